@@ -1,0 +1,5 @@
+"""`python -m renorm_cli` is `renorm-ckpt`."""
+
+from renorm_cli.cli import main
+
+main()

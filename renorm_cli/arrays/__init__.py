@@ -1,0 +1,75 @@
+"""Executors of the three block operations, and the choice between them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from renorm_cli.errors import EngineError
+from renorm_cli.model import Note
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Device files of NVIDIA, AMD and WSL drivers: a look at them costs nothing, importing TensorFlow costs seconds."""
+
+
+class Arrays(Protocol):
+    """Three operations on one block of weights; they hold no policy.
+
+    A block is a small-rank array in its stored dtype, `kept` are its axes that name units. Per-unit arrays have the
+    shape of the kept axes and are float64 (exponents: int64).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def peaks(self, block: npt.NDArray[Any], kept: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """Largest |x| per unit, NaN where a unit holds NaN."""
+        ...
+
+    def power_sums(
+        self, block: npt.NDArray[Any], kept: tuple[int, ...], p: float, exponents: npt.NDArray[Any] | None
+    ) -> npt.NDArray[np.float64]:
+        """Sum of (|x| * 2**-exponent) ** p per unit; not finite where a unit holds NaN or Inf."""
+        ...
+
+    def scale(
+        self, block: npt.NDArray[Any], kept: tuple[int, ...], factors: npt.NDArray[np.float64]
+    ) -> npt.NDArray[Any]:
+        """The block times one factor per unit, rounded toward zero; units whose factor is 1 keep their bytes."""
+        ...
+
+
+def pick(engine: str = "auto", device: str = "auto") -> tuple[Arrays, tuple[Note, ...]]:
+    """The executor for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and what to say of it.
+
+    `auto` is TensorFlow if a GPU is there, else NumPy: TensorFlow's import alone takes seconds, and on a CPU its
+    float64 sums are slower. Raises EngineError where the asked engine or device is not there.
+    """
+    if engine == "numpy" and device == "gpu":
+        raise EngineError("--engine numpy runs on the CPU only; use --engine tensorflow with --device gpu")
+    installed = importlib.util.find_spec("tensorflow") is not None
+    gpu = any(Path(node).exists() for node in _GPU_NODES)
+    if not installed and (engine == "tensorflow" or device == "gpu"):
+        raise EngineError("TensorFlow is not installed; pip install 'renorm-ckpt[gpu]', or use --engine numpy")
+    if device == "gpu" and not gpu:
+        raise EngineError("--device gpu: no GPU device was found on this machine; use --device cpu or auto")
+    notes: tuple[Note, ...] = ()
+    if engine == "auto" and device == "auto" and gpu and not installed:
+        notes = (Note("a GPU is there but TensorFlow is not: pip install 'renorm-ckpt[gpu]' to use it", warning=True),)
+    if engine == "tensorflow" or device == "gpu" or (engine == "auto" and device == "auto" and gpu and installed):
+        from renorm_cli.arrays.tensorflow_arrays import TensorFlowArrays
+
+        found = TensorFlowArrays(device)
+        if engine == "tensorflow" or found.device != "cpu":
+            return found, notes
+    from renorm_cli.arrays.numpy_arrays import NumpyArrays
+
+    return NumpyArrays(), notes

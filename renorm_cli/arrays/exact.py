@@ -1,0 +1,64 @@
+"""Sums of powers whose last bit does not depend on order, for the few units where that bit decides.
+
+Values are added in a tree of error-free additions (Knuth's two-sum), the errors carried along in a second float64:
+about 106 bits, rounded once at the end. So every engine, block size and number of jobs gets the same number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli.arrays.powers import power
+
+Float64 = npt.NDArray[np.float64]
+
+_SPLITTER = 2.0**27 + 1.0
+
+
+class ExactSums:
+    """Running sums of (|x| * 2**-exponent) ** p for a fixed set of units."""
+
+    def __init__(self, units: int, p: float) -> None:
+        self._p = p
+        self._high: Float64 = np.zeros(units)
+        self._low: Float64 = np.zeros(units)
+
+    def add(self, where: npt.NDArray[np.intp], values: Float64) -> None:
+        """Add elements to the units numbered `where`; `values` is (units, elements), scaled, any sign."""
+        high, low = _tree(*_powers(np.abs(values), self._p))
+        total, error = _two_sum(self._high[where], high)
+        self._high[where], self._low[where] = _two_sum(total, error + self._low[where] + low)
+
+    @property
+    def sums(self) -> Float64:
+        return self._high + self._low
+
+
+def _powers(values: Float64, p: float) -> tuple[Float64, Float64]:
+    """Powers as pairs (rounded value, rounding error); the error is known for p = 1 and 2."""
+    if p == 2:
+        square = values * values
+        coarse = values * _SPLITTER  # Veltkamp's split and Dekker's product: exact where nothing underflows
+        high = coarse - (coarse - values)
+        low = values - high
+        return square, ((high * high - square) + 2 * high * low) + low * low
+    return power(values.copy(), p), np.zeros_like(values)
+
+
+def _tree(high: Float64, low: Float64) -> tuple[Float64, Float64]:
+    while high.shape[1] > 1:
+        half = (high.shape[1] + 1) // 2
+        rest = high.shape[1] - half
+        total, error = _two_sum(high[:, :rest], high[:, half:])
+        low = np.concatenate((low[:, :rest] + low[:, half:] + error, low[:, rest:half]), axis=1)
+        high = np.concatenate((total, high[:, rest:half]), axis=1)
+    return high[:, 0], low[:, 0]
+
+
+def _two_sum(a: Any, b: Any) -> tuple[Float64, Float64]:
+    total = a + b
+    virtual = total - a
+    return total, (a - (total - virtual)) + (b - virtual)

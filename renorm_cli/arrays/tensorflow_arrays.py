@@ -1,0 +1,225 @@
+"""The three block operations on TensorFlow, on a GPU or the CPU.
+
+TensorFlow sets numbers below the smallest normal one (subnormals) to zero, on the CPU in whichever thread an operation
+happens to run. Every function here therefore also says whether a weight that is not zero came out below the normal
+range; such a block is done again on NumPy. Bits are compared as integers, which nothing sets to zero.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli.arrays.numpy_arrays import NumpyArrays
+from renorm_cli.arrays.powers import is_small_whole
+from renorm_cli.arrays.quiet import quiet
+from renorm_cli.arrays.rounding import FLOAT32_TAIL, narrow_float32, widen
+from renorm_cli.errors import EngineError
+
+Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
+
+_LARGEST_P = 512.0
+"""Up to here the powers that are set to zero are less than 2**-500 of the sum they are missing in."""
+
+
+class TensorFlowArrays:
+    """Executor on a GPU or, with `device` "cpu" or where none is found, on the CPU; imports TensorFlow when made.
+
+    Raises EngineError where TensorFlow cannot be imported, or where `device` is "gpu" and TensorFlow sees none.
+    """
+
+    name = "tensorflow"
+
+    def __init__(self, device: str = "auto") -> None:
+        self._tf, gpu = _start(device)
+        if device == "gpu" and gpu is None:
+            raise EngineError(
+                "--device gpu: TensorFlow sees no GPU; the CUDA libraries may be missing:"
+                " pip install 'renorm-ckpt[gpu]', or use --device cpu"
+            )
+        self.device = "cpu" if gpu is None else f"gpu:0 {gpu}"
+        self._place = "/CPU:0" if gpu is None else "/GPU:0"
+        self._host = NumpyArrays()
+        self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+
+    def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
+        """Largest |x| per unit, NaN where a unit holds NaN. Shape: the kept axes of `block`."""
+        if not block.size:
+            return self._host.peaks(block, kept)
+        native = _native(block)
+        bits = self._call(_peak_bits, native.dtype, native.ndim, _others(native, kept), inputs=(native,))
+        whole = np.asarray(bits.numpy()).astype(f"u{native.dtype.itemsize}")
+        result = np.empty(whole.shape)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            widen(whole.view(native.dtype), result)
+        return result
+
+    def power_sums(self, block: Array, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
+        """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
+        if not block.size or p > _LARGEST_P:
+            return self._host.power_sums(block, kept, p, exponents)
+        native = _native(block)
+        axes = _others(native, kept)
+        scales = [] if exponents is None else [np.expand_dims(half, axes) for half in _powers_of_two(exponents)]
+        whole = int(p) if is_small_whole(p) else None
+        key = (native.dtype, native.ndim, axes, whole, len(scales))
+        sums, lost = self._call(_power_sums, *key, inputs=(native, np.float64(p), scales))
+        if lost.numpy():
+            return self._host.power_sums(block, kept, p, exponents)
+        return np.asarray(sums.numpy())
+
+    def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
+        """The block times one factor per unit, rounded toward zero; units whose factor is 1 keep their bytes."""
+        untouched = factors == 1.0
+        if not block.size or untouched.all():
+            return block.copy()
+        if factors.min() < np.finfo(np.float64).tiny:  # it would be taken as zero, and zero times Inf is NaN
+            return self._host.scale(block, kept, factors)
+        native = _native(block)
+        axes = _others(native, kept)
+        inputs = (native, np.expand_dims(factors, axes))
+        products, lost = self._call(_products, native.dtype, native.ndim, inputs=inputs)
+        if lost.numpy():
+            return self._host.scale(block, kept, factors)
+        wide = products.numpy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = wide.astype(block.dtype) if block.itemsize == 8 else narrow_float32(wide, block.dtype)
+        if untouched.any():
+            bits = f"u{block.itemsize}"
+            np.copyto(result.view(bits), block.view(bits), where=np.expand_dims(untouched, axes))
+        return np.asarray(result)
+
+    def _call(self, make: Callable[..., Callable[..., Any]], *key: Any, inputs: tuple[Any, ...]) -> Any:
+        """Run the function that `make` builds for `key`; it is built once, whatever the shapes."""
+        with self._tf.device(self._place):
+            with self._lock:
+                found = self._functions.get((make, *key))
+                if found is None:
+                    found = self._functions[(make, *key)] = make(self._tf, *key)
+            return found(*inputs)
+
+
+def _start(device: str) -> tuple[Any, str | None]:
+    """TensorFlow, set up for `device`, and the name of the GPU that is used, if any."""
+    try:
+        with quiet():
+            import tensorflow as tf
+
+            return tf, _choose_gpu(tf, device)
+    except ImportError as error:
+        raise EngineError(
+            "TensorFlow is not installed or does not load (python -c 'import tensorflow' tells);"
+            " pip install 'renorm-ckpt[gpu]', or use --engine numpy"
+        ) from error
+
+
+def _choose_gpu(tf: Any, device: str) -> str | None:
+    """Name of the first GPU; none, and all of them hidden, for `device` "cpu"."""
+    try:
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+            return None
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        pass  # someone else has started TensorFlow: its devices are set, and where work is placed is said at every call
+    gpus = [] if device == "cpu" else tf.config.get_visible_devices("GPU")
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else None
+
+
+def _peak_bits(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...]) -> Any:
+    """block -> largest magnitude per unit as the integer of its bits: they sort like the numbers, NaN above Inf."""
+
+    def peak_bits(block: Any) -> Any:
+        return tf.reduce_max(tf.cast(_magnitude_bits(tf, block), tf.int64), axis=tf.constant(axes, tf.int32))
+
+    return _function(tf, peak_bits, [_spec(tf, dtype, rank)])
+
+
+def _power_sums(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...], whole: int | None, scales: int) -> Any:
+    """(block, p, scales) -> (sum of (|x| * every scale) ** p per unit, whether one was lost).
+
+    A whole p is compiled in, and its powers are products as in `powers.power`; `p` is used where it is not.
+    """
+
+    def power_sums(block: Any, p: Any, grids: list[Any]) -> tuple[Any, Any]:
+        base = tf.abs(tf.cast(block, tf.float64))
+        for grid in grids:
+            base = base * grid
+        lost = _lost(tf, block, base, tf.float64)
+        powers = tf.pow(base, p) if whole is None else base
+        for _ in range((whole or 1) - 1):
+            powers = powers * base
+        return tf.reduce_sum(powers, axis=tf.constant(axes, tf.int32)), tf.reduce_any(lost)
+
+    grid = _spec(tf, np.dtype(np.float64), rank)
+    return _function(tf, power_sums, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), 0), [grid] * scales])
+
+
+def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
+    """(block, factors) -> (products, whether one was lost).
+
+    Products of a float64 block are float64, others are rounded toward zero to float32. Those of factor 1 are not
+    looked at: their bytes are kept by the caller.
+    """
+
+    def products(block: Any, factors: Any) -> tuple[Any, Any]:
+        wide = tf.cast(block, tf.float64) * factors
+        target = tf.float64 if dtype.itemsize == 8 else tf.float32
+        lost = tf.reduce_any(_lost(tf, block, tf.abs(wide), target) & tf.not_equal(factors, 1.0))
+        if target == tf.float64:
+            return wide, lost
+        mask = tf.constant(~FLOAT32_TAIL, tf.uint64)
+        kept_bits = tf.bitwise.bitwise_and(tf.bitcast(wide, tf.uint64), mask)
+        return tf.cast(tf.bitcast(kept_bits, tf.float64), tf.float32), lost
+
+    return _function(tf, products, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), rank)])
+
+
+def _lost(tf: Any, block: Any, sizes: Any, target: Any) -> Any:
+    """Where a weight that is not zero has a size, taken from it in float64, below the normal range of `target`."""
+    bits = _magnitude_bits(tf, block)
+    least = float(np.finfo(target.as_numpy_dtype).tiny)
+    return tf.not_equal(bits, tf.zeros([], bits.dtype)) & tf.less(sizes, tf.constant(least, tf.float64))
+
+
+def _magnitude_bits(tf: Any, block: Any) -> Any:
+    """The bits of the weights without their sign, as unsigned integers."""
+    unsigned = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}[block.dtype.size]
+    mask = tf.constant((1 << (8 * block.dtype.size - 1)) - 1, unsigned)
+    return tf.bitwise.bitwise_and(tf.bitcast(block, unsigned), mask)
+
+
+def _function(tf: Any, python: Callable[..., Any], signature: list[Any]) -> Any:
+    """One graph for all shapes; traced here, since functions traced at a call are warned of when there are many."""
+    return tf.function(python, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _spec(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
+    return tf.TensorSpec([None] * rank, tf.as_dtype(dtype))
+
+
+def _native(block: Array) -> Array:
+    """The block in the byte order of the machine."""
+    return block if block.dtype.isnative else block.astype(block.dtype.newbyteorder("="))
+
+
+def _others(block: Array, kept: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes the sums run over."""
+    return tuple(axis for axis in range(block.ndim) if axis not in kept)
+
+
+def _powers_of_two(exponents: Array) -> tuple[Float64, Float64]:
+    """Two normal numbers whose product is 2**-exponent, as one alone can be subnormal or infinite.
+
+    Exponents far outside those of float64 belong to units of zeros, for which any will do.
+    """
+    bounded = np.clip(exponents, -1100, 1100)
+    half = bounded // 2
+    return np.ldexp(1.0, -half), np.ldexp(1.0, half - bounded)

@@ -1,0 +1,178 @@
+"""What the commands do, from plain options to a report; nothing here parses a command line or prints."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from renorm_cli import __version__
+from renorm_cli.arrays import pick
+from renorm_cli.errors import OutputError, UsageError
+from renorm_cli.formats import Checkpoint, Staging, open_checkpoint, recover
+from renorm_cli.model import Note, Plan, Report, Row, Step
+from renorm_cli.plan import Wanted, make_plan
+from renorm_cli.run import Work, run
+from renorm_cli.spread import threads
+
+SUFFIXES = (".weights.h5", ".weights.json", ".keras", ".h5", ".hdf5", ".hdf", ".json")
+"""Endings before which `-renorm` is put in a default output name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options that all commands share."""
+
+    wanted: Wanted
+    engine: str = "auto"
+    device: str = "auto"
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where `apply` writes: `output`, over the input, or (neither) beside it under a default name."""
+
+    output: Path | None = None
+    in_place: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.in_place and self.output is not None:
+            raise UsageError("--in-place writes over the input; leave out -o/--output, or leave out --in-place")
+
+    def of(self, source: Path) -> Path:
+        """The file that will be written. Raises OutputError where that is the input, without --in-place."""
+        if self.in_place:
+            return Path(os.path.realpath(source))  # a link stays, its target is replaced
+        output = self.output or default_output(source)
+        if output.is_dir():
+            raise OutputError(f"{str(output)!r} is a directory; name a file with -o")
+        if os.path.realpath(output) == os.path.realpath(source):
+            raise OutputError(f"{str(output)!r} is the input; give another -o, or --in-place to replace it")
+        return output
+
+
+class Meter(Protocol):
+    """Told how much work lies ahead, and of each part that is done; a progress bar, perhaps."""
+
+    def start(self, total: int) -> None: ...
+
+    def advance(self, nbytes: int) -> None: ...
+
+
+def examine(path: Path, command: Literal["inspect", "check"], options: Options, meter: Meter) -> Report:
+    """Measure a checkpoint. Raises RenormError."""
+    started = time.monotonic()
+    with open_checkpoint(path) as source:
+        plan = make_plan(source.variables, source.notes, options.wanted)
+        meter.start(_bytes(plan.steps))
+        engine = _Engine(options)
+        rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance))
+        source.check_unchanged()
+        return engine.report(command, source, plan, rows, started)
+
+
+def apply(
+    path: Path,
+    options: Options,
+    destination: Destination,
+    nonfinite: Literal["refuse", "skip"],
+    meter: Meter,
+    publish_with: Callable[[Report], dict[Path, bytes]],
+) -> Report:
+    """Write a renormalized copy of a checkpoint, together with the files that `publish_with` makes of the report.
+
+    They all get their names at the end, or none does. Raises RenormError.
+    """
+    started = time.monotonic()
+    output = destination.of(path)
+    if not destination.dry_run:
+        recover(output)
+    with open_checkpoint(path) as source:
+        plan = make_plan(source.variables, source.notes, options.wanted)
+        meter.start(_bytes(plan.steps) + (0 if destination.dry_run else source.size))
+        engine = _Engine(options)
+        work = Work(source, engine.arrays, bound=True, nonfinite=nonfinite, advance=meter.advance)
+        if destination.dry_run:
+            rows = engine.run(plan.steps, work)
+            return replace(engine.report("apply", source, plan, rows, started), output=str(output), dry_run=True)
+        protected = () if destination.in_place else [file.path for file in source.files]
+        force = destination.force or destination.in_place
+        with Staging(force=force, protected=protected, advance=meter.advance) as staging:
+            sink = source.stage(staging, output, [step.variable for step in plan.steps])
+            rows = engine.run(plan.steps, replace(work, sink=sink))
+            sink.seal()
+            source.check_unchanged()
+            report = replace(engine.report("apply", source, plan, rows, started), output=str(output))
+            for target, content in publish_with(report).items():
+                staging.companion(target, content)
+    return report
+
+
+def save(files: dict[Path, bytes]) -> None:
+    """Write small files, each whole or not at all. Raises OutputError."""
+    with Staging() as staging:
+        for target, content in files.items():
+            staging.companion(target, content)
+
+
+def default_output(source: Path) -> Path:
+    """`model-renorm.h5` beside `model.h5`."""
+    stem, suffix = _split(source)
+    return source.with_name(f"{stem}-renorm{suffix}")
+
+
+def default_report(output: Path) -> Path:
+    """`model-renorm.report.json` beside `model-renorm.h5`."""
+    return output.with_name(f"{_split(output)[0]}.report.json")
+
+
+class _Engine:
+    """The chosen executor and its jobs."""
+
+    def __init__(self, options: Options) -> None:
+        self.arrays, self._notes = pick(options.engine, options.device)
+        self._jobs = options.jobs
+
+    def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:
+        with threads(self._jobs) as imap:
+            return run(steps, work, imap)
+
+    def report(
+        self,
+        command: Literal["apply", "inspect", "check"],
+        source: Checkpoint,
+        plan: Plan,
+        rows: tuple[Row, ...],
+        started: float,
+    ) -> Report:
+        notes: tuple[Note, ...] = (*self._notes, *plan.notes)
+        return Report(
+            command=command,
+            version=__version__,
+            path=str(source.path),
+            format=source.format,
+            bytes=source.size,
+            engine=self.arrays.name,
+            device=self.arrays.device,
+            rows=rows,
+            skips=plan.skips,
+            notes=notes,
+            seconds=time.monotonic() - started,
+        )
+
+
+def _bytes(steps: Sequence[Step]) -> int:
+    return sum(step.variable.nbytes for step in steps)
+
+
+def _split(path: Path) -> tuple[str, str]:
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix) and path.name != suffix:
+            return path.name.removesuffix(suffix), suffix
+    return path.name, ""

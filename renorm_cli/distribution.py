@@ -1,0 +1,80 @@
+"""The distribution of unit norms: exact while they fit in memory, in fine buckets beyond."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli.model import NormStats
+
+BINS = 16
+"""Bins of the histogram in a report."""
+
+KEEP = 1 << 22
+"""Up to this many norms (32 MiB) are kept; of more, only counts in buckets 2**-10 wide (0.1 %) are."""
+
+_SHIFT = 42  # of a float64's bits, the sign, the exponent and 10 bits of the significand remain
+
+
+class Distribution:
+    """Collects finite norms >= 0. Above `KEEP` units the median and p95 are right to 0.1 %, the rest stays exact."""
+
+    def __init__(self, units: int) -> None:
+        self._kept: list[npt.NDArray[np.float64]] | None = [] if units <= KEEP else None
+        self._buckets = np.zeros(0 if self._kept is not None else 1 << (63 - _SHIFT), dtype=np.int64)
+        self._count = 0
+        self._total = 0.0
+        self._least = np.inf
+        self._largest = 0.0
+
+    def add(self, norms: npt.NDArray[np.float64]) -> None:
+        """Take in the norms of some units; those that are not finite are left out."""
+        finite = norms[np.isfinite(norms)]
+        if not finite.size:
+            return
+        self._count += finite.size
+        self._total += float(finite.mean() * finite.size)
+        self._least = min(self._least, float(finite.min()))
+        self._largest = max(self._largest, float(finite.max()))
+        if self._kept is not None:
+            self._kept.append(finite)
+        else:
+            buckets = finite.view(np.int64) >> _SHIFT
+            self._buckets += np.bincount(buckets, minlength=self._buckets.size)
+
+    def stats(self) -> NormStats | None:
+        """Least, median, mean, 95th percentile and largest norm; None if there is none."""
+        if not self._count:
+            return None
+        middle, high = self._quantiles((0.5, 0.95))
+        mean = min(max(self._total / self._count, self._least), self._largest)
+        return NormStats(self._least, middle, mean, high, self._largest)
+
+    def histogram(self) -> tuple[int, ...]:
+        """Counts in `BINS` equal bins from the least to the largest norm; empty if there is none."""
+        if not self._count:
+            return ()
+        if self._least == self._largest:
+            return (*(0,) * (BINS // 2), self._count, *(0,) * (BINS - BINS // 2 - 1))
+        norms, weights = self._values()
+        place = (norms - self._least) / (self._largest - self._least) * BINS
+        counts = np.bincount(np.clip(place, 0, BINS - 1).astype(np.int64), weights=weights, minlength=BINS)
+        return tuple(int(count) for count in counts)
+
+    def _quantiles(self, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if self._kept is not None:
+            return tuple(float(value) for value in np.quantile(np.concatenate(self._kept), shares))
+        reached = np.cumsum(self._buckets)
+        found = np.searchsorted(reached, [share * (self._count - 1) for share in shares], side="right")
+        return tuple(float(min(max(value, self._least), self._largest)) for value in _middles(found))
+
+    def _values(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+        if self._kept is not None:
+            return np.concatenate(self._kept), None
+        used = np.flatnonzero(self._buckets)
+        return _middles(used), self._buckets[used]
+
+
+def _middles(buckets: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """The norm in the middle of each bucket."""
+    return ((buckets.astype(np.int64) << _SHIFT) + (1 << (_SHIFT - 1))).view(np.float64)

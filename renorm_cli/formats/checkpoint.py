@@ -1,0 +1,81 @@
+"""What every format offers: variables, blocks to read, and a staged copy to write blocks into."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from renorm_cli.formats.files import SourceFile
+from renorm_cli.formats.staging import Staging
+from renorm_cli.model import Note, Variable
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from renorm_cli.blocks import Block
+
+
+class Sink(ABC):
+    """A staged copy of a checkpoint. Disjoint blocks may be written from any thread."""
+
+    @abstractmethod
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
+        """Put a block in place; `values` has the block's shape and the stored dtype. Raises OutputError."""
+
+    @abstractmethod
+    def seal(self) -> None:
+        """Make checksums and archives true again, once all blocks are written. Raises OutputError."""
+
+
+class Checkpoint(ABC):
+    """An open checkpoint. `format` is its name in reports, `files` all it consists of, in the order of publication."""
+
+    def __init__(
+        self,
+        format: str,
+        path: Path,
+        files: Sequence[SourceFile],
+        variables: Sequence[Variable],
+        notes: Sequence[Note] = (),
+    ) -> None:
+        self.format = format
+        self.path = path
+        self.files = tuple(files)
+        self.variables = tuple(variables)
+        self.notes = tuple(notes)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files)
+
+    @abstractmethod
+    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
+        """A block of a variable in its stored dtype and byte order; may be called from any thread.
+
+        Raises FormatError where the file is cut short or its data do not decode.
+        """
+
+    @abstractmethod
+    def stage(self, staging: Staging, output: Path, changing: Sequence[Variable]) -> Sink:
+        """A copy of the checkpoint that will become `output`, in which the variables in `changing` may be written."""
+
+    def check_unchanged(self) -> None:
+        """Raise FormatError if any of the files was written to since it was opened."""
+        for file in self.files:
+            file.check_unchanged()
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

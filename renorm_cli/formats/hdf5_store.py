@@ -1,0 +1,116 @@
+"""Blocks of datasets inside one HDF5 image: plain bytes by position, everything else through the HDF5 worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.files import read_exactly
+from renorm_cli.formats.hdf5_worker import Hdf5Image
+from renorm_cli.formats.staging import unwritten, write_all
+from renorm_cli.formats.survey import Dataset
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from renorm_cli.blocks import Block
+
+_CODES = {"float16": "f2", "float32": "f4", "float64": "f8"}
+
+
+class Hdf5Store:
+    """The HDF5 file in bytes `base` to `base + length` of an open file.
+
+    Contiguous datasets are read and written at their extents. Others go through a worker process that is started when
+    the first of them is touched, so an image without them is never opened by the HDF5 library for writing.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        shown: str,
+        datasets: Mapping[str, Dataset],
+        *,
+        base: int = 0,
+        length: int,
+        writable: bool = False,
+        image: Hdf5Image | None = None,
+    ) -> None:
+        self.fd = fd
+        self.shown = shown
+        self.datasets = datasets
+        self.base = base
+        self.length = length
+        self.written = False
+        self._writable = writable
+        self._image = image
+        self._lock = Lock()
+
+    def staged(self, fd: int, base: int) -> Hdf5Store:
+        """The same image in a staged copy, to be written."""
+        return Hdf5Store(fd, self.shown, self.datasets, base=base, length=self.length, writable=True)
+
+    def all_plain(self, paths: Iterable[str]) -> bool:
+        """Whether all these datasets lie at extents."""
+        return all(self.datasets[path].offset is not None for path in paths)
+
+    def read(self, path: str, block: Block) -> npt.NDArray[Any]:
+        """A block in stored dtype and byte order. Raises FormatError."""
+        dataset = self.datasets[path]
+        dtype = stored_dtype(dataset)
+        values = np.empty(block.shape, dtype=dtype)
+        raw = values.reshape(-1).view(np.uint8).data
+        if dataset.offset is not None:
+            start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
+            read_exactly(self.fd, self.base + start, raw, self.shown)
+        else:
+            raw[:] = self._worker().read(path, block.start, block.shape, len(raw))
+        return values
+
+    def write(self, path: str, block: Block, values: npt.NDArray[Any]) -> None:
+        """Put a block of stored dtype and byte order in place. Raises OutputError or FormatError."""
+        dataset = self.datasets[path]
+        dtype = stored_dtype(dataset)
+        if values.dtype != dtype or values.shape != block.shape:
+            raise AssertionError(f"{path!r} is {dtype} {block.shape}, not {values.dtype} {values.shape}")
+        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        self.written = True
+        if dataset.offset is None:
+            self._worker().write(path, block.start, block.shape, raw)
+            return
+        start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
+        try:
+            write_all(self.fd, self.base + start, raw)
+        except OSError as error:
+            raise unwritten(error) from None
+
+    def close(self) -> None:
+        """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError."""
+        with self._lock:
+            image, self._image = self._image, None
+        if image is not None:
+            image.close()
+
+    def _worker(self) -> Hdf5Image:
+        with self._lock:
+            if self._image is None:
+                length = os.fstat(self.fd).st_size if self._writable else self.length
+                self._image = Hdf5Image(self.fd, self.base, length, self.shown, writable=self._writable)
+            return self._image
+
+
+def stored_dtype(dataset: Dataset) -> np.dtype[Any]:
+    """The NumPy dtype of a floating dataset, in its byte order. Raises FormatError for any other."""
+    if dataset.dtype == "bfloat16":
+        import ml_dtypes
+
+        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return found
+    if dataset.dtype not in _CODES:
+        raise FormatError(f"{dataset.path!r} holds {dataset.dtype}, not floating numbers")
+    return np.dtype(dataset.order + _CODES[dataset.dtype])

@@ -1,0 +1,101 @@
+"""Names for HDF5 datatypes: only what NumPy reads bit for bit gets the name of a NumPy dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SIZES: dict[str, int] = {
+    "bool": 1,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "uint8": 1,
+    "uint16": 2,
+    "uint32": 4,
+    "uint64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "float32": 4,
+    "float64": 8,
+    "complex64": 8,
+    "complex128": 16,
+}
+"""The dtypes whose size the name tells, in bytes per element."""
+
+OTHERS = frozenset(
+    ("empty", "opaque", "string", "object", "reference", "compound", "enum", "array", "bitfield", "other")
+).union(("float(other)", "int(other)"))
+"""What else a dataset may be called; nothing computes with these."""
+
+
+class Types:
+    """`told` names a type; the h5py module is passed in, because only the worker imports it."""
+
+    def __init__(self, h5: Any) -> None:
+        self.h5t = h5t = h5.h5t
+        self.floats = {
+            2: ((h5t.IEEE_F16LE, "<"), (h5t.IEEE_F16BE, ">")),
+            4: ((h5t.IEEE_F32LE, "<"), (h5t.IEEE_F32BE, ">")),
+            8: ((h5t.IEEE_F64LE, "<"), (h5t.IEEE_F64BE, ">")),
+        }
+
+    def told(self, kind: Any) -> tuple[str, str, bool]:
+        """Name, byte order ("<" or ">"), and whether the stored bytes are the values (no references to elsewhere)."""
+        h5t = self.h5t
+        if isinstance(kind, h5t.TypeFloatID):
+            return (*self._float(kind), True)
+        if isinstance(kind, h5t.TypeIntegerID):
+            return (*self._integer(kind), True)
+        if isinstance(kind, h5t.TypeStringID):
+            return "string", "<", not kind.is_variable_str()
+        if isinstance(kind, h5t.TypeReferenceID):
+            return "reference", "<", False
+        if isinstance(kind, h5t.TypeVlenID):
+            return "object", "<", False
+        if isinstance(kind, h5t.TypeOpaqueID):
+            return "opaque", "<", True
+        if isinstance(kind, h5t.TypeEnumID):
+            return ("bool" if self._is_bool(kind) else "enum"), "<", True
+        plain = not kind.detect_class(h5t.VLEN) and not kind.detect_class(h5t.REFERENCE)
+        if isinstance(kind, h5t.TypeCompoundID):
+            return (*self._compound(kind), plain)
+        if isinstance(kind, h5t.TypeArrayID):
+            return "array", "<", plain
+        return ("bitfield" if isinstance(kind, h5t.TypeBitfieldID) else "other"), "<", plain
+
+    def _float(self, kind: Any) -> tuple[str, str]:
+        size = kind.get_size()
+        for ieee, order in self.floats.get(size, ()):
+            # Equal in every field of the format: an 11-bit exponent in 4 bytes is no float32.
+            if kind.equal(ieee):
+                return f"float{8 * size}", order
+        return "float(other)", "<"
+
+    def _integer(self, kind: Any) -> tuple[str, str]:
+        size, order = kind.get_size(), kind.get_order()
+        if size not in (1, 2, 4, 8) or kind.get_precision() != 8 * size:
+            return "int(other)", "<"
+        if order not in (self.h5t.ORDER_LE, self.h5t.ORDER_BE):
+            return "int(other)", "<"
+        sign = "" if kind.get_sign() == self.h5t.SGN_2 else "u"
+        return f"{sign}int{8 * size}", "<" if size == 1 or order == self.h5t.ORDER_LE else ">"
+
+    def _is_bool(self, kind: Any) -> bool:
+        """h5py stores bool as an enumeration of one byte, FALSE = 0 and TRUE = 1."""
+        if kind.get_size() != 1 or kind.get_nmembers() != 2:
+            return False
+        return {kind.get_member_name(i): kind.get_member_value(i) for i in (0, 1)} == {b"FALSE": 0, b"TRUE": 1}
+
+    def _compound(self, kind: Any) -> tuple[str, str]:
+        """h5py stores complex numbers as a compound of two floats, r and i."""
+        size = kind.get_size()
+        if size not in (8, 16) or kind.get_nmembers() != 2:
+            return "compound", "<"
+        if [(kind.get_member_name(i), kind.get_member_offset(i)) for i in (0, 1)] != [(b"r", 0), (b"i", size // 2)]:
+            return "compound", "<"
+        parts = [kind.get_member_type(i) for i in (0, 1)]
+        for ieee, order in self.floats[size // 2]:
+            if all(part.equal(ieee) for part in parts):
+                return f"complex{8 * size}", order
+        return "compound", "<"

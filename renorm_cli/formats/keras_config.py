@@ -1,0 +1,151 @@
+"""A Keras model config as plain data: which layer holds which. Nothing is ever deserialized."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from renorm_cli.errors import FormatError
+from renorm_cli.layers import canonical
+
+_BYTES = 64 << 20
+_DEPTH = 200
+_KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
+_NO_LAYER_KEYS = ("_initializer", "_regularizer", "_constraint", "_nodes", "dtype", "activation")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerNode:
+    """One layer of the config, with the layers serialized inside it.
+
+    `key` is the key of the parent's config that holds it ("layers", "layer", "cell"). `custom` classes are not Keras'
+    own, whatever their name; `class_name` has no package prefix.
+    """
+
+    name: str
+    class_name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    children: tuple[LayerNode, ...] = ()
+    key: str = ""
+    custom: bool = False
+
+    def under(self, key: str) -> tuple[LayerNode, ...]:
+        """The children that the config holds under `key`, in order."""
+        return tuple(child for child in self.children if child.key == key)
+
+
+def parse_config(text: str, where: str) -> LayerNode:
+    """The layers of `model_config` or `config.json`; a node without children if it is JSON, but no Keras config.
+
+    Raises FormatError if it is no JSON, larger than 64 MiB, or nested deeper than 200 levels.
+    """
+    if len(text) > _BYTES:
+        raise FormatError(f"{where}: the model config has {len(text)} characters; at most {_BYTES} are read")
+    try:
+        raw = json.loads(text)
+    except RecursionError:
+        raise FormatError(f"{where}: the model config is nested deeper than {_DEPTH} levels") from None
+    except ValueError as error:
+        position = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        raise FormatError(f"{where}: the model config is no valid JSON{position}") from None
+    _check_depth(raw, where)
+    if not isinstance(raw, dict):
+        return LayerNode("", "")
+    return _build(raw)
+
+
+def _check_depth(raw: object, where: str) -> None:
+    level: list[object] = [raw]
+    for _ in range(_DEPTH):
+        level = [item for value in level for item in _items(value) if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise FormatError(f"{where}: the model config is nested deeper than {_DEPTH} levels")
+
+
+def _items(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _build(root: dict[str, Any]) -> LayerNode:
+    """Nodes in two passes without recursion: parents first to find the children, then children first to build."""
+    found: list[tuple[dict[str, Any], str, int]] = [(root, "", -1)]
+    for index, (raw, _, _) in enumerate(found):
+        found.extend((child, key, index) for key, child in _nested(raw))
+    children: list[list[LayerNode]] = [[] for _ in found]
+    for index in range(len(found) - 1, -1, -1):
+        raw, key, parent = found[index]
+        node = _node(raw, key, tuple(reversed(children[index])))
+        if parent < 0:
+            return node
+        children[parent].append(node)
+    raise AssertionError("the first entry is the root")
+
+
+def _node(raw: dict[str, Any], key: str, children: tuple[LayerNode, ...]) -> LayerNode:
+    config = raw.get("config")
+    config = config if isinstance(config, dict) else {}
+    name = config.get("name", raw.get("name"))
+    class_name = raw.get("class_name")
+    class_name = class_name if isinstance(class_name, str) else ""
+    return LayerNode(
+        name=name if isinstance(name, str) else "",
+        class_name=canonical(class_name.rpartition(">")[2]),
+        config=config,
+        children=children,
+        key=key,
+        custom=_is_custom(raw, class_name),
+    )
+
+
+def _is_custom(raw: dict[str, Any], class_name: str) -> bool:
+    """Keras writes `registered_name` for classes that are not its own; older versions write "package>Class"."""
+    module = raw.get("module")
+    if isinstance(module, str):
+        return not _within(module, _KERAS)
+    return ">" in class_name or isinstance(raw.get("registered_name"), str)
+
+
+def _within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _nested(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The layers directly inside one: their key in its config, and what the config says of them, in order."""
+    config = raw.get("config")
+    if isinstance(config, list):  # Keras 1 and early Keras 2 wrote a Sequential model as the bare list of its layers
+        config = {"layers": config}
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        if key.endswith(_NO_LAYER_KEYS):
+            continue
+        stack: list[object] = [value]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, dict) and _is_layer(item, key):
+                yield key, item
+            elif not (isinstance(item, dict) and "class_name" in item):
+                stack.extend(reversed([inner for inner in _items(item) if isinstance(inner, dict | list)]))
+
+
+def _is_layer(raw: dict[str, Any], key: str) -> bool:
+    """Whether a serialized object is a layer: operations, initializers, policies and tensors are not."""
+    config = raw.get("config")
+    if not isinstance(raw.get("class_name"), str) or not isinstance(config, dict | list):
+        return False
+    module = raw.get("module")
+    if isinstance(module, str) and _within(module, _KERAS):
+        inside = module.partition("keras.")[2].removeprefix("src.")
+        if not inside:
+            return raw["class_name"] in ("Sequential", "Functional", "Model")
+        return inside.split(".")[0] in ("layers", "models", "engine", "legacy")
+    if key == "layers":
+        return True
+    name = config.get("name") if isinstance(config, dict) else None
+    return isinstance(name, str) or isinstance(raw.get("name"), str)

@@ -1,0 +1,263 @@
+"""How output gets its name: written beside the target under a temporary one, flushed to disk, then renamed.
+
+A killed run leaves the old file or the new one, never a part; at worst a `.renorm-*` file stays, which the next run
+on the same output removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from renorm_cli.errors import OutputError
+from renorm_cli.formats import journal
+from renorm_cli.formats.files import SourceFile, reason
+
+_PREFIX = ".renorm-"
+_COPY_BYTES = 8 << 20
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file being prepared: open for reading and writing as `fd`, to be named `target`."""
+
+    fd: int
+    temporary: Path
+    target: Path
+
+
+class Staging:
+    """A set of files that get their names together, in the order they were created, when the `with` block ends well.
+
+    Raises OutputError wherever the system refuses; then, and on any other way out, nothing of it stays.
+    """
+
+    def __init__(
+        self,
+        *,
+        force: bool = False,
+        protected: Iterable[Path] = (),
+        advance: Callable[[int], None] = lambda nbytes: None,
+    ) -> None:
+        """With `force`, existing targets are replaced; `protected` files, the inputs, never are."""
+        self._force = force
+        self._protected = frozenset(os.path.realpath(path) for path in protected)
+        self._advance = advance
+        self._parts: list[Staged] = []
+        self._companions: list[Staged] = []
+        self._open: list[int] = []
+        self._temporaries: list[Path] = []
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        except OSError as failed:
+            raise unwritten(failed) from None
+        finally:
+            self._discard()
+
+    def create(self, target: Path, *, replace: bool = False) -> Staged:
+        """A new empty file that will become `target`; an existing one is refused unless forced or `replace`.
+
+        The mode is that of the file it replaces, else what the process's umask leaves.
+        """
+        staged = self._create(target, replace)
+        self._parts.append(staged)
+        return staged
+
+    def companion(self, target: Path, content: bytes) -> None:
+        """A small file that is no part of the checkpoint (a report) and follows it; an older one is replaced."""
+        staged = self._create(target, True)
+        self._companions.append(staged)
+        self._guard(lambda: write_all(staged.fd, 0, memoryview(content)))
+
+    def _create(self, target: Path, replace: bool) -> Staged:
+        try:
+            existing = target.lstat()
+        except FileNotFoundError:
+            existing = None
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
+        if os.path.realpath(target) in self._protected:
+            raise OutputError(f"{str(target)!r} is an input; give another output, or --in-place to replace the input")
+        if existing is not None and stat.S_ISDIR(existing.st_mode):
+            raise OutputError(f"{str(target)!r} is a directory; name a file with -o")
+        if existing is not None and not (self._force or replace):
+            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
+        regular = existing is not None and stat.S_ISREG(existing.st_mode)
+        mode = stat.S_IMODE(existing.st_mode) if existing is not None and regular else _default_mode()
+        staged = self._make(target)
+        self._guard(lambda: os.fchmod(staged.fd, mode))
+        return staged
+
+    def scratch(self, target: Path) -> Staged:
+        """A temporary file beside `target` that never gets a name."""
+        return self._make(target)
+
+    def copy(self, source: SourceFile, target: Path, *, replace: bool = False) -> Staged:
+        """A byte for byte copy of `source` that will become `target`."""
+        staged = self.create(target, replace=replace)
+        free = shutil.disk_usage(staged.temporary.parent).free
+        if free < source.size:
+            raise OutputError(
+                f"{str(target)!r} needs {source.size} bytes, the disk has {free} free; make room or choose another -o"
+            )
+        self._guard(lambda: copy_range(source.fd, 0, staged.fd, 0, source.size, self._advance))
+        return staged
+
+    def write(self, target: Path, content: bytes, *, replace: bool = False) -> None:
+        """A small file that will become `target`."""
+        staged = self.create(target, replace=replace)
+        self._guard(lambda: write_all(staged.fd, 0, memoryview(content)))
+
+    def _make(self, target: Path) -> Staged:
+        parent = target.parent
+        if not parent.is_dir():
+            raise OutputError(f"the folder {str(parent)!r} is not there; make it first, or choose another -o")
+        self._sweep(target)
+        temporary = parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{_short(target.name)}"
+        self._temporaries.append(temporary)  # before it is there: a signal may come at any line
+        try:
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise OutputError(f"nothing can be written to the folder {str(parent)!r}: {reason(error)}") from None
+        self._open.append(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Staged(fd, temporary, target)
+
+    def _sweep(self, target: Path) -> None:
+        """Remove what killed runs on the same target left: their process is gone and nobody holds the lock."""
+        for stale in target.parent.glob(f"{_PREFIX}*"):
+            pid, _, name = stale.name.removeprefix(_PREFIX).partition("-")
+            if not pid.isdecimal() or name.partition("-")[2] != _short(target.name) or _alive(int(pid)):
+                continue
+            try:
+                fd = os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stale.unlink(missing_ok=True)
+            except OSError:
+                continue  # held by a living run elsewhere, or not ours to remove
+            finally:
+                os.close(fd)
+
+    def _commit(self) -> None:
+        everything = (*self._parts, *self._companions)
+        for staged in everything:
+            os.fsync(staged.fd)
+        with _undisturbed():
+            self._rename([(staged.temporary, staged.target) for staged in self._parts])
+            for staged in self._companions:
+                staged.temporary.replace(staged.target)
+            for parent in {staged.target.parent for staged in everything}:
+                journal.sync_directory(parent)
+
+    def _rename(self, moves: list[journal.Move]) -> None:
+        if len(moves) == 1:
+            moves[0][0].replace(moves[0][1])
+        elif moves:
+            journal.begin(moves)
+            self._temporaries = [path for path in self._temporaries if path not in dict(moves)]  # the record owns them
+            journal.finish(moves)
+
+    def _discard(self) -> None:
+        for temporary in self._temporaries:
+            temporary.unlink(missing_ok=True)  # gone already where it got its name
+        for fd in self._open:
+            os.close(fd)
+        self._temporaries.clear()
+        self._open.clear()
+
+    def _guard(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            raise unwritten(error) from None
+
+
+def copy_range(
+    source: int, start: int, target: int, at: int, count: int, advance: Callable[[int], None] = lambda nbytes: None
+) -> None:
+    """Copy `count` bytes between open files, inside the kernel where it can (and shared, where the file system can).
+
+    Raises OSError, also where the source ends too soon.
+    """
+    done = 0
+    in_kernel = hasattr(os, "copy_file_range")
+    while done < count:
+        want = min(_COPY_BYTES, count - done)
+        if in_kernel:
+            try:
+                got = os.copy_file_range(source, target, want, start + done, at + done)
+            except OSError:
+                in_kernel = False  # across file systems, or not supported: a real fault shows again below
+                continue
+        else:
+            block = os.pread(source, want, start + done)
+            got = len(block)
+            write_all(target, at + done, memoryview(block))
+        if got == 0:
+            raise OSError(0, "the input ended while it was copied")
+        done += got
+        advance(got)
+
+
+def write_all(fd: int, offset: int, data: memoryview) -> None:
+    """Write all of `data` at `offset`; raises OSError."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], offset + done)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals wait: between the first rename and the last there is no good place to stop."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def unwritten(error: OSError) -> OutputError:
+    """What to raise where the system refuses a write."""
+    return OutputError(f"the output cannot be written: {reason(error)}; no unfinished output was left")
+
+
+def _short(name: str) -> str:
+    """The name, cut so that a prefix still fits into what file systems allow."""
+    return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _default_mode() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -1,0 +1,42 @@
+"""What the HDF5 worker tells of a file: plain data, checked against the file before anyone uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One stored dataset. `links` are its further hard-link paths; paths have no leading slash.
+
+    `dtype` is "float32", "bfloat16", "int8", "string" and so on, `order` its byte order ("<" or ">").
+    `offset` is the position of plain C-order bytes in the HDF5 image, None where only HDF5 can decode them.
+    `locked` says why the data cannot be read and written back exactly (scaleoffset, an unknown filter), if so.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    order: str = "<"
+    offset: int | None = None
+    links: tuple[str, ...] = ()
+    locked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One HDF5 image. `names` holds the attribute `name` of groups (Keras >= 3.6 writes it on `vars` groups).
+
+    `groups` are the paths of all groups ("" is the root). `layer_names` and `weight_names` are the Keras attribute
+    lists by group path, their numbered parts (`weight_names0`, ...) joined. `soft_links` maps the
+    path of a link to its target.
+    """
+
+    datasets: tuple[Dataset, ...]
+    groups: frozenset[str]
+    names: Mapping[str, str]
+    layer_names: Mapping[str, tuple[str, ...]]
+    weight_names: Mapping[str, tuple[str, ...]]
+    soft_links: Mapping[str, str]
+    model_config: str | None = None

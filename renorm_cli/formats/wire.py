@@ -1,0 +1,192 @@
+"""Protobuf wire format, read by hand: each length is checked before use, and positions are kept for patching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from renorm_cli.errors import FormatError
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+"""The wire types in use. 3 and 4 (groups) are in no message we read."""
+
+_KINDS = {VARINT: "a varint", FIXED64: "a fixed64", BYTES: "a length and bytes", FIXED32: "a fixed32"}
+_MAX_FIELD_NUMBER = (1 << 29) - 1
+
+
+class Field(NamedTuple):
+    """One field as stored. `value` is an unsigned int or, for wire type 2, the bytes.
+
+    `start` and `end` bound the value itself (after tag and length) in the buffer that was given.
+    """
+
+    number: int
+    wire_type: int
+    value: int | bytes
+    start: int
+    end: int
+
+
+def damaged(shown: str, found: str) -> FormatError:
+    """The error for content that no writer makes; `shown` names the file, `found` says what is wrong where."""
+    return FormatError(f"{shown}: {found}; the file is damaged, use an intact copy")
+
+
+def quoted(name: str) -> str:
+    """A name from a file for use in an error: quoted, escaped and at most some 120 characters long."""
+    return ascii(name if len(name) <= 120 else name[:119] + "\u2026")
+
+
+def read_varint(data: bytes | memoryview, at: int, end: int, shown: str) -> tuple[int, int]:
+    """The unsigned varint at `at` and the position after it.
+
+    Raises FormatError if it is cut off at `end`, longer than 10 bytes, or not below 2**64.
+    """
+    if at < end and data[at] < 128:
+        return data[at], at + 1
+    value = 0
+    for count in range(min(10, end - at)):
+        byte = data[at + count]
+        value |= (byte & 127) << (7 * count)
+        if byte < 128:
+            if value >> 64:
+                raise damaged(shown, f"expected a number below 2**64 at byte {at}, found {value}")
+            return value, at + count + 1
+    fault = "it is cut off" if end - at < 10 else "it is longer than 10 bytes"
+    raise damaged(shown, f"expected a varint at byte {at}, but {fault}")
+
+
+def write_varint(value: int) -> bytes:
+    """`value` (0 <= value < 2**64) as the shortest varint."""
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def signed(value: int) -> int:
+    """The int64 that an unsigned varint stands for: negative numbers are stored as two's complement."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def read_fields(data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None) -> Iterator[Field]:
+    """The fields of the message in `data[start:end]`, in stored order; messages inside are left as bytes.
+
+    Raises FormatError for anything that is cut off, reaches over `end`, or has no valid tag.
+    """
+    at, stop = start, len(data) if end is None else end
+    if not 0 <= at <= stop <= len(data):
+        raise damaged(shown, f"expected a message in bytes {at} to {stop}, found {len(data)} bytes")
+    while at < stop:
+        tag_at = at
+        tag, at = read_varint(data, at, stop, shown)
+        number, kind = tag >> 3, tag & 7
+        if not 0 < number <= _MAX_FIELD_NUMBER:
+            raise damaged(shown, f"expected a field number from 1 to 2**29 - 1 at byte {tag_at}, found {number}")
+        value: int | bytes
+        if kind == VARINT:
+            value, after = read_varint(data, at, stop, shown)
+        elif kind == BYTES:
+            size, at = read_varint(data, at, stop, shown)
+            after = _within(at + size, stop, number, shown)
+            value = bytes(data[at:after])
+        elif kind in (FIXED32, FIXED64):
+            after = _within(at + (4 if kind == FIXED32 else 8), stop, number, shown)
+            value = int.from_bytes(data[at:after], "little")
+        else:
+            raise damaged(shown, f"expected wire type 0, 1, 2 or 5 at byte {tag_at}, found {kind}")
+        yield Field(number, kind, value, at, after)
+        at = after
+
+
+def read_message(data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None) -> Message:
+    """The fields of one message by number; see `Message`. Raises FormatError as `read_fields` does."""
+    found: dict[int, list[Field]] = {}
+    for field in read_fields(data, shown, start, end):
+        found.setdefault(field.number, []).append(field)
+    return Message(found, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The fields of one message. A field that is absent has its zero value, as in proto3.
+
+    Every accessor raises FormatError if the field has another wire type, or is there twice although it is
+    single: protobuf lets the last one win, but no writer does that. Unknown fields are ignored.
+    """
+
+    found: dict[int, list[Field]]
+    shown: str
+
+    def integer(self, number: int) -> int:
+        """A single int32, int64, bool or enum."""
+        field = self._single(number, VARINT)
+        return 0 if field is None else signed(_int(field))
+
+    def fixed32(self, number: int) -> tuple[int, int | None]:
+        """A single fixed32 and the position of its 4 bytes, None if it is absent."""
+        field = self._single(number, FIXED32)
+        return (0, None) if field is None else (_int(field), field.start)
+
+    def blob(self, number: int) -> bytes | None:
+        """A single bytes, string or message field, None if it is absent."""
+        field = self._single(number, BYTES)
+        return None if field is None else _bytes(field)
+
+    def text(self, number: int) -> str:
+        """A single string. Bytes that are no UTF-8 are kept as surrogates, so encoding gives them back."""
+        return (self.blob(number) or b"").decode("utf-8", "surrogateescape")
+
+    def blobs(self, number: int) -> list[bytes]:
+        """All values of a repeated bytes, string or message field."""
+        return [_bytes(self._typed(field, BYTES)) for field in self.found.get(number, ())]
+
+    def integers(self, number: int) -> list[int]:
+        """All values of a repeated int32, int64, bool or enum, packed or not."""
+        values: list[int] = []
+        for field in self.found.get(number, ()):
+            if field.wire_type != BYTES:
+                values.append(signed(_int(self._typed(field, VARINT))))
+                continue
+            packed, at = _bytes(field), 0
+            while at < len(packed):
+                value, at = read_varint(packed, at, len(packed), self.shown)
+                values.append(signed(value))
+        return values
+
+    def has(self, number: int) -> bool:
+        return number in self.found
+
+    def _single(self, number: int, wire_type: int) -> Field | None:
+        fields = self.found.get(number)
+        if fields is None:
+            return None
+        if len(fields) > 1:
+            raise damaged(self.shown, f"expected field {number} once, found it {len(fields)} times")
+        return self._typed(fields[0], wire_type)
+
+    def _typed(self, field: Field, wire_type: int) -> Field:
+        if field.wire_type != wire_type:
+            raise damaged(
+                self.shown, f"expected field {field.number} as {_KINDS[wire_type]}, found {_KINDS[field.wire_type]}"
+            )
+        return field
+
+
+def _within(after: int, stop: int, number: int, shown: str) -> int:
+    if after > stop:
+        raise damaged(shown, f"expected field {number} to end by byte {stop}, found its end at byte {after}")
+    return after
+
+
+def _int(field: Field) -> int:
+    assert isinstance(field.value, int)
+    return field.value
+
+
+def _bytes(field: Field) -> bytes:
+    assert isinstance(field.value, bytes)
+    return field.value

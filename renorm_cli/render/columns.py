@@ -1,0 +1,155 @@
+"""The columns of a report, declared once: the terminal table and the CSV walk the same tuple."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from renorm_cli.model import NormStats, Report, Row, Skip, Variable
+from renorm_cli.render.text import count_text, exact_text, number_text, shape_text, show, sparkline
+
+Cell = str | int | float | None
+
+GUESSED, COPIED, FOREIGN = "†", "‡", "§"
+ASCII_MARKS = {GUESSED: "?", COPIED: "+", FOREIGN: "!"}
+MARKS = {
+    GUESSED: "unit axes guessed; a rule or --units sets them",
+    COPIED: "stored more than once in this checkpoint",
+    FOREIGN: "a name with characters outside ASCII",
+}
+"""The footnote marks of the terminal table, and what they say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `text(row, ascii)` is safe to print, `value(row)` is the exact value, foreign text included.
+
+    `skipped` is the value for a skipped variable, None where such a variable has none. `rank` is the order in which a
+    narrow terminal drops columns, the lowest last, and None for a column the terminal table never has; a column with
+    `shown` is in the table only for the reports that need it. `right` columns are aligned at the decimal point.
+    """
+
+    key: str
+    title: str
+    text: Callable[[Row, bool], str]
+    value: Callable[[Row], Cell]
+    right: bool = False
+    skipped: Callable[[Skip], Cell] | None = None
+    rank: int | None = None
+    shown: Callable[[Report], bool] = lambda report: True
+
+
+def marks(row: Row) -> str:
+    """Collect the footnote marks of a row, those in `MARKS`."""
+    variable = row.step.variable
+    guessed = GUESSED if row.step.axis_source == "guess" else ""
+    copied = COPIED if variable.copies else ""
+    return guessed + copied + ("" if variable.name.isascii() else FOREIGN)
+
+
+def is_bounded(report: Report) -> bool:
+    """Tell whether any row has a limit, so that units can be over it."""
+    return any(row.step.constraint.limit is not None for row in report.rows)
+
+
+def limits(report: Report) -> set[float | None]:
+    """Collect the different limits of the rows."""
+    return {row.step.constraint.limit for row in report.rows}
+
+
+def orders(report: Report) -> set[float]:
+    """Collect the different p of the rows."""
+    return {row.step.constraint.p for row in report.rows}
+
+
+def _foreign(key: str, title: str, of: Callable[[Variable], str | None], rank: int | None) -> Column:
+    return Column(
+        key,
+        title,
+        text=lambda row, ascii: show(of(row.step.variable) or "-", ascii=ascii),
+        value=lambda row: of(row.step.variable),
+        skipped=lambda skip: of(skip.variable),
+        rank=rank,
+    )
+
+
+def _count(key: str, title: str, of: Callable[[Row], int], rank: int, shown: Callable[[Report], bool]) -> Column:
+    return Column(key, title, lambda row, ascii: count_text(of(row)), of, right=True, rank=rank, shown=shown)
+
+
+def _norm(
+    key: str, title: str, of: Callable[[NormStats], float], *, after: bool = False, rank: int | None = None
+) -> Column:
+    def value(row: Row) -> float | None:
+        stats = row.norm_after if after else row.norm
+        return None if stats is None else of(stats)
+
+    return Column(
+        f"norm_after_{key}" if after else f"norm_{key}",
+        title,
+        text=lambda row, ascii: number_text(value(row)),
+        value=value,
+        right=True,
+        rank=rank,
+        shown=_is_changed if after else lambda report: True,
+    )
+
+
+def _exact(key: str, title: str, of: Callable[[Row], float | None], shown: Callable[[Report], bool]) -> Column:
+    return Column(key, title, lambda row, ascii: exact_text(of(row)), of, right=True, rank=4, shown=shown)
+
+
+def _axes(row: Row) -> str:
+    return " ".join(map(str, row.step.unit_axes))
+
+
+def _is_changed(report: Report) -> bool:
+    return any(row.norm_after is not None for row in report.rows)
+
+
+COLUMNS: tuple[Column, ...] = (
+    _foreign("name", "name", lambda variable: variable.name, rank=0),
+    _foreign("key", "key", lambda variable: variable.key, rank=None),
+    _foreign("layer", "layer", lambda variable: variable.layer, rank=10),
+    Column(
+        "role",
+        "role",
+        text=lambda row, ascii: row.step.role,
+        value=lambda row: row.step.role,
+        skipped=lambda skip: skip.role,
+    ),
+    Column(
+        "shape",
+        "shape",
+        text=lambda row, ascii: shape_text(row.step.variable.shape, ascii=ascii),
+        value=lambda row: shape_text(row.step.variable.shape),
+        skipped=lambda skip: shape_text(skip.variable.shape),
+        rank=7,
+    ),
+    _foreign("dtype", "dtype", lambda variable: variable.dtype, rank=11),
+    Column("unit_axes", "unit axes", text=lambda row, ascii: _axes(row), value=_axes),
+    Column("axis_source", "axes from", lambda row, ascii: row.step.axis_source, lambda row: row.step.axis_source),
+    _count("units", "units", lambda row: row.units, rank=5, shown=lambda report: True),
+    _norm("min", "norm min", lambda stats: stats.min, rank=8),
+    _norm("median", "median", lambda stats: stats.median, rank=6),
+    _norm("mean", "mean", lambda stats: stats.mean),
+    _norm("p95", "p95", lambda stats: stats.p95),
+    _norm("max", "norm max", lambda stats: stats.max, rank=1),
+    _norm("min", "min after", lambda stats: stats.min, after=True),
+    _norm("median", "median after", lambda stats: stats.median, after=True),
+    _norm("mean", "mean after", lambda stats: stats.mean, after=True),
+    _norm("p95", "p95 after", lambda stats: stats.p95, after=True),
+    _norm("max", "after", lambda stats: stats.max, after=True, rank=3),
+    Column(
+        "histogram",
+        "unit norms",
+        text=lambda row, ascii: sparkline(row.histogram, ascii),
+        value=lambda row: " ".join(map(str, row.histogram)),
+        rank=9,
+    ),
+    _exact("limit", "limit", lambda row: row.step.constraint.limit, shown=lambda report: len(limits(report)) > 1),
+    _exact("p", "p", lambda row: row.step.constraint.p, shown=lambda report: len(orders(report)) > 1),
+    _count("over", "over", lambda row: row.over, rank=2, shown=is_bounded),
+    _count("nonfinite", "NaN/Inf", lambda row: row.nonfinite, rank=2, shown=lambda r: r.totals.nonfinite > 0),
+)
+"""All columns in their order."""

@@ -1,0 +1,153 @@
+"""Reports as strict JSON, schema_version 1: the record the other renderings are excerpts of."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from renorm_cli.model import NormStats, Report, Row, Skip
+
+SCHEMA_VERSION = 1
+
+
+def render_json(reports: Sequence[Report]) -> str:
+    """Write one report as a JSON object, several or none as an array of them, with a newline at the end.
+
+    Strict JSON in ASCII: no NaN, no Infinity. Each variable has a line of its own, so that line tools and diffs work
+    and a hundred thousand of them are fast.
+    """
+    texts = [_dump(report_dict(report)) for report in reports]
+    return texts[0] + "\n" if len(texts) == 1 else "[" + ",\n".join(texts) + "]\n"
+
+
+def report_dict(report: Report) -> dict[str, Any]:
+    """Make the JSON object of one report, as plain dicts, lists, strings, numbers and None.
+
+    An infinite `p` is "inf". A string that is not valid Unicode has U+FFFD in place of each lone surrogate, and beside
+    it, under the same key with `_base64`, the exact bytes.
+    """
+    totals = report.totals
+    return _valid(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "tool": "renorm-ckpt",
+            "version": report.version,
+            "command": report.command,
+            "source": _valid({"path": report.path, "format": report.format, "bytes": report.bytes}),
+            "output": report.output,
+            "dry_run": report.dry_run,
+            "engine": report.engine,
+            "device": report.device,
+            "totals": {
+                "variables": totals.variables,
+                "constrained": totals.constrained,
+                "skipped": totals.skipped,
+                "units": totals.units,
+                "over": totals.over,
+                "nonfinite": totals.nonfinite,
+            },
+            "variables": [_valid(_row(row)) for row in report.rows],
+            "skipped": [_valid(_skip(skip)) for skip in report.skips],
+            "notes": [_valid({"text": note.text, "warning": note.warning}) for note in report.notes],
+            "seconds": _number(report.seconds),
+        }
+    )
+
+
+def _row(row: Row) -> dict[str, Any]:
+    step, variable, constraint = row.step, row.step.variable, row.step.constraint
+    return {
+        "name": variable.name,
+        "key": variable.key,
+        "copies": list(variable.copies),
+        "aliases": list(variable.aliases),
+        "layer": variable.layer,
+        "role": step.role,
+        "shape": list(variable.shape),
+        "dtype": variable.dtype,
+        "unit_axes": list(step.unit_axes),
+        "axis_source": step.axis_source,
+        "limit": constraint.limit,
+        "p": "inf" if math.isinf(constraint.p) else constraint.p,
+        "per": "unit" if step.unit_axes else "tensor",
+        "units": row.units,
+        "over": row.over,
+        "nonfinite": row.nonfinite,
+        "norm": _norm(row.norm),
+        "norm_after": _norm(row.norm_after),
+        "histogram": list(row.histogram),
+    }
+
+
+def _skip(skip: Skip) -> dict[str, Any]:
+    variable = skip.variable
+    return {
+        "name": variable.name,
+        "key": variable.key,
+        "shape": list(variable.shape),
+        "dtype": variable.dtype,
+        "role": skip.role,
+        "reason": skip.reason,
+    }
+
+
+def _norm(stats: NormStats | None) -> dict[str, float | None] | None:
+    if stats is None:
+        return None
+    return {
+        "min": _number(stats.min),
+        "median": _number(stats.median),
+        "mean": _number(stats.mean),
+        "p95": _number(stats.p95),
+        "max": _number(stats.max),
+    }
+
+
+def _number(number: float) -> float | None:
+    return number if math.isfinite(number) else None  # a mean of finite float64 norms can overflow
+
+
+def _valid(record: Mapping[str, Any]) -> dict[str, Any]:
+    valid: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, str) and not _is_unicode(value):
+            valid[key], valid[f"{key}_base64"] = _replaced(value), _base64(value)
+        elif isinstance(value, list) and not all(_is_unicode(item) for item in value if isinstance(item, str)):
+            valid[key], valid[f"{key}_base64"] = [_replaced(item) for item in value], [_base64(item) for item in value]
+        else:
+            valid[key] = value
+    return valid
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _replaced(text: str) -> str:
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+
+
+def _base64(text: str) -> str:
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # surrogates that stand for no byte, such as those of a JSON escape
+        raw = text.encode("utf-8", "surrogatepass")
+    return base64.b64encode(raw).decode("ascii")
+
+
+def _dump(record: Mapping[str, Any]) -> str:
+    fields = (f" {_compact(key)}: {_lines(value)}" for key, value in record.items())
+    return "{\n" + ",\n".join(fields) + "\n}"
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n  " + ",\n  ".join(map(_compact, value)) + "\n ]"
+    return _compact(value)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)

@@ -1,0 +1,271 @@
+"""From a plan to the rows of a report: one path for inspect, check, dry run and apply, the destination optional."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli import maths
+from renorm_cli.arrays import Arrays
+from renorm_cli.arrays.exact import ExactSums
+from renorm_cli.arrays.rounding import widen
+from renorm_cli.blocks import Block, collapse, grid_shape, groups
+from renorm_cli.distribution import Distribution
+from renorm_cli.errors import NonFiniteError
+from renorm_cli.maths import Bools, Float64, PowerSums
+from renorm_cli.model import FLOATS, Row, Step, Variable
+from renorm_cli.spread import Imap
+
+BLOCK_BYTES = 16 << 20
+"""Weights in memory at once, per job."""
+
+SMALL_BYTES = 4 * BLOCK_BYTES
+"""Variables up to this size are spread over the jobs whole, larger ones block by block."""
+
+_ATTEMPTS = 8
+
+Read = Callable[[Block], npt.NDArray[Any]]
+
+
+class Source(Protocol):
+    """Where blocks are read."""
+
+    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]: ...
+
+
+class Sink(Protocol):
+    """Where blocks are written."""
+
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All a worker needs besides its step.
+
+    `bound` is whether units over the limit are scaled (in memory only, where there is no `sink`); `nonfinite` what
+    happens to a variable with NaN or Inf: it is counted, its units are left alone (skip), or it is an error (refuse).
+    """
+
+    source: Source
+    arrays: Arrays
+    bound: bool = False
+    sink: Sink | None = None
+    nonfinite: Literal["count", "skip", "refuse"] = "count"
+    block_bytes: int = BLOCK_BYTES
+    advance: Callable[[int], None] = lambda nbytes: None
+
+
+def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
+    """Do every step, in order; results do not depend on the number of jobs behind `imap`.
+
+    Raises NonFiniteError where a variable holds NaN or Inf and `work.nonfinite` is "refuse".
+    """
+    rows: list[Row] = []
+    for batch in _batches(steps):
+        if len(batch) == 1:
+            rows.append(renorm_variable(batch[0], work, imap))
+        else:
+            rows.extend(imap(partial(renorm_variable, work=work), batch))
+    return tuple(rows)
+
+
+def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
+    """Measure one variable and, if asked, scale its units that are over."""
+    variable = step.variable
+    units = math.prod(grid_shape(variable.shape, step.unit_axes))
+    before, after = Distribution(units), Distribution(units)
+    over = nonfinite = 0
+    cut = groups(variable.shape, step.unit_axes, max(1, work.block_bytes // FLOATS[variable.dtype]))
+    spread_blocks = imap if len(cut) == 1 else map
+    spread_groups = map if len(cut) == 1 else imap
+    for group in spread_groups(partial(_renorm_group, step, work, spread_blocks), cut):
+        before.add(group.norms)
+        after.add(group.after)
+        over += group.over
+        nonfinite += group.nonfinite
+    return Row(
+        step,
+        units=units,
+        over=over,
+        nonfinite=nonfinite,
+        norm=before.stats(),
+        norm_after=after.stats() if work.bound else None,
+        histogram=before.histogram(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    norms: Float64
+    after: Float64
+    over: int
+    nonfinite: int
+
+
+def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
+    """Measure blocks that share units with no other block, and scale them."""
+    variable, limit = step.variable, step.constraint.limit
+    read: Read = partial(work.source.read, variable)
+    if len(blocks) == 1:
+        only = read(blocks[0])
+        read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
+    norms = _measure(step, work.arrays, read, blocks, imap, work.advance)
+    nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
+    if nonfinite and work.nonfinite == "refuse":
+        raise NonFiniteError(
+            f"{variable.name!r} holds NaN or Inf in {nonfinite} of {norms.size} units; nothing was written."
+            " Mend it, leave it out with -x, or leave those units alone with --nonfinite skip"
+        )
+    over = maths.over(norms, limit, variable.dtype)
+    after = norms
+    if work.bound and limit is not None and over.any():
+        after = _bound(step, work, read, blocks, imap, norms, limit)
+    return _Group(norms.ravel(), after.ravel(), int(np.count_nonzero(over)), nonfinite)
+
+
+def _bound(
+    step: Step, work: Work, read: Read, blocks: tuple[Block, ...], imap: Imap, norms: Float64, limit: float
+) -> Float64:
+    """Scale the units that are over, write them, and return the norms of what was written.
+
+    The rounding rule keeps all but the rarest units within the limit at the first try; the norms of the scaled
+    blocks are measured like any others, so that the bound is seen to hold and not only expected to.
+    """
+    variable = step.variable
+    factors = maths.factors(norms, limit, variable.dtype)
+    for attempt in range(_ATTEMPTS):
+        scaled = _Scaled(step, work, read, factors, blocks[0].start)
+        after = _measure(step, work.arrays, scaled.write, blocks, imap, again=scaled.read)
+        still_over = maths.over(after, limit, variable.dtype)
+        if not still_over.any():
+            return after
+        factors = maths.reduce(factors, still_over, attempt)
+    raise AssertionError(f"{variable.name!r}: the bound {limit} was not reached in {_ATTEMPTS} tries")
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """Blocks with their units scaled; `factors` is a unit grid that begins at `origin`."""
+
+    step: Step
+    work: Work
+    source: Read
+    factors: Float64
+    origin: tuple[int, ...]
+
+    def read(self, block: Block) -> npt.NDArray[Any]:
+        values = self.source(block)
+        scale = self._factors(block)
+        if (scale == 1.0).all():
+            return values
+        layout = collapse(block.shape, self.step.unit_axes)
+        flat_scale = scale.reshape(tuple(layout.shape[axis] for axis in layout.kept))
+        result = self.work.arrays.scale(values.reshape(layout.shape), layout.kept, flat_scale)
+        return result.reshape(block.shape)
+
+    def write(self, block: Block) -> npt.NDArray[Any]:
+        """Read, and put what is scaled in its place."""
+        values = self.read(block)
+        if self.work.sink is not None and (self._factors(block) != 1.0).any():
+            self.work.sink.write(self.step.variable, block, values)
+        return values
+
+    def _factors(self, block: Block) -> Float64:
+        return self.factors[_within(block, self.origin, self.step.unit_axes)]
+
+
+def _measure(
+    step: Step,
+    arrays: Arrays,
+    read: Read,
+    blocks: tuple[Block, ...],
+    imap: Imap,
+    advance: Callable[[int], None] = lambda nbytes: None,
+    again: Read | None = None,
+) -> Float64:
+    """Norms of all units in `blocks`, which share them with no other block, as the part of the unit grid they cover.
+
+    Fast sums first; units for which the order of summation could matter are summed again exactly, from a second
+    look at their blocks by `again`.
+    """
+    p, dtype = step.constraint.p, step.variable.dtype
+    origin = blocks[0].start
+    shape = tuple(blocks[-1].start[axis] + blocks[-1].shape[axis] - origin[axis] for axis in range(len(origin)))
+    grid = grid_shape(shape, step.unit_axes)
+    total = PowerSums(np.zeros(grid), np.full(grid, maths.LOWEST if maths.needs_exponents(dtype, p) else 0))
+    for block, part in zip(blocks, imap(partial(_block_sums, step, arrays, read), blocks), strict=True):
+        where = _within(block, origin, step.unit_axes)
+        joined = PowerSums(total.sums[where], total.exponents[where]).join(part, p)
+        total.sums[where], total.exponents[where] = joined.sums, joined.exponents
+        advance(block.elements * FLOATS[dtype])
+    norms = maths.norms(total, p)
+    terms = math.prod(shape) // max(1, norms.size)
+    doubtful = maths.doubtful(norms, step.constraint.limit, dtype, terms, p)
+    if doubtful.any():
+        total.sums[doubtful] = _exact(step, again or read, blocks, doubtful, total.exponents)
+        norms = maths.norms(total, p)
+    return norms
+
+
+def _block_sums(step: Step, arrays: Arrays, read: Read, block: Block) -> PowerSums:
+    """Power sums of one block, shaped as its part of the unit grid."""
+    p = step.constraint.p
+    layout = collapse(block.shape, step.unit_axes)
+    values = read(block).reshape(layout.shape)
+    grid = grid_shape(block.shape, step.unit_axes)
+    if math.isinf(p):
+        return PowerSums(arrays.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
+    if not maths.needs_exponents(step.variable.dtype, p):
+        sums = arrays.power_sums(values, layout.kept, p, None)
+        return PowerSums(sums.reshape(grid), np.zeros(grid, dtype=np.int64))
+    exponents = maths.exponents_of(arrays.peaks(values, layout.kept))
+    sums = arrays.power_sums(values, layout.kept, p, exponents)
+    return PowerSums(sums.reshape(grid), exponents.reshape(grid))
+
+
+def _exact(
+    step: Step, read: Read, blocks: tuple[Block, ...], wanted: Bools, exponents: npt.NDArray[np.int64]
+) -> Float64:
+    """Exact power sums of the `wanted` units of the grid, by a second look at their elements."""
+    origin = blocks[0].start
+    numbers = np.cumsum(wanted.ravel()).reshape(wanted.shape) - 1
+    total = ExactSums(int(np.count_nonzero(wanted)), step.constraint.p)
+    for block in blocks:
+        where = _within(block, origin, step.unit_axes)
+        if not wanted[where].any():
+            continue
+        others = tuple(axis for axis in range(len(block.shape)) if axis not in step.unit_axes)
+        units_first = read(block).transpose(*step.unit_axes, *others).reshape(wanted[where].size, -1)
+        rows = units_first[wanted[where].ravel()]
+        wide = np.empty(rows.shape)
+        widen(np.ascontiguousarray(rows), wide)
+        scale = exponents[where].ravel()[wanted[where].ravel()]
+        total.add(numbers[where][wanted[where]], np.ldexp(wide, -scale[:, None]))
+    return total.sums
+
+
+def _within(block: Block, origin: tuple[int, ...], unit_axes: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where the block's units lie in a unit grid that begins at `origin`."""
+    return Block(tuple(at - first for at, first in zip(block.start, origin, strict=True)), block.shape).units(unit_axes)
+
+
+def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """Runs of small steps, to be spread over the jobs whole; each large step alone."""
+    small: list[Step] = []
+    for step in steps:
+        if step.variable.nbytes <= SMALL_BYTES:
+            small.append(step)
+            continue
+        if small:
+            yield small
+            small = []
+        yield [step]
+    if small:
+        yield small

@@ -1,0 +1,50 @@
+"""Spreading work over threads: results come back in order, few are in flight at once."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Imap(Protocol):
+    """The signature of `map` with one iterable."""
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]: ...
+
+
+@contextmanager
+def threads(jobs: int | None) -> Iterator[Imap]:
+    """A lazy, ordered `map` over `jobs` threads (None: one per processor); plain `map` for one."""
+    count = jobs or _processors()
+    if count <= 1:
+        yield map
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="renorm") as pool:
+
+        def imap(function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+            waiting: deque[Future[Any]] = deque()
+            try:
+                for item in items:
+                    waiting.append(pool.submit(function, item))
+                    if len(waiting) > count:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+        yield imap
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,365 @@
+"""Wiring: options reach the plan, exit codes, what goes to stdout and what to stderr. Every run is a real process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import builders
+import h5py
+import numpy as np
+import oracle
+import pytest
+
+from renorm_cli.cli import main
+
+SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
+
+
+def renorm(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "renorm_cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
+
+
+def renorm_here(capfd: pytest.CaptureFixture[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same without the cost of a process, for the many cases that end before any work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["renorm-ckpt", *arguments])
+        with pytest.raises(SystemExit) as done:
+            main()
+    printed = capfd.readouterr()
+    assert isinstance(done.value.code, int)
+    return subprocess.CompletedProcess(arguments, done.value.code, printed.out, printed.err)
+
+
+def refused(done: subprocess.CompletedProcess[str], what: str) -> None:
+    """One line on stderr, nothing on stdout, exit code 2."""
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert what in done.stderr
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A weights file with two kernels: `hidden` has units of norm 0.5 and 2, `digit` too."""
+    path = tmp_path / "model.weights.h5"
+    builders.write_v3(path, builders.v3_layers(builders.two_dense()))
+    return path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_apply_writes_the_output_and_the_report_under_their_default_names(model: Path, tmp_path: Path) -> None:
+    before = digest(model)
+    done = renorm("apply", "model.weights.h5", "--max-norm", 1, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model-renorm.report.json",
+        "model-renorm.weights.h5",
+        "model.weights.h5",
+    ]
+    assert digest(model) == before
+    report = json.loads((tmp_path / "model-renorm.report.json").read_text())
+    assert report["output"] == "model-renorm.weights.h5"
+    assert report["totals"]["over"] > 0
+    with h5py.File(tmp_path / "model-renorm.weights.h5") as file:
+        for variable in report["variables"]:
+            assert (oracle.unit_norms(file[variable["key"]][:], (1,)) <= 1).all()
+    assert "wrote model-renorm.weights.h5" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "report"),
+    [
+        ("a.h5", "a-renorm.h5", "a-renorm.report.json"),
+        ("a.b.hdf5", "a.b-renorm.hdf5", "a.b-renorm.report.json"),
+        ("a.weights.h5", "a-renorm.weights.h5", "a-renorm.report.json"),
+        ("a.keras", "a-renorm.keras", "a-renorm.report.json"),
+        ("plain", "plain-renorm", "plain-renorm.report.json"),
+    ],
+)
+def test_default_names_keep_the_whole_ending(tmp_path: Path, name: str, output: str, report: str) -> None:
+    sample = SAMPLES / ("dense.keras" if name.endswith(".keras") else "dense.h5")
+    (tmp_path / name).write_bytes(sample.read_bytes())
+    assert renorm("apply", name, "--max-norm", 1, "-q", cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, output, report])
+
+
+def test_check_is_0_1_or_2_and_apply_makes_a_1_a_0(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.weights.h5"
+    assert renorm("check", model, "--max-norm", 1).returncode == 1
+    assert renorm("check", model, "--max-norm", 3).returncode == 0
+    assert renorm("check", tmp_path / "none.h5", "--max-norm", 1).returncode == 2
+    assert renorm("apply", model, "--max-norm", 1, "-o", out).returncode == 0
+    assert renorm("check", out, "--max-norm", 1).returncode == 0
+
+
+@pytest.mark.parametrize("format", ["table", "json", "csv"])
+@pytest.mark.parametrize(("limit", "code"), [(1, 1), (3, 0)])
+def test_the_output_format_never_changes_the_exit_code(model: Path, format: str, limit: float, code: int) -> None:
+    assert renorm("check", model, "--max-norm", limit, "--format", format).returncode == code
+
+
+def test_json_on_stdout_is_one_document_and_inspect_check_dry_run_and_apply_agree(model: Path, tmp_path: Path) -> None:
+    def variables(*arguments: object) -> list[dict[str, object]]:
+        found = json.loads(renorm(*arguments, "--max-norm", 1, "--format", "json").stdout)["variables"]
+        return [{key: value for key, value in one.items() if key != "norm_after"} for one in found]
+
+    looked = variables("inspect", model)
+    assert looked == variables("check", model) == variables("apply", model, "--dry-run")
+    assert looked == variables("apply", model, "-o", tmp_path / "out.h5")
+
+
+def test_a_dry_run_writes_nothing_and_tells_the_norms_after(model: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    dry = json.loads(renorm("apply", model, "--max-norm", 1, "--dry-run", "--format", "json").stdout)
+    assert sorted(tmp_path.iterdir()) == before
+    assert dry["dry_run"] is True
+    wet = json.loads(renorm("apply", model, "--max-norm", 1, "-o", tmp_path / "o.h5", "--format", "json").stdout)
+    assert [one["norm_after"] for one in dry["variables"]] == [one["norm_after"] for one in wet["variables"]]
+
+
+def test_in_place_replaces_the_input_and_through_a_link_the_file_it_names(model: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.weights.h5"
+    link.symlink_to(model)
+    assert renorm("apply", link, "--max-norm", 1, "--in-place", "-q").returncode == 0
+    assert link.is_symlink()
+    assert renorm("check", model, "--max-norm", 1).returncode == 0
+
+
+def test_reports_go_where_they_are_sent_in_the_format_of_their_ending(model: Path, tmp_path: Path) -> None:
+    for command in (["inspect"], ["check", "--max-norm", 3], ["apply", "--max-norm", 1, "-o", tmp_path / "out.h5"]):
+        reports = [tmp_path / f"{command[0]}.json", tmp_path / f"{command[0]}.csv"]
+        done = renorm(*command, model, "--report", reports[0], "--report", reports[1])
+        assert done.returncode == 0
+        assert json.loads(reports[0].read_text())["command"] == command[0]
+        assert reports[1].read_text().count("\n") == 5
+    assert not (tmp_path / "out.report.json").exists()
+
+
+def test_several_files_are_all_looked_at_and_one_bad_one_is_2(model: Path, tmp_path: Path) -> None:
+    done = renorm("check", model, SAMPLES / "dense.keras", tmp_path / "gone.h5", "--max-norm", 9, "--format", "json")
+    assert done.returncode == 2
+    assert [one["source"]["format"] for one in json.loads(done.stdout)] == ["keras-weights-h5", "keras-zip"]
+    assert done.stderr == f"error: '{tmp_path}/gone.h5': no such file\n"
+    assert renorm("check", model, SAMPLES / "dense.keras", "--max-norm", 9).returncode == 0
+
+
+def test_options_reach_the_plan(model: Path) -> None:
+    def one(*arguments: object) -> dict[str, object]:
+        found = json.loads(renorm("inspect", model, "--format", "json", *arguments).stdout)["variables"]
+        assert len(found) == 1
+        return dict(found[0])
+
+    found = one("-i", "digit/*", "-x", "*bias", "--p", "inf", "--units", "-2", "--jobs", 1, "--engine", "numpy")
+    assert (found["name"], found["p"], found["unit_axes"], found["axis_source"]) == (
+        "digit/kernel",
+        "inf",
+        [0],
+        "option",
+    )
+
+
+def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
+    sample = SAMPLES / "custom_layer.keras"
+    assert renorm("inspect", sample).stderr.startswith("warning: 'gate/vars/0', 'gate/vars/1': skipped")
+    quiet = renorm("inspect", sample, "-q")
+    assert (quiet.stdout, quiet.stderr, quiet.returncode) == ("", "", 0)
+    refused(renorm("inspect", sample, "--strict"), "--strict: 'gate/vars/0'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["apply", "model.weights.h5"], "a bound is needed: give it with --max-norm"),
+        (["check", "model.weights.h5"], "a bound is needed: give it with --max-norm"),
+        (["check", "model.weights.h5", "--max-norm", "0"], "--max-norm must be a finite number above 0, got 0.0"),
+        (["check", "model.weights.h5", "--max-norm", "-1"], "--max-norm must be a finite number above 0, got -1.0"),
+        (["check", "model.weights.h5", "--max-norm", "nan"], "--max-norm must be a finite number above 0, got nan"),
+        (["check", "model.weights.h5", "--max-norm", "inf"], "--max-norm must be a finite number above 0, got inf"),
+        (["check", "model.weights.h5", "--max-norm", "one"], "--max-norm"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--p", "0"], "--p must be above 0"),
+        (
+            ["check", "model.weights.h5", "--max-norm", "1", "--units", "2"],
+            "--units 2 is out of range for 'hidden/kernel'",
+        ),
+        (["check", "model.weights.h5", "--max-norm", "1", "--units", "x"], "--units takes auto or axes"),
+        (["check", "model.weights.h5", "--max-norm", "1", "-i", "hiden/kernel"], "closest: 'hidden/kernel'"),
+        (["check", "model.weights.h5", "--max-norm", "1", "-x", "nothing*"], "matches none of the 4 variables"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--device", "gpu", "--engine", "numpy"], "CPU only"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--report", "x.pdf"], "use .json or .csv"),
+        (["inspect", "model.weights.h5", "--report", "model.weights.h5"], "use .json or .csv"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "model.weights.h5"], "is the input"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "./model.weights.h5", "--force"], "is the input"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "other", "--in-place"], "leave out"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "nowhere/out.h5"], "the folder 'nowhere' is not there"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "."], "is a directory"),
+        (
+            ["apply", "model.weights.h5", "--max-norm", "1", "-o", "taken"],
+            "'taken' exists; give another -o, or --force",
+        ),
+        (["inspect", "none.h5"], "'none.h5': no such file"),
+        (["inspect", "."], "is an unzipped .keras folder; give the model.weights.h5 inside it"),
+        (["inspect", "/"], "is a directory and no checkpoint"),
+        (["inspect", "empty"], "'empty' is empty"),
+        (["inspect", "taken"], "'taken' is no checkpoint of a known format"),
+        (["inspect", "ints.h5"], "no floating variable among its 1"),
+        (["inspect", "cut.h5"], "cut.h5"),
+        (["inspect", "/dev/null"], "not a regular file"),
+        (["inspect"], "CHECKPOINT"),
+        (["inspect", "model.weights.h5", "--frobnicate"], "--frobnicate"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
+    model: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    what: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("just some text\n")
+    (tmp_path / "empty").touch()
+    (tmp_path / "cut.h5").write_bytes(model.read_bytes()[:-2000])
+    builders.write_h5(tmp_path / "ints.h5", {"step": np.arange(3)})
+    before = {path.name: digest(path) for path in tmp_path.iterdir()}
+    refused(renorm_here(capfd, *arguments), what)
+    assert {path.name: digest(path) for path in tmp_path.iterdir()} == before
+
+
+def test_nan_in_a_selected_variable_is_refused_skipped_counted_or_reported(tmp_path: Path) -> None:
+    weights = builders.two_dense()
+    weights["hidden"]["kernel"][0, 0] = np.nan
+    path, out = tmp_path / "nan.weights.h5", tmp_path / "out.h5"
+    builders.write_v3(path, builders.v3_layers(weights))
+    refused(renorm("apply", path, "--max-norm", 1, "-o", out), "'hidden/kernel' holds NaN or Inf in 1 of")
+    assert [one.name for one in tmp_path.iterdir()] == ["nan.weights.h5"]
+    assert renorm("check", path, "--max-norm", 99).returncode == 1
+    assert json.loads(renorm("inspect", path, "--format", "json").stdout)["totals"]["nonfinite"] == 1
+    assert renorm("apply", path, "--max-norm", 1, "-o", out, "--nonfinite", "skip").returncode == 0
+    kernel = builders.read_h5(out)["layers/dense/vars/0"]
+    assert np.isnan(kernel[0, 0])
+    assert np.array_equal(kernel[1:, 0], weights["hidden"]["kernel"][1:, 0])
+
+
+def test_a_read_only_folder_is_one_line(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):  # root may write anywhere: take a file system that nobody may write to
+        folder = Path("/proc")
+    done = renorm("apply", model, "--max-norm", 1, "-o", folder / "out.h5")
+    refused(done, "nothing can be written to the folder")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_stops_the_run_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """The run is stopped as soon as its temporary file is there."""
+    path = tmp_path / "big.h5"
+    builders.write_h5(path, {"big/kernel": np.ones((4096, 8192), dtype=np.float32)})
+    before = digest(path)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "renorm_cli", "apply", str(path), "--max-norm", "1", "--jobs", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".renorm-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    run.send_signal(number)
+    _, err = run.communicate()
+    assert run.returncode == code
+    assert err == "error: stopped; no unfinished output was left\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["big.h5"]
+    assert digest(path) == before
+
+
+def test_a_closed_stdout_changes_nothing(model: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "renorm_cli", "apply", str(model), "--max-norm", "1"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "model-renorm.weights.h5").exists()
+
+
+def on_a_terminal(*arguments: object, columns: int = 100, **environment: str) -> str:
+    """What a run prints on a terminal of its own."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(environment, COLUMNS=str(columns))
+        os.execv(sys.executable, [sys.executable, "-m", "renorm_cli", *map(str, arguments)])
+    printed = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        printed += part
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    return printed.decode()
+
+
+def test_a_terminal_gets_colour_unless_it_asks_for_none_and_a_pipe_gets_no_escape(model: Path) -> None:
+    arguments = ("check", model, "--max-norm", 1)
+    assert "\x1b[" in on_a_terminal(*arguments, TERM="xterm")
+    assert "\x1b[" not in on_a_terminal(*arguments, TERM="xterm", NO_COLOR="1")
+    assert "\x1b[" not in on_a_terminal(*arguments, TERM="dumb")
+    assert "\x1b[" not in renorm(*arguments).stdout
+
+
+def test_a_terminal_without_unicode_gets_plain_ascii(model: Path) -> None:
+    done = renorm("check", model, "--max-norm", 1, PYTHONIOENCODING="ascii")
+    assert done.returncode == 1
+    assert done.stdout.isascii()
+
+
+def test_a_name_with_escapes_is_shown_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "evil.h5"
+    builders.write_h5(path, {"a\x1b[31m[red]\n::error::/kernel": np.ones((2, 2), np.float32)})
+    for arguments in (
+        ["inspect", path],
+        ["inspect", path, "-i", "nothing\x1b[2J"],
+        ["inspect", path, "--format", "csv"],
+    ):
+        done = renorm(*arguments)
+        assert "\x1b" not in done.stdout + done.stderr
+        assert not any(line.lstrip().startswith("::") for line in (done.stdout + done.stderr).splitlines())
+
+
+def test_help_and_version() -> None:
+    assert renorm("--version").stdout == "renorm-ckpt 0.1.0\n"
+    for command in ((), ("apply",), ("inspect",), ("check",)):
+        done = renorm(*command, "-h")
+        assert done.returncode == 0
+        assert "Exit codes: 0 done, or the bound holds" in done.stdout
+    assert renorm().returncode == 2
