@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_NAMED = 3
+
 
 class RenormError(Exception):
     """Says what was expected, what was found, where, and what to do, in one line."""
@@ -29,3 +33,9 @@ class OutputError(RenormError):
 
 class EngineError(RenormError):
     """The asked engine or device is not there."""
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first few of the names, quoted, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + more

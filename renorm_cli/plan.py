@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from renorm_cli.errors import FormatError, SelectionError, UsageError
+from renorm_cli.errors import FormatError, SelectionError, UsageError, some_names
 from renorm_cli.model import FLOATS, AxisSource, MaxNorm, Note, Plan, Role, Selection, Skip, Step, Variable
 from renorm_cli.selection import chosen, named
 from renorm_cli.units import role_of, unit_axes, why_skipped
-
-_NAMED_IN_NOTE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +111,11 @@ def _doubts(steps: Sequence[Step], skips: Sequence[Skip], wanted: Wanted) -> lis
     unknown = [] if wanted.selection.include else [skip.variable.name for skip in skips if _could_be_weight(skip)]
     doubts: list[Note] = []
     if guesses:
-        doubts.append(_note(guesses, "the unit axes are a guess from the shape", "say them with --units"))
+        text = "the unit axes are a guess from the shape; say them with --units"
+        doubts.append(Note(f"{some_names(guesses)}: {text}", warning=True))
     if unknown:
-        doubts.append(_note(unknown, "skipped, nothing in the file tells what it is", "select it with -i"))
+        text = "skipped, nothing in the file tells what it is; select it with -i"
+        doubts.append(Note(f"{some_names(unknown)}: {text}", warning=True))
     if wanted.strict and doubts:
         raise SelectionError(f"--strict: {doubts[0].text}")
     return doubts
@@ -123,11 +123,6 @@ def _doubts(steps: Sequence[Step], skips: Sequence[Skip], wanted: Wanted) -> lis
 
 def _could_be_weight(skip: Skip) -> bool:
     return skip.role == "unknown" and len(skip.variable.shape) >= 2 and skip.variable.dtype in FLOATS
-
-
-def _note(names: Sequence[str], what: str, advice: str) -> Note:
-    more = f" and {len(names) - _NAMED_IN_NOTE} more" if len(names) > _NAMED_IN_NOTE else ""
-    return Note(f"{', '.join(map(repr, names[:_NAMED_IN_NOTE]))}{more}: {what}; {advice}", warning=True)
 
 
 def _together(steps: Sequence[Step], selection: Selection) -> list[Note]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from renorm_cli.layers import ROLES, TELLING, Axes, einsum_units, find_weight, suffixes
-from renorm_cli.model import FLOATS, AxisSource, Role, Variable
+from renorm_cli.model import AxisSource, Role, Variable
 
 _REASONS: dict[Role, str] = {
-    "bias": "bias: not constrained by default",
-    "scale": "normalization or other scale: not constrained by default",
-    "statistic": "statistic of the data: not constrained by default",
-    "optimizer": "optimizer state",
-    "quantized": "quantized: its norm is not that of the weight it stands for",
-    "lora": "part of a LoRA update: not constrained by default",
-    "state": "state that is not trained",
+    "bias": "not constrained by default",
+    "scale": "not constrained by default",
+    "statistic": "not constrained by default",
+    "optimizer": "not a weight of the model",
+    "quantized": "its norm is not that of the weight it stands for",
+    "lora": "part of an update of another weight",
+    "state": "not trained",
 }
 
 
@@ -67,8 +67,6 @@ def _from_own_name(weight: str, rank: int) -> Axes | None:
 
 def why_skipped(role: Role, variable: Variable) -> str:
     """One short reason why a variable of this role is left alone by default."""
-    if variable.dtype not in FLOATS:
-        return f"{variable.dtype}: not a floating type we bound"
     if role in _REASONS:
         return _REASONS[role]
     if len(variable.shape) >= 2:

@@ -127,7 +127,7 @@ BAD = {
     "slice missing": (_do("draft.low = None"), "'w': .*slice \\[1\\+2, all\\]"),
     "slice without its tensor": (_do("draft.whole = None"), "slice of 'w'"),
     "slice that is not listed": (_do("del draft.whole.slices[1]"), "'w': .*gap or an overlap"),
-    "slice nobody lists": (_do("draft.extra[raw.slice_key(b'w', (0, 1))] = draft.a.SerializeToString()"), "slice of 'w'"),
+    "slice unlisted": (_do("draft.extra[raw.slice_key(b'w', (0, 1))] = draft.a.SerializeToString()"), "slice of 'w'"),
     "slice listed twice": (_do("draft.whole.slices.append(draft.whole.slices[0])"), "'w': .*found none"),
     "slice key of noise": (_do("draft.extra[b'\\0w'] = b'\\x08\\x01'"), "key of a slice"),
     "slice of another rank": (_do("draft.whole.shape.dim.add(size=1)"), "'w': .*3 axes"),

@@ -930,6 +930,30 @@ def test_a_sound_reply_is_believed_and_one_about_bytes_that_are_not_there_is_not
         survey_of(GOOD, b"{}", 87, "f.h5")
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        ["x", [True], "float32", "<", None, [], None],
+        ["x", [1.0], "float32", "<", None, [], None],
+        ["x", [-1], "float32", "<", None, [], None],
+        ["x", [1 << 63], "float32", "<", None, [], None],
+        ["x", [1] * 33, "float32", "<", None, [], None],
+        ["x", [1], "float99", "<", None, [], None],
+        ["x", [1], "float32", "=", None, [], None],
+        ["x", [1], "float32", "<", -1, [], None],
+        ["x", [1], "float32", "<", True, [], None],
+        ["x", [1], "float32", "<", None, [1], None],
+        ["x", [1], "float32", "<", None, [], False],
+        ["x", [1], "float32", "<", None, []],
+        ["y", [], "float32", "<", None, [], None],
+    ],
+)
+def test_a_dataset_of_impossible_facts_makes_the_reply_nonsense(item: list[Any]) -> None:
+    sound = ["y", [1], "float32", "<", 0, [], None]
+    with pytest.raises(FormatError, match="nonsense"):
+        survey_of({**GOOD, "datasets": [sound, item]}, b"", 100, "f.h5")
+
+
 def test_a_worker_that_hangs_in_the_library_is_given_up(
     here: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:

@@ -247,8 +247,8 @@ def test_state_is_found_in_any_graph_as_paths_say(edges: list[list[tuple[str, in
     assert optimizer_state_keys(graph) == {str(number) for number in state}
 
 
-def test_a_chain_of_a_hundred_thousand_objects_in_a_circle_is_walked(proto: Any) -> None:
-    count, message = 100_000, proto()
+def test_a_chain_of_fifty_thousand_objects_in_a_circle_is_walked(proto: Any) -> None:
+    count, message = 50_000, proto()
     for number in range(count):
         message.nodes.add().children.add(local_name="next", node_id=(number + 1) % count)
     message.nodes[0].children.add(local_name="optimizer", node_id=5)

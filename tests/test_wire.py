@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.wire import Message, read_fields, read_message, read_varint, signed, write_varint
+from renorm_cli.formats.wire import Message, quoted, read_fields, read_message, read_varint, signed, write_varint
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -170,3 +170,14 @@ def test_absent_fields_are_zero() -> None:
     assert not empty.blobs(1)
     assert not empty.integers(1)
     assert not empty.has(1)
+
+
+@given(st.text(max_size=400))
+def test_a_quoted_name_is_short_ascii_in_quotes_and_whole_if_it_fits(name: str) -> None:
+    text = quoted(name)
+    assert len(text) <= 123
+    assert text.isascii()
+    assert text.isprintable()
+    assert text[0] == text[-1]
+    if len(ascii(name)) <= 122:
+        assert text == ascii(name)

@@ -55,21 +55,26 @@ def pick(engine: str = "auto", device: str = "auto") -> tuple[Arrays, tuple[Note
     """
     if engine == "numpy" and device == "gpu":
         raise EngineError("--engine numpy runs on the CPU only; use --engine tensorflow with --device gpu")
-    installed = importlib.util.find_spec("tensorflow") is not None
     gpu = any(Path(node).exists() for node in _GPU_NODES)
-    if not installed and (engine == "tensorflow" or device == "gpu"):
-        raise EngineError("TensorFlow is not installed; pip install 'renorm-ckpt[gpu]', or use --engine numpy")
     if device == "gpu" and not gpu:
         raise EngineError("--device gpu: no GPU device was found on this machine; use --device cpu or auto")
-    notes: tuple[Note, ...] = ()
-    if engine == "auto" and device == "auto" and gpu and not installed:
-        notes = (Note("a GPU is there but TensorFlow is not: pip install 'renorm-ckpt[gpu]' to use it", warning=True),)
-    if engine == "tensorflow" or device == "gpu" or (engine == "auto" and device == "auto" and gpu and installed):
-        from renorm_cli.arrays.tensorflow_arrays import TensorFlowArrays
+    demanded = engine == "tensorflow" or device == "gpu"
+    if demanded or (gpu and engine == device == "auto"):
+        if importlib.util.find_spec("tensorflow") is not None:
+            from renorm_cli.arrays.tensorflow_arrays import TensorFlowArrays
 
-        found = TensorFlowArrays(device)
-        if engine == "tensorflow" or found.device != "cpu":
-            return found, notes
+            found = TensorFlowArrays(device)
+            if demanded or found.device != "cpu":
+                return found, ()
+        elif demanded:
+            raise EngineError("TensorFlow is not installed; pip install 'renorm-ckpt[gpu]', or use --engine numpy")
+        else:
+            advice = "pip install 'renorm-ckpt[gpu]' to use it"
+            return _numpy(), (Note(f"a GPU is there but TensorFlow is not: {advice}", warning=True),)
+    return _numpy(), ()
+
+
+def _numpy() -> Arrays:
     from renorm_cli.arrays.numpy_arrays import NumpyArrays
 
-    return NumpyArrays(), notes
+    return NumpyArrays()

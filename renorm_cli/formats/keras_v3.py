@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from renorm_cli.errors import some_names
 from renorm_cli.formats.keras_config import LayerNode
 from renorm_cli.formats.keras_groups import SiblingNames, base_name
-from renorm_cli.formats.naming import Naming, by_number, name_plainly, some_names, unique_names
+from renorm_cli.formats.naming import Naming, by_number, name_plainly, unique_names
 from renorm_cli.formats.survey import Dataset, Survey
 from renorm_cli.layers import (
     CONTAINERS,

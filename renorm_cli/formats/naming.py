@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from renorm_cli.errors import some_names
 from renorm_cli.formats.survey import Dataset, Survey
 from renorm_cli.layers import PARTS, ROLES, class_from_name, find_weight
 from renorm_cli.model import Note, Variable
 
 _PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
-_NAMED_IN_NOTE = 3
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,6 @@ def name_plainly(survey: Survey) -> Naming:
         from_names(variable_of(dataset, plain_name(dataset.path)), plain_name(dataset.path)) for dataset in datasets
     ]
     return Naming(unique_names(named, lambda variable: variable.key))
-
-
-def some_names(names: Sequence[str]) -> str:
-    """The first few of the names, quoted, and how many more there are."""
-    more = f" and {len(names) - _NAMED_IN_NOTE} more" if len(names) > _NAMED_IN_NOTE else ""
-    return ", ".join(map(repr, names[:_NAMED_IN_NOTE])) + more
 
 
 def lora_notes(variables: Sequence[Variable]) -> tuple[Note, ...]:

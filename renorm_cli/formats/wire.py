@@ -35,7 +35,8 @@ def damaged(shown: str, found: str) -> FormatError:
 
 def quoted(name: str) -> str:
     """A name from a file for use in an error: quoted, escaped and at most some 120 characters long."""
-    return ascii(name if len(name) <= 120 else name[:119] + "\u2026")
+    text = ascii(name[:121])
+    return text if len(text) <= 122 else text[:119] + "..." + text[0]
 
 
 def read_varint(data: bytes | memoryview, at: int, end: int, shown: str) -> tuple[int, int]:
