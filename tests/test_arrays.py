@@ -39,7 +39,7 @@ PS_SCALED = [*PS, 8.0, 9.5, 100.0, 300.0]
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, 1.0, -1.0, 3e-8, 1e-5, -1e-30, 1e30, 1e-40, -2e-40, 1e200, 5e-324, 1e-310]
 FACTORS = [1.0, 0.5, 0.75, 1 / 3, 1e-3, 0.9999999999999999, 1e-20, 1e-36, 1e-300, 5e-324]
 
-ours = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ours = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="session")
@@ -279,3 +279,16 @@ def test_an_executor_says_where_it_runs(arrays: Arrays) -> None:
 def test_infinity_times_the_smallest_factor_is_infinity(arrays: Arrays) -> None:
     scaled = arrays.scale(np.array([math.inf, -math.inf, 1.0], dtype=np.float32), (0,), np.array([5e-324, 0.5, 1.0]))
     np.testing.assert_array_equal(scaled, [math.inf, -math.inf, 1.0])
+
+
+@pytest.mark.parametrize("name", sorted(DTYPES))
+def test_signalling_nans_keep_their_payload_beside_a_unit_that_is_scaled(arrays: Arrays, name: str) -> None:
+    dtype = DTYPES[name]
+    fraction_bits = floats.FRACTION_BITS[dtype.name]
+    signalling = (2 ** floats.EXPONENT_BITS[dtype.name] - 1 << fraction_bits) + 5
+    block = np.ones((2, 3), dtype=dtype)
+    words = np.dtype(f"u{dtype.itemsize}")
+    block.view(words if dtype.isnative else words.newbyteorder())[0, 1] = signalling
+    scaled = arrays.scale(block, (0,), np.array([1.0, 0.5]))
+    assert scaled[0].tobytes() == block[0].tobytes()
+    assert scaled[1].tolist() == [0.5] * 3

@@ -662,6 +662,19 @@ def test_a_file_inside_another_is_read_in_place_at_any_position(here: Path, tmp_
         opened.survey()
 
 
+def test_a_file_that_is_unlinked_or_renamed_while_open_is_still_read(here: Path) -> None:
+    with h5py.File(here, "w") as file:
+        file["x"] = np.ones(3)
+    fd = os.open(here, os.O_RDONLY)
+    try:
+        for change in (lambda: here.rename(here.with_name("other")), here.with_name("other").unlink):
+            change()
+            with Hdf5Image(fd, 0, None, "f.h5") as opened:
+                assert [item.path for item in opened.survey().datasets] == ["x"]
+    finally:
+        os.close(fd)
+
+
 def test_reading_changes_no_byte_of_the_file(here: Path) -> None:
     with h5py.File(here, "w") as file:
         file.create_dataset("x", data=np.zeros((40, 3), "f4"), compression="gzip")

@@ -144,6 +144,20 @@ def test_a_verdict_that_the_order_of_summation_could_change_is_doubtful(
         assert maths.doubtful(found, limit, "float32", len(values), p).all()
 
 
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("terms", [10, 1000, 100_000])
+def test_the_worst_order_of_summation_is_doubtful_too(terms: int, p: float) -> None:
+    """1 and then powers of half its roundoff: each is lost, while together, or summed first, they count in full."""
+    powers = [1.0, *[0.99 * 2.0**-53] * terms]
+    unscaled = np.zeros(1, dtype=np.int64)
+    rough = maths.norms(PowerSums(np.array([np.cumsum(powers)[-1]]), unscaled), p)
+    exact = maths.norms(PowerSums(np.array([math.fsum(powers)]), unscaled), p)
+    assert rough[0] == 1.0 < exact[0]
+    for limit in (float(rough[0]), float(rough[0] + exact[0]) / 2, math.nextafter(float(exact[0]), 0)):
+        for found in (rough, exact):
+            assert maths.doubtful(found, limit, "float32", terms + 1, p).all()
+
+
 @given(limit=LIMITS, terms=st.integers(1, 10**9), p=st.sampled_from([0.5, 1.0, 2.0, 3.0, 6.0]))
 def test_norms_a_millionth_away_from_the_limit_are_not_doubtful(limit: float, terms: int, p: float) -> None:
     found = np.array([limit * (1 - 1e-6), limit * (1 + 1e-6)])

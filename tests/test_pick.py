@@ -97,7 +97,7 @@ def test_a_driver_without_the_cuda_libraries_is_an_error_that_says_how_to_get_th
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(("engine", "device"), [("tensorflow", "auto"), ("tensorflow", "cpu"), ("auto", "gpu")])
+@pytest.mark.parametrize(("engine", "device"), [("tensorflow", "auto"), ("tensorflow", "cpu")])
 def test_without_tensorflow_asking_for_it_is_an_error_that_says_what_to_install(engine: str, device: str) -> None:
     done = python(NOT_INSTALLED + ASK.format(engine=engine, device=device))
     assert done.stdout.startswith("TensorFlow is not installed; pip install 'renorm-ckpt[gpu]'"), done.stderr

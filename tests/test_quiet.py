@@ -89,7 +89,7 @@ def test_an_interrupted_import_leaves_descriptor_2_as_it_was(tmp_path: Path) -> 
 def test_writing_works_again_afterwards(tmp_path: Path) -> None:
     done = python(
         IMPORT + "import sys\nprint('ours', file=sys.stderr)",
-        stub(tmp_path, "import sys; print('late', file=sys.stderr)"),
+        stub(tmp_path, "import sys; print('late', end='', file=sys.stderr)"),
     )
     assert done.stderr == "ours\n"
 

@@ -57,13 +57,14 @@ class Window(io.RawIOBase):
         got = 0
         while got < len(view):
             try:
-                count = os.preadv(self._fd, [view[got:]], self._base + self._at + got)
+                data = os.pread(self._fd, len(view) - got, self._base + self._at + got)
             except OSError as error:
                 self.failure = self.failure or error.errno or errno.EIO
                 return got
-            if not count:
+            if not data:
                 return got
-            got += count
+            view[got : got + len(data)] = data
+            got += len(data)
         return got
 
     def write(self, buffer: Any) -> int:

@@ -11,6 +11,7 @@ import os
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -165,8 +166,7 @@ class _Server:
         if not self._writable:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
             name = f"/dev/fd/{self._fd}"
-            named = os.fstat(self._fd).st_nlink > 0  # HDF5 wants a real path, which an unlinked file has none of
-            if not self._is_part() and not self._inherits_files() and named and os.access(name, os.R_OK):
+            if not self._is_part() and not self._inherits_files() and self._is_found(name):
                 # The same open file by a name: a third less time for a file of many small datasets.
                 return h5.h5f.open(name.encode(), h5.h5f.ACC_RDONLY, access)
         # Writing goes through our own file object, never through a name: on some systems /dev/fd/N opens the file
@@ -177,6 +177,14 @@ class _Server:
 
     def _is_part(self) -> bool:
         return self._base > 0 or self._length != os.fstat(self._fd).st_size
+
+    def _is_found(self, name: str) -> bool:
+        """Whether the name leads to the file when it is resolved, as HDF5 does: not once the file is unlinked."""
+        try:
+            there = Path(name).resolve().stat()
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._fd)) and os.access(name, os.R_OK)
 
     def _inherits_files(self) -> bool:
         """Whether the program had files open with h5py when we forked: HDF5 would go on with their descriptors."""
