@@ -33,7 +33,8 @@ class Distribution:
         if not finite.size:
             return
         self._count += finite.size
-        self._total += float(finite.mean() * finite.size)
+        with np.errstate(over="ignore"):  # of norms near the end of float64's range the mean is shown as the largest
+            self._total += float(finite.sum())
         self._least = min(self._least, float(finite.min()))
         self._largest = max(self._largest, float(finite.max()))
         if self._kept is not None:

@@ -25,6 +25,8 @@ AxisSource = Literal["option", "rule", "layer", "name", "guess"]
 FLOATS: dict[str, int] = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 """The dtypes whose norms are bounded, and their bytes per element."""
 
+_LARGEST_P = 512.0
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -68,7 +70,7 @@ class Variable:
 class MaxNorm:
     """The constraint: the `p`-norm of every unit is at most `limit`; without a limit norms are only measured.
 
-    Raises UsageError unless 0 < limit < inf and 0 < p <= inf.
+    Raises UsageError unless 0 < limit < inf and 0 < p <= 512 or p is inf: 0.5 ** p must stay a normal float64.
     """
 
     limit: float | None = None
@@ -77,8 +79,8 @@ class MaxNorm:
     def __post_init__(self) -> None:
         if self.limit is not None and not 0 < self.limit < math.inf:
             raise UsageError(f"--max-norm must be a finite number above 0, got {self.limit}")
-        if not self.p > 0:
-            raise UsageError(f"--p must be above 0 (inf is allowed), got {self.p}")
+        if not (0 < self.p <= _LARGEST_P or self.p == math.inf):
+            raise UsageError(f"--p must be above 0 and at most {_LARGEST_P:g}, or inf, got {self.p}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,21 +42,6 @@ FACTORS = [1.0, 0.5, 0.75, 1 / 3, 1e-3, 0.9999999999999999, 1e-20, 1e-36, 1e-300
 ours = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@pytest.fixture(scope="session")
-def tensorflow_arrays() -> Arrays:
-    from renorm_cli.arrays.tensorflow_arrays import TensorFlowArrays
-
-    return TensorFlowArrays(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
-
-
-@pytest.fixture(scope="session", params=["numpy", "tensorflow"])
-def arrays(request: pytest.FixtureRequest) -> Arrays:
-    if request.param == "numpy":
-        return NumpyArrays()
-    found: Arrays = request.getfixturevalue("tensorflow_arrays")
-    return found
-
-
 @dataclass(frozen=True)
 class Case:
     """A block, the axes that name units, and a factor for each unit."""

@@ -1,7 +1,8 @@
 """Sums of powers whose last bit does not depend on order, for the few units where that bit decides.
 
 Values are added in a tree of error-free additions (Knuth's two-sum), the errors carried along in a second float64:
-about 106 bits, rounded once at the end. So every engine, block size and number of jobs gets the same number.
+about 106 bits, rounded once at the end. So every engine, block size and number of jobs gets the same number, unless
+the sum lies within 2**-40 of a unit in the last place of the middle between two float64s and is no float64 pair.
 """
 
 from __future__ import annotations
