@@ -79,10 +79,11 @@ def test_the_bound_holds_tightly_and_only_units_that_are_over_change(
     assert (norms[over] >= limit * (1 - 4 * ROUNDOFF[name]) - tiny).all()  # B4
     exact = oracle.renorm(before, unit_axes, limit, p)[changed]
     stored = after.astype(np.float64)[changed]
-    one_rounding = 2 * ROUNDOFF[name] * np.abs(exact) * (1 + 1e-9) + SMALLEST_NORMAL[name] * 2 * ROUNDOFF[name]
-    assert (np.abs(stored - exact) <= one_rounding).all()  # B5: the direction
-    assert np.array_equal(np.signbit(stored), np.signbit(before.astype(np.float64)[changed]))  # B5: the sign
-    assert (np.abs(stored) <= np.abs(before.astype(np.float64)[changed])).all()  # B5: never grows
+    # One rounding toward zero; for float64 the oracle's and our own norm and factor are rounded as well.
+    roundings = (4 if name == "float64" else 2) * ROUNDOFF[name]
+    assert (np.abs(stored - exact) <= roundings * (np.abs(exact) * (1 + 1e-9) + SMALLEST_NORMAL[name])).all()  # B5
+    assert np.array_equal(np.signbit(stored), np.signbit(before.astype(np.float64)[changed]))  # B5
+    assert (np.abs(stored) <= np.abs(before.astype(np.float64)[changed])).all()  # B5
 
 
 @settings(max_examples=100, deadline=None)
