@@ -110,11 +110,13 @@ def apply(
 ) -> None:
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
     from renorm_cli import commands
+    from renorm_cli.formats.location import locate
 
     options = _options(max_norm, p, units, include, exclude, strict, engine, device, jobs, needs_limit=True)
     destination = commands.Destination(output, in_place, force, dry_run)
-    targets = report or ([] if dry_run else [commands.default_report(destination.of(checkpoint))])
-    _check_targets(targets, [checkpoint, destination.of(checkpoint)])
+    written = destination.of(locate(checkpoint))
+    targets = report or ([] if dry_run else [written.report()])
+    _check_targets(targets, [checkpoint, written.path, written.index])
     with _meter(str(checkpoint), quiet) as meter:
         done = commands.apply(checkpoint, options, destination, nonfinite, meter, lambda r: _rendered([r], targets))
     if dry_run:

@@ -11,15 +11,12 @@ from typing import Literal, Protocol
 
 from renorm_cli import __version__
 from renorm_cli.arrays import pick
-from renorm_cli.errors import OutputError, UsageError
-from renorm_cli.formats import Checkpoint, Staging, open_checkpoint, recover
+from renorm_cli.errors import FormatError, OutputError, UsageError, some_names
+from renorm_cli.formats import Checkpoint, Location, Staging, locate, open_checkpoint, recover
 from renorm_cli.model import Note, Plan, Report, Row, Step
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
 from renorm_cli.spread import threads
-
-SUFFIXES = (".weights.h5", ".weights.json", ".keras", ".h5", ".hdf5", ".hdf", ".json")
-"""Endings before which `-renorm` is put in a default output name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +42,13 @@ class Destination:
         if self.in_place and self.output is not None:
             raise UsageError("--in-place writes over the input; leave out -o/--output, or leave out --in-place")
 
-    def of(self, source: Path) -> Path:
-        """The file that will be written. Raises OutputError where that is the input, without --in-place."""
+    def of(self, source: Location) -> Location:
+        """Where the output will be. Raises OutputError where that is the input, without --in-place."""
         if self.in_place:
-            return Path(os.path.realpath(source))  # a link stays, its target is replaced
-        output = self.output or default_output(source)
-        if output.is_dir():
-            raise OutputError(f"{str(output)!r} is a directory; name a file with -o")
-        if os.path.realpath(output) == os.path.realpath(source):
-            raise OutputError(f"{str(output)!r} is the input; give another -o, or --in-place to replace it")
+            return source.resolved()  # a link stays, its target is replaced
+        output = source.default_output() if self.output is None else source.output(self.output)
+        if os.path.realpath(output.index) == os.path.realpath(source.index):
+            raise OutputError(f"{str(output.path)!r} is the input; give another -o, or --in-place to replace it")
         return output
 
 
@@ -69,7 +64,8 @@ def examine(path: Path, command: Literal["inspect", "check"], options: Options, 
     """Measure a checkpoint. Raises RenormError."""
     started = time.monotonic()
     with open_checkpoint(path) as source:
-        plan = make_plan(source.variables, source.notes, options.wanted)
+        notes = (*source.notes, *_damage(source, refuse=command == "check"))
+        plan = make_plan(source.variables, notes, options.wanted)
         meter.start(_bytes(plan.steps))
         engine = _Engine(options)
         rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance))
@@ -90,17 +86,19 @@ def apply(
     They all get their names at the end, or none does. Raises RenormError.
     """
     started = time.monotonic()
-    output = destination.of(path)
+    output = destination.of(locate(path))
     if not destination.dry_run:
-        recover(output)
+        recover(output.index)
     with open_checkpoint(path) as source:
         plan = make_plan(source.variables, source.notes, options.wanted)
+        _damage(source, refuse=True)
         meter.start(_bytes(plan.steps) + (0 if destination.dry_run else source.size))
         engine = _Engine(options)
         work = Work(source, engine.arrays, bound=True, nonfinite=nonfinite, advance=meter.advance)
         if destination.dry_run:
             rows = engine.run(plan.steps, work)
-            return replace(engine.report("apply", source, plan, rows, started), output=str(output), dry_run=True)
+            source.check_unchanged()
+            return replace(engine.report("apply", source, plan, rows, started), output=str(output.path), dry_run=True)
         protected = () if destination.in_place else [file.path for file in source.files]
         force = destination.force or destination.in_place
         with Staging(force=force, protected=protected, advance=meter.advance) as staging:
@@ -108,7 +106,7 @@ def apply(
             rows = engine.run(plan.steps, replace(work, sink=sink))
             sink.seal()
             source.check_unchanged()
-            report = replace(engine.report("apply", source, plan, rows, started), output=str(output))
+            report = replace(engine.report("apply", source, plan, rows, started), output=str(output.path))
             for target, content in publish_with(report).items():
                 staging.companion(target, content)
     return report
@@ -119,17 +117,6 @@ def save(files: dict[Path, bytes]) -> None:
     with Staging() as staging:
         for target, content in files.items():
             staging.companion(target, content)
-
-
-def default_output(source: Path) -> Path:
-    """`model-renorm.h5` beside `model.h5`."""
-    stem, suffix = _split(source)
-    return source.with_name(f"{stem}-renorm{suffix}")
-
-
-def default_report(output: Path) -> Path:
-    """`model-renorm.report.json` beside `model-renorm.h5`."""
-    return output.with_name(f"{_split(output)[0]}.report.json")
 
 
 class _Engine:
@@ -167,12 +154,16 @@ class _Engine:
         )
 
 
+def _damage(source: Checkpoint, *, refuse: bool) -> tuple[Note, ...]:
+    """What to say of tensors whose checksums are wrong already; FormatError if that is a reason to `refuse`."""
+    wrong = source.damage()
+    if not wrong:
+        return ()
+    text = f"{str(source.path)!r} is damaged: the checksum of {some_names(wrong)} does not match the bytes"
+    if refuse:
+        raise FormatError(f"{text}; get a sound copy of it")
+    return (Note(text, warning=True),)
+
+
 def _bytes(steps: Sequence[Step]) -> int:
     return sum(step.variable.nbytes for step in steps)
-
-
-def _split(path: Path) -> tuple[str, str]:
-    for suffix in SUFFIXES:
-        if path.name.endswith(suffix) and path.name != suffix:
-            return path.name.removesuffix(suffix), suffix
-    return path.name, ""

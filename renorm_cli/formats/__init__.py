@@ -9,14 +9,14 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.files import SourceFile, open_source
 from renorm_cli.formats.journal import recover, refuse_half_replaced
+from renorm_cli.formats.location import TABLE_MAGIC, Location, locate
 from renorm_cli.formats.staging import Staging
 
-__all__ = ["Checkpoint", "Sink", "Staging", "open_checkpoint", "recover"]
+__all__ = ["Checkpoint", "Location", "Sink", "Staging", "locate", "open_checkpoint", "recover"]
 
-_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 _ZIP_END = b"PK\x05\x06"
 _ZIP_END_REACH = 22 + 0xFFFF
-_KNOWN = "HDF5 (.h5, .weights.h5), .keras and sharded .weights.json are read"
+_KNOWN = "HDF5, .keras, .weights.json, TensorFlow checkpoints and SavedModels are read"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -24,9 +24,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises FormatError if there is none at `path`, if it is damaged, or if it names files outside itself.
     """
-    if path.is_dir():
-        raise FormatError(_not_a_file(path))
-    refuse_half_replaced(path)
+    location = locate(path)
+    refuse_half_replaced(location.index)
+    if location.kind == "directory":
+        from renorm_cli.formats.saved_model_dir import open_saved_model
+
+        return open_saved_model(path)
+    if location.kind == "prefix":
+        from renorm_cli.formats.tf_checkpoint import open_tf_checkpoint
+
+        return open_tf_checkpoint(path, location)
     file = open_source(path)
     try:
         return _open(file)
@@ -51,8 +58,8 @@ def _open(file: SourceFile) -> Checkpoint:
         from renorm_cli.formats.keras_shards import open_keras_shards
 
         return open_keras_shards(file)
-    if os.pread(file.fd, 8, max(0, file.size - 8)) == _TABLE_MAGIC:
-        raise FormatError(f"{file.shown!r} is a TensorFlow checkpoint, which is not supported yet; {_KNOWN}")
+    if os.pread(file.fd, 8, max(0, file.size - 8)) == TABLE_MAGIC:
+        raise FormatError(f"{file.shown!r} is a TensorFlow V1 checkpoint, which is not supported yet; {_KNOWN}")
     raise FormatError(f"{file.shown!r} is no checkpoint of a known format; {_KNOWN}")
 
 
@@ -66,14 +73,3 @@ def _is_hdf5(file: SourceFile) -> bool:
             return True
         offset = offset * 2 or 512
     return False
-
-
-def _not_a_file(path: Path) -> str:
-    shown = str(path)
-    if (path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists():
-        return f"{shown!r} is a SavedModel, which is not supported yet; {_KNOWN}"
-    if (path / "model.weights.h5").exists():
-        return f"{shown!r} is an unzipped .keras folder; give the model.weights.h5 inside it"
-    if any(path.glob("*.index")):
-        return f"{shown!r} holds a TensorFlow checkpoint, which is not supported yet; {_KNOWN}"
-    return f"{shown!r} is a directory and no checkpoint; {_KNOWN}"

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from renorm_cli.formats.files import SourceFile
+from renorm_cli.formats.location import Location
 from renorm_cli.formats.staging import Staging
 from renorm_cli.model import Note, Variable
 
@@ -60,8 +61,12 @@ class Checkpoint(ABC):
         """
 
     @abstractmethod
-    def stage(self, staging: Staging, output: Path, changing: Sequence[Variable]) -> Sink:
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         """A copy of the checkpoint that will become `output`, in which the variables in `changing` may be written."""
+
+    def damage(self) -> tuple[str, ...]:
+        """Names of the tensors whose bytes do not match the checksum the checkpoint has for them."""
+        return ()
 
     def check_unchanged(self) -> None:
         """Raise FormatError if any of the files was written to since it was opened."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from renorm_cli.blocks import Block, partition
+from renorm_cli.blocks import Block
 from renorm_cli.formats import keras_legacy, keras_v3
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.files import SourceFile
 from renorm_cli.formats.hdf5_store import Hdf5Store
 from renorm_cli.formats.hdf5_worker import Hdf5Image
 from renorm_cli.formats.keras_config import LayerNode, parse_config
+from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies, name_plainly
 from renorm_cli.formats.staging import Staging, unwritten
+from renorm_cli.formats.stored import same_bytes
 from renorm_cli.formats.survey import Dataset, Survey
 from renorm_cli.model import FLOATS, Note, Variable
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-_COMPARE_BYTES = 4 << 20
 _LINKS_LISTED = 100
 
 Place = tuple[int, str]
@@ -45,29 +47,21 @@ class Hdf5Checkpoint(Checkpoint):
     ) -> None:
         self.stores = tuple(stores)
         self.places = dict(places)
-        variables = join_copies(naming, self._same_bytes)
+        variables = join_copies(naming, partial(same_bytes, self))
         super().__init__(format, path, files, variables, (*naming.notes, *_link_notes(links)))
 
     def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
         image, path = self.places[variable.key]
         return self.stores[image].read(path, block)
 
-    def stage(self, staging: Staging, output: Path, changing: Sequence[Variable]) -> Sink:
-        staged = staging.copy(self.files[0], output)
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
+        staged = staging.copy(self.files[0], output.path)
         return Hdf5Sink([self.stores[0].staged(staged.fd, self.stores[0].base)], self.places)
 
     def close(self) -> None:
         for store in self.stores:
             store.close()
         super().close()
-
-    def _same_bytes(self, one: Variable, other: Variable) -> bool:
-        if one.shape != other.shape or one.dtype != other.dtype or one.dtype not in FLOATS:
-            return False
-        if one.locked or other.locked:
-            return False
-        blocks = partition(one.shape, _COMPARE_BYTES // FLOATS[one.dtype])
-        return all(self.read(one, block).tobytes() == self.read(other, block).tobytes() for block in blocks)
 
 
 class Hdf5Sink(Sink):

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from renorm_cli.errors import FormatError
 from renorm_cli.formats.files import read_exactly
 from renorm_cli.formats.hdf5_worker import Hdf5Image
 from renorm_cli.formats.staging import unwritten, write_all
+from renorm_cli.formats.stored import stored_dtype
 from renorm_cli.formats.survey import Dataset
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from renorm_cli.blocks import Block
-
-_CODES = {"float16": "f2", "float32": "f4", "float64": "f8"}
 
 
 class Hdf5Store:
@@ -62,7 +60,7 @@ class Hdf5Store:
     def read(self, path: str, block: Block) -> npt.NDArray[Any]:
         """A block in stored dtype and byte order. Raises FormatError."""
         dataset = self.datasets[path]
-        dtype = stored_dtype(dataset)
+        dtype = stored_dtype(dataset.dtype, dataset.order)
         values = np.empty(block.shape, dtype=dtype)
         raw = values.reshape(-1).view(np.uint8).data
         if dataset.offset is not None:
@@ -75,7 +73,7 @@ class Hdf5Store:
     def write(self, path: str, block: Block, values: npt.NDArray[Any]) -> None:
         """Put a block of stored dtype and byte order in place. Raises OutputError or FormatError."""
         dataset = self.datasets[path]
-        dtype = stored_dtype(dataset)
+        dtype = stored_dtype(dataset.dtype, dataset.order)
         if values.dtype != dtype or values.shape != block.shape:
             raise AssertionError(f"{path!r} is {dtype} {block.shape}, not {values.dtype} {values.shape}")
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
@@ -102,15 +100,3 @@ class Hdf5Store:
                 length = os.fstat(self.fd).st_size if self._writable else self.length
                 self._image = Hdf5Image(self.fd, self.base, length, self.shown, writable=self._writable)
             return self._image
-
-
-def stored_dtype(dataset: Dataset) -> np.dtype[Any]:
-    """The NumPy dtype of a floating dataset, in its byte order. Raises FormatError for any other."""
-    if dataset.dtype == "bfloat16":
-        import ml_dtypes
-
-        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return found
-    if dataset.dtype not in _CODES:
-        raise FormatError(f"{dataset.path!r} holds {dataset.dtype}, not floating numbers")
-    return np.dtype(dataset.order + _CODES[dataset.dtype])

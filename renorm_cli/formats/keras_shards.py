@@ -12,6 +12,7 @@ from renorm_cli.formats.checkpoint import Sink
 from renorm_cli.formats.files import SourceFile, open_source, read_exactly
 from renorm_cli.formats.hdf5 import Hdf5Checkpoint, Hdf5Sink, Place, name_v3, survey_image
 from renorm_cli.formats.hdf5_store import Hdf5Store
+from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.staging import Staging
 from renorm_cli.formats.survey import Survey
@@ -39,16 +40,16 @@ class KerasShards(Hdf5Checkpoint):
         super().__init__("keras-weights-json", path, files, stores, places, naming, links)
         self._map_text = map_text
 
-    def stage(self, staging: Staging, output: Path, changing: Sequence[Variable]) -> Sink:
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         *shards, _ = self.files
-        names = {shard.path.name: _shard_name(output, number) for number, shard in enumerate(shards)}
+        names = {shard.path.name: _shard_name(output.name, number) for number, shard in enumerate(shards)}
         if output.name == self.path.name:
             names = {name: name for name in names}
         stores = []
         for shard, store in zip(shards, self.stores, strict=True):
-            staged = staging.copy(shard, output.with_name(names[shard.path.name]))
+            staged = staging.copy(shard, output.beside(names[shard.path.name]))
             stores.append(store.staged(staged.fd, 0))
-        staging.write(output, _renamed(self._map_text, names, str(self.path)).encode("utf-8"))
+        staging.write(output.path, _renamed(self._map_text, names, str(self.path)).encode("utf-8"))
         return Hdf5Sink(stores, self.places)
 
 
@@ -127,9 +128,9 @@ def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Pla
     return name_v3(merged, None), places, dict(merged.soft_links)
 
 
-def _shard_name(output: Path, number: int) -> str:
+def _shard_name(output: str, number: int) -> str:
     """The name Keras looks for: the first shard of `m.weights.json` must be `m_00000.weights.h5`."""
-    return f"{output.name.removesuffix('.json').removesuffix('.weights')}_{number:05}.weights.h5"
+    return f"{output.removesuffix('.json').removesuffix('.weights')}_{number:05}.weights.h5"
 
 
 def _renamed(text: str, names: Mapping[str, str], shown: str) -> str:

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import IO
 
 from renorm_cli.errors import FormatError, OutputError
@@ -15,6 +14,7 @@ from renorm_cli.formats.files import SourceFile, reason
 from renorm_cli.formats.hdf5 import Hdf5Checkpoint, Hdf5Sink, Place, name_v3, survey_image
 from renorm_cli.formats.hdf5_store import Hdf5Store
 from renorm_cli.formats.keras_config import parse_config
+from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.staging import Staging, copy_range, unwritten
 from renorm_cli.formats.zip_archive import (
@@ -55,20 +55,20 @@ class KerasZip(Hdf5Checkpoint):
         self._member = member
         self._unpacked = unpacked
 
-    def stage(self, staging: Staging, output: Path, changing: Sequence[Variable]) -> Sink:
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         (store,) = self.stores
         check_member(self.files[0].fd, self._member, self.files[0].shown)  # a new checksum must not bless old damage
         if self._member.method == _STORED and store.all_plain(self.places[variable.key][1] for variable in changing):
-            staged = staging.copy(self.files[0], output)
+            staged = staging.copy(self.files[0], output.path)
             finish = partial(patch_crc, staged.fd, self._archive, self._member)
             return Hdf5Sink([store.staged(staged.fd, store.base)], self.places, finish)
         return self._stage_repacked(staging, output)
 
-    def _stage_repacked(self, staging: Staging, output: Path) -> Sink:
+    def _stage_repacked(self, staging: Staging, output: Location) -> Sink:
         """Unpack the weights beside the output; they are packed into a new archive once they are changed."""
         (store,) = self.stores
-        staged = staging.copy(self.files[0], output)
-        weights = staging.scratch(output)
+        staged = staging.copy(self.files[0], output.path)
+        weights = staging.scratch(output.path)
         try:
             copy_range(store.fd, store.base, weights.fd, 0, store.length)
         except OSError as error:

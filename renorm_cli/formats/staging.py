@@ -20,6 +20,7 @@ from types import TracebackType
 
 from renorm_cli.errors import OutputError
 from renorm_cli.formats import journal
+from renorm_cli.formats.exchange import exchange
 from renorm_cli.formats.files import SourceFile, reason
 
 _PREFIX = ".renorm-"
@@ -57,6 +58,7 @@ class Staging:
         self._companions: list[Staged] = []
         self._open: list[int] = []
         self._temporaries: list[Path] = []
+        self._trees: list[tuple[Path, Path]] = []
 
     def __enter__(self) -> Staging:
         return self
@@ -80,6 +82,30 @@ class Staging:
         staged = self._create(target, replace)
         self._parts.append(staged)
         return staged
+
+    def tree(self, target: Path) -> Path:
+        """A new folder that will become `target` as a whole; what is in it by then is up to the caller.
+
+        Files are created in it by the same methods. An existing `target` is exchanged, not merged.
+        """
+        if os.path.lexists(target) and not self._force:
+            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
+        if os.path.realpath(target) in self._protected:
+            raise OutputError(f"{str(target)!r} is the input; give another -o, or --in-place to replace it")
+        temporary = self._temporary(target)
+        try:
+            temporary.mkdir()
+        except OSError as error:
+            raise _no_folder(target, error) from None
+        fd = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._open.append(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._trees.append((temporary, target))
+        return temporary
+
+    def folder(self, path: Path) -> None:
+        """Make a folder, and those above it, inside a tree."""
+        self._guard(lambda: path.mkdir(parents=True, exist_ok=True))
 
     def companion(self, target: Path, content: bytes) -> None:
         """A small file that is no part of the checkpoint (a report) and follows it; an older one is replaced."""
@@ -127,19 +153,24 @@ class Staging:
         self._guard(lambda: write_all(staged.fd, 0, memoryview(content)))
 
     def _make(self, target: Path) -> Staged:
+        temporary = self._temporary(target)
+        try:
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise _no_folder(target, error) from None
+        self._open.append(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Staged(fd, temporary, target)
+
+    def _temporary(self, target: Path) -> Path:
+        """A name beside the target, on the list of what to remove before it is there: a signal may come at any line."""
         parent = target.parent
         if not parent.is_dir():
             raise OutputError(f"the folder {str(parent)!r} is not there; make it first, or choose another -o")
         self._sweep(target)
         temporary = parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{_short(target.name)}"
-        self._temporaries.append(temporary)  # before it is there: a signal may come at any line
-        try:
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise OutputError(f"nothing can be written to the folder {str(parent)!r}: {reason(error)}") from None
-        self._open.append(fd)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return Staged(fd, temporary, target)
+        self._temporaries.append(temporary)
+        return temporary
 
     def _sweep(self, target: Path) -> None:
         """Remove what killed runs on the same target left: their process is gone and nobody holds the lock."""
@@ -153,7 +184,7 @@ class Staging:
                 continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                stale.unlink(missing_ok=True)
+                _remove(stale)
             except OSError:
                 continue  # held by a living run elsewhere, or not ours to remove
             finally:
@@ -164,10 +195,17 @@ class Staging:
         for staged in everything:
             os.fsync(staged.fd)
         with _undisturbed():
-            self._rename([(staged.temporary, staged.target) for staged in self._parts])
+            for staged in self._parts:
+                if self._in_tree(staged.target):
+                    staged.temporary.replace(staged.target)
+            self._rename([(s.temporary, s.target) for s in self._parts if not self._in_tree(s.target)])
+            for temporary, target in self._trees:
+                _sync_tree(temporary)
+                exchange(temporary, target)
             for staged in self._companions:
                 staged.temporary.replace(staged.target)
-            for parent in {staged.target.parent for staged in everything}:
+            targets = [staged.target for staged in everything if not self._in_tree(staged.target)]
+            for parent in {target.parent for target in (*targets, *(target for _, target in self._trees))}:
                 journal.sync_directory(parent)
 
     def _rename(self, moves: list[journal.Move]) -> None:
@@ -180,11 +218,14 @@ class Staging:
 
     def _discard(self) -> None:
         for temporary in self._temporaries:
-            temporary.unlink(missing_ok=True)  # gone already where it got its name
+            _remove(temporary)  # gone already where it got its name
         for fd in self._open:
             os.close(fd)
         self._temporaries.clear()
         self._open.clear()
+
+    def _in_tree(self, path: Path) -> bool:
+        return any(temporary in path.parents for temporary, _ in self._trees)
 
     def _guard(self, action: Callable[[], object]) -> None:
         try:
@@ -240,6 +281,23 @@ def _undisturbed() -> Iterator[None]:
 def unwritten(error: OSError) -> OutputError:
     """What to raise where the system refuses a write."""
     return OutputError(f"the output cannot be written: {reason(error)}; no unfinished output was left")
+
+
+def _no_folder(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"nothing can be written to the folder {str(target.parent)!r}: {reason(error)}")
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file, or a temporary folder with all in it; nothing that a link leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_tree(top: Path) -> None:
+    for folder, _, _ in os.walk(top):
+        journal.sync_directory(Path(folder))
 
 
 def _short(name: str) -> str:

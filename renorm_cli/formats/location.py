@@ -1,0 +1,119 @@
+"""What a path on the command line means: a file, a TensorFlow prefix, or a SavedModel directory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from renorm_cli.errors import FormatError, OutputError, some_names
+from renorm_cli.formats.state_file import newest_prefix
+
+INDEX = ".index"
+TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+"""The last eight bytes of every LevelDB table: index files and V1 checkpoints alike."""
+
+SUFFIXES = (".weights.h5", ".weights.json", ".keras", ".h5", ".hdf5", ".hdf", ".json")
+"""Endings before which `-renorm` is put in a default output name."""
+
+_SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+_ORBAX = ("orbax.checkpoint", "pytree.orbax-checkpoint", "checkpoint_metadata", "_CHECKPOINT_METADATA", "_METADATA")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a checkpoint is: `path` is the file, the TensorFlow prefix (also `folder/`), or the directory."""
+
+    kind: Literal["file", "prefix", "directory"]
+    path: Path
+    name: str
+    """The last part of the path; "" for a prefix that is nothing but its folder."""
+
+    @property
+    def index(self) -> Path:
+        """The file or directory without which there is no checkpoint."""
+        return self.beside(self.name + INDEX) if self.kind == "prefix" else self.path
+
+    @property
+    def folder(self) -> Path:
+        return self.path if self.kind == "prefix" and not self.name else self.path.parent
+
+    def beside(self, name: str) -> Path:
+        return self.folder / name
+
+    def default_output(self) -> Location:
+        """`model-renorm.h5` beside `model.h5`, `ckpt-7-renorm` beside `ckpt-7`, `export-renorm` beside `export`."""
+        stem, suffix = (self.name, "") if self.kind != "file" else _split(self.name)
+        name = f"{stem}-renorm{suffix}" if self.name else "renorm"
+        return Location(self.kind, self.beside(name), name)
+
+    def output(self, path: Path) -> Location:
+        """The location of an output that the user named; for a prefix, a folder that exists means a name in it.
+
+        Raises OutputError where a file would be a directory.
+        """
+        if path.is_dir() and self.kind == "prefix":
+            return Location("prefix", path / self.name, self.name)
+        if path.is_dir() and self.kind == "file":
+            raise OutputError(f"{str(path)!r} is a directory; name a file with -o")
+        name = path.name.removesuffix(INDEX) if self.kind == "prefix" else path.name
+        return Location(self.kind, path.with_name(name) if name else path, name)
+
+    def resolved(self) -> Location:
+        """The same place with all links followed: what --in-place replaces."""
+        real = Path(os.path.realpath(self.path))
+        return Location(self.kind, real, real.name if self.name else "")
+
+    def report(self) -> Path:
+        """`model-renorm.report.json` for the output `model-renorm.h5`."""
+        stem = self.name if self.kind != "file" else _split(self.name)[0]
+        return self.beside(f"{stem or 'renorm'}.report.json")
+
+
+def locate(path: Path) -> Location:
+    """Tell what `path` names, by what is there. Raises FormatError for a directory that is no checkpoint we read."""
+    if path.is_dir():
+        return _in_directory(path)
+    if path.name.endswith(INDEX) and _is_table(path):
+        name = path.name.removesuffix(INDEX)
+        return Location("prefix", path.with_name(name) if name else path.parent, name)
+    if not path.exists() and Path(f"{path}{INDEX}").is_file():
+        return Location("prefix", path, path.name)
+    return Location("file", path, path.name)
+
+
+def _in_directory(folder: Path) -> Location:
+    shown = str(folder)
+    if any((folder / name).exists() for name in _SAVED_MODELS):
+        return Location("directory", folder, folder.resolve().name)
+    if any((folder / name).exists() for name in _ORBAX):
+        raise FormatError(f"{shown!r} is an Orbax checkpoint, which is not supported yet; export the weights to HDF5")
+    if (folder / "model.weights.h5").exists():
+        raise FormatError(f"{shown!r} is an unzipped .keras folder; give the model.weights.h5 inside it")
+    names = sorted(entry.name.removesuffix(INDEX) for entry in os.scandir(folder) if entry.name.endswith(INDEX))
+    if not names:
+        raise FormatError(f"{shown!r} is a directory and no checkpoint: no saved_model.pb and no .index file in it")
+    name = newest_prefix(folder, names)
+    if name is None:
+        raise FormatError(
+            f"{shown!r} holds {len(names)} checkpoints and its state file names none of them;"
+            f" give one of {some_names(names)}"
+        )
+    return Location("prefix", folder / name if name else folder, name)
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), 8, max(0, size - 8)) == TABLE_MAGIC
+    except OSError:
+        return False
+
+
+def _split(name: str) -> tuple[str, str]:
+    for suffix in SUFFIXES:
+        if name.endswith(suffix) and name != suffix:
+            return name.removesuffix(suffix), suffix
+    return name, ""
