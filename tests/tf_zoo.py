@@ -166,14 +166,14 @@ def _module(path: Path) -> Any:
             self.w = tf.Variable(tf.ones((3, 4)), name="w")
             self.blocks = [tf.Variable(tf.ones((4, 4))), tf.Variable(tf.ones((4, 4)))]
             self.kernel = tf.Variable(tf.ones((4, 2)))
-            self.mean = tf.Variable(tf.ones((4, 4)), trainable=False, name="running")
+            self.other = tf.Variable(tf.ones((4, 4)), trainable=False, name="running")
             self.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.float32, -1.0)
             self.table.insert(["a"], [1.0])
             self.held = tf.constant(np.arange(12.0).reshape(3, 4), tf.float32)
 
         @tf.function(input_signature=[tf.TensorSpec((None, 3))])  # type: ignore[untyped-decorator]
         def __call__(self, x: Any) -> Any:
-            y = x @ (self.w + self.held + tf.constant(np.arange(12.0).reshape(3, 4) / 7, tf.float32)) @ self.mean
+            y = x @ (self.w + self.held + tf.constant(np.arange(12.0).reshape(3, 4) / 7, tf.float32)) @ self.other
             y = y + tf.cast(tf.cast(x, tf.float64) @ tf.constant(np.ones((3, 4)) * 0.1, tf.float64), tf.float32)
             return y @ self.blocks[0] @ self.blocks[1] @ self.kernel
 

@@ -8,21 +8,41 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.files import reason
 
-_PREFIX = ".renorm-journal-"
+PREFIX = ".renorm-"
+"""What the names of all our temporary files begin with."""
+
+_JOURNAL = f"{PREFIX}journal-"
 _MOST_BYTES = 16 << 20
+_LONGEST_NAME = 200
 
 Move = tuple[Path, Path]
 
 
+def temporary_of(target: Path) -> Path:
+    """A new name beside the target, which tells whose it is: `.renorm-PID-TOKEN-NAME`."""
+    return target.with_name(f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{short(target.name)}")
+
+
+def short(name: str) -> str:
+    """The name, cut so that a prefix still fits into what file systems allow."""
+    return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
+
+
 def journal_of(index: Path) -> Path:
     """Where the journal of a checkpoint with this index file lies while it is being replaced."""
-    return index.with_name(_PREFIX + index.name)
+    return index.with_name(_JOURNAL + index.name)
+
+
+def journaled(name: str) -> str:
+    """The name of the index whose journal has this name; any other name as it is."""
+    return name.removeprefix(_JOURNAL)
 
 
 def begin(moves: Sequence[Move]) -> None:
@@ -32,7 +52,7 @@ def begin(moves: Sequence[Move]) -> None:
     """
     index = moves[-1][1]
     lines = json.dumps([[temporary.name, target.name] for temporary, target in moves])
-    draft = index.with_name(f"{moves[0][0].name}.journal")
+    draft = temporary_of(index)
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, lines.encode("ascii"))
@@ -108,7 +128,7 @@ def _read(journal: Path) -> list[Move] | None:
         if not (isinstance(pair, list) and len(pair) == 2 and all(_is_plain(name) for name in pair)):
             raise OutputError(wrong)
         moves.append((journal.with_name(pair[0]), journal.with_name(pair[1])))
-    if not moves or journal_of(moves[-1][1]) != journal or not all(m[0].name.startswith(".renorm-") for m in moves):
+    if not moves or journal_of(moves[-1][1]) != journal or not all(m[0].name.startswith(PREFIX) for m in moves):
         raise OutputError(wrong)
     return moves
 

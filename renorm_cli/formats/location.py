@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from renorm_cli.errors import FormatError, OutputError, some_names
+from renorm_cli.formats.journal import PREFIX, journal_of, journaled
 from renorm_cli.formats.state_file import newest_prefix
 
 INDEX = ".index"
@@ -78,7 +79,8 @@ def locate(path: Path) -> Location:
     if path.name.endswith(INDEX) and _is_table(path):
         name = path.name.removesuffix(INDEX)
         return Location("prefix", path.with_name(name) if name else path.parent, name)
-    if not path.exists() and Path(f"{path}{INDEX}").is_file():
+    index = Path(f"{path}{INDEX}")
+    if not path.exists() and (index.is_file() or journal_of(index).exists()):
         return Location("prefix", path, path.name)
     return Location("file", path, path.name)
 
@@ -91,7 +93,7 @@ def _in_directory(folder: Path) -> Location:
         raise FormatError(f"{shown!r} is an Orbax checkpoint, which is not supported yet; export the weights to HDF5")
     if (folder / "model.weights.h5").exists():
         raise FormatError(f"{shown!r} is an unzipped .keras folder; give the model.weights.h5 inside it")
-    names = sorted(entry.name.removesuffix(INDEX) for entry in os.scandir(folder) if entry.name.endswith(INDEX))
+    names = sorted({journaled(entry.name).removesuffix(INDEX) for entry in os.scandir(folder) if _is_index(entry.name)})
     if not names:
         raise FormatError(f"{shown!r} is a directory and no checkpoint: no saved_model.pb and no .index file in it")
     name = newest_prefix(folder, names)
@@ -101,6 +103,11 @@ def _in_directory(folder: Path) -> Location:
             f" give one of {some_names(names)}"
         )
     return Location("prefix", folder / name if name else folder, name)
+
+
+def _is_index(name: str) -> bool:
+    """Whether a file is an index, or the record of one that is being replaced."""
+    return name.endswith(INDEX) and (journaled(name) != name or not name.startswith(PREFIX))
 
 
 def _is_table(path: Path) -> bool:

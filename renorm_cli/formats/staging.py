@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import shutil
 import signal
 import stat
@@ -23,9 +22,7 @@ from renorm_cli.formats import journal
 from renorm_cli.formats.exchange import exchange
 from renorm_cli.formats.files import SourceFile, reason
 
-_PREFIX = ".renorm-"
 _COPY_BYTES = 8 << 20
-_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +165,15 @@ class Staging:
         if not parent.is_dir():
             raise OutputError(f"the folder {str(parent)!r} is not there; make it first, or choose another -o")
         self._sweep(target)
-        temporary = parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{_short(target.name)}"
+        temporary = journal.temporary_of(target)
         self._temporaries.append(temporary)
         return temporary
 
     def _sweep(self, target: Path) -> None:
         """Remove what killed runs on the same target left: their process is gone and nobody holds the lock."""
-        for stale in target.parent.glob(f"{_PREFIX}*"):
-            pid, _, name = stale.name.removeprefix(_PREFIX).partition("-")
-            if not pid.isdecimal() or name.partition("-")[2] != _short(target.name) or _alive(int(pid)):
+        for stale in target.parent.glob(f"{journal.PREFIX}*"):
+            pid, _, name = stale.name.removeprefix(journal.PREFIX).partition("-")
+            if not pid.isdecimal() or name.partition("-")[2] != journal.short(target.name) or _alive(int(pid)):
                 continue
             try:
                 fd = os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -298,11 +295,6 @@ def _remove(path: Path) -> None:
 def _sync_tree(top: Path) -> None:
     for folder, _, _ in os.walk(top):
         journal.sync_directory(Path(folder))
-
-
-def _short(name: str) -> str:
-    """The name, cut so that a prefix still fits into what file systems allow."""
-    return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
 
 
 def _alive(pid: int) -> bool:
