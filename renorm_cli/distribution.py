@@ -64,7 +64,8 @@ class Distribution:
 
     def _quantiles(self, shares: tuple[float, ...]) -> tuple[float, ...]:
         if self._kept is not None:
-            return tuple(float(value) for value in np.quantile(np.concatenate(self._kept), shares))
+            ordered = np.sort(np.concatenate(self._kept))
+            return tuple(_between(ordered, share * (ordered.size - 1)) for share in shares)
         reached = np.cumsum(self._buckets)
         found = np.searchsorted(reached, [share * (self._count - 1) for share in shares], side="right")
         return tuple(float(min(max(value, self._least), self._largest)) for value in _middles(found))
@@ -74,6 +75,14 @@ class Distribution:
             return np.concatenate(self._kept), None
         used = np.flatnonzero(self._buckets)
         return _middles(used), self._buckets[used]
+
+
+def _between(ordered: npt.NDArray[np.float64], position: float) -> float:
+    """The value at a position between two elements, on the line through them, counted from the nearer of the two."""
+    below = int(position)
+    part = position - below
+    low, high = float(ordered[below]), float(ordered[min(below + 1, ordered.size - 1)])
+    return low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)
 
 
 def _middles(buckets: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:

@@ -22,11 +22,14 @@ from renorm_cli.maths import Bools, Float64, PowerSums
 from renorm_cli.model import FLOATS, Row, Step, Variable
 from renorm_cli.spread import Imap
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 """Weights in memory at once, per job."""
 
-SMALL_BYTES = 4 * BLOCK_BYTES
+SMALL_BYTES = 16 * BLOCK_BYTES
 """Variables up to this size are spread over the jobs whole, larger ones block by block."""
+
+_CHUNK_BYTES = BLOCK_BYTES
+"""Small variables go to a job together up to this size: handing over many tiny ones would cost more than doing them."""
 
 _ATTEMPTS = 8
 
@@ -72,8 +75,13 @@ def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
         if len(batch) == 1:
             rows.append(renorm_variable(batch[0], work, imap))
         else:
-            rows.extend(imap(partial(renorm_variable, work=work), batch))
+            for done in imap(partial(_renorm_chunk, work), _chunks(batch)):
+                rows.extend(done)
     return tuple(rows)
+
+
+def _renorm_chunk(work: Work, steps: Sequence[Step]) -> list[Row]:
+    return [renorm_variable(step, work) for step in steps]
 
 
 def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
@@ -269,3 +277,17 @@ def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
         yield [step]
     if small:
         yield small
+
+
+def _chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """The steps in order, in lists of about `_CHUNK_BYTES`."""
+    chunk: list[Step] = []
+    size = 0
+    for step in steps:
+        chunk.append(step)
+        size += step.variable.nbytes
+        if size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

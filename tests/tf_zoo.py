@@ -26,6 +26,8 @@ _made: dict[str, tuple[Path, Any]] = {}
 
 def saved(kind: str, factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """The folder of a SavedModel or the prefix of a checkpoint, and what wrote it: a model, an optimizer."""
+    if kind in ("older_save", "without_metadata"):
+        saved("tf_keras_save", factory)
     if kind not in _made:
         path = factory.mktemp(kind) / "saved"
         _made[kind] = path, _MAKERS[kind](path)
@@ -69,7 +71,7 @@ def values_of(path: Path) -> dict[str, Any]:
 
 
 def _layers(keras: ModuleType) -> Any:
-    """Layers whose names do not tell their classes, a frozen one, moving statistics; trained for one step."""
+    """Layers whose names do not tell their classes, a frozen one, moving statistics."""
     layers = keras.layers
     start = keras.Input((8, 8, 3), name="start")
     x = layers.Conv2D(4, 3, name="first")(start)
@@ -85,25 +87,27 @@ def _layers(keras: ModuleType) -> Any:
     return keras.Model(start, x)
 
 
-def _trained(keras: ModuleType, optimizer: Any) -> Any:
+def _compiled(keras: ModuleType, optimizer: Any) -> Any:
+    """A model and all the state that its first training step would make."""
     keras.backend.clear_session()
     model = _layers(keras)
     model.compile(optimizer, "mse", metrics=["mae"])
-    model.fit(np.ones((2, 8, 8, 3)), np.ones((2, 4)), verbose=0)
+    build = getattr(optimizer, "build", None) or optimizer._create_all_weights
+    build(model.trainable_variables)
     return keras_zoo.scramble(model)
 
 
 def _keras_3(**options: Any) -> Any:
     import keras
 
-    return _trained(keras, keras.optimizers.Adam(**options))
+    return _compiled(keras, keras.optimizers.Adam(**options))
 
 
 def _keras_2(*, legacy: bool = False, **options: Any) -> Any:
     import tf_keras
 
     optimizers = tf_keras.optimizers.legacy if legacy else tf_keras.optimizers
-    return _trained(tf_keras, optimizers.Adam(**options))
+    return _compiled(tf_keras, optimizers.Adam(**options))
 
 
 def _checkpoint(make: Callable[..., Any], **options: Any) -> Callable[[Path], Any]:
@@ -136,8 +140,26 @@ def _export(path: Path) -> Any:
 
 def _tf_keras_save(path: Path) -> Any:
     model = _keras_2()
+    model.save(path, save_format="tf", save_traces=False)
+    return model
+
+
+def _metrics(path: Path) -> Any:
+    """A model with metrics, one of which is a matrix."""
+    import tf_keras
+
+    model = tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Dense(2, activation="sigmoid")])
+    model.compile(loss="mse", metrics=[tf_keras.metrics.MeanIoU(2)])
+    model.evaluate(np.ones((2, 3)), np.zeros((2, 2)), verbose=0)
     model.save(path, save_format="tf")
     return model
+
+
+def _without_metadata(path: Path) -> Any:
+    """As `tf.saved_model.save` writes a model of tf_keras."""
+    shutil.copytree(_made["tf_keras_save"][0], path)
+    (path / "keras_metadata.pb").unlink()
+    return _made["tf_keras_save"][1]
 
 
 def _older_save(path: Path) -> Any:
@@ -281,8 +303,9 @@ _MAKERS: dict[str, Callable[[Path], Any]] = {
     "tf_keras_average": _checkpoint(_keras_2, use_ema=True),
     "tf_keras_legacy": _checkpoint(_keras_2, legacy=True),
     "tf_keras_save": _tf_keras_save,
-    "tf_keras_tf_save": _saved_model(_keras_2),
+    "without_metadata": _without_metadata,
     "older_save": _older_save,
+    "metrics": _metrics,
     "module": _module,
     "twice": _twice_the_name,
     "tf1": _tf1,
