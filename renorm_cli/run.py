@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from renorm_cli import maths
 from renorm_cli.arrays import Arrays
-from renorm_cli.arrays.exact import ExactSums
-from renorm_cli.arrays.rounding import widen
 from renorm_cli.blocks import Block, collapse, grid_shape, groups
 from renorm_cli.distribution import Distribution
 from renorm_cli.errors import NonFiniteError
-from renorm_cli.maths import Bools, Float64, PowerSums
+from renorm_cli.maths import Float64
+from renorm_cli.measure import Read, measure, within
 from renorm_cli.model import FLOATS, Row, Step, Variable
 from renorm_cli.spread import Imap
 
@@ -32,8 +31,6 @@ _CHUNK_BYTES = BLOCK_BYTES
 """Small variables go to a job together up to this size: handing over many tiny ones would cost more than doing them."""
 
 _ATTEMPTS = 8
-
-Read = Callable[[Block], npt.NDArray[Any]]
 
 
 class Source(Protocol):
@@ -124,7 +121,7 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     if len(blocks) == 1:
         only = read(blocks[0])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
-    norms = _measure(step, work.arrays, read, blocks, imap, work.advance)
+    norms = measure(step, work.arrays, read, blocks, imap, work.advance)
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if nonfinite and work.nonfinite == "refuse":
         raise NonFiniteError(
@@ -150,7 +147,7 @@ def _bound(
     factors = maths.factors(norms, limit, variable.dtype)
     for attempt in range(_ATTEMPTS):
         scaled = _Scaled(step, work, read, factors, blocks[0].start)
-        after = _measure(step, work.arrays, scaled.write, blocks, imap, again=scaled.read)
+        after = measure(step, work.arrays, scaled.write, blocks, imap, again=scaled.read)
         still_over = maths.over(after, limit, variable.dtype)
         if not still_over.any():
             return after
@@ -186,82 +183,7 @@ class _Scaled:
         return values
 
     def _factors(self, block: Block) -> Float64:
-        return self.factors[_within(block, self.origin, self.step.unit_axes)]
-
-
-def _measure(
-    step: Step,
-    arrays: Arrays,
-    read: Read,
-    blocks: tuple[Block, ...],
-    imap: Imap,
-    advance: Callable[[int], None] = lambda nbytes: None,
-    again: Read | None = None,
-) -> Float64:
-    """Norms of all units in `blocks`, which share them with no other block, as the part of the unit grid they cover.
-
-    Fast sums first; units for which the order of summation could matter are summed again exactly, from a second
-    look at their blocks by `again`.
-    """
-    p, dtype = step.constraint.p, step.variable.dtype
-    origin = blocks[0].start
-    shape = tuple(blocks[-1].start[axis] + blocks[-1].shape[axis] - origin[axis] for axis in range(len(origin)))
-    grid = grid_shape(shape, step.unit_axes)
-    total = PowerSums(np.zeros(grid), np.full(grid, maths.LOWEST if maths.needs_exponents(dtype, p) else 0))
-    for block, part in zip(blocks, imap(partial(_block_sums, step, arrays, read), blocks), strict=True):
-        where = _within(block, origin, step.unit_axes)
-        joined = PowerSums(total.sums[where], total.exponents[where]).join(part, p)
-        total.sums[where], total.exponents[where] = joined.sums, joined.exponents
-        advance(block.elements * FLOATS[dtype])
-    norms = maths.norms(total, p)
-    terms = math.prod(shape) // max(1, norms.size)
-    doubtful = maths.doubtful(norms, step.constraint.limit, dtype, terms, p)
-    if doubtful.any():
-        total.sums[doubtful] = _exact(step, again or read, blocks, doubtful, total.exponents)
-        norms = maths.norms(total, p)
-    return norms
-
-
-def _block_sums(step: Step, arrays: Arrays, read: Read, block: Block) -> PowerSums:
-    """Power sums of one block, shaped as its part of the unit grid."""
-    p = step.constraint.p
-    layout = collapse(block.shape, step.unit_axes)
-    values = read(block).reshape(layout.shape)
-    grid = grid_shape(block.shape, step.unit_axes)
-    if math.isinf(p):
-        return PowerSums(arrays.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
-    if not maths.needs_exponents(step.variable.dtype, p):
-        sums = arrays.power_sums(values, layout.kept, p, None)
-        return PowerSums(sums.reshape(grid), np.zeros(grid, dtype=np.int64))
-    exponents = maths.exponents_of(arrays.peaks(values, layout.kept))
-    sums = arrays.power_sums(values, layout.kept, p, exponents)
-    return PowerSums(sums.reshape(grid), exponents.reshape(grid))
-
-
-def _exact(
-    step: Step, read: Read, blocks: tuple[Block, ...], wanted: Bools, exponents: npt.NDArray[np.int64]
-) -> Float64:
-    """Exact power sums of the `wanted` units of the grid, by a second look at their elements."""
-    origin = blocks[0].start
-    numbers = np.cumsum(wanted.ravel()).reshape(wanted.shape) - 1
-    total = ExactSums(int(np.count_nonzero(wanted)), step.constraint.p)
-    for block in blocks:
-        where = _within(block, origin, step.unit_axes)
-        if not wanted[where].any():
-            continue
-        others = tuple(axis for axis in range(len(block.shape)) if axis not in step.unit_axes)
-        units_first = read(block).transpose(*step.unit_axes, *others).reshape(wanted[where].size, -1)
-        rows = units_first[wanted[where].ravel()]
-        wide = np.empty(rows.shape)
-        widen(np.ascontiguousarray(rows), wide)
-        scale = exponents[where].ravel()[wanted[where].ravel()]
-        total.add(numbers[where][wanted[where]], np.ldexp(wide, -scale[:, None]))
-    return total.sums
-
-
-def _within(block: Block, origin: tuple[int, ...], unit_axes: tuple[int, ...]) -> tuple[slice, ...]:
-    """Where the block's units lie in a unit grid that begins at `origin`."""
-    return Block(tuple(at - first for at, first in zip(block.start, origin, strict=True)), block.shape).units(unit_axes)
+        return self.factors[within(block, self.origin, self.step.unit_axes)]
 
 
 def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:

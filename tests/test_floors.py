@@ -18,13 +18,15 @@ FLOORS = [
     {"model"},
     {"layers"},
     {"selection", "units", "blocks", "distribution", "maths", "arrays", "formats", "render"},
-    {"plan", "run", "spread"},
+    {"spread"},
+    {"measure"},
+    {"plan", "run"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
-SAME_FLOOR = {("run", "spread"), ("formats", "blocks")}
-"""Neighbours that may be known: the type of `map`, and what a block is."""
+SAME_FLOOR = {("formats", "blocks")}
+"""Neighbours that may be known: what a block is."""
 
 HEAVY = {
     "tensorflow": {"arrays/tensorflow_arrays.py"},

@@ -1,0 +1,111 @@
+"""Norms of the units of one variable, block by block: fast sums first, exact ones where they decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli import maths
+from renorm_cli.arrays import Arrays
+from renorm_cli.arrays.exact import ExactSums
+from renorm_cli.arrays.rounding import widen
+from renorm_cli.blocks import Block, collapse, grid_shape
+from renorm_cli.maths import Bools, Float64, Ints, PowerSums
+from renorm_cli.model import FLOATS, Step
+from renorm_cli.spread import Imap
+
+Read = Callable[[Block], npt.NDArray[Any]]
+
+
+def measure(
+    step: Step,
+    arrays: Arrays,
+    read: Read,
+    blocks: Sequence[Block],
+    imap: Imap,
+    advance: Callable[[int], None] = lambda nbytes: None,
+    again: Read | None = None,
+) -> Float64:
+    """Norms of all units in `blocks`, which share them with no other block, as the part of the unit grid they cover.
+
+    Fast sums first; units for which the order of summation could matter are summed again exactly, from a second
+    look at their blocks by `again`.
+    """
+    p, dtype = step.constraint.p, step.variable.dtype
+    total = power_sums(step, arrays, read, blocks, imap, advance)
+    norms = maths.norms(total, p)
+    terms = sum(block.elements for block in blocks) // max(1, norms.size)
+    doubtful = maths.doubtful(norms, step.constraint.limit, dtype, terms, p)
+    if doubtful.any():
+        exact = ExactSums(int(np.count_nonzero(doubtful)), p)
+        add_exactly(exact, step, again or read, blocks, doubtful, total.exponents)
+        total.sums[doubtful] = exact.sums
+        norms = maths.norms(total, p)
+    return norms
+
+
+def power_sums(
+    step: Step,
+    arrays: Arrays,
+    read: Read,
+    blocks: Sequence[Block],
+    imap: Imap,
+    advance: Callable[[int], None] = lambda nbytes: None,
+) -> PowerSums:
+    """The sums of all units in `blocks`, joined in their order, so that they do not depend on the number of jobs."""
+    p, dtype = step.constraint.p, step.variable.dtype
+    origin = blocks[0].start
+    shape = tuple(blocks[-1].start[axis] + blocks[-1].shape[axis] - origin[axis] for axis in range(len(origin)))
+    grid = grid_shape(shape, step.unit_axes)
+    total = PowerSums(np.zeros(grid), np.full(grid, maths.LOWEST if maths.needs_exponents(dtype, p) else 0))
+    for block, part in zip(blocks, imap(partial(_block_sums, step, arrays, read), blocks), strict=True):
+        where = within(block, origin, step.unit_axes)
+        joined = PowerSums(total.sums[where], total.exponents[where]).join(part, p)
+        total.sums[where], total.exponents[where] = joined.sums, joined.exponents
+        advance(block.elements * FLOATS[dtype])
+    return total
+
+
+def add_exactly(
+    total: ExactSums, step: Step, read: Read, blocks: Sequence[Block], wanted: Bools, exponents: Ints
+) -> None:
+    """Add the elements of the `wanted` units of the grid, by a second look at them, to `total` in their order."""
+    origin = blocks[0].start
+    numbers = np.cumsum(wanted.ravel()).reshape(wanted.shape) - 1
+    for block in blocks:
+        where = within(block, origin, step.unit_axes)
+        if not wanted[where].any():
+            continue
+        others = tuple(axis for axis in range(len(block.shape)) if axis not in step.unit_axes)
+        units_first = read(block).transpose(*step.unit_axes, *others).reshape(wanted[where].size, -1)
+        rows = units_first[wanted[where].ravel()]
+        wide = np.empty(rows.shape)
+        widen(np.ascontiguousarray(rows), wide)
+        scale = exponents[where].ravel()[wanted[where].ravel()]
+        total.add(numbers[where][wanted[where]], np.ldexp(wide, -scale[:, None]))
+
+
+def within(block: Block, origin: tuple[int, ...], unit_axes: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where the block's units lie in a unit grid that begins at `origin`."""
+    return Block(tuple(at - first for at, first in zip(block.start, origin, strict=True)), block.shape).units(unit_axes)
+
+
+def _block_sums(step: Step, arrays: Arrays, read: Read, block: Block) -> PowerSums:
+    """Power sums of one block, shaped as its part of the unit grid."""
+    p = step.constraint.p
+    layout = collapse(block.shape, step.unit_axes)
+    values = read(block).reshape(layout.shape)
+    grid = grid_shape(block.shape, step.unit_axes)
+    if math.isinf(p):
+        return PowerSums(arrays.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
+    if not maths.needs_exponents(step.variable.dtype, p):
+        sums = arrays.power_sums(values, layout.kept, p, None)
+        return PowerSums(sums.reshape(grid), np.zeros(grid, dtype=np.int64))
+    exponents = maths.exponents_of(arrays.peaks(values, layout.kept))
+    sums = arrays.power_sums(values, layout.kept, p, exponents)
+    return PowerSums(sums.reshape(grid), exponents.reshape(grid))
