@@ -41,6 +41,10 @@ Units = Annotated[
     str,
     typer.Option("--units", metavar="AXES", help="Axes that name units (kept, not reduced): auto, or -1, or 0,1."),
 ]
+Scope = Annotated[
+    Literal["unit", "tensor", "global"],
+    typer.Option("--per", help="What one norm runs over: a unit, a tensor, or all selected tensors together."),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option("--include", "-i", metavar="GLOB", help="Variables to take instead of all kernels and embeddings."),
@@ -98,6 +102,7 @@ def apply(
         typer.Option("--nonfinite", help="On NaN or Inf: write nothing, or leave those units alone."),
     ] = "refuse",
     units: Units = "auto",
+    per: Scope = "unit",
     include: Include = None,
     exclude: Exclude = None,
     strict: Strict = False,
@@ -112,7 +117,7 @@ def apply(
     from renorm_cli import commands
     from renorm_cli.formats.location import locate
 
-    options = _options(max_norm, p, units, include, exclude, strict, engine, device, jobs, needs_limit=True)
+    options = _options(max_norm, p, units, per, include, exclude, strict, engine, device, jobs, needs_limit=True)
     destination = commands.Destination(output, in_place, force, dry_run)
     written = destination.of(locate(checkpoint))
     targets = report or ([] if dry_run else [written.report()])
@@ -130,6 +135,7 @@ def inspect(
     max_norm: Limit = None,
     p: P = 2.0,
     units: Units = "auto",
+    per: Scope = "unit",
     include: Include = None,
     exclude: Exclude = None,
     strict: Strict = False,
@@ -141,7 +147,7 @@ def inspect(
     quiet: Quiet = False,
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
-    options = _options(max_norm, p, units, include, exclude, strict, engine, device, jobs, must_act=False)
+    options = _options(max_norm, p, units, per, include, exclude, strict, engine, device, jobs, must_act=False)
     _, failed = _examine(checkpoint, "inspect", options, report, format, quiet)
     raise typer.Exit(2 if failed else 0)
 
@@ -152,6 +158,7 @@ def check(
     max_norm: Limit = None,
     p: P = 2.0,
     units: Units = "auto",
+    per: Scope = "unit",
     include: Include = None,
     exclude: Exclude = None,
     strict: Strict = False,
@@ -163,7 +170,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
-    options = _options(max_norm, p, units, include, exclude, strict, engine, device, jobs, needs_limit=True)
+    options = _options(max_norm, p, units, per, include, exclude, strict, engine, device, jobs, needs_limit=True)
     found, failed = _examine(checkpoint, "check", options, report, format, quiet)
     raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
 
@@ -172,6 +179,7 @@ def _options(
     max_norm: float | None,
     p: float,
     units: str,
+    per: Literal["unit", "tensor", "global"],
     include: list[str] | None,
     exclude: list[str] | None,
     strict: bool,
@@ -189,7 +197,7 @@ def _options(
     if needs_limit and max_norm is None:
         raise UsageError("a bound is needed: give it with --max-norm C")
     selection = Selection(tuple(include or ()), tuple(exclude or ()))
-    wanted = Wanted(MaxNorm(max_norm, p), selection, parse_units(units), strict, must_act)
+    wanted = Wanted(MaxNorm(max_norm, p, per), selection, parse_units(units), strict, must_act)
     return Options(wanted, engine, device, jobs)
 
 

@@ -16,6 +16,7 @@ from renorm_cli.formats import Checkpoint, Location, Staging, locate, open_check
 from renorm_cli.model import Note, Plan, Report, Row, Step
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
+from renorm_cli.run_global import joint_note, run_global
 from renorm_cli.spread import threads
 
 
@@ -127,8 +128,9 @@ class _Engine:
         self._jobs = options.jobs
 
     def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:
+        together = bool(steps) and steps[0].constraint.per == "global"
         with threads(self._jobs) as imap:
-            return run(steps, work, imap)
+            return run_global(steps, work, imap) if together else run(steps, work, imap)
 
     def report(
         self,
@@ -139,6 +141,8 @@ class _Engine:
         started: float,
     ) -> Report:
         notes: tuple[Note, ...] = (*self._notes, *plan.notes)
+        if rows and rows[0].step.constraint.per == "global":
+            notes = (*notes, joint_note(rows))
         return Report(
             command=command,
             version=__version__,

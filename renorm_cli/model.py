@@ -20,6 +20,7 @@ Role = Literal[
     "state",
     "unknown",
 ]
+Per = Literal["unit", "tensor", "global"]
 AxisSource = Literal["option", "rule", "layer", "name", "guess"]
 
 FLOATS: dict[str, int] = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -70,11 +71,14 @@ class Variable:
 class MaxNorm:
     """The constraint: the `p`-norm of every unit is at most `limit`; without a limit norms are only measured.
 
+    `per` widens what one norm runs over: a unit, a whole tensor, or all selected tensors together.
+
     Raises UsageError unless 0 < limit < inf and 0 < p <= 512 or p is inf: 0.5 ** p must stay a normal float64.
     """
 
     limit: float | None = None
     p: float = 2.0
+    per: Per = "unit"
 
     def __post_init__(self) -> None:
         if self.limit is not None and not 0 < self.limit < math.inf:

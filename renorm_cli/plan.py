@@ -10,6 +10,8 @@ from renorm_cli.model import FLOATS, AxisSource, MaxNorm, Note, Plan, Role, Sele
 from renorm_cli.selection import chosen, named
 from renorm_cli.units import role_of, unit_axes, why_skipped
 
+_WHOLE: tuple[tuple[int, ...], AxisSource] = ((), "option")
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -21,6 +23,10 @@ class Wanted:
     strict: bool = False
     must_act: bool = True
     """Whether finding nothing to constrain is an error: a gate that looked at nothing must not pass."""
+
+    def __post_init__(self) -> None:
+        if self.units is not None and self.constraint.per != "unit":
+            raise UsageError(f"--per {self.constraint.per} has no units; leave out --units, or --per")
 
 
 def parse_units(text: str) -> tuple[int, ...] | None:
@@ -53,7 +59,7 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], wanted: Want
         if reason is not None:
             skips.append(Skip(variable, role, reason))
         elif variable.locked is None:
-            axes, source = _axes(variable, wanted.units)
+            axes, source = _axes(variable, wanted.units) if wanted.constraint.per == "unit" else _WHOLE
             steps.append(Step(variable, role, axes, source, wanted.constraint))
         elif wanted.must_act:
             raise FormatError(

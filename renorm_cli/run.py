@@ -30,7 +30,8 @@ SMALL_BYTES = 16 * BLOCK_BYTES
 _CHUNK_BYTES = BLOCK_BYTES
 """Small variables go to a job together up to this size: handing over many tiny ones would cost more than doing them."""
 
-_ATTEMPTS = 8
+ATTEMPTS = 8
+"""Tries to get a unit within its limit; more than two are only needed among subnormal numbers."""
 
 
 class Source(Protocol):
@@ -106,6 +107,15 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     )
 
 
+def refuse_nonfinite(step: Step, nonfinite: int, units: int) -> None:
+    """Raise NonFiniteError if any of the units of a variable is not finite."""
+    if nonfinite:
+        raise NonFiniteError(
+            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {units} units; nothing was written."
+            " Mend it, leave it out with -x, or leave those units alone with --nonfinite skip"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
     norms: Float64
@@ -123,11 +133,8 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
     norms = measure(step, work.arrays, read, blocks, imap, work.advance)
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
-    if nonfinite and work.nonfinite == "refuse":
-        raise NonFiniteError(
-            f"{variable.name!r} holds NaN or Inf in {nonfinite} of {norms.size} units; nothing was written."
-            " Mend it, leave it out with -x, or leave those units alone with --nonfinite skip"
-        )
+    if work.nonfinite == "refuse":
+        refuse_nonfinite(step, nonfinite, norms.size)
     over = maths.over(norms, limit, variable.dtype)
     after = norms
     if work.bound and limit is not None and over.any():
@@ -145,18 +152,18 @@ def _bound(
     """
     variable = step.variable
     factors = maths.factors(norms, limit, variable.dtype)
-    for attempt in range(_ATTEMPTS):
-        scaled = _Scaled(step, work, read, factors, blocks[0].start)
+    for attempt in range(ATTEMPTS):
+        scaled = Scaled(step, work, read, factors, blocks[0].start)
         after = measure(step, work.arrays, scaled.write, blocks, imap, again=scaled.read)
         still_over = maths.over(after, limit, variable.dtype)
         if not still_over.any():
             return after
         factors = maths.reduce(factors, still_over, attempt)
-    raise AssertionError(f"{variable.name!r}: the bound {limit} was not reached in {_ATTEMPTS} tries")
+    raise AssertionError(f"{variable.name!r}: the bound {limit} was not reached in {ATTEMPTS} tries")
 
 
 @dataclass(frozen=True, slots=True)
-class _Scaled:
+class Scaled:
     """Blocks with their units scaled; `factors` is a unit grid that begins at `origin`."""
 
     step: Step

@@ -177,6 +177,20 @@ def test_options_reach_the_plan(model: Path) -> None:
     )
 
 
+def test_one_norm_can_run_over_a_unit_a_tensor_or_everything(model: Path, tmp_path: Path) -> None:
+    for per, units in (("unit", 12), ("tensor", 2), ("global", 2)):
+        out = tmp_path / f"{per}.h5"
+        arguments = ("--max-norm", 0.4, "--per", per, "--format", "json")
+        done = renorm("apply", model, *arguments, "-o", out)
+        assert done.returncode == 0
+        report = json.loads(done.stdout)
+        assert report["totals"]["units"] == report["totals"]["over"] == units
+        assert {one["per"] for one in report["variables"]} == {per}
+        assert renorm("check", out, *arguments).returncode == 0
+    kernels = [builders.read_h5(out)[f"layers/{name}/vars/0"].ravel() for name in ("dense", "dense_1")]
+    assert 0.3999 < np.linalg.norm(np.concatenate(kernels).astype(np.float64)) <= 0.4
+
+
 def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
     sample = SAMPLES / "custom_layer.keras"
     assert renorm("inspect", sample).stderr.startswith("warning: 'gate/vars/0', 'gate/vars/1': skipped")
@@ -201,6 +215,7 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
             "--units 2 is out of range for 'hidden/kernel'",
         ),
         (["check", "model.weights.h5", "--max-norm", "1", "--units", "x"], "--units takes auto or axes"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--units", "0", "--per", "tensor"], "leave out --units"),
         (["check", "model.weights.h5", "--max-norm", "1", "-i", "hiden/kernel"], "closest: 'hidden/kernel'"),
         (["check", "model.weights.h5", "--max-norm", "1", "-x", "nothing*"], "matches none of the 4 variables"),
         (["check", "model.weights.h5", "--max-norm", "1", "--device", "gpu", "--engine", "numpy"], "CPU only"),

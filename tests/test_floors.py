@@ -21,6 +21,7 @@ FLOORS = [
     {"spread"},
     {"measure"},
     {"plan", "run"},
+    {"run_global"},
     {"commands"},
     {"cli"},
     {"__main__"},

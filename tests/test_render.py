@@ -455,7 +455,7 @@ def test_infinities_are_written_as_json_can_write_them() -> None:
     first, *_ = _report().rows
     row = dataclasses.replace(
         first,
-        step=dataclasses.replace(first.step, constraint=MaxNorm(None, math.inf), unit_axes=()),
+        step=dataclasses.replace(first.step, constraint=MaxNorm(None, math.inf, "tensor"), unit_axes=()),
         norm=NormStats(1e308, 1.5e308, math.inf, 1.6e308, 1.7e308),
     )
     found = _strict(render_json([_report(rows=(row,))]))["variables"][0]

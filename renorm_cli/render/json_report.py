@@ -72,7 +72,7 @@ def _row(row: Row) -> dict[str, Any]:
         "axis_source": step.axis_source,
         "limit": constraint.limit,
         "p": "inf" if math.isinf(constraint.p) else constraint.p,
-        "per": "unit" if step.unit_axes else "tensor",
+        "per": constraint.per,
         "units": row.units,
         "over": row.over,
         "nonfinite": row.nonfinite,
