@@ -19,6 +19,9 @@ from renorm_cli.run import Work, run
 from renorm_cli.run_global import joint_note, run_global
 from renorm_cli.spread import threads
 
+_WORTH_THREADS = 4 << 20
+"""Bytes of weights below which starting threads would take longer than the work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -129,7 +132,8 @@ class _Engine:
 
     def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:
         together = bool(steps) and steps[0].constraint.per == "global"
-        with threads(self._jobs) as imap:
+        worth = _bytes(steps) > _WORTH_THREADS
+        with threads(self._jobs if worth else 1) as imap:
             return run_global(steps, work, imap) if together else run(steps, work, imap)
 
     def report(

@@ -399,6 +399,12 @@ def test_a_slot_key_is_optimizer_state_without_a_graph_too() -> None:
     }
 
 
+def test_what_is_no_value_of_a_variable_is_state() -> None:
+    keys = ["layer-0/.ATTRIBUTES/OBJECT_CONFIG_JSON", "rows/.ATTRIBUTES/rows", f"layer-0/kernel{VALUE}"]
+    variables = name_variables(bundle_with(*(entry(key, 2, 2) for key in keys)), None, {}, exported=False).variables
+    assert [variable.state for variable in variables] == ["state", None, "state"]
+
+
 def test_strings_and_variants_pass_through() -> None:
     entries = [entry("a", 2, dtype="string"), entry("b", dtype="variant"), entry("c", 3, 3, dtype="int4")]
     variables = name_variables(bundle_with(*entries), None, {}, exported=False).variables

@@ -284,6 +284,7 @@ def _tf1_saved_model(path: Path) -> Any:
     with tf.Graph().as_default() as graph, v1.Session() as session:
         with v1.variable_scope("cut", partitioner=v1.fixed_size_partitioner(3, 0)):
             v1.get_variable("table", (9, 4))
+            v1.get_variable("held", (9, 4), trainable=False)
         (loss, _), _ = _tf1_graph()
         session.run(v1.global_variables_initializer())
         inputs = {"x": graph.get_tensor_by_name("x:0")}

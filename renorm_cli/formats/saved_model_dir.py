@@ -103,7 +103,7 @@ def open_saved_model(path: Path) -> SavedModel:
         if graph is not None:
             where = str(path / _METADATA)
             content = _small_file(path / _METADATA) if Path(_METADATA) in carried else None
-            objects = facts.keras if content is None else read_keras_metadata(content, where)
+            objects = {**facts.keras, **({} if content is None else read_keras_metadata(content, where))}
             layers = layer_facts(graph, objects, where)
         naming = name_variables(bundle, graph, layers, exported=True, untrained=untrained_keys(facts, graph))
         model = SavedModel(path, location, data, index, raw, bundle, naming, carried)

@@ -54,7 +54,7 @@ def name_variables(
     for draft in drafts:
         variable = _tell(draft, layers.get(draft.key))
         state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_told(variable) else None)
-        variables.append(replace(_renamed(variable, draft.key in seconds), state=state))
+        variables.append(_renamed(variable if state is None else replace(variable, state=state), draft.key in seconds))
     unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)
     return Naming(unique, twins, (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique)))
 
@@ -93,9 +93,12 @@ def _tell(variable: Variable, facts: LayerFacts | None) -> Variable:
 
 def _by_names(variable: Variable) -> Variable:
     """By the variable's own name, or if that tells nothing, by the attributes that lead to it."""
+    told = from_names(variable, variable.name.removesuffix(f"/{AVERAGE}"))
+    if _is_told(told):
+        return told
     attributes = "/".join(part.lstrip("_") for part in plain_key(variable.key).split("/"))
-    ways = [from_names(variable, path.removesuffix(f"/{AVERAGE}")) for path in (variable.name, attributes)]
-    return next((way for way in ways if _is_told(way)), ways[0])
+    by_attributes = from_names(variable, attributes)
+    return by_attributes if _is_told(by_attributes) else told
 
 
 def _is_told(variable: Variable) -> bool:
