@@ -1,5 +1,18 @@
-"""`python -m renorm_cli` is `renorm-ckpt`."""
+"""The entry point of `renorm-ckpt` and `python -m renorm_cli`."""
 
-from renorm_cli.cli import main
+from __future__ import annotations
 
-main()
+import signal
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line. Until it listens to Ctrl-C itself, Ctrl-C ends the process without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from renorm_cli.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import shutil
 import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -289,7 +289,8 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the next run removes it; what went wrong before is what to tell
+            path.unlink(missing_ok=True)
 
 
 def _sync_tree(top: Path) -> None:
