@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from renorm_cli.errors import OutputError
 from renorm_cli.formats import journal
@@ -210,3 +212,29 @@ def test_a_range_is_copied_where_it_belongs_and_a_source_too_short_is_an_error(t
         assert two.read_bytes() == b"x" * 5 + CONTENT[1000:21_000]
         with pytest.raises(OSError, match="ended while it was copied"):
             copy_range(source.fileno(), len(CONTENT) - 5, target.fileno(), 0, 6)
+
+
+spans = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(holes=spans, writes=spans)
+def test_a_copy_with_holes_is_the_source_with_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, holes: list[tuple[int, int]], writes: list[tuple[int, int]]
+) -> None:
+    """Judged by a byte array; holes may touch and overlap, writes only go where there are holes."""
+    folder = tmp_path_factory.mktemp("holes")
+    content = os.urandom(80)
+    (folder / "in").write_bytes(content)
+    expected = bytearray(content)
+    inside = {at for start, size in holes for at in range(start, min(start + size, 80))}
+    with Staging() as staging:
+        source = open_source(folder / "in")
+        staged = staging.copy(source, folder / "out", [(start, min(start + size, 80)) for start, size in holes])
+        assert all(os.pread(staged.fd, 1, at) == content[at : at + 1] for at in set(range(80)) - inside)
+        for number, (start, size) in enumerate(writes):
+            for at in sorted(inside.intersection(range(start, start + size))):
+                expected[at] = number
+                staged.write(at, memoryview(bytes([number])))
+    source.close()
+    assert (folder / "out").read_bytes() == bytes(expected)

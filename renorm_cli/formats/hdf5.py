@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from renorm_cli.formats.hdf5_worker import Hdf5Image
 from renorm_cli.formats.keras_config import LayerNode, parse_config
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies, name_plainly
-from renorm_cli.formats.staging import Staging, unwritten
+from renorm_cli.formats.staging import Staged, Staging, unwritten
 from renorm_cli.formats.stored import same_bytes
 from renorm_cli.formats.survey import Dataset, Survey
 from renorm_cli.model import FLOATS, Note, Variable
@@ -54,9 +54,18 @@ class Hdf5Checkpoint(Checkpoint):
         image, path = self.places[variable.key]
         return self.stores[image].read(path, block)
 
+    def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        return iter(()) if variable.dtype == "empty" else None
+
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
-        staged = staging.copy(self.files[0], output.path)
-        return Hdf5Sink([self.stores[0].staged(staged.fd, self.stores[0].base)], self.places)
+        (store,) = self.stores
+        staged = staging.copy(self.files[0], output.path, store.extents(self.paths(changing, 0)))
+        return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places)
+
+    def paths(self, variables: Iterable[Variable], image: int) -> list[str]:
+        """The paths of those of the variables that lie in one of the images."""
+        places = (self.places[variable.key] for variable in variables)
+        return [path for number, path in places if number == image]
 
     def close(self) -> None:
         for store in self.stores:
@@ -68,9 +77,14 @@ class Hdf5Sink(Sink):
     """Staged HDF5 images; `finish` is called once they are complete, if any was written."""
 
     def __init__(
-        self, stores: Sequence[Hdf5Store], places: Mapping[str, Place], finish: Callable[[], None] = lambda: None
+        self,
+        stores: Sequence[Hdf5Store],
+        files: Sequence[Staged],
+        places: Mapping[str, Place],
+        finish: Callable[[], None] = lambda: None,
     ) -> None:
         self._stores = stores
+        self._files = files
         self._places = places
         self._finish = finish
 
@@ -81,6 +95,8 @@ class Hdf5Sink(Sink):
     def seal(self) -> None:
         for store in self._stores:
             store.close()
+        for file in self._files:
+            file.fill()
         if any(store.written for store in self._stores):
             try:
                 self._finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from threading import Lock
@@ -11,9 +12,10 @@ import numpy as np
 
 from renorm_cli.formats.files import read_exactly
 from renorm_cli.formats.hdf5_worker import Hdf5Image
-from renorm_cli.formats.staging import unwritten, write_all
+from renorm_cli.formats.staging import Staged
 from renorm_cli.formats.stored import stored_dtype
 from renorm_cli.formats.survey import Dataset
+from renorm_cli.model import FLOATS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,8 +38,8 @@ class Hdf5Store:
         *,
         base: int = 0,
         length: int,
-        writable: bool = False,
         image: Hdf5Image | None = None,
+        output: Staged | None = None,
     ) -> None:
         self.fd = fd
         self.shown = shown
@@ -45,13 +47,22 @@ class Hdf5Store:
         self.base = base
         self.length = length
         self.written = False
-        self._writable = writable
+        self._output = output
         self._image = image
         self._lock = Lock()
 
-    def staged(self, fd: int, base: int) -> Hdf5Store:
+    def staged(self, output: Staged, base: int) -> Hdf5Store:
         """The same image in a staged copy, to be written."""
-        return Hdf5Store(fd, self.shown, self.datasets, base=base, length=self.length, writable=True)
+        return Hdf5Store(output.fd, self.shown, self.datasets, base=base, length=self.length, output=output)
+
+    def extents(self, paths: Iterable[str]) -> list[tuple[int, int]]:
+        """Where in the file the bytes of those datasets lie that have a place of their own."""
+        found = [self.datasets[path] for path in paths]
+        return [
+            (self.base + dataset.offset, self.base + dataset.offset + math.prod(dataset.shape) * FLOATS[dataset.dtype])
+            for dataset in found
+            if dataset.offset is not None
+        ]
 
     def all_plain(self, paths: Iterable[str]) -> bool:
         """Whether all these datasets lie at extents."""
@@ -82,10 +93,9 @@ class Hdf5Store:
             self._worker().write(path, block.start, block.shape, raw)
             return
         start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
-        try:
-            write_all(self.fd, self.base + start, raw)
-        except OSError as error:
-            raise unwritten(error) from None
+        if self._output is None:
+            raise AssertionError(f"{self.shown!r} is an input; only a staged copy is written")
+        self._output.write(self.base + start, raw)
 
     def close(self) -> None:
         """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError."""
@@ -97,6 +107,7 @@ class Hdf5Store:
     def _worker(self) -> Hdf5Image:
         with self._lock:
             if self._image is None:
-                length = os.fstat(self.fd).st_size if self._writable else self.length
-                self._image = Hdf5Image(self.fd, self.base, length, self.shown, writable=self._writable)
+                writable = self._output is not None
+                length = os.fstat(self.fd).st_size if writable else self.length
+                self._image = Hdf5Image(self.fd, self.base, length, self.shown, writable=writable)
             return self._image

@@ -14,7 +14,7 @@ from renorm_cli.formats.hdf5 import Hdf5Checkpoint, Hdf5Sink, Place, name_v3, su
 from renorm_cli.formats.hdf5_store import Hdf5Store
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
-from renorm_cli.formats.staging import Staging
+from renorm_cli.formats.staging import Staged, Staging
 from renorm_cli.formats.survey import Survey
 from renorm_cli.model import Variable
 
@@ -45,12 +45,14 @@ class KerasShards(Hdf5Checkpoint):
         names = {shard.path.name: _shard_name(output.name, number) for number, shard in enumerate(shards)}
         if output.name == self.path.name:
             names = {name: name for name in names}
-        stores = []
-        for shard, store in zip(shards, self.stores, strict=True):
-            staged = staging.copy(shard, output.beside(names[shard.path.name]))
-            stores.append(store.staged(staged.fd, 0))
+        stores: list[Hdf5Store] = []
+        staged: list[Staged] = []
+        for number, (shard, store) in enumerate(zip(shards, self.stores, strict=True)):
+            holes = store.extents(self.paths(changing, number))
+            staged.append(staging.copy(shard, output.beside(names[shard.path.name]), holes))
+            stores.append(store.staged(staged[-1], 0))
         staging.write(output.path, _renamed(self._map_text, names, str(self.path)).encode("utf-8"))
-        return Hdf5Sink(stores, self.places)
+        return Hdf5Sink(stores, staged, self.places)
 
 
 def open_keras_shards(file: SourceFile) -> KerasShards:

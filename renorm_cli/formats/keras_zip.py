@@ -58,10 +58,11 @@ class KerasZip(Hdf5Checkpoint):
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         (store,) = self.stores
         check_member(self.files[0].fd, self._member, self.files[0].shown)  # a new checksum must not bless old damage
-        if self._member.method == _STORED and store.all_plain(self.places[variable.key][1] for variable in changing):
-            staged = staging.copy(self.files[0], output.path)
+        paths = self.paths(changing, 0)
+        if self._member.method == _STORED and store.all_plain(paths):
+            staged = staging.copy(self.files[0], output.path, store.extents(paths))
             finish = partial(patch_crc, staged.fd, self._archive, self._member)
-            return Hdf5Sink([store.staged(staged.fd, store.base)], self.places, finish)
+            return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places, finish)
         return self._stage_repacked(staging, output)
 
     def _stage_repacked(self, staging: Staging, output: Location) -> Sink:
@@ -74,7 +75,7 @@ class KerasZip(Hdf5Checkpoint):
         except OSError as error:
             raise unwritten(error) from None
         finish = partial(self._repack, weights.fd, staged.fd)
-        return Hdf5Sink([store.staged(weights.fd, 0)], self.places, finish)
+        return Hdf5Sink([store.staged(weights, 0)], [staged], self.places, finish)
 
     def _repack(self, weights: int, output: int) -> None:
         os.ftruncate(output, 0)

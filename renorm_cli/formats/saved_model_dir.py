@@ -65,7 +65,11 @@ class SavedModel(TfCheckpoint):
         carried = {name: self._carry(staging, tree, name) for name in self._carried}
         staging.folder(tree / _VARIABLES)
         data = [
-            staging.copy(file, tree / _VARIABLES / f"{_VARIABLES}{shard_suffix(number, len(self.data))}")
+            staging.copy(
+                file,
+                tree / _VARIABLES / f"{_VARIABLES}{shard_suffix(number, len(self.data))}",
+                self.extents(changing, number),
+            )
             for number, file in enumerate(self.data)
         ]
         index = staging.create(tree / _VARIABLES / f"{_VARIABLES}.index")
@@ -75,7 +79,7 @@ class SavedModel(TfCheckpoint):
             if fingerprint is not None:
                 _refresh_fingerprint(fingerprint, content)
 
-        return TfSink(self, [staged.fd for staged in data], index.fd, refresh)
+        return TfSink(self, data, index, refresh)
 
     def _carry(self, staging: Staging, tree: Path, name: Path) -> Staged:
         staging.folder(tree / name.parent)

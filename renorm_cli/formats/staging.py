@@ -11,9 +11,10 @@ import os
 import shutil
 import signal
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -25,13 +26,43 @@ from renorm_cli.formats.files import SourceFile, reason
 _COPY_BYTES = 8 << 20
 
 
+Span = tuple[int, int]
+"""A range of bytes: first, and the one behind the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A file being prepared: open for reading and writing as `fd`, to be named `target`."""
+    """A file being prepared: open for reading and writing as `fd`, to be named `target`.
+
+    `holes` are the ranges that were not copied from `source`, as they were likely to be written: `fill` makes up for
+    what was not.
+    """
 
     fd: int
     temporary: Path
     target: Path
+    source: SourceFile | None = None
+    holes: tuple[Span, ...] = ()
+    written: list[Span] = field(default_factory=list)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Put bytes in place; from any thread. Raises OutputError."""
+        try:
+            write_all(self.fd, offset, data)
+        except OSError as error:
+            raise unwritten(error) from None
+        self.written.append((offset, offset + len(data)))
+
+    def fill(self) -> None:
+        """Copy what is still missing of the source. May be called again. Raises OutputError."""
+        if self.source is None:
+            return
+        try:
+            for start, end in _without(self.holes, self.written):
+                copy_range(self.source.fd, start, self.fd, start, end - start)
+        except OSError as error:
+            raise unwritten(error) from None
+        self.written.extend(self.holes)
 
 
 class Staging:
@@ -71,12 +102,12 @@ class Staging:
         finally:
             self._discard()
 
-    def create(self, target: Path, *, replace: bool = False) -> Staged:
-        """A new empty file that will become `target`; an existing one is refused unless forced or `replace`.
+    def create(self, target: Path) -> Staged:
+        """A new empty file that will become `target`; an existing one is refused unless forced.
 
         The mode is that of the file it replaces, else what the process's umask leaves.
         """
-        staged = self._create(target, replace)
+        staged = self._create(target, False)
         self._parts.append(staged)
         return staged
 
@@ -110,7 +141,7 @@ class Staging:
         self._companions.append(staged)
         self._guard(lambda: write_all(staged.fd, 0, memoryview(content)))
 
-    def _create(self, target: Path, replace: bool) -> Staged:
+    def _create(self, target: Path, may_replace: bool) -> Staged:
         try:
             existing = target.lstat()
         except FileNotFoundError:
@@ -121,7 +152,7 @@ class Staging:
             raise OutputError(f"{str(target)!r} is an input; give another output, or --in-place to replace the input")
         if existing is not None and stat.S_ISDIR(existing.st_mode):
             raise OutputError(f"{str(target)!r} is a directory; name a file with -o")
-        if existing is not None and not (self._force or replace):
+        if existing is not None and not (self._force or may_replace):
             raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
         regular = existing is not None and stat.S_ISREG(existing.st_mode)
         mode = stat.S_IMODE(existing.st_mode) if existing is not None and regular else _default_mode()
@@ -133,20 +164,27 @@ class Staging:
         """A temporary file beside `target` that never gets a name."""
         return self._make(target)
 
-    def copy(self, source: SourceFile, target: Path, *, replace: bool = False) -> Staged:
-        """A byte for byte copy of `source` that will become `target`."""
-        staged = self.create(target, replace=replace)
+    def copy(self, source: SourceFile, target: Path, holes: Sequence[Span] = ()) -> Staged:
+        """A byte for byte copy of `source` that will become `target`.
+
+        The `holes`, ranges that will be written, are only copied at the end, as far as they were not.
+        """
+        made = self._create(target, False)
+        staged = replace(made, source=source, holes=tuple(sorted(holes)))
+        self._parts.append(staged)
         free = shutil.disk_usage(staged.temporary.parent).free
         if free < source.size:
             raise OutputError(
                 f"{str(target)!r} needs {source.size} bytes, the disk has {free} free; make room or choose another -o"
             )
-        self._guard(lambda: copy_range(source.fd, 0, staged.fd, 0, source.size, self._advance))
+        self._guard(lambda: os.ftruncate(staged.fd, source.size))
+        for start, end in _without([(0, source.size)], holes):
+            self._guard(partial(copy_range, source.fd, start, staged.fd, start, end - start, self._advance))
         return staged
 
-    def write(self, target: Path, content: bytes, *, replace: bool = False) -> None:
+    def write(self, target: Path, content: bytes) -> None:
         """A small file that will become `target`."""
-        staged = self.create(target, replace=replace)
+        staged = self.create(target)
         self._guard(lambda: write_all(staged.fd, 0, memoryview(content)))
 
     def _make(self, target: Path) -> Staged:
@@ -190,6 +228,7 @@ class Staging:
     def _commit(self) -> None:
         everything = (*self._parts, *self._companions)
         for staged in everything:
+            staged.fill()
             os.fsync(staged.fd)
         with _undisturbed():
             for staged in self._parts:
@@ -229,6 +268,24 @@ class Staging:
             action()
         except OSError as error:
             raise unwritten(error) from None
+
+
+def _without(spans: Iterable[Span], taken: Iterable[Span]) -> Iterator[Span]:
+    """What is left of the spans (in order, apart) where the `taken` ones are cut out."""
+    cuts = sorted(taken)
+    first = 0
+    for start, end in spans:
+        while first < len(cuts) and cuts[first][1] <= start:
+            first += 1
+        at = start
+        for cut in range(first, len(cuts)):
+            if cuts[cut][0] >= end:
+                break
+            if cuts[cut][0] > at:
+                yield at, cuts[cut][0]
+            at = max(at, cuts[cut][1])
+        if at < end:
+            yield at, end
 
 
 def copy_range(

@@ -19,7 +19,7 @@ from renorm_cli.formats.files import SourceFile, open_source, read_exactly
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies
 from renorm_cli.formats.object_graph import MAX_GRAPH_BYTES, ObjectGraph, read_object_graph
-from renorm_cli.formats.staging import Staging, unwritten, write_all
+from renorm_cli.formats.staging import Staged, Staging
 from renorm_cli.formats.stored import same_bytes, stored_dtype
 from renorm_cli.formats.table_index import crc32c, mask, reseal_block, write_table
 from renorm_cli.formats.tf_names import name_variables
@@ -71,6 +71,18 @@ class TfCheckpoint(Checkpoint):
                 values[piece.where] = target
         return values
 
+    def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        """Strings and the like as they lie in the data file; parts of a partitioned tensor have no order there."""
+        entry = self.entries[variable.key]
+        return None if entry.slices else self._parts(entry)
+
+    def _parts(self, entry: Entry) -> Iterator[bytes]:
+        file = self.data[entry.shard]
+        for start in range(0, entry.size, _CRC_BYTES):
+            part = bytearray(min(_CRC_BYTES, entry.size - start))
+            read_exactly(file.fd, entry.offset + start, memoryview(part), file.shown)
+            yield bytes(part)
+
     def damage(self) -> tuple[str, ...]:
         """Names of the tensors whose stored checksum does not match their bytes; of numbers, not of strings."""
         wrong = []
@@ -82,7 +94,11 @@ class TfCheckpoint(Checkpoint):
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         data = [
-            staging.copy(file, output.beside(f"{output.name}{shard_suffix(number, len(self.data))}"))
+            staging.copy(
+                file,
+                output.beside(f"{output.name}{shard_suffix(number, len(self.data))}"),
+                self.extents(changing, number),
+            )
             for number, file in enumerate(self.data)
         ]
         for file in self.others:
@@ -91,7 +107,13 @@ class TfCheckpoint(Checkpoint):
         state = output.folder / state_file.NAME
         if not state.exists():
             staging.companion(state, state_file.state_text(output.name))
-        return TfSink(self, [staged.fd for staged in data], index.fd)
+        return TfSink(self, data, index)
+
+    def extents(self, variables: Sequence[Variable], shard: int) -> list[tuple[int, int]]:
+        """Where in one data file the bytes of these variables lie."""
+        entries = [self.entries[variable.key] for variable in variables]
+        stored = [part for entry in entries for part in ([s.entry for s in entry.slices] or [entry])]
+        return [(part.offset, part.offset + part.size) for part in stored if part.shard == shard and part.size]
 
 
 class TfSink(Sink):
@@ -100,8 +122,8 @@ class TfSink(Sink):
     def __init__(
         self,
         source: TfCheckpoint,
-        data: Sequence[int],
-        index: int,
+        data: Sequence[Staged],
+        index: Staged,
         finish: Callable[[bytes], None] = lambda index: None,
     ) -> None:
         self._source = source
@@ -115,23 +137,20 @@ class TfSink(Sink):
         entry = self._source.entries[variable.key]
         for piece in _pieces(entry, block):
             raw = np.ascontiguousarray(values[piece.where]).reshape(-1).view(np.uint8).data
-            try:
-                write_all(self._data[piece.entry.shard], piece.position, raw)
-            except OSError as error:
-                raise unwritten(error) from None
+            self._data[piece.entry.shard].write(piece.position, raw)
             with self._lock:
                 self._written[piece.entry.key] = piece.entry
 
     def seal(self) -> None:
         """Compute the checksums of what was written from the staged bytes, and write the index with them."""
-        crcs = {}
-        for key, entry in self._written.items():
-            crcs[key] = crc_of(self._data[entry.shard], entry, self._source.index.shown)
+        for staged in self._data:
+            staged.fill()
+        crcs = {
+            key: crc_of(self._data[entry.shard].fd, entry, self._source.index.shown)
+            for key, entry in self._written.items()
+        }
         content = with_checksums(self._source.raw_index, self._source.bundle, crcs, self._source.index.shown)
-        try:
-            write_all(self._index, 0, memoryview(content))
-        except OSError as error:
-            raise unwritten(error) from None
+        self._index.write(0, memoryview(content))
         self._finish(content)
 
 
