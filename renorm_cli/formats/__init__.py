@@ -59,7 +59,9 @@ def _open(file: SourceFile) -> Checkpoint:
 
         return open_keras_shards(file)
     if os.pread(file.fd, 8, max(0, file.size - 8)) == TABLE_MAGIC:
-        raise FormatError(f"{file.shown!r} is a TensorFlow V1 checkpoint, which is not supported yet; {_KNOWN}")
+        from renorm_cli.formats.tf_v1 import open_v1
+
+        return open_v1(file.path, file)
     raise FormatError(f"{file.shown!r} is no checkpoint of a known format; {_KNOWN}")
 
 

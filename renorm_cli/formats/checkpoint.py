@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -57,8 +57,16 @@ class Checkpoint(ABC):
     def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
         """A block of a variable in its stored dtype and byte order; may be called from any thread.
 
-        Raises FormatError where the file is cut short or its data do not decode.
+        Served are all dtypes that `stored.item_bytes` knows. Raises FormatError where the file is cut short or its
+        data do not decode.
         """
+
+    def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        """The stored bytes of a variable that `read` does not serve, in parts; None where there is no way to them.
+
+        Raises FormatError as `read` does.
+        """
+        return None
 
     @abstractmethod
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:

@@ -10,6 +10,7 @@ from typing import Literal
 from renorm_cli.errors import FormatError, OutputError, some_names
 from renorm_cli.formats.journal import PREFIX, journal_of, journaled
 from renorm_cli.formats.state_file import newest_prefix
+from renorm_cli.formats.v1_names import base_name
 
 INDEX = ".index"
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
@@ -24,9 +25,12 @@ _ORBAX = ("orbax.checkpoint", "pytree.orbax-checkpoint", "checkpoint_metadata", 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a checkpoint is: `path` is the file, the TensorFlow prefix (also `folder/`), or the directory."""
+    """Where a checkpoint is: `path` is the file, the TensorFlow prefix (also `folder/`), or the directory.
 
-    kind: Literal["file", "prefix", "directory"]
+    A TensorFlow V1 file is written out as a V2 checkpoint, so its output is a prefix.
+    """
+
+    kind: Literal["file", "v1", "prefix", "directory"]
     path: Path
     name: str
     """The last part of the path; "" for a prefix that is nothing but its folder."""
@@ -45,6 +49,8 @@ class Location:
 
     def default_output(self) -> Location:
         """`model-renorm.h5` beside `model.h5`, `ckpt-7-renorm` beside `ckpt-7`, `export-renorm` beside `export`."""
+        if self.kind == "v1":
+            return self._as_v2().default_output()
         stem, suffix = (self.name, "") if self.kind != "file" else _split(self.name)
         name = f"{stem}-renorm{suffix}" if self.name else "renorm"
         return Location(self.kind, self.beside(name), name)
@@ -54,6 +60,8 @@ class Location:
 
         Raises OutputError where a file would be a directory.
         """
+        if self.kind == "v1":
+            return self._as_v2().output(path)
         if path.is_dir() and self.kind == "prefix":
             return Location("prefix", path / self.name, self.name)
         if path.is_dir() and self.kind == "file":
@@ -62,9 +70,15 @@ class Location:
         return Location(self.kind, path.with_name(name) if name else path, name)
 
     def resolved(self) -> Location:
-        """The same place with all links followed: what --in-place replaces."""
+        """The same place with all links followed: what --in-place replaces. Raises OutputError for a V1 file."""
+        if self.kind == "v1":
+            raise OutputError(f"{str(self.path)!r} is a V1 checkpoint, written out as V2; give -o, not --in-place")
         real = Path(os.path.realpath(self.path))
         return Location(self.kind, real, real.name if self.name else "")
+
+    def _as_v2(self) -> Location:
+        name = base_name(self.name)
+        return Location("prefix", self.path.with_name(name), name)
 
     def report(self) -> Path:
         """`model-renorm.report.json` for the output `model-renorm.h5`."""
@@ -82,7 +96,7 @@ def locate(path: Path) -> Location:
     index = Path(f"{path}{INDEX}")
     if not path.exists() and (index.is_file() or journal_of(index).exists()):
         return Location("prefix", path, path.name)
-    return Location("file", path, path.name)
+    return Location("v1" if _is_table(path) else "file", path, path.name)
 
 
 def _in_directory(folder: Path) -> Location:
@@ -111,6 +125,8 @@ def _is_index(name: str) -> bool:
 
 
 def _is_table(path: Path) -> bool:
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

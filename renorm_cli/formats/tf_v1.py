@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from renorm_cli.blocks import Block, partition
+from renorm_cli.errors import some_names
 from renorm_cli.formats import state_file
 from renorm_cli.formats.bundle import DTYPES, ITEM_BYTES, Entry
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
@@ -25,6 +25,7 @@ from renorm_cli.formats.staging import Staging, unwritten, write_all
 from renorm_cli.formats.table_index import crc32c, mask, write_table
 from renorm_cli.formats.tf_checkpoint import _pieces, crc_of, shard_suffix
 from renorm_cli.formats.tf_names import name_variables
+from renorm_cli.formats.v1_names import base_name, shard_name
 from renorm_cli.formats.v1_tensors import Tensors, numpy_dtype, read_tensors
 from renorm_cli.formats.wire import write_varint
 from renorm_cli.model import Note, Variable
@@ -32,10 +33,10 @@ from renorm_cli.model import Note, Variable
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_SHARD = re.compile(r"(.*)-([0-9]{5,9})-of-([0-9]{5,9})", re.DOTALL)
 _COPY_BYTES = 4 << 20
 _STRINGS = 1 << 16
 _HEADER = b"\x08\x01\x1a\x02\x08\x01"  # BundleHeaderProto: one data file, little-endian, version 1
+_WHOLE_ONLY = {"float16", "uint16", "string"}  # no slices of others: tensor_bundle.cc, GetSliceValue
 _NUMBERS = {name: number for number, name in DTYPES.items()}
 
 
@@ -51,7 +52,8 @@ class V1Checkpoint(Checkpoint):
         self.entries = {entry.key: entry for entry in tensors.bundle.entries}
         naming: Naming = name_variables(tensors.bundle, None, {}, exported=False)
         said = Note(f"{shards[0].shown!r} is a V1 checkpoint; `apply` writes it out as a V2 checkpoint")
-        super().__init__("tf-checkpoint-v1", path, (*shards, *others), naming.variables, (said, *naming.notes))
+        notes = (said, *_joined_notes(self.entries.values()), *naming.notes)
+        super().__init__("tf-checkpoint-v1", path, (*shards, *others), naming.variables, notes)
 
     def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
         return self.values(self.entries[variable.key], block)
@@ -68,6 +70,11 @@ class V1Checkpoint(Checkpoint):
                 assembled = np.empty(block.shape, dtype=found.dtype)
             assembled[piece.where] = found.reshape(piece.block.shape)
         return np.empty(block.shape, dtype=numpy_dtype(entry.dtype)) if assembled is None else assembled
+
+    def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        """Strings as they lie in the file; those of a partitioned tensor have no order there."""
+        parts = self.entries[variable.key].slices
+        return self.tensors.values[parts[0].entry.key].run.pieces(_COPY_BYTES) if len(parts) == 1 else None
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         prefix = Location("prefix", output.path, output.name)
@@ -118,12 +125,6 @@ def is_v1(file: SourceFile) -> bool:
     return os.pread(file.fd, len(TABLE_MAGIC), max(0, file.size - len(TABLE_MAGIC))) == TABLE_MAGIC
 
 
-def base_name(name: str) -> str:
-    """The name of a checkpoint without the "-00000-of-00002" that its files have where there are several."""
-    found = _SHARD.fullmatch(name)
-    return found[1] if found is not None and found[1] and int(found[2]) < int(found[3]) else name
-
-
 def open_v1(path: Path, file: SourceFile) -> V1Checkpoint:
     """Open the checkpoint that `file`, just opened, is or belongs to; on errors `file` stays open.
 
@@ -133,7 +134,7 @@ def open_v1(path: Path, file: SourceFile) -> V1Checkpoint:
     shards: list[SourceFile] = []
     others: list[SourceFile] = []
     try:
-        for name in _shard_names(file.path.name, base):
+        while name := shard_name(file.path.name, len(shards)):
             known = name == file.path.name
             shards.append(file if known else open_source(file.path.with_name(name), follow=False))
         meta = file.path.with_name(f"{base}.meta")
@@ -147,11 +148,12 @@ def open_v1(path: Path, file: SourceFile) -> V1Checkpoint:
         raise
 
 
-def _shard_names(name: str, base: str) -> Iterable[str]:
-    found = _SHARD.fullmatch(name)
-    if base == name or found is None:
-        return (name,)
-    return (f"{base}-{shard:05}-of-{found[3]}" for shard in range(int(found[3])))
+def _joined_notes(entries: Iterable[Entry]) -> tuple[Note, ...]:
+    names = [entry.key for entry in entries if len(entry.slices) > 1 and entry.dtype in _WHOLE_ONLY]
+    if not names:
+        return ()
+    text = "joined from its parts in the V2 checkpoint, and TensorFlow restores such a tensor only whole"
+    return (Note(f"{some_names(names)}: {text}"),)
 
 
 def write_data(source: V1Checkpoint, fd: int) -> dict[str, Entry]:
@@ -206,8 +208,7 @@ class _Strings:
     def content(self) -> Iterator[bytes]:
         """The bytes of one string after the other, large ones in pieces."""
         for number, begin, size in map(np.ndarray.tolist, self._places):
-            for start in range(0, size, _COPY_BYTES):
-                yield self._parts[number].run.part(begin + start, min(_COPY_BYTES, size - start)).content()
+            yield from self._parts[number].run.part(begin, size).pieces(_COPY_BYTES)
 
 
 def _write_strings(strings: _Strings, fd: int, offset: int) -> tuple[int, int]:

@@ -61,6 +61,11 @@ class Run:
         self.read(0, memoryview(buffer))
         return bytes(buffer)
 
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """All of it, in pieces of at most `size` bytes."""
+        for start in range(0, self.size, size):
+            yield self.part(start, min(size, self.size - start)).content()
+
 
 class Cursor:
     """Goes forward through a run, by way of a window of it. Raises FormatError where the run ends too soon."""
@@ -147,7 +152,8 @@ def read_runs(file: SourceFile, budget: Budget) -> Iterator[tuple[bytes, Run]]:
 def _index(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> tuple[list[bytes], list[tuple[int, int]]]:
     """The separator and the place (offset, size) of every data block."""
     where = f"{shown}: index block"
-    separators, spans = [], []
+    separators: list[bytes] = []
+    spans: list[tuple[int, int]] = []
     for key, run in _entries(_block(whole, span, budget, shown), budget, where):
         handle = run.content() if run.size <= _HANDLE_BYTES else b""
         offset, size, at = _handle(handle, 0, len(handle), where)

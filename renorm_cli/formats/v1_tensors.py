@@ -78,7 +78,8 @@ class Values:
         for (at, begin), (stop, end) in pairwise(self.segments):
             low, high = max(first, begin), min(first + count, end)
             if low < high:
-                found = _decode(self.run.part(at, stop - at).content(), end - begin, out.dtype, self.where)
+                raw = self.run.part(at, stop - at).content()
+                found = _decode(raw, end - begin, np.dtype(_CODES[self.dtype]), self.where).view(out.dtype)
                 out[low - first : high - first] = found[low - begin : high - begin]
         return out
 
@@ -98,8 +99,9 @@ class Tensors:
 
 
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
-    """The little-endian NumPy dtype with the bytes that a V2 checkpoint has for numbers of this dtype."""
-    return np.dtype(_CODES[dtype])
+    """The little-endian NumPy dtype in which numbers are read: bool and quantized ones as their bits."""
+    found = np.dtype(_CODES[dtype])
+    return np.dtype(f"<u{found.itemsize}") if dtype == "bool" or dtype.startswith("q") else found
 
 
 def read_tensors(files: Sequence[SourceFile]) -> Tensors:
@@ -113,7 +115,8 @@ def read_tensors(files: Sequence[SourceFile]) -> Tensors:
     for file in files:
         _read_file(file, contents, budget)
     shown = files[0].shown
-    entries, values = [], {}
+    entries: list[Entry] = []
+    values: dict[str, Values] = {}
     for name, tensor in contents.tensors.items():
         parts = {
             (name, extents): _part(extents, tensor.entry, run, shown, values)
@@ -208,8 +211,6 @@ def _part(extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str
     if len(extents) != len(whole.shape):
         raise damaged(where, f"expected slices of {len(whole.shape)} axes, found one of {len(extents)}")
     lengths = tuple(size if length < 0 else length for (_, length), size in zip(extents, whole.shape, strict=True))
-    if any(length > size for length, size in zip(lengths, whole.shape, strict=True)):
-        raise damaged(where, "expected slices inside its shape, found one outside")
     key = f"{whole.key}\0{len(values)}"
     found = values[key] = _find_values(run, whole.dtype, math.prod(lengths), where)
     return Entry(key, whole.dtype, lengths, 0, 0, found.elements * ITEM_BYTES.get(whole.dtype, 0), None, None, 0)
