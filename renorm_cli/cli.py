@@ -18,11 +18,14 @@ from renorm_cli.errors import RenormError, UsageError
 
 if TYPE_CHECKING:
     from renorm_cli.commands import Options
-    from renorm_cli.model import Report
+    from renorm_cli.model import DiffReport, Report
     from renorm_cli.render.progress import Progress
 
 EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite;
 2 it could not be done (usage, unreadable or damaged file, nothing matched, disk full), nothing was written."""
+
+DIFF_EXIT_CODES = """Exit codes: 0 the same, or the expected renorm and nothing else; 1 different, or not proven;
+2 it could not be told (usage, unreadable or unrelated files, bytes that cannot be compared)."""
 
 app = typer.Typer(
     name="renorm-ckpt",
@@ -51,6 +54,10 @@ Include = Annotated[
 ]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", "-x", metavar="GLOB", help="Variables to leave out.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Make guessed unit axes and unknown variables an error.")]
+Declared = Annotated[
+    bool,
+    typer.Option("--declared", help="Take limits and axes from the constraints that the file's own config declares."),
+]
 Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option("--device", help="Where to compute.")]
 Engine = Annotated[
     Literal["auto", "numpy", "tensorflow"],
@@ -105,6 +112,7 @@ def apply(
     per: Scope = "unit",
     include: Include = None,
     exclude: Exclude = None,
+    declared: Declared = False,
     strict: Strict = False,
     engine: Engine = "auto",
     device: Device = "auto",
@@ -117,7 +125,20 @@ def apply(
     from renorm_cli import commands
     from renorm_cli.formats.location import locate
 
-    options = _options(max_norm, p, units, per, include, exclude, strict, engine, device, jobs, needs_limit=True)
+    options = _options(
+        max_norm,
+        p,
+        units,
+        per,
+        include,
+        exclude,
+        strict,
+        engine,
+        device,
+        jobs,
+        needs_limit=True,
+        declared="apply" if declared else None,
+    )
     destination = commands.Destination(output, in_place, force, dry_run)
     written = destination.of(locate(checkpoint))
     targets = report or ([] if dry_run else [written.report()])
@@ -161,6 +182,7 @@ def check(
     per: Scope = "unit",
     include: Include = None,
     exclude: Exclude = None,
+    declared: Declared = False,
     strict: Strict = False,
     engine: Engine = "auto",
     device: Device = "auto",
@@ -170,9 +192,77 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
-    options = _options(max_norm, p, units, per, include, exclude, strict, engine, device, jobs, needs_limit=True)
+    options = _options(
+        max_norm,
+        p,
+        units,
+        per,
+        include,
+        exclude,
+        strict,
+        engine,
+        device,
+        jobs,
+        needs_limit=True,
+        declared="check" if declared else None,
+    )
     found, failed = _examine(checkpoint, "check", options, report, format, quiet)
     raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
+
+
+@app.command(epilog=DIFF_EXIT_CODES)
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A checkpoint.", show_default=False)],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="What became of it.", show_default=False)],
+    expect_renorm: Annotated[
+        bool,
+        typer.Option("--expect-renorm", help="Prove that AFTER is BEFORE renormed within --max-norm, else unchanged."),
+    ] = False,
+    max_norm: Limit = None,
+    p: P = 2.0,
+    units: Units = "auto",
+    per: Annotated[
+        Literal["unit", "tensor"], typer.Option("--per", help="What one norm runs over: a unit, or a tensor.")
+    ] = "unit",
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include",
+            "-i",
+            metavar="GLOB",
+            help="Variables to compare; with --expect-renorm those that may be renormed, as for apply.",
+        ),
+    ] = None,
+    exclude: Exclude = None,
+    jobs: Jobs = None,
+    report: Reports = None,
+    format: Format = "table",
+    quiet: Quiet = False,
+) -> None:
+    """Tell what changed between two checkpoints, and by the exit code whether it was only a renorm."""
+    from renorm_cli import commands
+
+    options = _options(
+        max_norm,
+        p,
+        units,
+        per,
+        include,
+        exclude,
+        False,
+        "numpy",
+        "cpu",
+        jobs,
+        needs_limit=expect_renorm,
+        must_act=False,
+    )
+    targets = report or []
+    _check_targets(targets, [before, after])
+    with _meter(str(after), quiet) as meter:
+        done = commands.diff(before, after, options, meter, expected=expect_renorm)
+    commands.save(_rendered(done, targets))
+    _show(done, format, quiet)
+    raise typer.Exit(done.exit_code)
 
 
 def _options(
@@ -189,15 +279,16 @@ def _options(
     *,
     needs_limit: bool = False,
     must_act: bool = True,
+    declared: Literal["apply", "check"] | None = None,
 ) -> Options:
     from renorm_cli.commands import Options
     from renorm_cli.model import MaxNorm, Selection
     from renorm_cli.plan import Wanted, parse_units
 
-    if needs_limit and max_norm is None:
+    if needs_limit and max_norm is None and declared is None:
         raise UsageError("a bound is needed: give it with --max-norm C")
     selection = Selection(tuple(include or ()), tuple(exclude or ()))
-    wanted = Wanted(MaxNorm(max_norm, p, per), selection, parse_units(units), strict, must_act)
+    wanted = Wanted(MaxNorm(max_norm, p, per), selection, parse_units(units), strict, must_act, declared)
     return Options(wanted, engine, device, jobs)
 
 
@@ -239,38 +330,62 @@ def _check_targets(targets: Sequence[Path], taken: Sequence[Path]) -> None:
             raise UsageError(f"--report {str(target)!r} is a checkpoint of this run; give the report another name")
 
 
-def _rendered(reports: Sequence[Report], targets: Sequence[Path]) -> dict[Path, bytes]:
-    return {target: _text(reports, target.suffix[1:]).encode("utf-8", "backslashreplace") for target in targets}
+def _rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Path]) -> dict[Path, bytes]:
+    return {target: _text(found, target.suffix[1:]).encode("utf-8", "backslashreplace") for target in targets}
 
 
-def _text(reports: Sequence[Report], format: str) -> str:
+def _text(found: Sequence[Report] | DiffReport, format: str) -> str:
+    if not isinstance(found, Sequence):
+        return _diff_text(found, format)
     if format == "json":
         from renorm_cli.render.json_report import render_json
 
-        return render_json(reports)
+        return render_json(found)
     if format == "csv":
         from renorm_cli.render.csv_report import render_csv
 
-        return render_csv(reports)
+        return render_csv(found)
     from renorm_cli.render.table import render_table
 
+    width, colour, ascii = _look()
+    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii) for one in found)
+
+
+def _diff_text(found: DiffReport, format: str) -> str:
+    if format == "json":
+        from renorm_cli.render.diff_record import render_diff_json
+
+        return render_diff_json(found)
+    if format == "csv":
+        from renorm_cli.render.diff_record import render_diff_csv
+
+        return render_diff_csv(found)
+    from renorm_cli.render.diff_table import render_diff
+
+    width, colour, ascii = _look()
+    return render_diff(found, width=width, colour=colour, ascii=ascii)
+
+
+def _look() -> tuple[int | None, bool, bool]:
+    """The width of the terminal, None where there is none, whether it has colours, and whether only ASCII."""
     ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
     terminal = sys.stdout.isatty()
     width = os.get_terminal_size(sys.stdout.fileno()).columns or 80 if terminal else None
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii) for one in reports)
+    return width, colour, ascii
 
 
-def _show(reports: Sequence[Report], format: str, quiet: bool) -> None:
-    """Warnings to stderr, the reports to stdout."""
+def _show(found: Sequence[Report] | DiffReport, format: str, quiet: bool) -> None:
+    """Warnings to stderr, what was found to stdout."""
     if quiet:
         return
+    reports = found if isinstance(found, Sequence) else (found,)
     for report in reports:
         for note in report.notes:
             if note.warning:
                 _complain(f"warning: {note.text}")
     if reports:
-        _print(_text(reports, format))
+        _print(_text(found, format))
 
 
 @contextmanager
@@ -366,4 +481,4 @@ def main() -> NoReturn:
     """The entry point: exits with 0, 1 or 2, or 128 plus the signal that ended the run."""
     for signum in _STOPPING:
         signal.signal(signum, _stop)
-    sys.exit(_run(lambda: app(standalone_mode=False)))
+    sys.exit(_run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt")))

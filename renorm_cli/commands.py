@@ -11,9 +11,12 @@ from typing import Literal, Protocol
 
 from renorm_cli import __version__
 from renorm_cli.arrays import pick
+from renorm_cli.compare import compare
+from renorm_cli.comparison import plan_comparison
+from renorm_cli.declared import excess_notes
 from renorm_cli.errors import FormatError, OutputError, UsageError, some_names
 from renorm_cli.formats import Checkpoint, Location, Staging, locate, open_checkpoint, recover
-from renorm_cli.model import Note, Plan, Report, Row, Step
+from renorm_cli.model import DiffReport, Note, Plan, Report, Row, Step
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
 from renorm_cli.run_global import joint_note, run_global
@@ -116,6 +119,30 @@ def apply(
     return report
 
 
+def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected: bool) -> DiffReport:
+    """Compare two checkpoints; with `expected`, to see whether the one is a renorm of the other. Raises RenormError."""
+    started = time.monotonic()
+    with open_checkpoint(before) as one, open_checkpoint(after) as other:
+        damage = (*_damage(one, refuse=expected), *_damage(other, refuse=expected))
+        comparison = plan_comparison(one, other, options.wanted, expected=expected)
+        meter.start(comparison.nbytes)
+        arrays, _ = pick("numpy")
+        with threads(options.jobs if comparison.nbytes > _WORTH_THREADS else 1) as imap:
+            report = compare(
+                one,
+                other,
+                comparison,
+                options.wanted,
+                arrays,
+                expected=expected,
+                imap=imap,
+                advance=meter.advance,
+            )
+        for source in (one, other):
+            source.check_unchanged()
+    return replace(report, notes=(*report.notes, *damage), seconds=time.monotonic() - started)
+
+
 def save(files: dict[Path, bytes]) -> None:
     """Write small files, each whole or not at all. Raises OutputError."""
     with Staging() as staging:
@@ -147,6 +174,8 @@ class _Engine:
         notes: tuple[Note, ...] = (*self._notes, *plan.notes)
         if rows and rows[0].step.constraint.per == "global":
             notes = (*notes, joint_note(rows))
+        if command == "check" and rows and rows[0].step.axis_source == "declared":
+            notes = (*notes, *excess_notes(rows))
         return Report(
             command=command,
             version=__version__,

@@ -92,6 +92,13 @@ def over(found: Float64, limit: float | None, dtype: str) -> Bools:
     return np.isfinite(found) & (found > threshold(limit, dtype))
 
 
+def under(found: Float64, floor: float | None) -> Bools:
+    """Which units are below `floor`; units that are not finite are not."""
+    if floor is None:
+        return np.zeros(found.shape, dtype=bool)
+    return np.isfinite(found) & (found < floor)
+
+
 def doubtful(found: Float64, limit: float | None, dtype: str, terms: int, p: float) -> Bools:
     """Which units' verdict or factor could depend on the order of summation, and so need exact sums.
 

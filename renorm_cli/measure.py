@@ -40,7 +40,7 @@ def measure(
     total = power_sums(step, arrays, read, blocks, imap, advance)
     norms = maths.norms(total, p)
     terms = sum(block.elements for block in blocks) // max(1, norms.size)
-    doubtful = maths.doubtful(norms, step.constraint.limit, dtype, terms, p)
+    doubtful = maths.doubtful(norms, step.constraint.ceiling, dtype, terms, p)
     if doubtful.any():
         exact = ExactSums(int(np.count_nonzero(doubtful)), p)
         add_exactly(exact, step, again or read, blocks, doubtful, total.exponents)
@@ -88,6 +88,18 @@ def add_exactly(
         widen(np.ascontiguousarray(rows), wide)
         scale = exponents[where].ravel()[wanted[where].ravel()]
         total.add(numbers[where][wanted[where]], np.ldexp(wide, -scale[:, None]))
+
+
+def negatives(read: Read, blocks: Sequence[Block]) -> int:
+    """How many weights in `blocks` are below zero; -0.0 and NaN are not."""
+    count = 0
+    for block in blocks:
+        values = np.ascontiguousarray(read(block))
+        wide = np.empty(values.shape)
+        with np.errstate(invalid="ignore"):  # NaN
+            widen(values, wide)
+            count += int(np.count_nonzero(wide < 0))
+    return count
 
 
 def within(block: Block, origin: tuple[int, ...], unit_axes: tuple[int, ...]) -> tuple[slice, ...]:

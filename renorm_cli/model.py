@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from renorm_cli.errors import UsageError
 
@@ -21,12 +22,47 @@ Role = Literal[
     "unknown",
 ]
 Per = Literal["unit", "tensor", "global"]
-AxisSource = Literal["option", "rule", "layer", "name", "guess"]
+AxisSource = Literal["option", "rule", "declared", "layer", "name", "guess"]
+ConstraintKind = Literal["MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg", "unknown"]
 
 FLOATS: dict[str, int] = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 """The dtypes whose norms are bounded, and their bytes per element."""
 
 _LARGEST_P = 512.0
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a layer's config declares for one of its weights; `name` is the class as the file has it.
+
+    A norm is at most `limit` and at least `low` (0 where there is no lower bound). `axis` are the axes Keras reduces,
+    as declared: the opposite of unit axes, negative ones possible, None for all. `rate` is how far MinMaxNorm goes in
+    one step. `problem` says why the kind is "unknown".
+    """
+
+    kind: ConstraintKind
+    name: str
+    limit: float | None = None
+    low: float | None = None
+    rate: float = 1.0
+    axis: tuple[int, ...] | None = None
+    problem: str | None = None
+
+    @property
+    def bounds_norm(self) -> bool:
+        return self.limit is not None
+
+    @property
+    def text(self) -> str:
+        """One line: "MinMaxNorm(0.5 to 1.0, rate 0.5, axis 0)"."""
+        if self.kind == "unknown":
+            return f"{self.name!r}, which is unknown: {self.problem}"
+        if self.kind == "NonNeg":
+            return "NonNeg"
+        axes = "all axes" if self.axis is None else f"axis {' '.join(map(str, self.axis)) or 'none'}"
+        bounds = {"MaxNorm": f"{self.limit}, ", "MinMaxNorm": f"{self.low} to {self.limit}, "}.get(self.kind, "")
+        rate = f"rate {self.rate}, " if self.rate != 1 else ""
+        return f"{self.kind}({bounds}{rate}{axes})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +90,8 @@ class Variable:
     """Set where the file itself tells that this is no trainable weight: "optimizer", "quantized", "state"."""
     locked: str | None = None
     """Why the stored bytes cannot be changed (an unknown filter), if they cannot."""
+    declared: Declared | None = None
+    """What the file's own config declares for it, which loading does not enforce."""
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
 
@@ -71,7 +109,9 @@ class Variable:
 class MaxNorm:
     """The constraint: the `p`-norm of every unit is at most `limit`; without a limit norms are only measured.
 
-    `per` widens what one norm runs over: a unit, a whole tensor, or all selected tensors together.
+    `per` widens what one norm runs over: a unit, a whole tensor, or all selected tensors together. A check alone can
+    have more: `low`, the least a norm may be, `slack_above` and `slack_below`, how far relatively a norm may be above
+    `limit` and below `low`, and `nonnegative`, whether weights below zero count.
 
     Raises UsageError unless 0 < limit < inf and 0 < p <= 512 or p is inf: 0.5 ** p must stay a normal float64.
     """
@@ -79,6 +119,20 @@ class MaxNorm:
     limit: float | None = None
     p: float = 2.0
     per: Per = "unit"
+    low: float | None = None
+    slack_above: float = 0.0
+    slack_below: float = 0.0
+    nonnegative: bool = False
+
+    @property
+    def ceiling(self) -> float | None:
+        """The largest norm that is not over."""
+        return None if self.limit is None else self.limit * (1 + self.slack_above)
+
+    @property
+    def floor(self) -> float | None:
+        """The smallest norm that is not under."""
+        return None if self.low is None else self.low * (1 - self.slack_below)
 
     def __post_init__(self) -> None:
         if self.limit is not None and not 0 < self.limit < math.inf:
@@ -148,7 +202,8 @@ class Row:
     """What was found for one constrained variable.
 
     `norm` is None when no unit has a finite norm, `norm_after` when nothing was bounded. `histogram` counts the
-    finite unit norms in equal bins from `norm.min` to `norm.max`.
+    finite unit norms in equal bins from `norm.min` to `norm.max`. `under` counts units below the lower bound,
+    `negative` weights below zero, each where the constraint asks for it.
     """
 
     step: Step
@@ -158,6 +213,14 @@ class Row:
     norm: NormStats | None
     norm_after: NormStats | None = None
     histogram: tuple[int, ...] = ()
+    under: int = 0
+    negative: int = 0
+
+    @property
+    def excess(self) -> float | None:
+        """How far the largest norm is above the limit, relatively; 0 if it is not."""
+        limit = self.step.constraint.limit
+        return None if limit is None or self.norm is None else max(0.0, self.norm.max / limit - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +233,8 @@ class Totals:
     units: int
     over: int
     nonfinite: int
+    under: int = 0
+    negative: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +264,125 @@ class Report:
             units=sum(row.units for row in self.rows),
             over=sum(row.over for row in self.rows),
             nonfinite=sum(row.nonfinite for row in self.rows),
+            under=sum(row.under for row in self.rows),
+            negative=sum(row.negative for row in self.rows),
         )
 
     @property
     def holds(self) -> bool:
-        """True if no unit is over its limit and none is NaN or Inf."""
-        return not any(row.over or row.nonfinite for row in self.rows)
+        """True if no unit is over its limit or under its lower bound, none is NaN or Inf, and no weight is negative
+        that must not be."""
+        return not any(row.over or row.nonfinite or row.under or row.negative for row in self.rows)
+
+
+Verdict = Literal[
+    "identical",
+    "pure renorm",
+    "other",
+    "shape changed",
+    "dtype changed",
+    "renamed",
+    "missing",
+    "added",
+    "not compared",
+    "left out",
+]
+"""What became of a variable: "left out" by the selection, "not compared" because its bytes cannot be had."""
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+"""All verdicts in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffSide:
+    """One of the two checkpoints of a comparison."""
+
+    path: str
+    format: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiffRow:
+    """What became of one variable; `before` or `after` is None where that checkpoint does not have it.
+
+    `step` is how it is constrained, None where it is not. `changed` counts elements, `units` to `nonfinite` are of
+    constrained variables alone: `foreign_units` are those that changed and are no multiple of the old, `over` and
+    `nonfinite` are of the second checkpoint. Norms are the 2-norm of the whole tensor and the largest unit norm, None
+    where they are not finite. All numbers are None where they were not asked or have no meaning.
+    """
+
+    name: str
+    before: Variable | None
+    after: Variable | None
+    verdict: Verdict
+    reason: str | None = None
+    step: Step | None = None
+    changed: int | None = None
+    largest_change: float | None = None
+    norm_before: float | None = None
+    norm_after: float | None = None
+    units: int | None = None
+    changed_units: int | None = None
+    foreign_units: int | None = None
+    unit_norm_before: float | None = None
+    unit_norm_after: float | None = None
+    over: int | None = None
+    nonfinite: int | None = None
+
+    def is_renorm_within(self, constraint: MaxNorm) -> bool:
+        """Whether the variable is a pure renorm and all its units are within the bound now."""
+        if self.verdict != "pure renorm" or self.step is None or constraint.limit is None:
+            return False
+        return self.step.constraint == constraint and self.over == 0 and self.nonfinite == 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiffReport:
+    """The outcome of a comparison; every variable of both checkpoints is in a row.
+
+    `matched_by` says what made two variables a pair. With `expected`, a renorm by `constraint` was expected.
+    """
+
+    version: str
+    before: DiffSide
+    after: DiffSide
+    matched_by: Literal["key", "name"]
+    constraint: MaxNorm
+    rows: tuple[DiffRow, ...]
+    expected: bool = False
+    notes: tuple[Note, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def totals(self) -> dict[Verdict, int]:
+        """How many variables have each verdict; together they are all rows."""
+        counts = Counter(row.verdict for row in self.rows)
+        return {verdict: counts[verdict] for verdict in VERDICTS}
+
+    @property
+    def same(self) -> bool:
+        """Whether all variables that were to be compared are identical."""
+        return all(row.verdict in ("identical", "left out") for row in self.rows)
+
+    @property
+    def renorm_only(self) -> bool | None:
+        """Whether all that differs is a pure renorm, within the bound or not; None where nothing differs."""
+        return None if self.same else all(row.verdict in ("identical", "left out", "pure renorm") for row in self.rows)
+
+    def is_renorm_within(self, constraint: MaxNorm) -> bool:
+        """Whether every changed variable is a pure renorm within the bound, and every other one is identical."""
+        return all(row.verdict == "identical" or row.is_renorm_within(constraint) for row in self.rows)
+
+    @property
+    def proven(self) -> bool | None:
+        """Whether the expected renorm, and nothing else, is what happened; None where none was expected."""
+        return self.is_renorm_within(self.constraint) if self.expected else None
+
+    @property
+    def exit_code(self) -> int:
+        """0 the same or the expected renorm, 1 different or not proven, 2 nothing differs but not all was compared."""
+        if self.same or self.proven:
+            return 0
+        known = all(row.verdict in ("identical", "left out", "not compared") for row in self.rows)
+        return 2 if known and not self.expected else 1

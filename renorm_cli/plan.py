@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from renorm_cli.declared import Use, declared_step, nothing_declared, remarks, why_not
 from renorm_cli.errors import FormatError, SelectionError, UsageError, some_names
 from renorm_cli.model import FLOATS, AxisSource, MaxNorm, Note, Plan, Role, Selection, Skip, Step, Variable
 from renorm_cli.selection import chosen, named
@@ -23,8 +24,15 @@ class Wanted:
     strict: bool = False
     must_act: bool = True
     """Whether finding nothing to constrain is an error: a gate that looked at nothing must not pass."""
+    declared: Use | None = None
+    """What constraints the file's own config declares are used for; then they are the only ones."""
 
     def __post_init__(self) -> None:
+        if self.declared is not None and (self.constraint != MaxNorm() or self.units is not None):
+            raise UsageError(
+                "--declared takes limit and axes from the file, for norms of units with p = 2;"
+                " leave out --max-norm, --p, --units and --per, or --declared"
+            )
         if self.units is not None and self.constraint.per != "unit":
             raise UsageError(f"--per {self.constraint.per} has no units; leave out --units, or --per")
 
@@ -50,23 +58,25 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], wanted: Want
             f"the checkpoint holds no floating variable among its {len(variables)}: there is nothing to measure"
         )
     roles = {variable.key: role_of(variable) for variable in variables}
-    selected = chosen(variables, wanted.selection, lambda variable: roles[variable.key] in ("kernel", "embedding"))
+    by_default = {key for key, role in roles.items() if role in ("kernel", "embedding") or wanted.declared}
+    selected = chosen(variables, wanted.selection, lambda variable: variable.key in by_default)
     steps: list[Step] = []
     skips: list[Skip] = []
     for variable in variables:
         role = roles[variable.key]
-        reason = _unfit(variable) or _unwanted(variable, role, selected, wanted.selection)
+        reason = _unfit(variable) or _unwanted(variable, role, selected, wanted)
         if reason is not None:
             skips.append(Skip(variable, role, reason))
         elif variable.locked is None:
-            axes, source = _axes(variable, wanted.units) if wanted.constraint.per == "unit" else _WHOLE
-            steps.append(Step(variable, role, axes, source, wanted.constraint))
+            steps.append(_step(variable, role, wanted))
         elif wanted.must_act:
             raise FormatError(
                 f"{variable.name!r} is selected but is not readable: {variable.locked}; leave it out with -x"
             )
         else:
             skips.append(Skip(variable, role, variable.locked))
+    if wanted.declared is not None and not steps:
+        raise SelectionError(nothing_declared(variables, wanted.declared))
     if wanted.must_act and not steps:
         raise SelectionError(
             f"none of the {len(variables)} variables is selected; name some with -i ('*' is all), see `inspect`"
@@ -83,14 +93,24 @@ def _unfit(variable: Variable) -> str | None:
     return None
 
 
-def _unwanted(variable: Variable, role: Role, selected: frozenset[str], selection: Selection) -> str | None:
+def _unwanted(variable: Variable, role: Role, selected: frozenset[str], wanted: Wanted) -> str | None:
+    selection = wanted.selection
     if variable.key in selected:
-        return None
+        if wanted.declared is None:
+            return None
+        return why_skipped(role, variable) if variable.state is not None else why_not(variable, wanted.declared)
     if selection.include:
         return "not named by --include" if not named(variable, selection) else "named by --exclude"
-    if role in ("kernel", "embedding"):
+    if role in ("kernel", "embedding") or wanted.declared is not None:
         return "named by --exclude"
     return why_skipped(role, variable)
+
+
+def _step(variable: Variable, role: Role, wanted: Wanted) -> Step:
+    if wanted.declared is not None:
+        return declared_step(variable, role, wanted.declared)
+    axes, source = _axes(variable, wanted.units) if wanted.constraint.per == "unit" else _WHOLE
+    return Step(variable, role, axes, source, wanted.constraint)
 
 
 def _axes(variable: Variable, units: tuple[int, ...] | None) -> tuple[tuple[int, ...], AxisSource]:
@@ -113,6 +133,8 @@ def _axes(variable: Variable, units: tuple[int, ...] | None) -> tuple[tuple[int,
 
 def _doubts(steps: Sequence[Step], skips: Sequence[Skip], wanted: Wanted) -> list[Note]:
     """What was guessed, or left out because nothing tells what it is; an error if `strict`."""
+    if wanted.declared is not None:
+        return remarks(steps, skips, wanted.declared, strict=wanted.strict)
     guesses = [step.variable.name for step in steps if step.axis_source == "guess"]
     unknown = [] if wanted.selection.include else [skip.variable.name for skip in skips if _could_be_weight(skip)]
     doubts: list[Note] = []

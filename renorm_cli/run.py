@@ -17,7 +17,7 @@ from renorm_cli.blocks import Block, collapse, grid_shape, groups
 from renorm_cli.distribution import Distribution
 from renorm_cli.errors import NonFiniteError
 from renorm_cli.maths import Float64
-from renorm_cli.measure import Read, measure, within
+from renorm_cli.measure import Read, measure, negatives, within
 from renorm_cli.model import FLOATS, Row, Step, Variable
 from renorm_cli.spread import Imap
 
@@ -87,7 +87,7 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     variable = step.variable
     units = math.prod(grid_shape(variable.shape, step.unit_axes))
     before, after = Distribution(units), Distribution(units)
-    over = nonfinite = 0
+    over = under = negative = nonfinite = 0
     cut = groups(variable.shape, step.unit_axes, max(1, work.block_bytes // FLOATS[variable.dtype]))
     spread_blocks = imap if len(cut) == 1 else map
     spread_groups = map if len(cut) == 1 else imap
@@ -95,6 +95,8 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
         before.add(group.norms)
         after.add(group.after)
         over += group.over
+        under += group.under
+        negative += group.negative
         nonfinite += group.nonfinite
     return Row(
         step,
@@ -104,6 +106,8 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
         norm=before.stats(),
         norm_after=after.stats() if work.bound else None,
         histogram=before.histogram(),
+        under=under,
+        negative=negative,
     )
 
 
@@ -121,12 +125,14 @@ class _Group:
     norms: Float64
     after: Float64
     over: int
+    under: int
+    negative: int
     nonfinite: int
 
 
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
-    variable, limit = step.variable, step.constraint.limit
+    variable, limit = step.variable, step.constraint.ceiling
     read: Read = partial(work.source.read, variable)
     if len(blocks) == 1:
         only = read(blocks[0])
@@ -139,7 +145,15 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     after = norms
     if work.bound and limit is not None and over.any():
         after = _bound(step, work, read, blocks, imap, norms, limit)
-    return _Group(norms.ravel(), after.ravel(), int(np.count_nonzero(over)), nonfinite)
+    under = maths.under(norms, step.constraint.floor)
+    return _Group(
+        norms.ravel(),
+        after.ravel(),
+        over=int(np.count_nonzero(over)),
+        under=int(np.count_nonzero(under)),
+        negative=negatives(read, blocks) if step.constraint.nonnegative else 0,
+        nonfinite=nonfinite,
+    )
 
 
 def _bound(

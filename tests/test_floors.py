@@ -19,18 +19,23 @@ FLOORS = [
     {"layers"},
     {"selection", "units", "blocks", "distribution", "maths", "arrays", "formats", "render"},
     {"spread"},
-    {"measure"},
-    {"plan", "run"},
-    {"run_global"},
-    {"commands"},
-    {"cli"},
+    {"measure", "multiples", "declared"},
+    {"plan", "run", "pairs"},
+    {"run_global", "comparison"},
+    {"compare"},
+    {"commands", "training"},
+    {"cli", "tf"},
     {"__main__"},
 ]
 SAME_FLOOR = {("formats", "blocks")}
 """Neighbours that may be known: what a block is."""
 
 HEAVY = {
-    "tensorflow": {"arrays/tensorflow_arrays.py"},
+    "tensorflow": {
+        "arrays/tensorflow_arrays.py",
+        *(f"training/{name}.py" for name in ("arguments", "callback", "clip", "function", "gradient")),
+    },
+    "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
     "h5py": {"formats/hdf5_worker.py"},
     "rich": {"render/progress.py"},
     "typer": {"cli.py"},

@@ -335,7 +335,17 @@ def test_the_closing_line_accounts_for_every_variable(counts: list[tuple[int, in
 # JSON
 
 NORM = {"min": float, "median": float, "mean": float, "p95": float, "max": float}
-TOTALS = {"variables": int, "constrained": int, "skipped": int, "units": int, "over": int, "nonfinite": int}
+COUNTS = ("variables", "constrained", "skipped", "units", "over", "nonfinite", "under", "negative")
+TOTALS = dict.fromkeys(COUNTS, int)
+DECLARED = {
+    "kind": str,
+    "class": str,
+    "limit": (float, None),
+    "low": (float, None),
+    "rate": float,
+    "axis": ([int], None),
+    "problem": (str, None),
+}
 VARIABLE = {
     "name": str,
     "key": str,
@@ -348,15 +358,22 @@ VARIABLE = {
     "unit_axes": [int],
     "axis_source": str,
     "limit": (float, None),
+    "low": (float, None),
+    "tolerance": float,
     "p": (float, "inf"),
     "per": str,
     "units": int,
     "over": int,
     "nonfinite": int,
+    "under": int,
+    "negative": int,
+    "excess": (float, None),
     "norm": (NORM, None),
     "norm_after": (NORM, None),
     "histogram": [int],
+    "declared": (DECLARED, None),
 }
+SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "reason": str}
 SCHEMA = {
     "schema_version": int,
     "tool": str,
@@ -369,7 +386,7 @@ SCHEMA = {
     "device": str,
     "totals": TOTALS,
     "variables": [VARIABLE],
-    "skipped": [{"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "reason": str}],
+    "skipped": [SKIPPED | {"declared": (DECLARED, None)}],
     "notes": [{"text": str, "warning": bool}],
     "seconds": float,
 }
@@ -448,6 +465,7 @@ def test_the_json_says_what_the_report_says() -> None:
             "dtype": skip.variable.dtype,
             "role": skip.role,
             "reason": skip.reason,
+            "declared": None,
         }
 
 

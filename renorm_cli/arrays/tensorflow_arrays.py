@@ -17,14 +17,12 @@ import numpy.typing as npt
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
 from renorm_cli.arrays.powers import is_small_whole
 from renorm_cli.arrays.quiet import quiet
-from renorm_cli.arrays.rounding import FLOAT32_TAIL, narrow_float32, widen
+from renorm_cli.arrays.rounding import narrow_float32, widen
+from renorm_cli.arrays.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
 from renorm_cli.errors import EngineError
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
-
-_LARGEST_P = 512.0
-"""Up to here the powers that are set to zero are less than 2**-500 of the sum they are missing in."""
 
 
 class TensorFlowArrays:
@@ -62,7 +60,7 @@ class TensorFlowArrays:
 
     def power_sums(self, block: Array, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
         """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
-        if not block.size or p > _LARGEST_P:
+        if not block.size or p > LARGEST_P:
             return self._host.power_sums(block, kept, p, exponents)
         native = _native(block)
         axes = _others(native, kept)
@@ -134,12 +132,12 @@ def _choose_gpu(tf: Any, device: str) -> str | None:
 
 
 def _peak_bits(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...]) -> Any:
-    """block -> largest magnitude per unit as the integer of its bits: they sort like the numbers, NaN above Inf."""
+    """block -> largest magnitude per unit as the integer of its bits."""
 
-    def peak_bits(block: Any) -> Any:
-        return tf.reduce_max(tf.cast(_magnitude_bits(tf, block), tf.int64), axis=tf.constant(axes, tf.int32))
+    def peaks(block: Any) -> Any:
+        return peak_bits(tf, block, tf.constant(axes, tf.int32))
 
-    return _function(tf, peak_bits, [_spec(tf, dtype, rank)])
+    return _function(tf, peaks, [_spec(tf, dtype, rank)])
 
 
 def _power_sums(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...], whole: int | None, scales: int) -> Any:
@@ -148,18 +146,13 @@ def _power_sums(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...],
     A whole p is compiled in, and its powers are products as in `powers.power`; `p` is used where it is not.
     """
 
-    def power_sums(block: Any, p: Any, grids: list[Any]) -> tuple[Any, Any]:
-        base = tf.abs(tf.cast(block, tf.float64))
-        for grid in grids:
-            base = base * grid
-        lost = _lost(tf, block, base, tf.float64)
-        powers = tf.pow(base, p) if whole is None else base
-        for _ in range((whole or 1) - 1):
-            powers = powers * base
-        return tf.reduce_sum(powers, axis=tf.constant(axes, tf.int32)), tf.reduce_any(lost)
+    def sums(block: Any, p: Any, grids: list[Any]) -> tuple[Any, Any]:
+        base = magnitudes(tf, block, grids)
+        any_lost = tf.reduce_any(lost(tf, block, base, tf.float64))
+        return power_sums(tf, base, tf.constant(axes, tf.int32), p, whole), any_lost
 
     grid = _spec(tf, np.dtype(np.float64), rank)
-    return _function(tf, power_sums, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), 0), [grid] * scales])
+    return _function(tf, sums, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), 0), [grid] * scales])
 
 
 def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
@@ -172,28 +165,10 @@ def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
     def products(block: Any, factors: Any) -> tuple[Any, Any]:
         wide = tf.cast(block, tf.float64) * factors
         target = tf.float64 if dtype.itemsize == 8 else tf.float32
-        lost = tf.reduce_any(_lost(tf, block, tf.abs(wide), target) & tf.not_equal(factors, 1.0))
-        if target == tf.float64:
-            return wide, lost
-        mask = tf.constant(~FLOAT32_TAIL, tf.uint64)
-        kept_bits = tf.bitwise.bitwise_and(tf.bitcast(wide, tf.uint64), mask)
-        return tf.cast(tf.bitcast(kept_bits, tf.float64), tf.float32), lost
+        any_lost = tf.reduce_any(lost(tf, block, tf.abs(wide), target) & tf.not_equal(factors, 1.0))
+        return (wide if target == tf.float64 else toward_zero(tf, wide, target)), any_lost
 
     return _function(tf, products, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), rank)])
-
-
-def _lost(tf: Any, block: Any, sizes: Any, target: Any) -> Any:
-    """Where a weight that is not zero has a size, taken from it in float64, below the normal range of `target`."""
-    bits = _magnitude_bits(tf, block)
-    least = float(np.finfo(target.as_numpy_dtype).tiny)
-    return tf.not_equal(bits, tf.zeros([], bits.dtype)) & tf.less(sizes, tf.constant(least, tf.float64))
-
-
-def _magnitude_bits(tf: Any, block: Any) -> Any:
-    """The bits of the weights without their sign, as unsigned integers."""
-    unsigned = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}[block.dtype.size]
-    mask = tf.constant((1 << (8 * block.dtype.size - 1)) - 1, unsigned)
-    return tf.bitwise.bitwise_and(tf.bitcast(block, unsigned), mask)
 
 
 def _function(tf: Any, python: Callable[..., Any], signature: list[Any]) -> Any:

@@ -99,11 +99,11 @@ def _node(raw: dict[str, Any], key: str, children: tuple[LayerNode, ...]) -> Lay
         config=config,
         children=children,
         key=key,
-        custom=_is_custom(raw, class_name),
+        custom=is_custom(raw, class_name),
     )
 
 
-def _is_custom(raw: dict[str, Any], class_name: str) -> bool:
+def is_custom(raw: dict[str, Any], class_name: str) -> bool:
     """Keras writes `registered_name` for classes that are not its own; older versions write "package>Class"."""
     module = raw.get("module")
     if isinstance(module, str):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.keras_config import LayerNode
+from renorm_cli.formats.keras_constraints import declared_for
 from renorm_cli.formats.naming import (
     Naming,
     by_number,
@@ -176,10 +177,13 @@ class _Layers:
                     weight=known.name,
                     equation=equation if isinstance(equation, str) and wrapped.class_name == "EinsumDense" else None,
                     state="quantized" if quantized or is_quantized(wrapped.config) else None,
+                    declared=declared_for(wrapped, known.name),
                 )
         if by_name.layer is None and node.class_name not in ("Functional", "Sequential", "Model"):
             by_name = replace(by_name, layer=node.class_name or None, layer_source="layer")
-        return replace(by_name, state="quantized" if quantized else None)
+        return replace(
+            by_name, state="quantized" if quantized else None, declared=declared_for(wrapped, by_name.weight)
+        )
 
     def _child(self, node: LayerNode, name: str) -> LayerNode | None:
         """The layer of this name inside another; Keras 2 leaves out the names of the models between them."""

@@ -7,13 +7,15 @@ TensorFlow 2.4 the same texts stood in `saved_model.pb`, as the metadata of its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from renorm_cli.formats.keras_config import LayerNode, parse_config
+from renorm_cli.formats.keras_constraints import declared_for
 from renorm_cli.formats.object_graph import MAX_NODES, ObjectGraph
 from renorm_cli.formats.wire import BYTES, damaged, read_fields, read_message
 from renorm_cli.layers import LAYERS, PARTS, find_weight
+from renorm_cli.model import Declared
 
 _MAX_BYTES = 64 << 20
 _MOST = 8
@@ -35,6 +37,7 @@ class LayerFacts:
     layer: str
     weight: str
     equation: str | None = None
+    declared: Declared | None = None
 
 
 def read_keras_metadata(data: bytes, shown: str) -> dict[int, KerasObject]:
@@ -98,7 +101,7 @@ class _Layers:
         for facts in candidates:
             known = find_weight(facts.layer, facts.weight)
             if known is not None:
-                found[key] = LayerFacts(facts.layer, known.name, facts.equation)
+                found[key] = replace(facts, weight=known.name)
                 return
             found.setdefault(key, facts)
 
@@ -108,12 +111,14 @@ class _Layers:
             layer = self._layer(whole)
             part = None if layer.custom else PARTS.get(layer.class_name, {}).get(attribute)
             if part is not None:
-                yield LayerFacts(layer.class_name, f"{part}/{weight}")
+                yield LayerFacts(layer.class_name, f"{part}/{weight}", declared=declared_for(layer, f"{part}/{weight}"))
         layer = self._layer(number)
         if not layer.class_name or (layer.custom and layer.class_name in LAYERS):
             return
         equation = layer.config.get("equation") if layer.class_name == "EinsumDense" else None
-        yield LayerFacts(layer.class_name, weight, equation if isinstance(equation, str) else None)
+        known = find_weight(layer.class_name, weight)
+        declared = declared_for(layer, weight if known is None else known.name)
+        yield LayerFacts(layer.class_name, weight, equation if isinstance(equation, str) else None, declared)
 
     def _layer(self, number: int) -> LayerNode:
         """The object's own class and config; parsed once, and only if asked for: a model's holds all of its layers."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from renorm_cli.errors import some_names
 from renorm_cli.formats.keras_config import LayerNode
+from renorm_cli.formats.keras_constraints import declared_for
 from renorm_cli.formats.keras_groups import SiblingNames, base_name
 from renorm_cli.formats.naming import Naming, by_number, name_plainly, unique_names
 from renorm_cli.formats.survey import Dataset, Survey
@@ -189,6 +190,7 @@ class _Namer:
             state=state,
             locked=dataset.locked,
             aliases=dataset.links,
+            declared=declared_for(place.node, weight) if place.node is not None and state is None else None,
         )
 
     def _spectral_variables(self, group: str, place: _Place, datasets: list[Dataset]) -> list[Variable]:

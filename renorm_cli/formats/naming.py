@@ -46,11 +46,14 @@ def join_copies(naming: Naming, equal: Callable[[Variable, Variable], bool]) -> 
 
 def _join(by_key: dict[str, Variable], twin: tuple[str, ...]) -> None:
     name = by_key[twin[0]].name
+    declared = next((by_key[key].declared for key in twin if by_key[key].declared is not None), None)
     for key in twin:
         variable = by_key[key]
         aliases = variable.aliases if variable.name == name else (*variable.aliases, variable.name)
         copies = tuple(other for other in twin if other != key)
-        by_key[key] = replace(variable, name=name, aliases=aliases, copies=copies)
+        by_key[key] = replace(
+            variable, name=name, aliases=aliases, copies=copies, declared=variable.declared or declared
+        )
 
 
 def unique_names(variables: Iterable[Variable], qualified: Callable[[Variable], str]) -> tuple[Variable, ...]:

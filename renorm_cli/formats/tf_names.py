@@ -82,13 +82,18 @@ def _tell(variable: Variable, facts: LayerFacts | None) -> Variable:
         known = find_weight(facts.layer, facts.weight)
         if known is not None and known.fits(variable.shape):
             return replace(
-                variable, layer=facts.layer, layer_source="layer", weight=known.name, equation=facts.equation
+                variable,
+                layer=facts.layer,
+                layer_source="layer",
+                weight=known.name,
+                equation=facts.equation,
+                declared=facts.declared,
             )
     told = _by_names(variable)
     if facts is None or known is not None or facts.layer in CONTAINERS:
         return told
     weight = facts.weight if not _is_told(told) else told.weight
-    return replace(told, layer=facts.layer, layer_source="layer", weight=weight)
+    return replace(told, layer=facts.layer, layer_source="layer", weight=weight, declared=facts.declared)
 
 
 def _by_names(variable: Variable) -> Variable:

@@ -52,6 +52,16 @@ def is_bounded(report: Report) -> bool:
     return any(row.step.constraint.limit is not None for row in report.rows)
 
 
+def has_lower(report: Report) -> bool:
+    """Tell whether any row has a lower bound."""
+    return any(row.step.constraint.low is not None for row in report.rows)
+
+
+def has_signs(report: Report) -> bool:
+    """Tell whether any row must not have weights below zero."""
+    return any(row.step.constraint.nonnegative for row in report.rows)
+
+
 def limits(report: Report) -> set[float | None]:
     """Collect the different limits of the rows."""
     return {row.step.constraint.limit for row in report.rows}
@@ -149,7 +159,11 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _exact("limit", "limit", lambda row: row.step.constraint.limit, shown=lambda report: len(limits(report)) > 1),
     _exact("p", "p", lambda row: row.step.constraint.p, shown=lambda report: len(orders(report)) > 1),
+    _exact("low", "low", lambda row: row.step.constraint.low, shown=has_lower),
     _count("over", "over", lambda row: row.over, rank=2, shown=is_bounded),
+    _count("under", "under", lambda row: row.under, rank=2, shown=has_lower),
+    _count("negative", "below 0", lambda row: row.negative, rank=2, shown=has_signs),
     _count("nonfinite", "NaN/Inf", lambda row: row.nonfinite, rank=2, shown=lambda r: r.totals.nonfinite > 0),
+    _foreign("declared", "declared", lambda variable: variable.declared.text if variable.declared else None, rank=None),
 )
 """All columns in their order."""

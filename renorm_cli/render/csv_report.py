@@ -32,13 +32,14 @@ def render_csv(reports: Sequence[Report]) -> str:
 
 def _lines(report: Report) -> Iterator[list[Cell]]:
     for row in report.rows:
-        yield _safe([report.path, "constrained", None, *(column.value(row) for column in COLUMNS)])
+        yield safe_line([report.path, "constrained", None, *(column.value(row) for column in COLUMNS)])
     for skip in report.skips:
         facts = [None if column.skipped is None else column.skipped(skip) for column in COLUMNS]
-        yield _safe([report.path, "skipped", skip.reason, *facts])
+        yield safe_line([report.path, "skipped", skip.reason, *facts])
 
 
-def _safe(line: list[Cell]) -> list[Cell]:
+def safe_line(line: list[Cell]) -> list[Cell]:
+    """The cells of a line, text among them escaped and made no formula."""
     return [_guarded(cell) if isinstance(cell, str) else cell for cell in line]
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from renorm_cli.model import NormStats, Report, Row, Skip
+from renorm_cli.model import Declared, NormStats, Report, Row, Skip
 
 SCHEMA_VERSION = 1
 
@@ -19,7 +19,7 @@ def render_json(reports: Sequence[Report]) -> str:
     Strict JSON in ASCII: no NaN, no Infinity. Each variable has a line of its own, so that line tools and diffs work
     and a hundred thousand of them are fast.
     """
-    texts = [_dump(report_dict(report)) for report in reports]
+    texts = [dump(report_dict(report)) for report in reports]
     return texts[0] + "\n" if len(texts) == 1 else "[" + ",\n".join(texts) + "]\n"
 
 
@@ -30,13 +30,13 @@ def report_dict(report: Report) -> dict[str, Any]:
     it, under the same key with `_base64`, the exact bytes.
     """
     totals = report.totals
-    return _valid(
+    return valid(
         {
             "schema_version": SCHEMA_VERSION,
             "tool": "renorm-ckpt",
             "version": report.version,
             "command": report.command,
-            "source": _valid({"path": report.path, "format": report.format, "bytes": report.bytes}),
+            "source": valid({"path": report.path, "format": report.format, "bytes": report.bytes}),
             "output": report.output,
             "dry_run": report.dry_run,
             "engine": report.engine,
@@ -48,10 +48,12 @@ def report_dict(report: Report) -> dict[str, Any]:
                 "units": totals.units,
                 "over": totals.over,
                 "nonfinite": totals.nonfinite,
+                "under": totals.under,
+                "negative": totals.negative,
             },
-            "variables": [_valid(_row(row)) for row in report.rows],
-            "skipped": [_valid(_skip(skip)) for skip in report.skips],
-            "notes": [_valid({"text": note.text, "warning": note.warning}) for note in report.notes],
+            "variables": [valid(_row(row)) for row in report.rows],
+            "skipped": [valid(_skip(skip)) for skip in report.skips],
+            "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
             "seconds": _number(report.seconds),
         }
     )
@@ -71,14 +73,20 @@ def _row(row: Row) -> dict[str, Any]:
         "unit_axes": list(step.unit_axes),
         "axis_source": step.axis_source,
         "limit": constraint.limit,
+        "low": constraint.low,
+        "tolerance": constraint.slack_above,
         "p": "inf" if math.isinf(constraint.p) else constraint.p,
         "per": constraint.per,
         "units": row.units,
         "over": row.over,
         "nonfinite": row.nonfinite,
+        "under": row.under,
+        "negative": row.negative,
+        "excess": None if row.excess is None else _number(row.excess),
         "norm": _norm(row.norm),
         "norm_after": _norm(row.norm_after),
         "histogram": list(row.histogram),
+        "declared": _declared(variable.declared),
     }
 
 
@@ -91,7 +99,24 @@ def _skip(skip: Skip) -> dict[str, Any]:
         "dtype": variable.dtype,
         "role": skip.role,
         "reason": skip.reason,
+        "declared": _declared(variable.declared),
     }
+
+
+def _declared(declared: Declared | None) -> dict[str, Any] | None:
+    if declared is None:
+        return None
+    return valid(
+        {
+            "kind": declared.kind,
+            "class": declared.name,
+            "limit": declared.limit,
+            "low": declared.low,
+            "rate": declared.rate,
+            "axis": None if declared.axis is None else list(declared.axis),
+            "problem": declared.problem,
+        }
+    )
 
 
 def _norm(stats: NormStats | None) -> dict[str, float | None] | None:
@@ -110,16 +135,17 @@ def _number(number: float) -> float | None:
     return number if math.isfinite(number) else None  # a mean of finite float64 norms can overflow
 
 
-def _valid(record: Mapping[str, Any]) -> dict[str, Any]:
-    valid: dict[str, Any] = {}
+def valid(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its own strings made valid Unicode; see `report_dict`."""
+    made: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, str) and not _is_unicode(value):
-            valid[key], valid[f"{key}_base64"] = _replaced(value), _base64(value)
+            made[key], made[f"{key}_base64"] = _replaced(value), _base64(value)
         elif isinstance(value, list) and not all(_is_unicode(item) for item in value if isinstance(item, str)):
-            valid[key], valid[f"{key}_base64"] = [_replaced(item) for item in value], [_base64(item) for item in value]
+            made[key], made[f"{key}_base64"] = [_replaced(item) for item in value], [_base64(item) for item in value]
         else:
-            valid[key] = value
-    return valid
+            made[key] = value
+    return made
 
 
 def _is_unicode(text: str) -> bool:
@@ -138,7 +164,8 @@ def _base64(text: str) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-def _dump(record: Mapping[str, Any]) -> str:
+def dump(record: Mapping[str, Any]) -> str:
+    """Write a record as JSON, each of its fields and each of the records in them on a line of its own."""
     fields = (f" {_compact(key)}: {_lines(value)}" for key, value in record.items())
     return "{\n" + ",\n".join(fields) + "\n}"
 

@@ -1,0 +1,110 @@
+"""What the caller may pass: checked, and turned into what the graph needs. Raises ValueError or TypeError only."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+import tensorflow as tf
+
+from renorm_cli.arrays.tensor_ops import LARGEST_P
+from renorm_cli.model import FLOATS
+
+
+def floating(x: Any) -> Any:
+    """The tensor of `x`, a float of 16, 32 or 64 bits and of at least one axis."""
+    tensor = tf.convert_to_tensor(x)
+    if tensor.dtype.name not in FLOATS:
+        raise TypeError(f"x must be {', '.join(FLOATS)}, got {tensor.dtype.name}; cast it first")
+    if tensor.shape.rank == 0:
+        raise ValueError("x must have at least one axis, got a scalar: it has no units")
+    return tensor
+
+
+def exponent(p: Any) -> float:
+    """`p` as a number whose powers float64 can hold."""
+    if isinstance(p, bool) or not isinstance(p, Real):
+        raise TypeError(f"p must be a Python number, got {type(p).__name__}")
+    found = float(p)
+    if not (0 < found <= LARGEST_P or found == math.inf):
+        raise ValueError(f"p must be above 0 and at most {LARGEST_P:g}, or inf, got {p}")
+    return found
+
+
+def number_above_zero(limit: Any, name: str) -> float:
+    """`limit` as a finite number above 0."""
+    if isinstance(limit, bool) or not isinstance(limit, Real):
+        raise TypeError(f"{name} must be a number, got {type(limit).__name__}")
+    found = float(limit)
+    if not 0 < found < math.inf:
+        raise ValueError(f"{name} must be a finite number above 0, got {limit}")
+    return found
+
+
+def limit_tensor(max_norm: Any) -> Any:
+    """`max_norm` as a float64 scalar.
+
+    A tensor whose value only the run tells is looked at there: InvalidArgumentError in a graph. XLA has no errors at
+    run time; there, and wherever the error is caught, a bad value makes NaN of all finite units, never a wrong bound.
+    """
+    if isinstance(max_norm, Real):
+        return tf.constant(number_above_zero(max_norm, "max_norm"), tf.float64)
+    tensor = tf.convert_to_tensor(max_norm)
+    if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
+        raise TypeError(f"max_norm must be a number, got a tensor of {tensor.dtype.name}")
+    if tensor.shape.rank not in (0, None):
+        raise ValueError(f"max_norm must be one number, got a tensor of shape {tensor.shape}")
+    limit = tf.cast(tensor, tf.float64)
+    known = tf.get_static_value(limit)
+    if known is not None:
+        number_above_zero(float(known), "max_norm")
+        return limit
+    good = (limit > 0) & tf.math.is_finite(limit)
+    check = tf.debugging.Assert(good, ["max_norm must be a finite number above 0, got", limit])
+    with tf.control_dependencies([check]):
+        return tf.where(good, limit, tf.constant(math.nan, tf.float64))
+
+
+def axes_of(axis: Any, name: str) -> tuple[int, ...]:
+    """`axis`, an integer or several, as a tuple."""
+    several = axis if isinstance(axis, Iterable) and not isinstance(axis, str | bytes) else (axis,)
+    try:
+        return tuple(operator.index(one) for one in several)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer or a sequence of integers, got {axis!r}") from None
+
+
+def positive_axes(axes: tuple[int, ...], rank: int, name: str) -> tuple[int, ...]:
+    """The axes counted from the front, sorted; ValueError where one is out of range or named twice."""
+    for axis in axes:
+        if not -rank <= axis < rank:
+            raise ValueError(f"{name} {axis} is out of range for rank {rank}: axes go from {-rank} to {rank - 1}")
+    found = sorted({axis % rank for axis in axes})
+    if len(found) < len(axes):
+        raise ValueError(f"{name} {axes} names one axis twice for rank {rank}")
+    return tuple(found)
+
+
+def reduced_axes(x: Any, axis: Any) -> Any:
+    """The axes that the norms of units run over: all but the kept `axis`. A tensor where the rank is not known."""
+    axes = axes_of(axis, "axis")
+    rank = x.shape.rank
+    if rank is not None:
+        kept = positive_axes(axes, rank, "axis")
+        return tuple(one for one in range(rank) if one not in kept)
+    return _reduced_at_run_time(x, axes)
+
+
+def _reduced_at_run_time(x: Any, axes: tuple[int, ...]) -> Any:
+    rank = tf.rank(x)
+    kept = tf.constant(axes, tf.int32)
+    kept = tf.where(kept < 0, kept + rank, kept)
+    every = tf.range(rank)
+    is_kept = tf.equal(every[:, tf.newaxis], kept[tf.newaxis, :])
+    fits = tf.reduce_all((kept >= 0) & (kept < rank)) & tf.reduce_all(tf.reduce_sum(tf.cast(is_kept, tf.int32), 1) <= 1)
+    check = tf.debugging.Assert(fits, [f"axis {axes} is out of range, or names one axis twice, for rank", rank])
+    with tf.control_dependencies([check]):
+        return tf.boolean_mask(every, ~tf.reduce_any(is_kept, axis=1))

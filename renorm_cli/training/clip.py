@@ -1,0 +1,217 @@
+"""The bound on the norm of every unit, as a graph: what files get from `maths` and `run`, for tensors.
+
+The steps are those of the file engine. Norms are float64. A unit over the limit is multiplied by limit / norm and
+rounded toward zero, so that no rounding lifts its norm, and its norm is then looked at again. Units so near the limit
+that the order of summation could decide are summed again, exactly. Units that are not over are selected by their bits.
+
+Why the bound holds. Up to float32 the first factor is limit / norm * (1 + 2**-50), so that a product that is a stored
+number (30 * 0.2 = 6) is not rounded down to its neighbour; it is a try, and only taken where the norm of its result,
+exact where that matters, is not above the limit. Elsewhere the factor is limit / norm * (1 - d). With u = 2**-53 the
+norm is off by less than b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`maths.doubtful`), division
+and product by u each, and rounding toward zero only takes away. So the result's norm is at most
+limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
+d is some n * 2**-52, far less than the 2 roundoffs that rounding toward zero may take: the bound is also tight.
+float64 has no wider type to round from: units up to limit * (1 + FLOAT64_SLACK) count as within, as in files.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from renorm_cli import maths
+from renorm_cli.arrays.powers import is_small_whole
+from renorm_cli.arrays.tensor_ops import (
+    exact_power_sums,
+    flushed,
+    magnitudes,
+    peak_bits,
+    power_of_two,
+    power_sums,
+    toward_zero,
+)
+
+_ROUNDOFF = 2.0**-53
+_LIFT = 1.0 + 2.0**-50
+_FAR = 2.0**-900
+_STRIDE = 512
+_WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
+_LEAST_EXPONENT = {"float16": -13, "bfloat16": -125, "float32": -125, "float64": -1021}
+"""That of the smallest normal number: all below it counts as just below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The p-norm over `axes` is at most `limit`, a float64 scalar; `axes` is a tuple or an integer tensor."""
+
+    axes: Any
+    limit: Any
+    p: float
+
+
+class Norms(NamedTuple):
+    """Per unit, with the summed axes of size 1: the norm is root * 2**exponent. `value` is it, Inf if out of range."""
+
+    root: Any
+    exponents: Any
+    value: Any
+    finite: Any
+
+
+def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
+    """The tensor with no unit over the limit, and which units were; units that hold NaN or Inf are left alone."""
+    if tf.executing_eagerly() or x.shape.rank is None:
+        return _bounded(x, bound)
+    result, over = _traced(x.dtype, x.shape.rank, bound.axes, bound.p)(x, bound.limit)
+    result.set_shape(x.shape)
+    return result, over
+
+
+@functools.cache
+def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float) -> Any:
+    """One graph for all shapes, so that a model of a hundred layers is not traced a hundred times."""
+
+    def function(x: Any, limit: Any) -> tuple[Any, Any]:
+        return _bounded(x, Bound(axes, limit, p))
+
+    signature = [tf.TensorSpec([None] * rank, dtype), tf.TensorSpec([], tf.float64)]
+    with tf.init_scope():
+        return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
+    norms = measured(x, bound)
+    edge = maths.threshold(bound.limit, x.dtype.name)
+    over = norms.finite & ~(norms.value <= edge)  # so that a limit of NaN is not passed over in silence
+    return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over), lambda: tf.identity(x)), over
+
+
+def measured(x: Any, bound: Bound) -> Norms:
+    """The norm of every unit; right to the last bit or two where it is near the limit."""
+    if math.isinf(bound.p):
+        peaks = _peaks(x, bound.axes)
+        return Norms(peaks, tf.zeros_like(peaks, tf.int64), peaks, tf.math.is_finite(peaks))
+    sums, exponents = _sums(x, bound, exact=False)
+    found = _norms(sums, exponents, bound.p)
+    sums, exponents = tf.cond(
+        tf.reduce_any(_doubtful(x, found, bound)),
+        lambda: _sums(x, bound, exact=True),
+        lambda: (sums, exponents),
+    )
+    return _norms(sums, exponents, bound.p)
+
+
+def exponents_of(x: Any, axes: Any) -> Any:
+    """Per unit, the power of two above its largest magnitude (int64); some number where that is not finite."""
+    bits = tf.bitcast(_peaks(x, axes), tf.int64)
+    found = tf.bitwise.right_shift(bits, tf.constant(52, tf.int64)) - 1022
+    return tf.maximum(found, tf.constant(_LEAST_EXPONENT[x.dtype.name], tf.int64))
+
+
+def halves(exponents: Any) -> list[Any]:
+    """Two normal numbers whose product is 2**exponent: one alone can be out of range."""
+    half = exponents // 2
+    return [power_of_two(tf, half), power_of_two(tf, exponents - half)]
+
+
+def root(sums: Any, p: float) -> Any:
+    """The p-th root; `sums` above 0 where it matters."""
+    if p == 1:
+        return sums
+    if p == 2:
+        return tf.sqrt(sums)
+    found = tf.pow(sums, tf.constant(1.0 / p, tf.float64))
+    if p == 3:  # 1 / 3 is rounded: one Newton step
+        square = tf.where(sums > 0, found * found, 1.0)
+        found -= (found * square - tf.where(sums > 0, sums, 0.0)) / (3.0 * square)
+    return found
+
+
+def _peaks(x: Any, axes: Any) -> Any:
+    """Largest magnitude per unit in float64, NaN where there is one."""
+    bits = tf.maximum(peak_bits(tf, x, axes, keepdims=True), 0)  # of no elements
+    return tf.cast(tf.bitcast(tf.cast(bits, _WORDS[x.dtype.size]), x.dtype), tf.float64)
+
+
+def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
+    """Sum of (|x| * 2**-exponent) ** p per unit, and the exponents."""
+    p, axes = bound.p, bound.axes
+    if exact:
+        exponents = exponents_of(x, axes)
+        return exact_power_sums(tf, magnitudes(tf, x, halves(-exponents)), axes, p), exponents
+    whole = int(p) if is_small_whole(p) else None
+    scaled = maths.needs_exponents(x.dtype.name, p)
+    exponents = exponents_of(x, axes) if scaled else None
+    base = magnitudes(tf, x, [] if exponents is None else halves(-exponents))
+    sums = power_sums(tf, base, axes, tf.constant(p, tf.float64), whole, keepdims=True)
+    return sums, tf.zeros_like(sums, tf.int64) if exponents is None else exponents
+
+
+def _norms(sums: Any, exponents: Any, p: float) -> Norms:
+    found = root(sums, p)
+    first, second = halves(exponents)
+    return Norms(found, exponents, found * first * second, tf.math.is_finite(sums))
+
+
+def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
+    """Units whose verdict or factor needs exact sums; see `maths.doubtful`."""
+    edge = maths.threshold(bound.limit, x.dtype.name)
+    near = tf.abs(norms.value - edge) <= _band(x, norms, bound.p) * edge
+    return near | (norms.finite & (norms.value > edge)) if x.dtype == tf.float64 else near
+
+
+def _band(x: Any, norms: Norms, p: float) -> Any:
+    """How far, relatively, the norm of a fast sum can be off."""
+    if math.isinf(p):
+        return tf.constant(4 * _ROUNDOFF, tf.float64)
+    units = tf.maximum(tf.size(norms.value, tf.int64), 1)
+    terms = tf.cast(tf.size(x, tf.int64) // units, tf.float64)
+    return ((terms + 2 + 4 * p) / min(p, 1.0) + 4) * _ROUNDOFF
+
+
+def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
+    """The tensor with the units that are over scaled."""
+    if x.dtype == tf.float64:
+        return _scaled_float64(x, bound.limit, norms, over)
+    quotient = bound.limit / norms.value
+    lifted = _scaled(x, [quotient * _LIFT], over)
+    margin = 8 * _ROUNDOFF / min(bound.p, 1.0)
+    edge = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
+    still = over & ~(measured(lifted, bound).value <= edge)
+    safe = quotient * (1 - (2 * _band(x, norms, bound.p) + 4 * margin))
+    return tf.cond(
+        tf.reduce_any(still),
+        lambda: _scaled(x, [tf.where(still, safe, quotient * _LIFT)], over),
+        lambda: lifted,
+    )
+
+
+def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
+    """The units that are over times limit / norm; in two steps where norm or quotient is out of float64's range."""
+    quotient = limit / norms.value
+    far = quotient < _FAR
+    near_one = halves(norms.exponents - _STRIDE)
+    rest = tf.where(far, limit / (norms.root * near_one[0] * near_one[1]), quotient)
+    return _scaled(x, [tf.where(far, tf.constant(2.0**-_STRIDE, tf.float64), 1.0), rest], over)
+
+
+def _scaled(x: Any, factors: list[Any], over: Any) -> Any:
+    """Units that are over times their factors, rounded toward zero (float64: to nearest); others with their bits."""
+    wide = tf.cast(x, tf.float64)
+    for factor in factors:
+        wide = wide * factor
+    if x.dtype != tf.float16:  # its subnormals are normal in wider floats
+        wide = flushed(tf, wide, x.dtype)
+    return _selected(over, wide if x.dtype == tf.float64 else toward_zero(tf, wide, x.dtype), x)
+
+
+def _selected(where: Any, new: Any, old: Any) -> Any:
+    """Bits of `new` or `old`: floats could be changed on their way through a processor (signalling NaN, -0.0)."""
+    words = _WORDS[old.dtype.size]
+    selectable = tf.int32 if words == tf.uint16 else words  # on every device
+    new, old_bits = (tf.cast(tf.bitcast(value, words), selectable) for value in (new, old))
+    return tf.bitcast(tf.cast(tf.where(where, new, old_bits), words), old.dtype)

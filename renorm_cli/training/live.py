@@ -1,0 +1,103 @@
+"""The variables of live Keras layers, told in the words that files are told in."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+
+from renorm_cli.layers import LAYERS, canonical
+from renorm_cli.model import Variable
+from renorm_cli.units import unit_axes
+
+
+def check_backend() -> None:
+    """RuntimeError where Keras runs on something else than TensorFlow: its variables are not TensorFlow's then."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"Keras runs on {keras.backend.backend()}; renorm_cli.tf needs KERAS_BACKEND=tensorflow")
+
+
+def variables_of(model: Any) -> list[tuple[Variable, Any]]:
+    """Every weight of the model, as `inspect` would tell it of a file, and the Keras variable itself.
+
+    The name is the variable's path without the name of the model. Where two have one name, the keys differ.
+    """
+    owners = _owners(model._flatten_layers())
+    prefix = f"{model.name}/"
+    names = [variable.path.removeprefix(prefix) for variable in model.weights]
+    seen: Counter[str] = Counter()
+    found = []
+    for variable, name in zip(model.weights, names, strict=True):
+        seen[name] += 1
+        key = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        _, owner = owners.get(id(variable), (variable, None))
+        found.append((_described(variable, name, key, owner), variable))
+    return found
+
+
+def unit_axes_of(variable: Any) -> tuple[int, ...] | None:
+    """The axes that name the units of a Keras variable, by the layer it belongs to; None if nothing tells them.
+
+    Keras hands a constraint the variable and nothing of its layer, and a variable does not know its layer: its path
+    holds names, which a user may choose. So the layer is looked up among the live ones, of which the garbage collector
+    knows: some 0.1 s, once for all constrained variables there are.
+    """
+    if not _is_known(variable):
+        _remember_owners(variable)
+    owner = _OWNERS[id(variable)][1]()
+    axes, source = unit_axes(_described(variable, variable.path, variable.path, owner))
+    return None if source == "guess" else axes
+
+
+_OWNERS: dict[int, tuple[weakref.ref[Any], Callable[[], Any | None]]] = {}
+"""id of a constrained variable -> it and its layer, if it has one."""
+
+
+def _is_known(variable: Any) -> bool:
+    found = _OWNERS.get(id(variable))
+    return found is not None and found[0]() is variable
+
+
+def _remember_owners(asked: Any) -> None:
+    layer = keras.layers.Layer
+    layers = [found for found in gc.get_objects() if issubclass(type(found), layer)]
+    _OWNERS.clear()
+    _OWNERS[id(asked)] = weakref.ref(asked), lambda: None
+    for variable, owner in _owners(layers).values():
+        if variable is asked or variable.constraint is not None:
+            _OWNERS[id(variable)] = weakref.ref(variable), weakref.ref(owner)
+
+
+def _owners(layers: Iterable[Any]) -> dict[int, tuple[Any, Any]]:
+    """id of a variable -> it and the layer that made it, not those that hold that layer."""
+    owners: dict[int, tuple[Any, Any]] = {}
+    for layer in layers:
+        for group in ("_trainable_variables", "_non_trainable_variables"):  # none in a layer not yet initialized
+            for variable in getattr(layer, group, ()):
+                owners.setdefault(id(variable), (variable, layer))
+    return owners
+
+
+def _described(variable: Any, name: str, key: str, layer: Any | None) -> Variable:
+    known = None if layer is None else _known_class(type(layer))
+    return Variable(
+        name,
+        key,
+        tuple(variable.shape),
+        str(variable.dtype),
+        layer=known,
+        weight=variable.name,
+        equation=layer.equation if layer is not None and known == "EinsumDense" else None,
+    )
+
+
+def _known_class(layer: type) -> str | None:
+    """The class of Keras itself that this is, or is derived from, if its weights are known."""
+    for ancestor in layer.__mro__:
+        if ancestor.__module__.partition(".")[0] == "keras" and canonical(ancestor.__name__) in LAYERS:
+            return canonical(ancestor.__name__)
+    return None
