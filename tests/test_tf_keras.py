@@ -73,7 +73,7 @@ def test_without_a_bound_the_norms_of_the_three_layers_grow_above_it() -> None:
     assert max(largest_norm(layer.kernel) for layer in model.layers) > LIMIT
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["compiled", "eager", pytest.param("xla", marks=pytest.mark.slow)])
 def test_three_dense_layers_with_the_constraint_stay_within_the_bound_through_training(mode: str) -> None:
     from renorm_cli.tf import MaxNorm
 
