@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from renorm_cli.model import DiffReport, Report
     from renorm_cli.render.progress import Progress
 
-EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite;
-2 it could not be done (usage, unreadable or damaged file, nothing matched, disk full), nothing was written."""
+EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite, `diff` a
+difference; 2 it could not be done (usage, unreadable or damaged file, nothing matched, disk full), nothing was written."""
 
 DIFF_EXIT_CODES = """Exit codes: 0 the same, or the expected renorm and nothing else; 1 different, or not proven;
 2 it could not be told (usage, unreadable or unrelated files, bytes that cannot be compared)."""

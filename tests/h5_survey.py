@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.formats.survey import Dataset, Survey
+from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.model import Variable
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.bundle import (
+from renorm_cli.formats.tf.bundle import (
     ITEM_BYTES,
     OBJECT_GRAPH_KEY,
     Bundle,
@@ -22,7 +22,7 @@ from renorm_cli.formats.bundle import (
     read_bundle,
     with_crc,
 )
-from renorm_cli.formats.table_index import read_table, unmask, write_table
+from renorm_cli.formats.tf.table import read_table, unmask, write_table
 
 HEADER = b"\x08\x01\x1a\x02\x08\x01"
 

@@ -9,7 +9,7 @@ import pytest
 import raw_tables as raw
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.bundle import Bundle, read_bundle
+from renorm_cli.formats.tf.bundle import Bundle, read_bundle
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import tf_zoo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renorm_cli.formats.fingerprint import fingerprint64, with_checkpoint_hash
+from renorm_cli.formats.tf.fingerprint import fingerprint64, with_checkpoint_hash
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in tf_zoo.WARNINGS]
 

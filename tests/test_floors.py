@@ -36,7 +36,7 @@ HEAVY = {
         *(f"training/{name}.py" for name in ("arguments", "callback", "clip", "function", "gradient")),
     },
     "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
-    "h5py": {"formats/hdf5_worker.py"},
+    "h5py": {"formats/hdf5/worker.py"},
     "rich": {"render/progress.py"},
     "typer": {"cli.py"},
 }

@@ -22,11 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError, OutputError
-from renorm_cli.formats import hdf5_walk, hdf5_worker
-from renorm_cli.formats.hdf5_reply import survey_of
-from renorm_cli.formats.hdf5_types import SIZES
-from renorm_cli.formats.hdf5_worker import Hdf5Image
-from renorm_cli.formats.survey import Dataset, Survey
+from renorm_cli.formats.hdf5 import walk as hdf5_walk
+from renorm_cli.formats.hdf5 import worker as hdf5_worker
+from renorm_cli.formats.hdf5.reply import survey_of
+from renorm_cli.formats.hdf5.survey import Dataset, Survey
+from renorm_cli.formats.hdf5.types import SIZES
+from renorm_cli.formats.hdf5.worker import Hdf5Image
 
 FLOATS = ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"]
 OTHER_NUMBERS = ["i1", "<i2", ">i4", "<i8", "u1", "<u2", ">u4", "<u8", "?", "<c8", ">c8", "<c16"]

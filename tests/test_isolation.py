@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renorm_cli.errors import EngineError, FormatError, OutputError, SelectionError
-from renorm_cli.formats import isolation
-from renorm_cli.formats.isolation import Worker
+from renorm_cli.formats.hdf5 import isolation
+from renorm_cli.formats.hdf5.isolation import Worker
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -363,7 +363,7 @@ def test_the_child_writes_no_core_and_its_limits_are_set() -> None:
 
 PRINTS_ONCE = """
 import atexit, os, sys
-from renorm_cli.formats.isolation import Worker
+from renorm_cli.formats.hdf5.isolation import Worker
 atexit.register(lambda: open(sys.argv[1], "a").write("exit handler "))
 sys.stdout.write("buffered ")
 def serve(request, payload):
@@ -389,7 +389,7 @@ def test_the_child_prints_nothing_and_runs_no_exit_handler_of_the_parent(tmp_pat
 SIGPIPE = """
 import os, signal, time
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.isolation import Worker
+from renorm_cli.formats.hdf5.isolation import Worker
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 with Worker(lambda request, payload: ({"pid": os.getpid()}, b""), "f.h5") as worker:
     os.kill(worker.call({})[0]["pid"], signal.SIGKILL)
@@ -406,7 +406,7 @@ def test_a_dead_child_never_kills_the_parent_by_sigpipe() -> None:
 
 ORPHAN = """
 import os, sys, time
-from renorm_cli.formats.isolation import Worker
+from renorm_cli.formats.hdf5.isolation import Worker
 worker = Worker(lambda request, payload: ({"pid": os.getpid()}, b""), "f.h5")
 print(worker.call({})[0]["pid"], flush=True)
 os._exit(0)

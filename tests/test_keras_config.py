@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.keras_config import LayerNode, parse_config
+from renorm_cli.formats.keras.config import LayerNode, parse_config
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
 

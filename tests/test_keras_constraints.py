@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from renorm_cli.blocks import Block
 from renorm_cli.formats import open_checkpoint
-from renorm_cli.formats.keras_constraints import parse_constraint
+from renorm_cli.formats.keras.constraints import parse_constraint
 from renorm_cli.model import Declared, Variable
 
 pytestmark = [

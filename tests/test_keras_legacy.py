@@ -14,8 +14,8 @@ import pytest
 from h5_survey import same_bytes, survey_of, values_of
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import keras_legacy
-from renorm_cli.formats.keras_config import parse_config
+from renorm_cli.formats.keras import legacy as keras_legacy
+from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.naming import Naming, join_copies, name_plainly
 from renorm_cli.model import Variable
 from renorm_cli.units import role_of, unit_axes

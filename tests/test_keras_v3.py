@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from h5_survey import same_bytes, survey_of, values_of
 
-from renorm_cli.formats import keras_v3
-from renorm_cli.formats.keras_config import parse_config
+from renorm_cli.formats.keras import v3 as keras_v3
+from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.naming import Naming, join_copies
 from renorm_cli.model import Variable
 from renorm_cli.units import role_of, unit_axes
@@ -374,7 +374,7 @@ def test_hard_links_are_aliases_and_the_path_that_fits_the_layout_names_the_weig
 def test_ten_thousand_layers_take_about_ten_times_as_long_as_one_thousand() -> None:
     from time import perf_counter
 
-    from renorm_cli.formats.survey import Dataset, Survey
+    from renorm_cli.formats.hdf5.survey import Dataset, Survey
 
     def seconds(count: int) -> float:
         items = tuple(Dataset(f"layers/dense_{n}/vars/0", (2, 2), "float32") for n in range(count))
@@ -393,7 +393,7 @@ def test_ten_thousand_layers_take_about_ten_times_as_long_as_one_thousand() -> N
 
 
 def test_a_group_chain_three_thousand_deep_is_named_without_recursion() -> None:
-    from renorm_cli.formats.survey import Dataset, Survey
+    from renorm_cli.formats.hdf5.survey import Dataset, Survey
 
     path = "/".join(["layers", "sequential"] * 1500) + "/layers/dense/vars/0"
     naming = keras_v3.name_variables(Survey((Dataset(path, (2, 2), "float32"),), frozenset(), {}, {}, {}, {}), None)
@@ -419,5 +419,5 @@ def test_group_query_attention_is_known_under_both_its_names(tmp_path: Path) -> 
 
 def test_naming_needs_neither_keras_nor_numpy() -> None:
     heavy = "{'keras', 'numpy', 'h5py', 'tensorflow'} & set(sys.modules)"
-    script = f"import sys, renorm_cli.formats.keras_v3, renorm_cli.units; assert not {heavy}"
+    script = f"import sys, renorm_cli.formats.keras.v3, renorm_cli.units; assert not {heavy}"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import object_graph
-from renorm_cli.formats.bundle import OBJECT_GRAPH_KEY, Entry, read_bundle
-from renorm_cli.formats.object_graph import (
+from renorm_cli.formats.tf import object_graph
+from renorm_cli.formats.tf.bundle import OBJECT_GRAPH_KEY, Entry, read_bundle
+from renorm_cli.formats.tf.object_graph import (
     Attribute,
     Edge,
     Node,

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import keras_metadata, saved_model
-from renorm_cli.formats.keras_metadata import KerasObject, LayerFacts, layer_facts, read_keras_metadata
-from renorm_cli.formats.object_graph import Attribute, Edge, Node, ObjectGraph
-from renorm_cli.formats.saved_model import (
+from renorm_cli.formats.tf import keras_metadata, saved_model
+from renorm_cli.formats.tf.keras_metadata import KerasObject, LayerFacts, layer_facts, read_keras_metadata
+from renorm_cli.formats.tf.object_graph import Attribute, Edge, Node, ObjectGraph
+from renorm_cli.formats.tf.saved_model import (
     SavedModelFacts,
     SavedVariable,
     constants,

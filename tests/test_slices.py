@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.bundle import Entry, Slice, _check_tiling, decode_slice_key
+from renorm_cli.formats.tf.bundle import Entry, Slice, _check_tiling, decode_slice_key
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

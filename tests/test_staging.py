@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renorm_cli.errors import OutputError
-from renorm_cli.formats import journal
-from renorm_cli.formats.files import open_source
-from renorm_cli.formats.staging import Staging, copy_range, write_all
+from renorm_cli.formats.disk import journal
+from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.disk.staging import Staging, copy_range, write_all
 
 CONTENT = os.urandom(100_003)
 
@@ -113,8 +113,8 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(source: Path, tmp_path: Pat
 import resource, signal
 from pathlib import Path
 from renorm_cli.errors import OutputError
-from renorm_cli.formats.files import open_source
-from renorm_cli.formats.staging import Staging
+from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.disk.staging import Staging
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
@@ -135,8 +135,8 @@ def test_the_next_run_removes_what_a_killed_one_left_but_not_what_a_living_one_h
     code = f"""
 import os, signal
 from pathlib import Path
-from renorm_cli.formats.files import open_source
-from renorm_cli.formats.staging import Staging
+from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.disk.staging import Staging
 with Staging() as staging:
     staging.copy(open_source(Path({str(source)!r})), Path({str(target)!r}))
     os.kill(os.getpid(), signal.SIGKILL)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import table_index
-from renorm_cli.formats.table_index import (
+from renorm_cli.formats.tf import table as table_index
+from renorm_cli.formats.tf.table import (
     crc32c,
     mask,
     read_table,

@@ -6,8 +6,8 @@ import pytest
 import raw_tables as raw
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import table_index
-from renorm_cli.formats.table_index import read_table, write_table
+from renorm_cli.formats.tf import table as table_index
+from renorm_cli.formats.tf.table import read_table, write_table
 
 
 def content(index: bytes) -> list[tuple[bytes, bytes]]:

@@ -21,8 +21,8 @@ from test_formats import Silent, agrees, bound, look, options
 from renorm_cli.commands import examine
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.location import locate
-from renorm_cli.formats.table_index import read_table
-from renorm_cli.formats.tf_checkpoint import crc_of, open_tf_checkpoint
+from renorm_cli.formats.tf.checkpoint import crc_of, open_tf_checkpoint
+from renorm_cli.formats.tf.table import read_table
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
 
@@ -205,8 +205,8 @@ def test_big_endian_bundles_keep_their_byte_order(made: Callable[[str], Path], n
 
 def make_big_endian(source: Path, target: Path) -> None:
     """The same checkpoint as a big-endian machine would write it; strings stay, as they have no byte order."""
-    from renorm_cli.formats.bundle import ITEM_BYTES, with_crc
-    from renorm_cli.formats.table_index import crc32c, write_table
+    from renorm_cli.formats.tf.bundle import ITEM_BYTES, with_crc
+    from renorm_cli.formats.tf.table import crc32c, write_table
 
     checkpoint = open_tf_checkpoint(source, locate(source))
     data = bytearray(Path(f"{source}.data-00000-of-00001").read_bytes())
@@ -233,16 +233,16 @@ def make_big_endian(source: Path, target: Path) -> None:
 
 def big_endian_string(stored: bytes) -> bytes:
     """A scalar string tensor with the checksum of its length in big-endian."""
-    from renorm_cli.formats.table_index import crc32c, mask
-    from renorm_cli.formats.wire import read_varint
+    from renorm_cli.formats.tf.table import crc32c, mask
+    from renorm_cli.formats.tf.wire import read_varint
 
     length, at = read_varint(stored, 0, len(stored), "test")
     return stored[:at] + struct.pack(">I", mask(crc32c(struct.pack(">I", length)))) + stored[at + 4 :]
 
 
 def string_crc(stored: bytes) -> int:
-    from renorm_cli.formats.table_index import crc32c
-    from renorm_cli.formats.wire import read_varint
+    from renorm_cli.formats.tf.table import crc32c
+    from renorm_cli.formats.tf.wire import read_varint
 
     length, at = read_varint(stored, 0, len(stored), "test")
     return crc32c(stored[at:], crc32c(struct.pack(">I", length)))

@@ -14,12 +14,12 @@ import tf_zoo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renorm_cli.formats.bundle import Bundle, Entry
-from renorm_cli.formats.keras_metadata import LayerFacts
 from renorm_cli.formats.naming import join_copies
-from renorm_cli.formats.object_graph import Attribute, Edge, Node, ObjectGraph
-from renorm_cli.formats.table_index import Table
-from renorm_cli.formats.tf_names import name_variables
+from renorm_cli.formats.tf.bundle import Bundle, Entry
+from renorm_cli.formats.tf.keras_metadata import LayerFacts
+from renorm_cli.formats.tf.names import name_variables
+from renorm_cli.formats.tf.object_graph import Attribute, Edge, Node, ObjectGraph
+from renorm_cli.formats.tf.table import Table
 from renorm_cli.model import Variable
 from renorm_cli.units import role_of, unit_axes
 

@@ -20,13 +20,14 @@ from test_formats import agrees
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
 from renorm_cli.blocks import Block, partition
 from renorm_cli.errors import FormatError, OutputError
-from renorm_cli.formats import tf_v1, v1_tensors
-from renorm_cli.formats.files import open_source
+from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.staging import Staging
 from renorm_cli.formats.stored import stored_dtype
-from renorm_cli.formats.tf_v1 import V1Checkpoint, is_v1, open_v1
-from renorm_cli.formats.v1_names import base_name
+from renorm_cli.formats.tf import v1 as tf_v1
+from renorm_cli.formats.tf import v1_tensors
+from renorm_cli.formats.tf.v1 import V1Checkpoint, is_v1, open_v1
+from renorm_cli.formats.tf.v1_names import base_name
 from renorm_cli.model import MaxNorm, Variable
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
@@ -348,7 +349,7 @@ def test_compressed_blocks_are_read(tf: Any, checkpoint: Path, tmp_path: Path) -
 
 
 def entries(table: bytes) -> list[tuple[bytes, bytes]]:
-    from renorm_cli.formats.table_index import read_table
+    from renorm_cli.formats.tf.table import read_table
 
     return [(entry.key, entry.value) for entry in read_table(table, "shown").entries]
 

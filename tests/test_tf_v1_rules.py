@@ -20,11 +20,11 @@ from test_table_rules import BAD, GOOD
 
 from renorm_cli.blocks import Block
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import v1_table
-from renorm_cli.formats.files import open_source
-from renorm_cli.formats.table_index import read_table
-from renorm_cli.formats.tf_v1 import open_v1
-from renorm_cli.formats.v1_table import Budget, read_runs
+from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.tf import v1_table
+from renorm_cli.formats.tf.table import read_table
+from renorm_cli.formats.tf.v1 import open_v1
+from renorm_cli.formats.tf.v1_table import Budget, read_runs
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.wire import Message, quoted, read_fields, read_message, read_varint, signed, write_varint
+from renorm_cli.formats.tf.wire import Message, quoted, read_fields, read_message, read_varint, signed, write_varint
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 INT32 = st.integers(-(2**31), 2**31 - 1)

@@ -33,8 +33,8 @@ from zip_maker import (
 )
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import zip_archive
-from renorm_cli.formats.zip_records import with_zip64
+from renorm_cli.formats.zip import archive as zip_archive
+from renorm_cli.formats.zip.records import with_zip64
 
 BLOCK = 1 << 20
 

@@ -12,12 +12,12 @@ import keras_zoo
 import numpy as np
 import pytest
 
-from renorm_cli.formats.bundle import OBJECT_GRAPH_KEY, Bundle, read_bundle
-from renorm_cli.formats.keras_metadata import layer_facts, read_keras_metadata
 from renorm_cli.formats.naming import Naming
-from renorm_cli.formats.object_graph import ObjectGraph, read_object_graph
-from renorm_cli.formats.saved_model import read_saved_model, untrained_keys
-from renorm_cli.formats.tf_names import name_variables
+from renorm_cli.formats.tf.bundle import OBJECT_GRAPH_KEY, Bundle, read_bundle
+from renorm_cli.formats.tf.keras_metadata import layer_facts, read_keras_metadata
+from renorm_cli.formats.tf.names import name_variables
+from renorm_cli.formats.tf.object_graph import ObjectGraph, read_object_graph
+from renorm_cli.formats.tf.saved_model import read_saved_model, untrained_keys
 
 WARNINGS = keras_zoo.WARNINGS
 

@@ -15,8 +15,8 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from renorm_cli.formats import zip_archive
-from renorm_cli.formats.zip_archive import Archive, Member
+from renorm_cli.formats.zip import archive as zip_archive
+from renorm_cli.formats.zip.archive import Archive, Member
 
 WEIGHTS = "model.weights.h5"
 MAX16, MAX32 = 0xFFFF, 0xFFFF_FFFF

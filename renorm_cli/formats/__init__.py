@@ -7,10 +7,10 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
-from renorm_cli.formats.files import SourceFile, open_source
-from renorm_cli.formats.journal import recover, refuse_half_replaced
+from renorm_cli.formats.disk.files import SourceFile, open_source
+from renorm_cli.formats.disk.journal import recover, refuse_half_replaced
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import TABLE_MAGIC, Location, locate
-from renorm_cli.formats.staging import Staging
 
 __all__ = ["Checkpoint", "Location", "Sink", "Staging", "locate", "open_checkpoint", "recover"]
 
@@ -27,11 +27,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
     location = locate(path)
     refuse_half_replaced(location.index)
     if location.kind == "directory":
-        from renorm_cli.formats.saved_model_dir import open_saved_model
+        from renorm_cli.formats.tf.directory import open_saved_model
 
         return open_saved_model(path)
     if location.kind == "prefix":
-        from renorm_cli.formats.tf_checkpoint import open_tf_checkpoint
+        from renorm_cli.formats.tf.checkpoint import open_tf_checkpoint
 
         return open_tf_checkpoint(path, location)
     file = open_source(path)
@@ -47,19 +47,19 @@ def _open(file: SourceFile) -> Checkpoint:
         raise FormatError(f"{file.shown!r} is empty; a checkpoint file was expected")
     head = os.pread(file.fd, 64, 0)
     if _is_hdf5(file):
-        from renorm_cli.formats.hdf5 import open_hdf5
+        from renorm_cli.formats.hdf5.checkpoint import open_hdf5
 
         return open_hdf5(file)
     if head.startswith(b"PK") or _ZIP_END in os.pread(file.fd, _ZIP_END_REACH, max(0, file.size - _ZIP_END_REACH)):
-        from renorm_cli.formats.keras_zip import open_keras_zip
+        from renorm_cli.formats.keras.zipped import open_keras_zip
 
         return open_keras_zip(file)
     if head.lstrip().startswith(b"{"):
-        from renorm_cli.formats.keras_shards import open_keras_shards
+        from renorm_cli.formats.keras.shards import open_keras_shards
 
         return open_keras_shards(file)
     if os.pread(file.fd, 8, max(0, file.size - 8)) == TABLE_MAGIC:
-        from renorm_cli.formats.tf_v1 import open_v1
+        from renorm_cli.formats.tf.v1 import open_v1
 
         return open_v1(file.path, file)
     raise FormatError(f"{file.shown!r} is no checkpoint of a known format; {_KNOWN}")
@@ -67,7 +67,7 @@ def _open(file: SourceFile) -> Checkpoint:
 
 def _is_hdf5(file: SourceFile) -> bool:
     """Whether the HDF5 signature stands at 0, or at 512 * 2**k behind a user block."""
-    from renorm_cli.formats.hdf5 import SIGNATURE
+    from renorm_cli.formats.hdf5.checkpoint import SIGNATURE
 
     offset = 0
     while offset + len(SIGNATURE) <= file.size:

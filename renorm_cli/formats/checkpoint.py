@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from renorm_cli.formats.files import SourceFile
+from renorm_cli.formats.disk.files import SourceFile
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.staging import Staging
 from renorm_cli.model import Note, Variable
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from renorm_cli.errors import FormatError, OutputError, some_names
-from renorm_cli.formats.journal import PREFIX, journal_of, journaled
-from renorm_cli.formats.state_file import newest_prefix
-from renorm_cli.formats.v1_names import base_name
+from renorm_cli.formats.disk.journal import PREFIX, journal_of, journaled
+from renorm_cli.formats.tf.state_file import newest_prefix
+from renorm_cli.formats.tf.v1_names import base_name
 
 INDEX = ".index"
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from renorm_cli.errors import some_names
-from renorm_cli.formats.survey import Dataset, Survey
+from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.layers import PARTS, ROLES, class_from_name, find_weight
 from renorm_cli.model import Note, Variable
 

@@ -1,0 +1,1 @@
+"""Files on disk: opening inputs, and giving outputs their names safely."""

@@ -1,0 +1,160 @@
+"""HDF5 files: Keras' legacy and v3 layouts, and any other with floating datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from renorm_cli.blocks import Block
+from renorm_cli.formats.checkpoint import Checkpoint, Sink
+from renorm_cli.formats.disk.files import SourceFile
+from renorm_cli.formats.disk.staging import Staged, Staging, unwritten
+from renorm_cli.formats.hdf5.store import Hdf5Store
+from renorm_cli.formats.hdf5.survey import Dataset, Survey
+from renorm_cli.formats.hdf5.worker import Hdf5Image
+from renorm_cli.formats.keras import legacy as keras_legacy
+from renorm_cli.formats.keras import v3 as keras_v3
+from renorm_cli.formats.keras.config import LayerNode, parse_config
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.naming import Naming, join_copies, name_plainly
+from renorm_cli.formats.stored import same_bytes
+from renorm_cli.model import FLOATS, Note, Variable
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+_LINKS_LISTED = 100
+
+Place = tuple[int, str]
+"""Which image of a checkpoint holds a variable, and under which path."""
+
+
+class Hdf5Checkpoint(Checkpoint):
+    """A checkpoint whose variables are datasets of one or more HDF5 images; here: of one file that is one image."""
+
+    def __init__(
+        self,
+        format: str,
+        path: Path,
+        files: Sequence[SourceFile],
+        stores: Sequence[Hdf5Store],
+        places: Mapping[str, Place],
+        naming: Naming,
+        links: Mapping[str, str],
+    ) -> None:
+        self.stores = tuple(stores)
+        self.places = dict(places)
+        variables = join_copies(naming, partial(same_bytes, self))
+        super().__init__(format, path, files, variables, (*naming.notes, *_link_notes(links)))
+
+    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
+        image, path = self.places[variable.key]
+        return self.stores[image].read(path, block)
+
+    def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        return iter(()) if variable.dtype == "empty" else None
+
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
+        (store,) = self.stores
+        staged = staging.copy(self.files[0], output.path, store.extents(self.paths(changing, 0)))
+        return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places)
+
+    def paths(self, variables: Iterable[Variable], image: int) -> list[str]:
+        """The paths of those of the variables that lie in one of the images."""
+        places = (self.places[variable.key] for variable in variables)
+        return [path for number, path in places if number == image]
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close()
+        super().close()
+
+
+class Hdf5Sink(Sink):
+    """Staged HDF5 images; `finish` is called once they are complete, if any was written."""
+
+    def __init__(
+        self,
+        stores: Sequence[Hdf5Store],
+        files: Sequence[Staged],
+        places: Mapping[str, Place],
+        finish: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._stores = stores
+        self._files = files
+        self._places = places
+        self._finish = finish
+
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
+        image, path = self._places[variable.key]
+        self._stores[image].write(path, block, values)
+
+    def seal(self) -> None:
+        for store in self._stores:
+            store.close()
+        for file in self._files:
+            file.fill()
+        if any(store.written for store in self._stores):
+            try:
+                self._finish()
+            except OSError as error:
+                raise unwritten(error) from None
+
+
+def open_hdf5(file: SourceFile) -> Hdf5Checkpoint:
+    """Open one HDF5 file. Raises FormatError where it is damaged or names anything outside itself."""
+    store, survey = survey_image(file.fd, file.shown, 0, file.size)
+    format, naming = name_file(survey, file.shown)
+    places = {variable.key: (0, variable.key) for variable in naming.variables}
+    return Hdf5Checkpoint(format, file.path, [file], [store], places, naming, survey.soft_links)
+
+
+def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store, Survey]:
+    """What an HDF5 image holds, and the store to reach it; the worker lives on only where it is needed to read."""
+    image = Hdf5Image(fd, base, length, shown)
+    try:
+        survey = image.survey()
+    except BaseException:
+        image.close()
+        raise
+    datasets = by_path(survey.datasets)
+    decoded = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in survey.datasets)
+    if not decoded:
+        image.close()
+    store = Hdf5Store(fd, shown, datasets, base=base, length=length, image=image if decoded else None)
+    return store, survey
+
+
+def by_path(datasets: Iterable[Dataset]) -> dict[str, Dataset]:
+    return {dataset.path: dataset for dataset in datasets}
+
+
+def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:
+    """Tell the layout of a file, and name its variables by it."""
+    config = None if survey.model_config is None else parse_config(survey.model_config, f"{shown}: model_config")
+    if "model_weights" in survey.groups and (config is not None or "model_weights" in survey.layer_names):
+        return "keras-h5", keras_legacy.name_variables(survey, config, "model_weights")
+    if "" in survey.layer_names:
+        return "keras-h5-weights", keras_legacy.name_variables(survey, config, "")
+    if is_v3(survey):
+        return "keras-weights-h5", keras_v3.name_variables(survey, config)
+    return "hdf5", name_plainly(survey)
+
+
+def is_v3(survey: Survey) -> bool:
+    """Keras v3 weights: some group is named `vars`."""
+    return any(group.rpartition("/")[2] == "vars" for group in survey.groups)
+
+
+def name_v3(survey: Survey, config: LayerNode | None) -> Naming:
+    return keras_v3.name_variables(survey, config)
+
+
+def _link_notes(links: Mapping[str, str]) -> list[Note]:
+    notes = [Note(f"soft link {path!r} to {target!r}: left alone") for path, target in sorted(links.items())]
+    more = len(notes) - _LINKS_LISTED
+    return [*notes[:_LINKS_LISTED], Note(f"and {more} more soft links")] if more > 0 else notes

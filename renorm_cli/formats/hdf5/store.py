@@ -1,0 +1,113 @@
+"""Blocks of datasets inside one HDF5 image: plain bytes by position, everything else through the HDF5 worker."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from renorm_cli.formats.disk.files import read_exactly
+from renorm_cli.formats.disk.staging import Staged
+from renorm_cli.formats.hdf5.survey import Dataset
+from renorm_cli.formats.hdf5.worker import Hdf5Image
+from renorm_cli.formats.stored import stored_dtype
+from renorm_cli.model import FLOATS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from renorm_cli.blocks import Block
+
+
+class Hdf5Store:
+    """The HDF5 file in bytes `base` to `base + length` of an open file.
+
+    Contiguous datasets are read and written at their extents. Others go through a worker process that is started when
+    the first of them is touched, so an image without them is never opened by the HDF5 library for writing.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        shown: str,
+        datasets: Mapping[str, Dataset],
+        *,
+        base: int = 0,
+        length: int,
+        image: Hdf5Image | None = None,
+        output: Staged | None = None,
+    ) -> None:
+        self.fd = fd
+        self.shown = shown
+        self.datasets = datasets
+        self.base = base
+        self.length = length
+        self.written = False
+        self._output = output
+        self._image = image
+        self._lock = Lock()
+
+    def staged(self, output: Staged, base: int) -> Hdf5Store:
+        """The same image in a staged copy, to be written."""
+        return Hdf5Store(output.fd, self.shown, self.datasets, base=base, length=self.length, output=output)
+
+    def extents(self, paths: Iterable[str]) -> list[tuple[int, int]]:
+        """Where in the file the bytes of those datasets lie that have a place of their own."""
+        found = [self.datasets[path] for path in paths]
+        return [
+            (self.base + dataset.offset, self.base + dataset.offset + math.prod(dataset.shape) * FLOATS[dataset.dtype])
+            for dataset in found
+            if dataset.offset is not None
+        ]
+
+    def all_plain(self, paths: Iterable[str]) -> bool:
+        """Whether all these datasets lie at extents."""
+        return all(self.datasets[path].offset is not None for path in paths)
+
+    def read(self, path: str, block: Block) -> npt.NDArray[Any]:
+        """A block in stored dtype and byte order. Raises FormatError."""
+        dataset = self.datasets[path]
+        dtype = stored_dtype(dataset.dtype, dataset.order)
+        values = np.empty(block.shape, dtype=dtype)
+        raw = values.reshape(-1).view(np.uint8).data
+        if dataset.offset is not None:
+            start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
+            read_exactly(self.fd, self.base + start, raw, self.shown)
+        else:
+            raw[:] = self._worker().read(path, block.start, block.shape, len(raw))
+        return values
+
+    def write(self, path: str, block: Block, values: npt.NDArray[Any]) -> None:
+        """Put a block of stored dtype and byte order in place. Raises OutputError or FormatError."""
+        dataset = self.datasets[path]
+        dtype = stored_dtype(dataset.dtype, dataset.order)
+        if values.dtype != dtype or values.shape != block.shape:
+            raise AssertionError(f"{path!r} is {dtype} {block.shape}, not {values.dtype} {values.shape}")
+        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        self.written = True
+        if dataset.offset is None:
+            self._worker().write(path, block.start, block.shape, raw)
+            return
+        start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
+        if self._output is None:
+            raise AssertionError(f"{self.shown!r} is an input; only a staged copy is written")
+        self._output.write(self.base + start, raw)
+
+    def close(self) -> None:
+        """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError."""
+        with self._lock:
+            image, self._image = self._image, None
+        if image is not None:
+            image.close()
+
+    def _worker(self) -> Hdf5Image:
+        with self._lock:
+            if self._image is None:
+                writable = self._output is not None
+                length = os.fstat(self.fd).st_size if writable else self.length
+                self._image = Hdf5Image(self.fd, self.base, length, self.shown, writable=writable)
+            return self._image

@@ -1,0 +1,325 @@
+"""HDF5 through the HDF5 library, in a child process: the only file that imports h5py.
+
+The library dies on a few of a hundred slightly damaged files and hangs on some, so the parent loads it and forks, but
+never opens a file with it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.hdf5.chunks import chunks_of, decoded_size
+from renorm_cli.formats.hdf5.isolation import Worker
+from renorm_cli.formats.hdf5.reply import survey_of
+from renorm_cli.formats.hdf5.survey import Survey
+from renorm_cli.formats.hdf5.types import SIZES
+from renorm_cli.formats.hdf5.walk import MAX_CHUNK, MAX_CONFIG, Walk, filters_of
+from renorm_cli.formats.hdf5.window import Window
+
+MEMORY = 512 << 20
+CHUNK_SLOTS = 10_007
+MOST_PATIENCE = 600.0
+"""Seconds the worker gets for one answer at most; PATIENCE and a second per MiB for less."""
+PATIENCE = 60.0
+
+
+class Hdf5Image:
+    """One HDF5 file, or `length` bytes from `base` of a larger one, served by a worker process.
+
+    A writable image is a whole file (`base` 0), and may grow. Threads may call at once. All methods raise FormatError
+    for a file that is damaged, hostile, or names something outside itself, and once the worker is gone.
+    """
+
+    def __init__(self, fd: int, base: int, length: int | None, shown: str, *, writable: bool = False) -> None:
+        if writable and base:
+            raise ValueError("only a whole file can be opened for writing")
+        there = os.fstat(fd).st_size - base
+        self._length = there if length is None or writable else min(length, there)
+        self._shown = shown
+        self._unsaved = False
+        server = _Server(_library(), fd, base, None if writable else self._length, shown, writable)
+        self._worker = Worker(server.serve, shown, keep=(fd,), memory=MEMORY)
+
+    def survey(self) -> Survey:
+        """Everything the file holds, without its data."""
+        reply, config = self._call({"op": "survey"}, self._length, limit=MAX_CONFIG)
+        return survey_of(reply, config, self._length, self._shown)
+
+    def read(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], nbytes: int) -> bytes:
+        """The box of `shape` at `start` of a dataset, C order, as stored (in the byte order of the dataset)."""
+        request = {"op": "read", "path": path, "start": start, "shape": shape, "nbytes": nbytes}
+        _, data = self._call(request, nbytes, limit=nbytes)
+        if len(data) != nbytes:
+            raise FormatError(f"{self._shown}: {path!r} gave {len(data)} bytes where {nbytes} were expected")
+        return data
+
+    def write(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], data: bytes | memoryview) -> None:
+        """Put a box of values in place, given as `read` returns them. Raises OutputError if the disk is full."""
+        self._unsaved = True
+        self._call({"op": "write", "path": path, "start": start, "shape": shape}, len(data), data)
+
+    def close(self) -> None:
+        """End the worker; what was written is in the file then. Raises OutputError or FormatError if it is not."""
+        try:
+            if self._unsaved:
+                self._unsaved = False
+                self._call({"op": "close"}, self._length)
+        finally:
+            self._worker.close()
+
+    def _call(
+        self, request: dict[str, Any], size: int, payload: bytes | memoryview = b"", limit: int = 0
+    ) -> tuple[dict[str, Any], bytes]:
+        patience = min(MOST_PATIENCE, PATIENCE + size / (1 << 20))
+        return self._worker.call(request, payload, deadline=patience, limit=limit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            # What was written so far is of no use: do not let an error in saving it hide the first one.
+            self._unsaved = False
+        self.close()
+
+
+def _library() -> Any:
+    """h5py, loaded with filter plugins and file locks off; HDF5 reads both settings when it is loaded."""
+    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
+    os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
+    import h5py
+
+    return h5py
+
+
+@dataclass(frozen=True)
+class _OpenDataset:
+    """A dataset that was checked and stays open, so that HDF5 keeps its chunks between two blocks."""
+
+    path: str
+    item: Any
+    kind: Any
+    shape: tuple[int, ...]
+    itemsize: int
+    chunk: tuple[int, ...]
+    filters: list[int]
+    sound: set[tuple[int, ...]] = field(default_factory=set)
+    """First elements of the chunks that decode to the size of a chunk."""
+
+
+class _Server:
+    """The child's side: opens the file at the first request, and answers with plain data."""
+
+    def __init__(self, h5: Any, fd: int, base: int, length: int | None, shown: str, writable: bool) -> None:
+        self._h5 = h5
+        self._fd = fd
+        self._base = base
+        self._length = length
+        self._shown = shown
+        self._writable = writable
+        self._window: Window | None = None
+        self._file: Any = None
+        self._dataset: _OpenDataset | None = None
+
+    def serve(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+        try:
+            if self._file is None:
+                self._file = self._opened()
+            reply, answer = self._answer(request, payload)
+        except BaseException:
+            self._check_window()
+            raise
+        self._check_window()
+        return reply, answer
+
+    def _answer(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+        match request["op"]:
+            case "survey":
+                return self._survey()
+            case "read":
+                return {}, self._read(request["path"], request["start"], request["shape"], request["nbytes"])
+            case "write":
+                self._write(request["path"], request["start"], request["shape"], payload)
+            case "close":
+                self._close()
+        return {}, b""
+
+    def _opened(self) -> Any:
+        h5 = self._h5
+        # HDF5 reads HDF5_PLUGIN_PRELOAD when it is loaded; if somebody had loaded it before us, this still helps.
+        for _ in range(h5.h5pl.size()):
+            h5.h5pl.remove(0)
+        access = h5.h5p.create(h5.h5p.FILE_ACCESS)
+        access.set_fclose_degree(h5.h5f.CLOSE_STRONG)
+        access.set_file_locking(False, True)
+        access.set_cache(0, CHUNK_SLOTS, MAX_CHUNK, 0.75)
+        if not self._writable:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+            name = f"/dev/fd/{self._fd}"
+            if not self._is_part() and not self._inherits_files() and self._is_found(name):
+                # The same open file by a name: a third less time for a file of many small datasets.
+                return h5.h5f.open(name.encode(), h5.h5f.ACC_RDONLY, access)
+        # Writing goes through our own file object, never through a name: on some systems /dev/fd/N opens the file
+        # anew and on others it shares the descriptor, and only here a full disk is an error instead of a crash.
+        self._window = Window(self._fd, self._base, self._length, writable=self._writable)
+        access.set_fileobj_driver(h5.h5fd.fileobj_driver, self._window)
+        return h5.h5f.open(b"window", h5.h5f.ACC_RDWR if self._writable else h5.h5f.ACC_RDONLY, access)
+
+    def _is_part(self) -> bool:
+        return self._base > 0 or self._length != os.fstat(self._fd).st_size
+
+    def _is_found(self, name: str) -> bool:
+        """Whether the name leads to the file when it is resolved, as HDF5 does: not once the file is unlinked."""
+        try:
+            there = Path(name).resolve().stat()
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._fd)) and os.access(name, os.R_OK)
+
+    def _inherits_files(self) -> bool:
+        """Whether the program had files open with h5py when we forked: HDF5 would go on with their descriptors."""
+        return bool(self._h5.h5f.get_obj_count(self._h5.h5f.OBJ_ALL, self._h5.h5f.OBJ_FILE))
+
+    def _check_window(self) -> None:
+        failure = self._window.failure if self._window is not None else 0
+        if not failure:
+            return
+        if self._writable:
+            raise OutputError(
+                f"{self._shown}: the output cannot be written: {os.strerror(failure)}; nothing was changed"
+            )
+        raise FormatError(f"{self._shown}: its contents reach beyond its end, or cannot be read: it is cut short")
+
+    def _new_walk(self) -> Walk:
+        # What was written but not flushed counts too.
+        size = int(self._file.get_filesize()) if self._writable else self._length
+        return Walk(self._h5, size or 0, self._shown)
+
+    def _survey(self) -> tuple[dict[str, Any], bytes]:
+        walk = self._new_walk()
+        root = self._h5.h5g.open(self._file, b"/")
+        reply = walk.run(root)
+        config = walk.config(root)
+        return {**reply, "config": config is not None}, config or b""
+
+    def _read(self, path: str, start: list[int], shape: list[int], nbytes: int) -> bytes | memoryview:
+        import numpy as np
+
+        dataset = self._found(path)
+        memory, place = self._spaces(dataset, start, shape, nbytes)
+        if not nbytes:
+            return b""
+        self._check_chunks(dataset, start, shape)
+        values = np.empty(nbytes, dtype=np.uint8)
+        # In memory as in the file: HDF5 converts nothing, so the bytes come as they are stored.
+        dataset.item.read(memory, place, values, mtype=dataset.kind)
+        return values.data
+
+    def _write(self, path: str, start: list[int], shape: list[int], payload: bytes) -> None:
+        import numpy as np
+
+        dataset = self._found(path)
+        memory, place = self._spaces(dataset, start, shape, len(payload))
+        if not payload:
+            return
+        self._check_chunks(dataset, start, shape)
+        dataset.item.write(memory, place, np.frombuffer(payload, dtype=np.uint8), mtype=dataset.kind)
+
+    def _close(self) -> None:
+        self._dataset = None
+        if self._writable:
+            self._h5.h5f.flush(self._file, self._h5.h5f.SCOPE_GLOBAL)
+        self._file.close()
+        self._file = None
+
+    def _found(self, path: str) -> _OpenDataset:
+        """The dataset at a path, reached by hard links alone. Raises FormatError if it is not to be read."""
+        if self._dataset is not None and self._dataset.path == path:
+            return self._dataset
+        self._dataset = None
+        item = self._h5.h5g.open(self._file, b"/")
+        for name in path.encode("utf-8", "surrogateescape").split(b"/"):
+            if not isinstance(item, self._h5.h5g.GroupID) or not item.links.exists(name):
+                raise FormatError(f"{self._shown}: holds no dataset {path!r}")
+            if item.links.get_info(name).type != self._h5.h5l.TYPE_HARD:
+                raise FormatError(f"{self._shown}: {path!r} leads through a link that is not followed")
+            item = self._h5.h5o.open(item, name)
+        if not isinstance(item, self._h5.h5d.DatasetID):
+            raise FormatError(f"{self._shown}: {path!r} is no dataset")
+        self._dataset = self._checked(path, item)
+        return self._dataset
+
+    def _checked(self, path: str, item: Any) -> _OpenDataset:
+        _, shape, dtype, _, _, _, locked = self._new_walk().dataset(path, item)
+        if locked is not None or dtype not in SIZES:
+            raise FormatError(f"{self._shown}: {path!r} cannot be read: {locked or f'it holds {dtype}, not numbers'}")
+        plist = item.get_create_plist()
+        chunk: tuple[int, ...] = ()
+        if plist.get_layout() == self._h5.h5d.CHUNKED:
+            chunk = tuple(int(edge) for edge in plist.get_chunk())
+        dataset = _OpenDataset(path, item, item.get_type(), tuple(shape), SIZES[dtype], chunk, filters_of(plist))
+        if chunk and not dataset.filters:
+            size = math.prod(chunk) * dataset.itemsize
+            # Any answer but None ends the iteration.
+            if item.chunk_iter(lambda stored: None if stored.size == size else True):
+                raise FormatError(f"{self._shown}: {path!r} is damaged: a chunk of it has not {size} bytes")
+        return dataset
+
+    def _spaces(
+        self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int], nbytes: int
+    ) -> tuple[Any, Any]:
+        """The box in memory and in the file."""
+        fits = len(start) == len(shape) == len(dataset.shape) and all(
+            min(at, count) >= 0 and at + count <= edge
+            for at, count, edge in zip(start, shape, dataset.shape, strict=True)
+        )
+        if not fits or nbytes != math.prod(shape) * dataset.itemsize:
+            raise FormatError(
+                f"{self._shown}: {dataset.path!r} of shape {dataset.shape} has no block of {nbytes} bytes "
+                f"and shape {tuple(shape)} at {tuple(start)}; was the file changed meanwhile?"
+            )
+        h5s = self._h5.h5s
+        if not shape:
+            return h5s.create(h5s.SCALAR), h5s.create(h5s.SCALAR)
+        place = h5s.create_simple(dataset.shape)
+        place.select_hyperslab(tuple(start), tuple(shape))
+        return h5s.create_simple(tuple(shape)), place
+
+    def _check_chunks(self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int]) -> None:
+        """Refuse compressed chunks that decode to more or less than a chunk: HDF5 would not notice."""
+        if not dataset.filters:
+            return
+        size = math.prod(dataset.chunk) * dataset.itemsize
+        for origin in chunks_of(start, shape, dataset.chunk):
+            if origin in dataset.sound:
+                continue
+            stored = self._stored_chunk(dataset, origin)
+            if stored is not None:
+                mask, data = stored
+                found = decoded_size(data, dataset.filters, mask, size)
+                if found is not None and found != size:
+                    raise FormatError(
+                        f"{self._shown}: {dataset.path!r} is damaged: a chunk of it should decode to {size} bytes"
+                    )
+            dataset.sound.add(origin)
+
+    def _stored_chunk(self, dataset: _OpenDataset, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
+        """Filter mask and bytes of a chunk as stored, None for one that was never written."""
+        try:
+            mask, data = dataset.item.read_direct_chunk(origin)
+        except (OSError, RuntimeError, KeyError, ValueError):
+            # Asked only now, because HDF5 looks through all chunks for it.
+            if dataset.item.get_chunk_info_by_coord(origin).byte_offset is None:
+                return None
+            raise
+        return int(mask), data

@@ -1,0 +1,1 @@
+"""What Keras puts into HDF5 files and archives, and where."""

@@ -1,0 +1,145 @@
+"""Sharded Keras weights: a `.weights.json` map and the HDF5 shards beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.checkpoint import Sink
+from renorm_cli.formats.disk.files import SourceFile, open_source, read_exactly
+from renorm_cli.formats.disk.staging import Staged, Staging
+from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, name_v3, survey_image
+from renorm_cli.formats.hdf5.store import Hdf5Store
+from renorm_cli.formats.hdf5.survey import Survey
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.naming import Naming
+from renorm_cli.model import Variable
+
+SUFFIX = ".weights.json"
+
+_MAP_BYTES = 64 << 20
+_MOST_SHARDS = 10_000
+
+
+class KerasShards(Hdf5Checkpoint):
+    """Files are the shards and, last, the map: without the map there is no checkpoint."""
+
+    def __init__(
+        self,
+        path: Path,
+        files: Sequence[SourceFile],
+        map_text: str,
+        stores: Sequence[Hdf5Store],
+        places: Mapping[str, Place],
+        naming: Naming,
+        links: Mapping[str, str],
+    ) -> None:
+        super().__init__("keras-weights-json", path, files, stores, places, naming, links)
+        self._map_text = map_text
+
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
+        *shards, _ = self.files
+        names = {shard.path.name: _shard_name(output.name, number) for number, shard in enumerate(shards)}
+        if output.name == self.path.name:
+            names = {name: name for name in names}
+        stores: list[Hdf5Store] = []
+        staged: list[Staged] = []
+        for number, (shard, store) in enumerate(zip(shards, self.stores, strict=True)):
+            holes = store.extents(self.paths(changing, number))
+            staged.append(staging.copy(shard, output.beside(names[shard.path.name]), holes))
+            stores.append(store.staged(staged[-1], 0))
+        staging.write(output.path, _renamed(self._map_text, names, str(self.path)).encode("utf-8"))
+        return Hdf5Sink(stores, staged, self.places)
+
+
+def open_keras_shards(file: SourceFile) -> KerasShards:
+    """Open the map and all shards it names. Raises FormatError for a bad map, or a shard that is missing or damaged."""
+    if file.size > _MAP_BYTES:
+        raise FormatError(f"{file.shown!r} is {file.size} bytes; a {SUFFIX} map has at most {_MAP_BYTES}")
+    raw = bytearray(file.size)
+    read_exactly(file.fd, 0, memoryview(raw), file.shown)
+    text, shard_names = _parse_map(bytes(raw), file.shown)
+    files: list[SourceFile] = []
+    stores: list[Hdf5Store] = []
+    surveys: list[Survey] = []
+    try:
+        for name in shard_names:
+            shard = open_source(file.path.with_name(name), follow=False)
+            files.append(shard)
+            store, survey = survey_image(shard.fd, shard.shown, 0, shard.size)
+            stores.append(store)
+            surveys.append(survey)
+        naming, places, links = _merge(surveys, file.shown)
+        return KerasShards(file.path, (*files, file), text, stores, places, naming, links)
+    except BaseException:
+        for store in stores:
+            store.close()
+        for shard in files:
+            shard.close()
+        raise
+
+
+def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
+    """The text of the map and the shards it names, in order of their names."""
+    wrong = f"{shown!r} is not a Keras {SUFFIX} map"
+    try:
+        text = raw.decode("utf-8")
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FormatError(f"{wrong}: it is not JSON text") from None
+    weight_map = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise FormatError(f"{wrong}: it has no weight_map of names to shard files")
+    names: set[str] = set()
+    for value in weight_map.values():
+        for name in value if isinstance(value, list) else [value]:
+            if not isinstance(name, str) or not _is_plain(name):
+                raise FormatError(f"{shown!r} names the shard {name!r}; a plain file name beside the map was expected")
+            names.add(name)
+    if len(names) > _MOST_SHARDS:
+        raise FormatError(f"{shown!r} names {len(names)} shards; at most {_MOST_SHARDS} are read")
+    return text, tuple(sorted(names))
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0")
+
+
+def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Place], dict[str, str]]:
+    """Name the variables of all shards as those of one file; a group may span shards, a dataset may not.
+
+    Keras writes the attribute `name` of a group into the first of its shards only.
+    """
+    places: dict[str, Place] = {}
+    for number, survey in enumerate(surveys):
+        for dataset in survey.datasets:
+            if dataset.path in places:
+                raise FormatError(f"{shown!r}: two shards hold {dataset.path!r}; each variable has one place")
+            places[dataset.path] = (number, dataset.path)
+    merged = Survey(
+        datasets=tuple(dataset for survey in surveys for dataset in survey.datasets),
+        groups=frozenset().union(*(survey.groups for survey in surveys)),
+        names={path: name for survey in reversed(surveys) for path, name in survey.names.items()},
+        layer_names={},
+        weight_names={},
+        soft_links={path: target for survey in surveys for path, target in survey.soft_links.items()},
+    )
+    return name_v3(merged, None), places, dict(merged.soft_links)
+
+
+def _shard_name(output: str, number: int) -> str:
+    """The name Keras looks for: the first shard of `m.weights.json` must be `m_00000.weights.h5`."""
+    return f"{output.removesuffix('.json').removesuffix('.weights')}_{number:05}.weights.h5"
+
+
+def _renamed(text: str, names: Mapping[str, str], shown: str) -> str:
+    """The map with other shard names, every other byte kept."""
+    for old, new in names.items():
+        text = text.replace(json.dumps(old), json.dumps(new))
+    found = _parse_map(text.encode("utf-8"), shown)[1]
+    if set(found) != set(names.values()):
+        raise FormatError(f"{shown!r} writes its shard names with escapes; plain names were expected")
+    return text

@@ -1,0 +1,139 @@
+"""`.keras` archives: the weights member is patched where it lies, or packed again where it cannot be."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import IO
+
+from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.checkpoint import Sink
+from renorm_cli.formats.disk.files import SourceFile, reason
+from renorm_cli.formats.disk.staging import Staging, copy_range, unwritten
+from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, name_v3, survey_image
+from renorm_cli.formats.hdf5.store import Hdf5Store
+from renorm_cli.formats.keras.config import parse_config
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.naming import Naming
+from renorm_cli.formats.zip.archive import (
+    Archive,
+    Member,
+    check_member,
+    inflate,
+    patch_crc,
+    read_archive,
+    read_member,
+    repack,
+)
+from renorm_cli.model import Variable
+
+WEIGHTS = "model.weights.h5"
+CONFIG = "config.json"
+
+_CONFIG_BYTES = 64 << 20
+_STORED = 0
+
+
+class KerasZip(Hdf5Checkpoint):
+    """A `.keras` archive; `unpacked` holds the weights where the archive has them compressed."""
+
+    def __init__(
+        self,
+        file: SourceFile,
+        archive: Archive,
+        member: Member,
+        store: Hdf5Store,
+        places: Mapping[str, Place],
+        naming: Naming,
+        links: Mapping[str, str],
+        unpacked: IO[bytes] | None,
+    ) -> None:
+        super().__init__("keras-zip", file.path, [file], [store], places, naming, links)
+        self._archive = archive
+        self._member = member
+        self._unpacked = unpacked
+
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
+        (store,) = self.stores
+        check_member(self.files[0].fd, self._member, self.files[0].shown)  # a new checksum must not bless old damage
+        paths = self.paths(changing, 0)
+        if self._member.method == _STORED and store.all_plain(paths):
+            staged = staging.copy(self.files[0], output.path, store.extents(paths))
+            finish = partial(patch_crc, staged.fd, self._archive, self._member)
+            return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places, finish)
+        return self._stage_repacked(staging, output)
+
+    def _stage_repacked(self, staging: Staging, output: Location) -> Sink:
+        """Unpack the weights beside the output; they are packed into a new archive once they are changed."""
+        (store,) = self.stores
+        staged = staging.copy(self.files[0], output.path)
+        weights = staging.scratch(output.path)
+        try:
+            copy_range(store.fd, store.base, weights.fd, 0, store.length)
+        except OSError as error:
+            raise unwritten(error) from None
+        finish = partial(self._repack, weights.fd, staged.fd)
+        return Hdf5Sink([store.staged(weights, 0)], [staged], self.places, finish)
+
+    def _repack(self, weights: int, output: int) -> None:
+        os.ftruncate(output, 0)
+        length = os.fstat(weights).st_size
+        repack(self.files[0].fd, self._archive, self._member, weights, length, output, self._member.method)
+
+    def close(self) -> None:
+        super().close()
+        if self._unpacked is not None:
+            self._unpacked.close()
+
+
+def open_keras_zip(file: SourceFile) -> KerasZip:
+    """Open a `.keras` archive. Raises FormatError where it is damaged, hostile or holds no HDF5 weights."""
+    archive = read_archive(file.fd, file.size, file.shown)
+    members = {member.name: member for member in archive.members}
+    if WEIGHTS not in members:
+        raise FormatError(_no_weights(file.shown, members))
+    member = members[WEIGHTS]
+    config = None
+    if CONFIG in members:
+        where = f"{file.shown}: {CONFIG}"
+        raw = read_member(file.fd, members[CONFIG], file.shown, _CONFIG_BYTES)
+        try:
+            config = parse_config(raw.decode("utf-8"), where)
+        except UnicodeDecodeError:
+            raise FormatError(f"{where!r} is not UTF-8 text; the archive is damaged") from None
+    unpacked = None
+    try:
+        fd, base = file.fd, member.payload_offset
+        if member.method != _STORED:
+            unpacked = _unpack(file, member)
+            fd, base = unpacked.fileno(), 0
+        store, survey = survey_image(fd, f"{file.shown}: {WEIGHTS}", base, member.size)
+        naming = name_v3(survey, config)
+        places = {variable.key: (0, variable.key) for variable in naming.variables}
+        return KerasZip(file, archive, member, store, places, naming, survey.soft_links, unpacked)
+    except BaseException:
+        if unpacked is not None:
+            unpacked.close()
+        raise
+
+
+def _unpack(file: SourceFile, member: Member) -> IO[bytes]:
+    """The inflated weights, in an unnamed temporary file that no one else sees and no crash leaves behind."""
+    unpacked = tempfile.TemporaryFile(prefix=".renorm-")  # noqa: SIM115  (lives as long as the checkpoint)
+    try:
+        inflate(file.fd, member, unpacked.fileno(), file.shown)
+    except OSError as error:
+        unpacked.close()
+        raise OutputError(f"{file.shown!r} cannot be unpacked to {tempfile.gettempdir()!r}: {reason(error)}") from None
+    except BaseException:
+        unpacked.close()
+        raise
+    return unpacked
+
+
+def _no_weights(shown: str, members: Mapping[str, Member]) -> str:
+    if any(name.endswith(".npz") for name in members):
+        return f"{shown!r} keeps its weights as pickled npz, which is never unpickled; save it again with HDF5 weights"
+    return f"{shown!r} is a zip archive without {WEIGHTS}; a .keras file was expected"

@@ -1,0 +1,321 @@
+"""The content of a `.keras` zip: read in blocks, checked, patched in place, or copied with one member replaced.
+
+Nothing is extracted to a path and memory stays bounded. What is not changed keeps its bytes: other records, prefix,
+gaps, extra fields, times, attributes, comments. OSError of reading and writing passes through.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.zip.directory import Archive, Member, read_archive
+from renorm_cli.formats.zip.records import (
+    CENTRAL,
+    DEFLATED,
+    END,
+    END64,
+    END64_SIGNATURE,
+    LOCAL,
+    LOCATOR,
+    LOCATOR_SIGNATURE,
+    MAX32,
+    STORED,
+    STREAMED,
+    ZIP64_VERSION,
+    Central,
+    End,
+    End64,
+    Local,
+    Locator,
+    central_length,
+    descriptor,
+    pread,
+    quoted,
+    widen,
+    with_zip64,
+    zip64_data,
+)
+
+__all__ = ["Archive", "Member", "check_member", "inflate", "patch_crc", "read_archive", "read_member", "repack"]
+
+_BLOCK = 1 << 20
+_RAW_COPY = 1 << 30
+_RAW_DEFLATE = -15
+_NO_RAW_COPY = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+_LOCAL_CRC, _CENTRAL_CRC = 14, 16
+
+
+def read_member(fd: int, member: Member, shown: str, limit: int) -> bytes:
+    """The content of a small member; FormatError if it has more than `limit` bytes or is damaged."""
+    if member.size > limit:
+        raise FormatError(f"{_where(shown, member)} has {member.size} bytes; expected at most {limit}")
+    return b"".join(_content(fd, member, shown))
+
+
+def check_member(fd: int, member: Member, shown: str) -> None:
+    """Raise FormatError unless the content has the size and the crc that the headers tell."""
+    for _ in _content(fd, member, shown):
+        pass
+
+
+def inflate(fd: int, member: Member, out_fd: int, shown: str) -> None:
+    """Write the content of a stored or deflated member to `out_fd`, from byte 0, never more than its declared size.
+
+    Raises FormatError where size or crc differ from the headers; what was written by then is not to be used.
+    """
+    at = 0
+    for block in _content(fd, member, shown):
+        _pwrite(out_fd, block, at)
+        at += len(block)
+
+
+def patch_crc(fd: int, archive: Archive, member: Member) -> None:
+    """Make the crc of a stored member true again after its payload was changed in place.
+
+    `fd` is a writable copy of the file that `archive` was read from, with the payload changed and nothing else.
+    """
+    if member.method != STORED:
+        raise ValueError("only a stored member can be changed in place")
+    crc = 0
+    for block in _blocks(fd, member.payload_offset, member.size, archive.shown):
+        crc = zlib.crc32(block, crc)
+    field = struct.pack("<L", crc)
+    (told,) = struct.unpack("<L", pread(fd, 4, member.header_offset + _LOCAL_CRC, archive.shown))
+    if told or not member.flags & STREAMED:
+        _pwrite(fd, field, member.header_offset + _LOCAL_CRC)
+    _pwrite(fd, field, member.central_offset + _CENTRAL_CRC)
+    if member.flags & STREAMED:
+        signed, _ = _descriptor_shape(member)
+        _pwrite(fd, field, member.payload_offset + member.compressed + (4 if signed else 0))
+
+
+def repack(
+    fd: int, archive: Archive, member: Member, content_fd: int, content_length: int, out_fd: int, method: int
+) -> None:
+    """Write to `out_fd`, from byte 0, the archive with the content of `member` replaced.
+
+    The content is the first `content_length` bytes of `content_fd`; `method` is 0 (stored) or 8 (deflated, at zlib's
+    default level). Offsets, sizes and crc follow, in 64 bits where they were or where 32 are not enough.
+    """
+    if method not in (STORED, DEFLATED):
+        raise ValueError(f"method must be 0 or 8, got {method}")
+    _copy(fd, 0, out_fd, 0, member.header_offset, archive.shown)
+    new = _write_record(fd, archive, member, (content_fd, content_length), out_fd, method)
+    growth = new.record_end - member.record_end
+    _copy(fd, member.record_end, out_fd, new.record_end, archive.central_start - member.record_end, archive.shown)
+    directory = b"".join(_central_records(fd, archive, member, new, growth))
+    tail = _end_records(fd, archive, archive.central_start + growth, len(directory))
+    _pwrite(out_fd, directory + tail, archive.central_start + growth)
+    os.ftruncate(out_fd, archive.central_start + growth + len(directory) + len(tail))
+
+
+# Content
+
+
+def _content(fd: int, member: Member, shown: str) -> Iterator[bytes]:
+    """Blocks of the content, of 1 MiB at most; size and crc are checked at the end, the size also on the way."""
+    blocks = _blocks(fd, member.payload_offset, member.compressed, shown)
+    crc = size = 0
+    for block in blocks if member.method == STORED else _inflated(blocks, member, shown):
+        size += len(block)
+        if size > member.size:
+            raise FormatError(f"{_where(shown, member)} inflates to more than the {member.size} bytes of its header")
+        crc = zlib.crc32(block, crc)
+        yield block
+    if (size, crc) != (member.size, member.crc):
+        raise FormatError(
+            f"{_where(shown, member)} has {size} bytes of crc {crc:#010x}; "
+            f"its header says {member.size} bytes of crc {member.crc:#010x}, the content is damaged"
+        )
+
+
+def _inflated(blocks: Iterator[bytes], member: Member, shown: str) -> Iterator[bytes]:
+    """What the deflate stream in `blocks` holds; it must end where they end."""
+    stream = zlib.decompressobj(_RAW_DEFLATE)
+    for block in blocks:
+        if stream.eof:
+            break
+        full = True
+        while full or block:
+            try:
+                out = stream.decompress(block, _BLOCK)
+            except zlib.error as error:
+                raise FormatError(f"{_where(shown, member)} holds no deflate stream; its content is damaged") from error
+            block, full = stream.unconsumed_tail, len(out) == _BLOCK
+            yield out
+    else:
+        if stream.eof and not stream.unused_data:
+            return
+    found = "bytes after the end of" if stream.eof else "no end of"
+    raise FormatError(f"{_where(shown, member)} has {found} its deflate stream in {member.compressed} bytes")
+
+
+def _blocks(fd: int, offset: int, count: int, where: str) -> Iterator[bytes]:
+    for start in range(offset, offset + count, _BLOCK):
+        yield pread(fd, min(_BLOCK, offset + count - start), start, where)
+
+
+def _pwrite(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _copy(fd: int, offset: int, out_fd: int, out_offset: int, count: int, where: str) -> None:
+    """Copy raw bytes, inside the kernel where it can."""
+    while count and hasattr(os, "copy_file_range"):
+        try:
+            copied = os.copy_file_range(fd, out_fd, min(count, _RAW_COPY), offset, out_offset)
+        except OSError as error:
+            if error.errno not in _NO_RAW_COPY:
+                raise
+            copied = 0
+        if not copied:
+            break
+        offset, out_offset, count = offset + copied, out_offset + copied, count - copied
+    for block in _blocks(fd, offset, count, where):
+        _pwrite(out_fd, block, out_offset)
+        out_offset += len(block)
+
+
+# Records of the new archive
+
+
+def _write_record(
+    fd: int, archive: Archive, member: Member, content: tuple[int, int], out_fd: int, method: int
+) -> Member:
+    """Write local header, payload and data descriptor where the old record starts; the member of the new file."""
+    where = _where(archive.shown, member)
+    local = Local._make(LOCAL.unpack(pread(fd, LOCAL.size, member.header_offset, where)))
+    rest = pread(fd, local.name_length + local.extra_length, member.header_offset + LOCAL.size, where)
+    # The header stands before the payload, so the worst that deflate can do (zlib's deflateBound) decides its width.
+    length = content[1]
+    was_wide = MAX32 in (local.size, local.compressed)
+    wide = was_wide or length + length // 1024 + 64 >= MAX32
+    payload_offset = member.header_offset + len(_local_header(local, rest, member, wide, where))
+    crc, compressed = _write_content(*content, out_fd, payload_offset, method, where)
+    end = payload_offset + compressed
+    tail = b""
+    if member.flags & STREAMED:
+        signed, wide_tail = _descriptor_shape(member)
+        wide_tail |= wide > was_wide or max(length, compressed) > MAX32
+        tail = descriptor(crc, compressed, length, signed=signed, wide=wide_tail)
+        _pwrite(out_fd, tail, end)
+    new = replace(
+        member,
+        method=method,
+        crc=crc,
+        compressed=compressed,
+        size=length,
+        payload_offset=payload_offset,
+        record_end=end + len(tail),
+    )
+    _pwrite(out_fd, _local_header(local, rest, new, wide, where), member.header_offset)
+    return new
+
+
+def _local_header(local: Local, rest: bytes, member: Member, wide: bool, where: str) -> bytes:
+    """The local header with name and extra fields; what a streamed one left 0 stays 0."""
+    name, extra = rest[: local.name_length], rest[local.name_length :]
+    told = (local.crc, *widen((local.size, local.compressed), extra, where))
+    now = (member.crc, member.size, member.compressed)
+    streamed = member.flags & STREAMED
+    crc, size, compressed = (0 if streamed and not old else new for old, new in zip(told, now, strict=True))
+    if wide:
+        if MAX32 not in (local.size, local.compressed):
+            local = local._replace(needed=max(local.needed, ZIP64_VERSION))
+        extra = with_zip64(extra, struct.pack("<QQ", size, compressed), where)
+        size = compressed = MAX32
+    local = local._replace(method=member.method, crc=crc, size=size, compressed=compressed, extra_length=len(extra))
+    return LOCAL.pack(*local) + name + extra
+
+
+def _write_content(fd: int, length: int, out_fd: int, offset: int, method: int, where: str) -> tuple[int, int]:
+    """Write the payload at `offset`; its crc and its bytes."""
+    deflate = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_DEFLATE) if method == DEFLATED else None
+    crc, at = 0, offset
+    for block in _blocks(fd, 0, length, where):
+        crc = zlib.crc32(block, crc)
+        data = deflate.compress(block) if deflate else block
+        _pwrite(out_fd, data, at)
+        at += len(data)
+    if deflate:
+        data = deflate.flush()
+        _pwrite(out_fd, data, at)
+        at += len(data)
+    return crc, at - offset
+
+
+def _descriptor_shape(member: Member) -> tuple[bool, bool]:
+    """Whether the data descriptor has a signature, and whether its sizes have 64 bits."""
+    length = member.record_end - member.payload_offset - member.compressed
+    return length in (16, 24), length in (20, 24)
+
+
+def _central_records(fd: int, archive: Archive, old: Member, new: Member, growth: int) -> Iterator[bytes]:
+    """The central directory, its records in their order, each with the offset and `new` with the sizes it has now."""
+    directory = pread(fd, archive.central_end - archive.central_start, archive.central_start, archive.shown)
+    for member in archive.members:
+        at = member.central_offset - archive.central_start
+        record = Central._make(CENTRAL.unpack_from(directory, at))
+        rest = directory[at + CENTRAL.size : at + central_length(record)]
+        if member == old:
+            record = record._replace(method=new.method, crc=new.crc)
+            member = new
+        elif member.header_offset >= old.record_end:
+            member = replace(member, header_offset=member.header_offset + growth)
+        yield _central_record(record, rest, member, archive)
+
+
+def _central_record(record: Central, rest: bytes, member: Member, archive: Archive) -> bytes:
+    """The record with the sizes and the offset of `member`; a field once moved to the zip64 field stays there."""
+    where = _where(archive.shown, member)
+    name, rest = rest[: record.name_length], rest[record.name_length :]
+    extra, comment = rest[: record.extra_length], rest[record.extra_length :]
+    narrow = (record.size, record.compressed, record.offset)
+    values = (member.size, member.compressed, member.header_offset - archive.shift)
+    wide = [field == MAX32 or value >= MAX32 for field, value in zip(narrow, values, strict=True)]
+    if any(wide):
+        data = b"".join(struct.pack("<Q", value) for value, is_wide in zip(values, wide, strict=True) if is_wide)
+        extra = with_zip64(extra, data + zip64_data(extra, where)[8 * narrow.count(MAX32) :], where)
+        if sum(wide) > narrow.count(MAX32):
+            record = record._replace(needed=max(record.needed, ZIP64_VERSION))
+    size, compressed, offset = (MAX32 if is_wide else value for value, is_wide in zip(values, wide, strict=True))
+    record = record._replace(size=size, compressed=compressed, offset=offset, extra_length=len(extra))
+    return CENTRAL.pack(*record) + name + extra + comment
+
+
+def _end_records(fd: int, archive: Archive, central_start: int, size: int) -> bytes:
+    """What follows the central directory: zip64 records if there were or must be, end record, comment."""
+    data = pread(fd, archive.length - archive.central_end, archive.central_end, archive.shown)
+    end_at = archive.end_start - archive.central_end
+    end = End._make(END.unpack_from(data, end_at))
+    comment = data[end_at + END.size :]
+    offset = central_start - archive.shift
+    wide = b""
+    if end_at or max(size, offset) >= MAX32:
+        if end_at:
+            end64 = End64._make(END64.unpack_from(data))
+            locator = Locator._make(LOCATOR.unpack_from(data, END64.size))
+        else:
+            count = len(archive.members)
+            end64 = End64(END64_SIGNATURE, END64.size - 12, ZIP64_VERSION, ZIP64_VERSION, 0, 0, count, count, 0, 0)
+            locator = Locator(LOCATOR_SIGNATURE, 0, 0, 1)
+        wide = END64.pack(*end64._replace(size=size, offset=offset))
+        wide += LOCATOR.pack(*locator._replace(offset=offset + size))
+    end = end._replace(
+        size=MAX32 if end.size == MAX32 else min(size, MAX32),
+        offset=MAX32 if end.offset == MAX32 else min(offset, MAX32),
+    )
+    return wide + END.pack(*end) + comment
+
+
+def _where(shown: str, member: Member) -> str:
+    return f"{shown}: member {quoted(member.name)}"
