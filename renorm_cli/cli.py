@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -15,14 +14,15 @@ import typer
 
 from renorm_cli import __version__
 from renorm_cli.errors import RenormError, UsageError
+from renorm_cli.terminal import complain, print_text, progress, rendered, show
 
 if TYPE_CHECKING:
     from renorm_cli.commands import Options
-    from renorm_cli.model import DiffReport, Report
-    from renorm_cli.render.progress import Progress
+    from renorm_cli.model import Report
 
 EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite, `diff` a
-difference; 2 it could not be done (usage, unreadable or damaged file, nothing matched, disk full), nothing was written."""
+difference; 2 it could not be done (usage, unreadable or damaged file, nothing matched, disk full), and nothing was
+written."""
 
 DIFF_EXIT_CODES = """Exit codes: 0 the same, or the expected renorm and nothing else; 1 different, or not proven;
 2 it could not be told (usage, unreadable or unrelated files, bytes that cannot be compared)."""
@@ -74,7 +74,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        _print(f"renorm-ckpt {__version__}\n")
+        print_text(f"renorm-ckpt {__version__}\n")
         raise typer.Exit
 
 
@@ -86,7 +86,7 @@ def _root(
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        _print(context.get_help() + "\n")
+        print_text(context.get_help() + "\n")
         raise typer.Exit(2)
 
 
@@ -143,11 +143,11 @@ def apply(
     written = destination.of(locate(checkpoint))
     targets = report or ([] if dry_run else [written.report()])
     _check_targets(targets, [checkpoint, written.path, written.index])
-    with _meter(str(checkpoint), quiet) as meter:
-        done = commands.apply(checkpoint, options, destination, nonfinite, meter, lambda r: _rendered([r], targets))
+    with progress(str(checkpoint), quiet) as meter:
+        done = commands.apply(checkpoint, options, destination, nonfinite, meter, lambda r: rendered([r], targets))
     if dry_run:
-        commands.save(_rendered([done], targets))
-    _show([done], format, quiet)
+        commands.save(rendered([done], targets))
+    show([done], format, quiet)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -258,10 +258,10 @@ def diff(
     )
     targets = report or []
     _check_targets(targets, [before, after])
-    with _meter(str(after), quiet) as meter:
+    with progress(str(after), quiet) as meter:
         done = commands.diff(before, after, options, meter, expected=expect_renorm)
-    commands.save(_rendered(done, targets))
-    _show(done, format, quiet)
+    commands.save(rendered(done, targets))
+    show(done, format, quiet)
     raise typer.Exit(done.exit_code)
 
 
@@ -308,15 +308,15 @@ def _examine(
     failed = False
     for path in paths:
         try:
-            with _meter(str(path), quiet) as meter:
+            with progress(str(path), quiet) as meter:
                 found.append(commands.examine(path, command, options, meter))
         except RenormError as error:
             if len(paths) == 1:
                 raise
             failed = True
-            _complain(f"error: {error}")
-    commands.save(_rendered(found, targets or []))
-    _show(found, format, quiet)
+            complain(f"error: {error}")
+    commands.save(rendered(found, targets or []))
+    show(found, format, quiet)
     return found, failed
 
 
@@ -328,113 +328,6 @@ def _check_targets(targets: Sequence[Path], taken: Sequence[Path]) -> None:
             raise UsageError(f"--report {str(target)!r}: the ending chooses the format; use .json or .csv")
         if os.path.realpath(target) in names:
             raise UsageError(f"--report {str(target)!r} is a checkpoint of this run; give the report another name")
-
-
-def _rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Path]) -> dict[Path, bytes]:
-    return {target: _text(found, target.suffix[1:]).encode("utf-8", "backslashreplace") for target in targets}
-
-
-def _text(found: Sequence[Report] | DiffReport, format: str) -> str:
-    if not isinstance(found, Sequence):
-        return _diff_text(found, format)
-    if format == "json":
-        from renorm_cli.render.json_report import render_json
-
-        return render_json(found)
-    if format == "csv":
-        from renorm_cli.render.csv_report import render_csv
-
-        return render_csv(found)
-    from renorm_cli.render.table import render_table
-
-    width, colour, ascii = _look()
-    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii) for one in found)
-
-
-def _diff_text(found: DiffReport, format: str) -> str:
-    if format == "json":
-        from renorm_cli.render.diff_record import render_diff_json
-
-        return render_diff_json(found)
-    if format == "csv":
-        from renorm_cli.render.diff_record import render_diff_csv
-
-        return render_diff_csv(found)
-    from renorm_cli.render.diff_table import render_diff
-
-    width, colour, ascii = _look()
-    return render_diff(found, width=width, colour=colour, ascii=ascii)
-
-
-def _look() -> tuple[int | None, bool, bool]:
-    """The width of the terminal, None where there is none, whether it has colours, and whether only ASCII."""
-    ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
-    terminal = sys.stdout.isatty()
-    width = os.get_terminal_size(sys.stdout.fileno()).columns or 80 if terminal else None
-    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return width, colour, ascii
-
-
-def _show(found: Sequence[Report] | DiffReport, format: str, quiet: bool) -> None:
-    """Warnings to stderr, what was found to stdout."""
-    if quiet:
-        return
-    reports = found if isinstance(found, Sequence) else (found,)
-    for report in reports:
-        for note in report.notes:
-            if note.warning:
-                _complain(f"warning: {note.text}")
-    if reports:
-        _print(_text(found, format))
-
-
-@contextmanager
-def _meter(label: str, quiet: bool) -> Iterator[_Meter]:
-    meter = _Meter(label, enabled=not quiet and sys.stderr.isatty())
-    try:
-        yield meter
-    finally:
-        meter.stop()
-
-
-class _Meter:
-    """A progress bar that is made when it is known how much there is to do."""
-
-    def __init__(self, label: str, *, enabled: bool) -> None:
-        self._label = label
-        self._enabled = enabled
-        self._bar: Progress | None = None
-
-    def start(self, total: int) -> None:
-        from renorm_cli.render.progress import Progress
-
-        if self._enabled:
-            self._bar = Progress(total, enabled=True, label=self._label)
-
-    def advance(self, nbytes: int) -> None:
-        if self._bar is not None:
-            self._bar.advance(nbytes)
-
-    def stop(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-
-
-def _print(text: str) -> None:
-    """Write to stdout; a reader that has gone away changes nothing."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(message: str) -> None:
-    """One line on stderr."""
-    from renorm_cli.render.text import one_line
-
-    sys.stderr.write(one_line(message) + "\n")
-    sys.stderr.flush()
 
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -462,14 +355,14 @@ def _run(call: Callable[[], object]) -> int:
     try:
         result = call()
     except RenormError as error:
-        _complain(f"error: {error}")
+        complain(f"error: {error}")
         return 2
     except _UsageProblem as problem:
         message = problem.format_message()  # type: ignore[attr-defined]
-        _complain(f"error: {message.rstrip('.')}; see `renorm-ckpt --help`")
+        complain(f"error: {message.rstrip('.')}; see `renorm-ckpt --help`")
         return 2
     except _Stopped as stopped:
-        _complain("error: stopped; no unfinished output was left")
+        complain("error: stopped; no unfinished output was left")
         return stopped.code
     except Exception:  # noqa: BLE001  (a bug of ours: show it, but never as a finding, which exit code 1 would say)
         traceback.print_exc()

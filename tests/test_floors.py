@@ -24,6 +24,7 @@ FLOORS = [
     {"run_global", "comparison"},
     {"compare"},
     {"commands", "training"},
+    {"terminal"},
     {"cli", "tf"},
     {"__main__"},
 ]
