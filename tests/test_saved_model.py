@@ -118,11 +118,14 @@ def test_a_custom_class_is_not_the_class_of_keras_with_its_name(tmp_path: Path) 
     class Own(Dense):
         pass
 
-    tf_keras.utils.get_custom_objects().clear()
     tf_keras.utils.register_keras_serializable("Pack")(Dense)
     tf_keras.utils.register_keras_serializable("Pack")(Own)
-    model = tf_keras.Sequential([tf_keras.layers.Input((4,)), Dense(name="a"), Own(name="b")])
-    model.save(tmp_path / "m", save_format="tf", save_traces=False)
+    try:
+        model = tf_keras.Sequential([tf_keras.layers.Input((4,)), Dense(name="a"), Own(name="b")])
+        model.save(tmp_path / "m", save_format="tf", save_traces=False)
+    finally:
+        for name in ("Pack>Dense", "Pack>Own"):
+            del tf_keras.utils.get_custom_objects()[name]
     assert facts_of(tmp_path / "m") == {"b/kernel": LayerFacts("Own", "kernel")}
 
 
