@@ -139,7 +139,7 @@ class Staging:
         """A small file that is no part of the checkpoint (a report) and follows it; an older one is replaced."""
         staged = self._create(target, True)
         self._companions.append(staged)
-        self._guard(lambda: write_all(staged.fd, 0, memoryview(content)))
+        staged.write(0, memoryview(content))
 
     def _create(self, target: Path, may_replace: bool) -> Staged:
         try:
@@ -185,7 +185,7 @@ class Staging:
     def write(self, target: Path, content: bytes) -> None:
         """A small file that will become `target`."""
         staged = self.create(target)
-        self._guard(lambda: write_all(staged.fd, 0, memoryview(content)))
+        staged.write(0, memoryview(content))
 
     def _make(self, target: Path) -> Staged:
         temporary = self._temporary(target)

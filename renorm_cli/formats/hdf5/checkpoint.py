@@ -12,11 +12,11 @@ from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.disk.files import SourceFile
 from renorm_cli.formats.disk.staging import Staged, Staging, unwritten
 from renorm_cli.formats.hdf5.store import Hdf5Store
-from renorm_cli.formats.hdf5.survey import Dataset, Survey
+from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.worker import Hdf5Image
 from renorm_cli.formats.keras import legacy as keras_legacy
 from renorm_cli.formats.keras import v3 as keras_v3
-from renorm_cli.formats.keras.config import LayerNode, parse_config
+from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies, name_plainly
 from renorm_cli.formats.stored import same_bytes
@@ -121,16 +121,12 @@ def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store
     except BaseException:
         image.close()
         raise
-    datasets = by_path(survey.datasets)
+    datasets = {dataset.path: dataset for dataset in survey.datasets}
     decoded = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in survey.datasets)
     if not decoded:
         image.close()
     store = Hdf5Store(fd, shown, datasets, base=base, length=length, image=image if decoded else None)
     return store, survey
-
-
-def by_path(datasets: Iterable[Dataset]) -> dict[str, Dataset]:
-    return {dataset.path: dataset for dataset in datasets}
 
 
 def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:
@@ -148,10 +144,6 @@ def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:
 def is_v3(survey: Survey) -> bool:
     """Keras v3 weights: some group is named `vars`."""
     return any(group.rpartition("/")[2] == "vars" for group in survey.groups)
-
-
-def name_v3(survey: Survey, config: LayerNode | None) -> Naming:
-    return keras_v3.name_variables(survey, config)
 
 
 def _link_notes(links: Mapping[str, str]) -> list[Note]:

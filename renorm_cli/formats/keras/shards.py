@@ -11,9 +11,10 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.checkpoint import Sink
 from renorm_cli.formats.disk.files import SourceFile, open_source, read_exactly
 from renorm_cli.formats.disk.staging import Staged, Staging
-from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, name_v3, survey_image
+from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
 from renorm_cli.formats.hdf5.store import Hdf5Store
 from renorm_cli.formats.hdf5.survey import Survey
+from renorm_cli.formats.keras import v3
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.model import Variable
@@ -127,7 +128,7 @@ def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Pla
         weight_names={},
         soft_links={path: target for survey in surveys for path, target in survey.soft_links.items()},
     )
-    return name_v3(merged, None), places, dict(merged.soft_links)
+    return v3.name_variables(merged, None), places, dict(merged.soft_links)
 
 
 def _shard_name(output: str, number: int) -> str:

@@ -12,8 +12,9 @@ from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.checkpoint import Sink
 from renorm_cli.formats.disk.files import SourceFile, reason
 from renorm_cli.formats.disk.staging import Staging, copy_range, unwritten
-from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, name_v3, survey_image
+from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
 from renorm_cli.formats.hdf5.store import Hdf5Store
+from renorm_cli.formats.keras import v3
 from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
@@ -110,7 +111,7 @@ def open_keras_zip(file: SourceFile) -> KerasZip:
             unpacked = _unpack(file, member)
             fd, base = unpacked.fileno(), 0
         store, survey = survey_image(fd, f"{file.shown}: {WEIGHTS}", base, member.size)
-        naming = name_v3(survey, config)
+        naming = v3.name_variables(survey, config)
         places = {variable.key: (0, variable.key) for variable in naming.variables}
         return KerasZip(file, archive, member, store, places, naming, survey.soft_links, unpacked)
     except BaseException:

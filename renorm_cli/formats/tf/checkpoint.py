@@ -85,12 +85,15 @@ class TfCheckpoint(Checkpoint):
 
     def damage(self) -> tuple[str, ...]:
         """Names of the tensors whose stored checksum does not match their bytes; of numbers, not of strings."""
-        wrong = []
-        for entry in self.bundle.stored:
-            file = self.data[entry.shard] if entry.size else self.index
-            if entry.dtype in ITEM_BYTES and entry.size and entry.crc != crc_of(file.fd, entry, file.shown):
-                wrong.append(entry.key)
-        return tuple(wrong)
+        return tuple(
+            entry.key
+            for entry in self.bundle.stored
+            if entry.size and entry.dtype in ITEM_BYTES and entry.crc != self._crc(entry)
+        )
+
+    def _crc(self, entry: Entry) -> int:
+        file = self.data[entry.shard]
+        return crc_of(file.fd, entry, file.shown)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         data = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.checkpoint import Sink
 from renorm_cli.formats.disk.files import SourceFile, open_source, read_exactly
-from renorm_cli.formats.disk.staging import Staged, Staging, unwritten, write_all
+from renorm_cli.formats.disk.staging import Staged, Staging, unwritten
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.tf.bundle import Bundle
@@ -199,8 +199,8 @@ def _refresh_fingerprint(staged: Staged, index: bytes) -> None:
     found = with_checkpoint_hash(os.pread(staged.fd, size, 0), index, str(staged.target))
     if found is None:
         return
+    staged.write(0, memoryview(found))
     try:
-        write_all(staged.fd, 0, memoryview(found))
         os.ftruncate(staged.fd, len(found))
     except OSError as error:
         raise unwritten(error) from None

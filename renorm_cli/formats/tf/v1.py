@@ -17,7 +17,7 @@ from renorm_cli.blocks import Block, partition
 from renorm_cli.errors import some_names
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.disk.files import SourceFile, open_source
-from renorm_cli.formats.disk.staging import Staging, unwritten, write_all
+from renorm_cli.formats.disk.staging import Staged, Staging, unwritten, write_all
 from renorm_cli.formats.location import TABLE_MAGIC, Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.tf import state_file
@@ -85,13 +85,13 @@ class V1Checkpoint(Checkpoint):
         state = prefix.folder / state_file.NAME
         if not state.exists():
             staging.companion(state, state_file.state_text(prefix.name))
-        return V1Sink(data.fd, index.fd, write_data(self, data.fd), str(prefix.path))
+        return V1Sink(data, index, write_data(self, data.fd), str(prefix.path))
 
 
 class V1Sink(Sink):
     """A staged data file of a V2 checkpoint, and the index that is written once its bytes are final."""
 
-    def __init__(self, data: int, index: int, entries: Mapping[str, Entry], shown: str) -> None:
+    def __init__(self, data: Staged, index: Staged, entries: Mapping[str, Entry], shown: str) -> None:
         """`entries` are the tensors of the V2 checkpoint in the order of their keys; their crc is known for strings."""
         self._data = data
         self._index = index
@@ -101,22 +101,15 @@ class V1Sink(Sink):
     def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
         entry = self._entries[variable.key]
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        try:
-            write_all(self._data, entry.offset + block.first_element(entry.shape) * ITEM_BYTES[entry.dtype], raw)
-        except OSError as error:
-            raise unwritten(error) from None
+        self._data.write(entry.offset + block.first_element(entry.shape) * ITEM_BYTES[entry.dtype], raw)
 
     def seal(self) -> None:
-        content = write_table(self._lines())
-        try:
-            write_all(self._index, 0, memoryview(content))
-        except OSError as error:
-            raise unwritten(error) from None
+        self._index.write(0, memoryview(write_table(self._lines())))
 
     def _lines(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"", _HEADER
         for key, entry in self._entries.items():
-            crc = crc_of(self._data, entry, self._shown) if entry.crc is None else entry.crc
+            crc = crc_of(self._data.fd, entry, self._shown) if entry.crc is None else entry.crc
             yield _key(key), encode_entry(replace(entry, crc=crc))
 
 
