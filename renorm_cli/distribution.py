@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.model import NormStats
+from renorm_cli.model import NormStats, UnitNorm
 
-BINS = 16
+BINS = 64
 """Bins of the histogram in a report."""
+
+WORST = 5
+"""Units of one variable that a report names."""
 
 KEEP = 1 << 22
 """Up to this many norms (32 MiB) are kept; of more, only counts in buckets 2**-10 wide (0.1 %) are."""
@@ -88,3 +91,39 @@ def _between(ordered: npt.NDArray[np.float64], position: float) -> float:
 def _middles(buckets: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
     """The norm in the middle of each bucket."""
     return ((buckets.astype(np.int64) << _SHIFT) + (1 << (_SHIFT - 1))).view(np.float64)
+
+
+class Worst:
+    """Collects the few units to look at first: those that are not finite, then those of the largest norms.
+
+    Units are numbered in the order of the unit grid of shape `grid`; equal norms keep that order.
+    """
+
+    def __init__(self, grid: tuple[int, ...], unit_axes: tuple[int, ...], most: int = WORST) -> None:
+        self._grid = grid
+        self._axes = unit_axes
+        self._most = most
+        self._found: list[tuple[float, int]] = []
+
+    def add(self, norms: npt.NDArray[np.float64], first: int) -> None:
+        """Take in the norms of consecutive units, the first of which has the number `first`."""
+        rank = np.where(np.isfinite(norms), norms, np.inf)
+        if rank.size > self._most:
+            edge = np.partition(rank, rank.size - self._most)[rank.size - self._most]
+            places = np.concatenate([np.flatnonzero(rank > edge), np.flatnonzero(rank == edge)[: self._most]])
+        else:
+            places = np.arange(rank.size)
+        found = [*self._found, *((float(norms[place]), first + int(place)) for place in places)]
+        self._found = sorted(found, key=_worst_first)[: self._most]
+
+    def units(self) -> tuple[UnitNorm, ...]:
+        """The units found, worst first."""
+        return tuple(
+            UnitNorm(tuple(int(at) for at in np.array(np.unravel_index(number, self._grid))[list(self._axes)]), norm)
+            for norm, number in self._found
+        )
+
+
+def _worst_first(unit: tuple[float, int]) -> tuple[float, int]:
+    norm, number = unit
+    return (-norm if np.isfinite(norm) else -np.inf, number)

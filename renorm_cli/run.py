@@ -14,7 +14,7 @@ import numpy.typing as npt
 from renorm_cli import maths
 from renorm_cli.arrays import Arrays
 from renorm_cli.blocks import Block, collapse, grid_shape, groups
-from renorm_cli.distribution import Distribution
+from renorm_cli.distribution import Distribution, Worst
 from renorm_cli.errors import NonFiniteError
 from renorm_cli.maths import Float64
 from renorm_cli.measure import Read, measure, negatives, within
@@ -85,14 +85,19 @@ def _renorm_chunk(work: Work, steps: Sequence[Step]) -> list[Row]:
 def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     """Measure one variable and, if asked, scale its units that are over."""
     variable = step.variable
-    units = math.prod(grid_shape(variable.shape, step.unit_axes))
+    grid = grid_shape(variable.shape, step.unit_axes)
+    units = math.prod(grid)
     before, after = Distribution(units), Distribution(units)
+    worst = Worst(grid, step.unit_axes)
+    seen = 0
     over = under = negative = nonfinite = 0
     cut = groups(variable.shape, step.unit_axes, max(1, work.block_bytes // FLOATS[variable.dtype]))
     spread_blocks = imap if len(cut) == 1 else map
     spread_groups = map if len(cut) == 1 else imap
     for group in spread_groups(partial(_renorm_group, step, work, spread_blocks), cut):
         before.add(group.norms)
+        worst.add(group.norms, seen)
+        seen += group.norms.size
         after.add(group.after)
         over += group.over
         under += group.under
@@ -108,6 +113,7 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
         histogram=before.histogram(),
         under=under,
         negative=negative,
+        worst=worst.units(),
     )
 
 

@@ -14,7 +14,7 @@ from renorm_cli.blocks import Block, partition
 from renorm_cli.distribution import Distribution
 from renorm_cli.maths import Float64, PowerSums
 from renorm_cli.measure import Read, add_exactly, power_sums
-from renorm_cli.model import FLOATS, Note, Row, Step
+from renorm_cli.model import FLOATS, Note, Row, Step, UnitNorm
 from renorm_cli.run import ATTEMPTS, Scaled, Work, refuse_nonfinite
 from renorm_cli.spread import Imap
 
@@ -73,6 +73,7 @@ class _Global:
                 norm=_distribution(norms[number]).stats(),
                 norm_after=_distribution(after.get(number, norms[number])).stats() if self._work.bound else None,
                 histogram=_distribution(norms[number]).histogram(),
+                worst=(UnitNorm((), norms[number]),),
             )
             for number, step in enumerate(self._steps)
         )

@@ -16,7 +16,7 @@ PACKAGE = Path(renorm_cli.__file__).parent
 FLOORS = [
     {"errors"},
     {"model"},
-    {"layers"},
+    {"layers", "findings"},
     {"selection", "units", "blocks", "distribution", "maths", "arrays", "formats", "render"},
     {"spread"},
     {"measure", "multiples", "declared"},

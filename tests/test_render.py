@@ -371,9 +371,12 @@ VARIABLE = {
     "norm": (NORM, None),
     "norm_after": (NORM, None),
     "histogram": [int],
+    "worst": [{"index": [int], "norm": (float, None)}],
     "declared": (DECLARED, None),
 }
 SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "reason": str}
+GROWTH = {"name": str, "kind": str, "before": (float, None), "after": (float, None)}
+BASELINE = {"path": str, "max_growth": float, "growths": [GROWTH]}
 SCHEMA = {
     "schema_version": int,
     "tool": str,
@@ -387,6 +390,7 @@ SCHEMA = {
     "totals": TOTALS,
     "variables": [VARIABLE],
     "skipped": [SKIPPED | {"declared": (DECLARED, None)}],
+    "baseline": (BASELINE, None),
     "notes": [{"text": str, "warning": bool}],
     "seconds": float,
 }

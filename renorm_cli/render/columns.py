@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from renorm_cli.model import NormStats, Report, Row, Skip, Variable
@@ -72,6 +72,16 @@ def orders(report: Report) -> set[float]:
     return {row.step.constraint.p for row in report.rows}
 
 
+def folded(counts: Sequence[int], bins: int) -> tuple[int, ...]:
+    """The counts of equal bins in fewer equal bins, where their number divides; else as they are."""
+    width, rest = divmod(len(counts), bins)
+    return (
+        tuple(counts)
+        if rest or not width
+        else tuple(sum(counts[at : at + width]) for at in range(0, len(counts), width))
+    )
+
+
 def _foreign(key: str, title: str, of: Callable[[Variable], str | None], rank: int | None) -> Column:
     return Column(
         key,
@@ -117,6 +127,9 @@ def _is_changed(report: Report) -> bool:
     return any(row.norm_after is not None for row in report.rows)
 
 
+_SPARKS = 16
+"""Characters of the histogram in a table."""
+
 COLUMNS: tuple[Column, ...] = (
     _foreign("name", "name", lambda variable: variable.name, rank=0),
     _foreign("key", "key", lambda variable: variable.key, rank=None),
@@ -153,7 +166,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "histogram",
         "unit norms",
-        text=lambda row, ascii: sparkline(row.histogram, ascii),
+        text=lambda row, ascii: sparkline(folded(row.histogram, _SPARKS), ascii),
         value=lambda row: " ".join(map(str, row.histogram)),
         rank=9,
     ),

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from renorm_cli.model import Declared, NormStats, Report, Row, Skip
+from renorm_cli.model import Baseline, Declared, NormStats, Report, Row, Skip
 
 SCHEMA_VERSION = 1
 
@@ -53,6 +53,7 @@ def report_dict(report: Report) -> dict[str, Any]:
             },
             "variables": [valid(_row(row)) for row in report.rows],
             "skipped": [valid(_skip(skip)) for skip in report.skips],
+            "baseline": None if report.baseline is None else _baseline(report.baseline),
             "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
             "seconds": _number(report.seconds),
         }
@@ -86,8 +87,22 @@ def _row(row: Row) -> dict[str, Any]:
         "norm": _norm(row.norm),
         "norm_after": _norm(row.norm_after),
         "histogram": list(row.histogram),
+        "worst": [{"index": list(unit.index), "norm": _number(unit.norm)} for unit in row.worst],
         "declared": _declared(variable.declared),
     }
+
+
+def _baseline(baseline: Baseline) -> dict[str, Any]:
+    return valid(
+        {
+            "path": baseline.path,
+            "max_growth": baseline.max_growth,
+            "growths": [
+                valid({"name": one.name, "kind": one.kind, "before": one.before, "after": one.after})
+                for one in baseline.growths
+            ],
+        }
+    )
 
 
 def _skip(skip: Skip) -> dict[str, Any]:
