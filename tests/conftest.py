@@ -10,6 +10,18 @@ from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
 
 
+ASKED_FOR = ("bench", "fuzz")
+"""Markers of tests that run only where `-m` names them: they take minutes, or want the machine to themselves."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unasked = [marker for marker in ASKED_FOR if marker not in config.getoption("markexpr")]
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in unasked)]
+    if left_out:
+        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def tensorflow_arrays() -> Arrays:
     """The TensorFlow executor, made once: its import takes seconds. RENORM_TEST_DEVICE=gpu puts it on a GPU."""
