@@ -2,74 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from renorm_cli import __version__
+from renorm_cli import options as opt
 from renorm_cli.errors import RenormError, UsageError
-from renorm_cli.terminal import complain, print_text, progress, rendered, show
+from renorm_cli.terminal import complain, print_text, progress
 
 if TYPE_CHECKING:
+    from renorm_cli.baseline import Reference
     from renorm_cli.commands import Options
+    from renorm_cli.formats import Location
     from renorm_cli.model import Report
-
-EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite, `diff` a
-difference; 2 it could not be done (usage, unreadable or damaged file, nothing matched, disk full), and nothing was
-written."""
-
-DIFF_EXIT_CODES = """Exit codes: 0 the same, or the expected renorm and nothing else; 1 different, or not proven;
-2 it could not be told (usage, unreadable or unrelated files, bytes that cannot be compared)."""
+    from renorm_cli.output import Output
 
 app = typer.Typer(
     name="renorm-ckpt",
     help="Bound the norm of every unit in a weight checkpoint, and report the norms.",
-    epilog=EXIT_CODES,
+    epilog=opt.EXIT_CODES,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
-
-Paths = Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoint files.", show_default=False)]
-Limit = Annotated[float | None, typer.Option("--max-norm", metavar="C", help="The bound on the norm of every unit.")]
-P = Annotated[float, typer.Option("--p", metavar="P", help="The norm is the p-norm, 0 < P <= inf.")]
-Units = Annotated[
-    str,
-    typer.Option("--units", metavar="AXES", help="Axes that name units (kept, not reduced): auto, or -1, or 0,1."),
-]
-Scope = Annotated[
-    Literal["unit", "tensor", "global"],
-    typer.Option("--per", help="What one norm runs over: a unit, a tensor, or all selected tensors together."),
-]
-Include = Annotated[
-    list[str] | None,
-    typer.Option("--include", "-i", metavar="GLOB", help="Variables to take instead of all kernels and embeddings."),
-]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", "-x", metavar="GLOB", help="Variables to leave out.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Make guessed unit axes and unknown variables an error.")]
-Declared = Annotated[
-    bool,
-    typer.Option("--declared", help="Take limits and axes from the constraints that the file's own config declares."),
-]
-Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option("--device", help="Where to compute.")]
-Engine = Annotated[
-    Literal["auto", "numpy", "tensorflow"],
-    typer.Option("--engine", help="What computes; auto is TensorFlow if a GPU is there, else NumPy."),
-]
-Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", min=1, help="Threads; one per processor by default.")]
-Reports = Annotated[
-    list[Path] | None,
-    typer.Option("--report", metavar="FILE", help="Also write the report here; .json or .csv. Repeatable."),
-]
-Format = Annotated[Literal["table", "json", "csv"], typer.Option("--format", help="What is printed on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -90,179 +53,148 @@ def _root(
         raise typer.Exit(2)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=opt.Command, epilog=opt.APPLY_EPILOG)
 def apply(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint file.", show_default=False)],
-    max_norm: Limit = None,
-    p: P = 2.0,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="Where to write; model-renorm.h5 beside model.h5 if absent."
-        ),
-    ] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the input, in one step.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")] = False,
-    nonfinite: Annotated[
-        Literal["refuse", "skip"],
-        typer.Option("--nonfinite", help="On NaN or Inf: write nothing, or leave those units alone."),
-    ] = "refuse",
-    units: Units = "auto",
-    per: Scope = "unit",
-    include: Include = None,
-    exclude: Exclude = None,
-    declared: Declared = False,
-    strict: Strict = False,
-    engine: Engine = "auto",
-    device: Device = "auto",
-    jobs: Jobs = None,
-    report: Reports = None,
-    format: Format = "table",
-    quiet: Quiet = False,
+    checkpoint: opt.Checkpoint,
+    max_norm: opt.Limit = None,
+    p: opt.P = 2.0,
+    per: opt.Scope = "unit",
+    declared: opt.Declared = False,
+    units: opt.Units = "auto",
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    strict: opt.Strict = False,
+    output: opt.OutputPath = None,
+    in_place: opt.InPlace = False,
+    force: opt.Force = False,
+    dry_run: opt.DryRun = False,
+    nonfinite: opt.NonFinite = "refuse",
+    engine: opt.Engine = "auto",
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
+    report: opt.Reports = None,
+    format: opt.Format = None,
+    color: opt.Colour = "auto",
+    quiet: opt.Quiet = False,
 ) -> None:
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
     from renorm_cli import commands
     from renorm_cli.formats.location import locate
+    from renorm_cli.output import Output, Target, rendered, show, targets
 
-    options = _options(
-        max_norm,
-        p,
-        units,
-        per,
-        include,
-        exclude,
-        strict,
-        engine,
-        device,
-        jobs,
-        needs_limit=True,
-        declared="apply" if declared else None,
-    )
+    _need_bound(max_norm, declared)
+    wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
+    options = _options(*wanted, declared="apply" if declared else None)
     destination = commands.Destination(output, in_place, force, dry_run)
     written = destination.of(locate(checkpoint))
-    targets = report or ([] if dry_run else [written.report()])
-    _check_targets(targets, [checkpoint, written.path, written.index])
-    with progress(str(checkpoint), quiet) as meter:
-        done = commands.apply(checkpoint, options, destination, nonfinite, meter, lambda r: rendered([r], targets))
+    files = targets(report or [], [checkpoint, written.path, written.index])
+    if report is None and not dry_run:
+        files = [Target(written.report(), "json")]
+    with _untouched([checkpoint], written), progress(str(checkpoint), quiet, color) as meter:
+        done = commands.apply(checkpoint, options, destination, nonfinite, meter, lambda r: rendered([r], files))
     if dry_run:
-        commands.save(rendered([done], targets))
-    show([done], format, quiet)
+        commands.save(rendered([done], files))
+    show([done], Output(format, color, quiet))
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=opt.Command, epilog=opt.INSPECT_EPILOG)
 def inspect(
-    checkpoint: Paths,
-    max_norm: Limit = None,
-    p: P = 2.0,
-    units: Units = "auto",
-    per: Scope = "unit",
-    include: Include = None,
-    exclude: Exclude = None,
-    strict: Strict = False,
-    engine: Engine = "auto",
-    device: Device = "auto",
-    jobs: Jobs = None,
-    report: Reports = None,
-    format: Format = "table",
-    quiet: Quiet = False,
+    checkpoint: opt.Checkpoints,
+    max_norm: opt.Limit = None,
+    p: opt.P = 2.0,
+    per: opt.Scope = "unit",
+    units: opt.Units = "auto",
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    strict: opt.Strict = False,
+    engine: opt.Engine = "auto",
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
+    report: opt.Reports = None,
+    format: opt.Format = None,
+    color: opt.Colour = "auto",
+    quiet: opt.Quiet = False,
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
-    options = _options(max_norm, p, units, per, include, exclude, strict, engine, device, jobs, must_act=False)
-    _, failed = _examine(checkpoint, "inspect", options, report, format, quiet)
+    from renorm_cli.output import Output
+
+    wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
+    options = _options(*wanted, must_act=False)
+    _, failed = _examine(checkpoint, "inspect", options, report, Output(format, color, quiet))
     raise typer.Exit(2 if failed else 0)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=opt.Command, epilog=opt.CHECK_EPILOG)
 def check(
-    checkpoint: Paths,
-    max_norm: Limit = None,
-    p: P = 2.0,
-    units: Units = "auto",
-    per: Scope = "unit",
-    include: Include = None,
-    exclude: Exclude = None,
-    declared: Declared = False,
-    strict: Strict = False,
-    engine: Engine = "auto",
-    device: Device = "auto",
-    jobs: Jobs = None,
-    report: Reports = None,
-    format: Format = "table",
-    quiet: Quiet = False,
+    checkpoint: opt.Checkpoints,
+    max_norm: opt.Limit = None,
+    p: opt.P = 2.0,
+    per: opt.Scope = "unit",
+    declared: opt.Declared = False,
+    units: opt.Units = "auto",
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    strict: opt.Strict = False,
+    baseline: opt.BaselineFile = None,
+    max_growth: opt.MaxGrowth = None,
+    allow_new: opt.AllowNew = False,
+    allow_gone: opt.AllowGone = False,
+    engine: opt.Engine = "auto",
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
+    report: opt.Reports = None,
+    format: opt.CheckFormat = None,
+    color: opt.Colour = "auto",
+    quiet: opt.Quiet = False,
 ) -> None:
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
-    options = _options(
-        max_norm,
-        p,
-        units,
-        per,
-        include,
-        exclude,
-        strict,
-        engine,
-        device,
-        jobs,
-        needs_limit=True,
-        declared="check" if declared else None,
-    )
-    found, failed = _examine(checkpoint, "check", options, report, format, quiet)
+    from renorm_cli.output import Output
+
+    reference = _reference(baseline, max_growth, allow_new, allow_gone)
+    _need_bound(max_norm, declared or baseline is not None)
+    wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
+    options = _options(*wanted, declared="check" if declared else None)
+    output = Output(format, color, quiet, gate=True)
+    found, failed = _examine(checkpoint, "check", options, report, output, reference)
     raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
 
 
-@app.command(epilog=DIFF_EXIT_CODES)
+@app.command(cls=opt.Command, epilog=opt.DIFF_EPILOG)
 def diff(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A checkpoint.", show_default=False)],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="What became of it.", show_default=False)],
-    expect_renorm: Annotated[
-        bool,
-        typer.Option("--expect-renorm", help="Prove that AFTER is BEFORE renormed within --max-norm, else unchanged."),
-    ] = False,
-    max_norm: Limit = None,
-    p: P = 2.0,
-    units: Units = "auto",
-    per: Annotated[
-        Literal["unit", "tensor"], typer.Option("--per", help="What one norm runs over: a unit, or a tensor.")
-    ] = "unit",
-    include: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--include",
-            "-i",
-            metavar="GLOB",
-            help="Variables to compare; with --expect-renorm those that may be renormed, as for apply.",
-        ),
-    ] = None,
-    exclude: Exclude = None,
-    jobs: Jobs = None,
-    report: Reports = None,
-    format: Format = "table",
-    quiet: Quiet = False,
+    before: opt.Before,
+    after: opt.After,
+    expect_renorm: opt.ExpectRenorm = False,
+    max_norm: opt.Limit = None,
+    p: opt.P = 2.0,
+    per: opt.DiffScope = "unit",
+    units: opt.Units = "auto",
+    include: opt.DiffInclude = None,
+    exclude: opt.Exclude = None,
+    jobs: opt.Jobs = None,
+    report: opt.DiffReports = None,
+    format: opt.DiffFormats = "table",
+    color: opt.Colour = "auto",
+    quiet: opt.Quiet = False,
 ) -> None:
     """Tell what changed between two checkpoints, and by the exit code whether it was only a renorm."""
     from renorm_cli import commands
+    from renorm_cli.output import Output, rendered, show, targets
+    from renorm_cli.render.formats import DIFF_FORMATS
 
-    options = _options(
-        max_norm,
-        p,
-        units,
-        per,
-        include,
-        exclude,
-        False,
-        "numpy",
-        "cpu",
-        jobs,
-        needs_limit=expect_renorm,
-        must_act=False,
-    )
-    targets = report or []
-    _check_targets(targets, [before, after])
-    with progress(str(after), quiet) as meter:
+    _need_bound(max_norm, not expect_renorm)
+    wanted = (max_norm, p, units, per, include, exclude, False, "numpy", "cpu", jobs)
+    options = _options(*wanted, must_act=False)
+    files = targets(report or [], [before, after], DIFF_FORMATS)
+    with _untouched([before, after]), progress(str(after), quiet, color) as meter:
         done = commands.diff(before, after, options, meter, expected=expect_renorm)
-    commands.save(rendered(done, targets))
-    show(done, format, quiet)
+    commands.save(rendered(done, files))
+    show(done, Output(format, color, quiet))
     raise typer.Exit(done.exit_code)
+
+
+def _need_bound(max_norm: float | None, otherwise: bool) -> None:
+    if max_norm is None and not otherwise:
+        raise UsageError("a bound is needed: give it with --max-norm C")
 
 
 def _options(
@@ -277,7 +209,6 @@ def _options(
     device: str,
     jobs: int | None,
     *,
-    needs_limit: bool = False,
     must_act: bool = True,
     declared: Literal["apply", "check"] | None = None,
 ) -> Options:
@@ -285,59 +216,86 @@ def _options(
     from renorm_cli.model import MaxNorm, Selection
     from renorm_cli.plan import Wanted, parse_units
 
-    if needs_limit and max_norm is None and declared is None:
-        raise UsageError("a bound is needed: give it with --max-norm C")
     selection = Selection(tuple(include or ()), tuple(exclude or ()))
     wanted = Wanted(MaxNorm(max_norm, p, per), selection, parse_units(units), strict, must_act, declared)
     return Options(wanted, engine, device, jobs)
+
+
+def _reference(path: Path | None, growth: str | None, allow_new: bool, allow_gone: bool) -> Reference | None:
+    from renorm_cli.baseline import DEFAULT_GROWTH, parse_growth, read_baseline
+
+    if path is not None:
+        most = parse_growth(growth or DEFAULT_GROWTH)
+        return read_baseline(path, most, allow_new=allow_new, allow_gone=allow_gone)
+    if growth is not None or allow_new or allow_gone:
+        raise UsageError("--max-growth, --allow-new and --allow-gone need an earlier report: give it with --baseline")
+    return None
 
 
 def _examine(
     paths: list[Path],
     command: Literal["inspect", "check"],
     options: Options,
-    targets: list[Path] | None,
-    format: str,
-    quiet: bool,
+    report: list[str] | None,
+    output: Output,
+    reference: Reference | None = None,
 ) -> tuple[list[Report], bool]:
     """Measure every checkpoint that can be read; whether one could not, said on stderr where there are several."""
     from renorm_cli import commands
+    from renorm_cli.output import rendered, show, targets
 
-    _check_targets(targets or [], paths)
+    files = targets(report or [], paths if reference is None else [*paths, Path(reference.path)])
     found: list[Report] = []
     failed = False
     for path in paths:
         try:
-            with progress(str(path), quiet) as meter:
-                found.append(commands.examine(path, command, options, meter))
+            with _untouched(paths), progress(str(path), output.quiet, output.colour) as meter:
+                found.append(commands.examine(path, command, options, meter, reference))
         except RenormError as error:
             if len(paths) == 1:
                 raise
             failed = True
             complain(f"error: {error}")
-    commands.save(rendered(found, targets or []))
-    show(found, format, quiet)
+    commands.save(rendered(found, files))
+    show(found, output)
     return found, failed
-
-
-def _check_targets(targets: Sequence[Path], taken: Sequence[Path]) -> None:
-    """Raise UsageError for a report in no known format, or under the name of a checkpoint."""
-    names = {os.path.realpath(path) for path in taken}
-    for target in targets:
-        if target.suffix not in (".json", ".csv"):
-            raise UsageError(f"--report {str(target)!r}: the ending chooses the format; use .json or .csv")
-        if os.path.realpath(target) in names:
-            raise UsageError(f"--report {str(target)!r} is a checkpoint of this run; give the report another name")
 
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Stopped(BaseException):
-    """A signal asked the run to end; carries the exit code."""
+    """A signal asked the run to end; carries the exit code, and what to say of the files."""
 
     def __init__(self, signum: int) -> None:
         self.code = 128 + signum
+        self.files = "no unfinished output was left"
+
+
+@contextmanager
+def _untouched(paths: Sequence[Path], output: Location | None = None) -> Iterator[None]:
+    """Say of a signal in this block that the files at `paths`, which it only reads, are as they were.
+
+    Where there is an `output`, say whether it was written: a signal has to wait while it gets its name.
+    """
+    before = _identity(output)
+    try:
+        yield
+    except _Stopped as stopped:
+        if output is not None and _identity(output) != before:
+            stopped.files = f"{str(output.path)!r} was written before"
+        else:
+            others = f" and {len(paths) - 1} more are as they were" if len(paths) > 1 else " is as it was"
+            stopped.files = f"{str(paths[0])!r}{others}{'' if output is None else ', no output was written'}"
+        raise
+
+
+def _identity(output: Location | None) -> tuple[int, int, int] | None:
+    try:
+        found = None if output is None else output.index.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino, found.st_mtime_ns)
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
@@ -362,7 +320,7 @@ def _run(call: Callable[[], object]) -> int:
         complain(f"error: {message.rstrip('.')}; see `renorm-ckpt --help`")
         return 2
     except _Stopped as stopped:
-        complain("error: stopped; no unfinished output was left")
+        complain(f"error: stopped; {stopped.files}")
         return stopped.code
     except Exception:  # noqa: BLE001  (a bug of ours: show it, but never as a finding, which exit code 1 would say)
         traceback.print_exc()

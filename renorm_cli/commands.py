@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from renorm_cli import __version__
 from renorm_cli.arrays import pick
-from renorm_cli.compare import compare
-from renorm_cli.comparison import plan_comparison
+from renorm_cli.baseline import Reference, held_against
 from renorm_cli.declared import excess_notes
 from renorm_cli.errors import FormatError, OutputError, UsageError, some_names
-from renorm_cli.formats import Checkpoint, Location, Staging, locate, open_checkpoint, recover
+from renorm_cli.formats import Checkpoint, Location, Staging, locate, open_checkpoint, open_staged, recover
 from renorm_cli.model import DiffReport, Note, Plan, Report, Row, Step
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
 from renorm_cli.run_global import joint_note, run_global
-from renorm_cli.spread import threads
+from renorm_cli.spread import Imap, threads
+from renorm_cli.verify import verify
 
 _WORTH_THREADS = 4 << 20
 """Bytes of weights below which starting threads would take longer than the work."""
@@ -44,6 +46,7 @@ class Destination:
     in_place: bool = False
     force: bool = False
     dry_run: bool = False
+    verify: bool = True
 
     def __post_init__(self) -> None:
         if self.in_place and self.output is not None:
@@ -67,17 +70,24 @@ class Meter(Protocol):
     def advance(self, nbytes: int) -> None: ...
 
 
-def examine(path: Path, command: Literal["inspect", "check"], options: Options, meter: Meter) -> Report:
-    """Measure a checkpoint. Raises RenormError."""
+def examine(
+    path: Path,
+    command: Literal["inspect", "check"],
+    options: Options,
+    meter: Meter,
+    reference: Reference | None = None,
+) -> Report:
+    """Measure a checkpoint, and hold it against an earlier report if there is one. Raises RenormError."""
     started = time.monotonic()
     with open_checkpoint(path) as source:
-        notes = (*source.notes, *_damage(source, refuse=command == "check"))
+        notes = (*source.notes, *_damage(source, options.jobs, refuse=command == "check"))
         plan = make_plan(source.variables, notes, options.wanted)
         meter.start(_bytes(plan.steps))
         engine = _Engine(options)
         rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance))
         source.check_unchanged()
-        return engine.report(command, source, plan, rows, started)
+        report = engine.report(command, source, plan, rows, started)
+    return report if reference is None else held_against(report, reference)
 
 
 def apply(
@@ -98,7 +108,7 @@ def apply(
         recover(output.index)
     with open_checkpoint(path) as source:
         plan = make_plan(source.variables, source.notes, options.wanted)
-        _damage(source, refuse=True)
+        _damage(source, options.jobs, refuse=True)
         meter.start(_bytes(plan.steps) + (0 if destination.dry_run else source.size))
         engine = _Engine(options)
         work = Work(source, engine.arrays, bound=True, nonfinite=nonfinite, advance=meter.advance)
@@ -111,8 +121,13 @@ def apply(
         with Staging(force=force, protected=protected, advance=meter.advance) as staging:
             sink = source.stage(staging, output, [step.variable for step in plan.steps])
             rows = engine.run(plan.steps, replace(work, sink=sink))
-            sink.seal()
-            source.check_unchanged()
+            with engine.threads(source.size) as imap:
+                sealed = sink.seal(imap)
+                source.check_unchanged()
+                if destination.verify:
+                    reopen = partial(open_staged, staging, output)
+                    measure = partial(engine.measure, plan.steps)
+                    verify(source, reopen, staging.parts, rows, sealed, measure, imap)
             report = replace(engine.report("apply", source, plan, rows, started), output=str(output.path))
             for target, content in publish_with(report).items():
                 staging.companion(target, content)
@@ -121,9 +136,15 @@ def apply(
 
 def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected: bool) -> DiffReport:
     """Compare two checkpoints; with `expected`, to see whether the one is a renorm of the other. Raises RenormError."""
+    from renorm_cli.compare import compare  # here, as only this command needs it, and the others start sooner
+    from renorm_cli.comparison import plan_comparison
+
     started = time.monotonic()
     with open_checkpoint(before) as one, open_checkpoint(after) as other:
-        damage = (*_damage(one, refuse=expected), *_damage(other, refuse=expected))
+        damage = (
+            *_damage(one, options.jobs, refuse=expected),
+            *_damage(other, options.jobs, refuse=expected),
+        )
         comparison = plan_comparison(one, other, options.wanted, expected=expected)
         meter.start(comparison.nbytes)
         arrays, _ = pick("numpy")
@@ -159,9 +180,16 @@ class _Engine:
 
     def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:
         together = bool(steps) and steps[0].constraint.per == "global"
-        worth = _bytes(steps) > _WORTH_THREADS
-        with threads(self._jobs if worth else 1) as imap:
+        with self.threads(_bytes(steps)) as imap:
             return run_global(steps, work, imap) if together else run(steps, work, imap)
+
+    def measure(self, steps: Sequence[Step], source: Checkpoint) -> tuple[Row, ...]:
+        """The norms of what was planned for another checkpoint of the same variables."""
+        return self.run(steps, Work(source, self.arrays))
+
+    def threads(self, nbytes: int) -> AbstractContextManager[Imap]:
+        """The jobs for so much work."""
+        return threads(self._jobs if nbytes > _WORTH_THREADS else 1)
 
     def report(
         self,
@@ -191,9 +219,10 @@ class _Engine:
         )
 
 
-def _damage(source: Checkpoint, *, refuse: bool) -> tuple[Note, ...]:
+def _damage(source: Checkpoint, jobs: int | None, *, refuse: bool) -> tuple[Note, ...]:
     """What to say of tensors whose checksums are wrong already; FormatError if that is a reason to `refuse`."""
-    wrong = source.damage()
+    with threads(jobs if source.size > _WORTH_THREADS else 1) as imap:
+        wrong = source.damage(imap)
     if not wrong:
         return ()
     text = f"{str(source.path)!r} is damaged: the checksum of {some_names(wrong)} does not match the bytes"

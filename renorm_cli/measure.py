@@ -29,12 +29,11 @@ def measure(
     blocks: Sequence[Block],
     imap: Imap,
     advance: Callable[[int], None] = lambda nbytes: None,
-    again: Read | None = None,
 ) -> Float64:
     """Norms of all units in `blocks`, which share them with no other block, as the part of the unit grid they cover.
 
     Fast sums first; units for which the order of summation could matter are summed again exactly, from a second
-    look at their blocks by `again`.
+    look at their blocks.
     """
     p, dtype = step.constraint.p, step.variable.dtype
     total = power_sums(step, arrays, read, blocks, imap, advance)
@@ -43,7 +42,7 @@ def measure(
     doubtful = maths.doubtful(norms, step.constraint.ceiling, dtype, terms, p)
     if doubtful.any():
         exact = ExactSums(int(np.count_nonzero(doubtful)), p)
-        add_exactly(exact, step, again or read, blocks, doubtful, total.exponents)
+        add_exactly(exact, step, read, blocks, doubtful, total.exponents)
         total.sums[doubtful] = exact.sums
         norms = maths.norms(total, p)
     return norms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from renorm_cli import maths
 from renorm_cli.arrays import Arrays
 from renorm_cli.blocks import Block, collapse, grid_shape, groups
+from renorm_cli.buffers import Buffer, reuse
 from renorm_cli.distribution import Distribution, Worst
 from renorm_cli.errors import NonFiniteError
 from renorm_cli.maths import Float64
@@ -37,11 +39,11 @@ ATTEMPTS = 8
 class Source(Protocol):
     """Where blocks are read."""
 
-    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]: ...
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]: ...
 
 
-class Sink(Protocol):
-    """Where blocks are written."""
+class Sink(Source, Protocol):
+    """Where blocks are written, and read again."""
 
     def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None: ...
 
@@ -139,7 +141,7 @@ class _Group:
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
     variable, limit = step.variable, step.constraint.ceiling
-    read: Read = partial(work.source.read, variable)
+    read = _reader(work.source, variable, "source")
     if len(blocks) == 1:
         only = read(blocks[0])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
@@ -167,14 +169,15 @@ def _bound(
 ) -> Float64:
     """Scale the units that are over, write them, and return the norms of what was written.
 
-    The rounding rule keeps all but the rarest units within the limit at the first try; the norms of the scaled
-    blocks are measured like any others, so that the bound is seen to hold and not only expected to.
+    The rounding rule keeps all but the rarest units within the limit at the first try. The norms are those of the
+    bytes that are read back, measured like any others, so that the bound is seen to hold and not only expected to.
     """
     variable = step.variable
     factors = maths.factors(norms, limit, variable.dtype)
     for attempt in range(ATTEMPTS):
         scaled = Scaled(step, work, read, factors, blocks[0].start)
-        after = measure(step, work.arrays, scaled.write, blocks, imap, again=scaled.read)
+        scaled.write(blocks, imap)
+        after = measure(step, work.arrays, scaled.back, blocks, imap)
         still_over = maths.over(after, limit, variable.dtype)
         if not still_over.any():
             return after
@@ -202,15 +205,32 @@ class Scaled:
         result = self.work.arrays.scale(values.reshape(layout.shape), layout.kept, flat_scale)
         return result.reshape(block.shape)
 
-    def write(self, block: Block) -> npt.NDArray[Any]:
-        """Read, and put what is scaled in its place."""
-        values = self.read(block)
-        if self.work.sink is not None and (self._factors(block) != 1.0).any():
-            self.work.sink.write(self.step.variable, block, values)
-        return values
+    def write(self, blocks: Sequence[Block], imap: Imap) -> None:
+        """Put what is scaled in its place, where there is a sink."""
+        if self.work.sink is not None:
+            deque(imap(self._write, blocks), maxlen=0)
+
+    def back(self, block: Block) -> npt.NDArray[Any]:
+        """The block as it is in the sink now; without a sink, as it would be."""
+        if self.work.sink is None or not self._is_scaled(block):
+            return self.read(block)
+        return _reader(self.work.sink, self.step.variable, "sink")(block)
+
+    def _write(self, block: Block) -> None:
+        if self.work.sink is not None and self._is_scaled(block):
+            self.work.sink.write(self.step.variable, block, self.read(block))
+
+    def _is_scaled(self, block: Block) -> bool:
+        return bool((self._factors(block) != 1.0).any())
 
     def _factors(self, block: Block) -> Float64:
         return self.factors[within(block, self.origin, self.step.unit_axes)]
+
+
+def _reader(source: Source, variable: Variable, purpose: str) -> Read:
+    """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
+    size = FLOATS[variable.dtype]
+    return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))
 
 
 def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:

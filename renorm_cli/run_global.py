@@ -85,8 +85,10 @@ class _Global:
         factor = maths.factors(joint, self._limit, self._dtype)
         for attempt in range(ATTEMPTS):
             scaled = {number: self._scaled(self._steps[number], read[number], factor) for number in taken}
-            sums = {number: self._sums(self._steps[number], scaled[number].write) for number in taken}
-            after = self._joint(taken, sums, {number: scaled[number].read for number in taken})
+            for number, one in scaled.items():
+                one.write(self._blocks(self._steps[number]), self._imap)
+            sums = {number: self._sums(self._steps[number], scaled[number].back) for number in taken}
+            after = self._joint(taken, sums, {number: scaled[number].back for number in taken})
             still_over = maths.over(after, self._limit, self._dtype)
             if not still_over.any():
                 return {number: float(maths.norms(sums[number], self._p).item()) for number in taken}

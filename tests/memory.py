@@ -8,6 +8,8 @@ import numpy as np
 
 from renorm_cli.arrays import Arrays
 from renorm_cli.blocks import Block
+from renorm_cli.buffers import Buffer
+from renorm_cli.formats.stored import room_for
 from renorm_cli.model import MaxNorm, Row, Step, Variable
 from renorm_cli.run import Work, renorm_variable
 
@@ -19,8 +21,10 @@ class Tensor:
         self.array = array
         self.written: list[Block] = []
 
-    def read(self, variable: Variable, block: Block) -> np.ndarray:
-        return self.array[_box(block)].copy()
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> np.ndarray:
+        values = room_for(block.shape, self.array.dtype, into)
+        values[...] = self.array[_box(block)]
+        return values
 
     def write(self, variable: Variable, block: Block, values: np.ndarray) -> None:
         assert values.dtype == self.array.dtype

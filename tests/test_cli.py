@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -219,8 +221,11 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["check", "model.weights.h5", "--max-norm", "1", "-i", "hiden/kernel"], "closest: 'hidden/kernel'"),
         (["check", "model.weights.h5", "--max-norm", "1", "-x", "nothing*"], "matches none of the 4 variables"),
         (["check", "model.weights.h5", "--max-norm", "1", "--device", "gpu", "--engine", "numpy"], "CPU only"),
-        (["check", "model.weights.h5", "--max-norm", "1", "--report", "x.pdf"], "use .json or .csv"),
-        (["inspect", "model.weights.h5", "--report", "model.weights.h5"], "use .json or .csv"),
+        (
+            ["check", "model.weights.h5", "--max-norm", "1", "--report", "x.pdf"],
+            "use .json, .csv, .md, .html, .xml or .sarif",
+        ),
+        (["inspect", "model.weights.h5", "--report", "model.weights.h5"], "use .json, .csv, .md"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "model.weights.h5"], "is the input"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "./model.weights.h5", "--force"], "is the input"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "other", "--in-place"], "leave out"),
@@ -304,9 +309,60 @@ def test_a_signal_stops_the_run_and_leaves_nothing(tmp_path: Path, number: signa
     run.send_signal(number)
     _, err = run.communicate()
     assert run.returncode == code
-    assert err == "error: stopped; no unfinished output was left\n"
+    assert err == f"error: stopped; {str(path)!r} is as it was, no output was written\n"
     assert [one.name for one in tmp_path.iterdir()] == ["big.h5"]
     assert digest(path) == before
+
+
+def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so(model: Path, tmp_path: Path) -> None:
+    """Sent by the run itself in the middle of its last step."""
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "real = pathlib.Path.replace\n"
+        "def replace(self, target):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(self, target)\n"
+        "pathlib.Path.replace = replace\n"
+        f"sys.argv = ['renorm-ckpt', 'apply', {str(model)!r}, '--max-norm', '1']\n"
+        "from renorm_cli.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    output = tmp_path / "model-renorm.weights.h5"
+    assert (done.returncode, done.stderr) == (130, f"error: stopped; {str(output)!r} was written before\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model-renorm.report.json",
+        "model-renorm.weights.h5",
+        "model.weights.h5",
+    ]
+    assert renorm("check", output, "--max-norm", 1).returncode == 0
+
+
+def test_a_check_that_is_stopped_says_that_its_files_are_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "big.h5"
+    with h5py.File(path, "w") as file:
+        kernel = file.create_dataset("big/kernel", (1 << 15, 1 << 15), np.float32, fill_time="never")
+        kernel[-1, -1] = 1  # 4 GiB of nothing: a hole in the file
+    assert path.stat().st_blocks < 1 << 12
+    for paths, told in (((path,), "is as it was"), ((path, path), "and 1 more are as they were")):
+        run = subprocess.Popen(
+            [sys.executable, "-m", "renorm_cli", "check", *map(str, paths), "--max-norm", "1", "--jobs", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 30
+        while str(path) not in "".join(map(os.readlink, _open_files(run.pid))):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate()
+        assert (run.returncode, err) == (130, f"error: stopped; {str(path)!r} {told}\n")
+
+
+def _open_files(pid: int) -> list[Path]:
+    return [path for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
 
 
 def test_a_closed_stdout_changes_nothing(model: Path, tmp_path: Path) -> None:
@@ -378,3 +434,35 @@ def test_help_and_version() -> None:
         assert done.returncode == 0
         assert "Exit codes: 0 done, or the bound holds" in done.stdout
     assert renorm().returncode == 2
+
+
+COMMANDS = ("apply", "inspect", "check", "diff")
+
+
+def test_the_options_are_under_headings_and_help_is_quick() -> None:
+    times = []
+    for _ in range(5):
+        started = time.monotonic()
+        text = renorm("check", "--help").stdout
+        times.append(time.monotonic() - started)
+    assert min(times) < 1  # 0.2 s on an idle machine
+    for heading in ("The bound:", "Against an earlier report:", "What is reported:"):
+        assert f"\n{heading}\n  -" in text
+    assert all("Examples:" in renorm(command, "--help").stdout for command in COMMANDS)
+
+
+def test_the_examples_of_the_help_do_what_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("dense.h5", "dense.keras"):
+        (tmp_path / name.replace("dense", "model")).write_bytes((SAMPLES / name).read_bytes())
+    assert renorm_here(capfd, "inspect", "model.h5", "--report", "earlier.json", "-q").returncode == 0
+    codes: dict[str, list[int]] = {}
+    for command in COMMANDS:
+        lines = re.findall(r"^ +renorm-ckpt (.*)$", renorm_here(capfd, command, "--help").stdout, re.MULTILINE)
+        assert len(lines) >= 2
+        codes[command] = [renorm_here(capfd, *shlex.split(line)).returncode for line in lines]
+    assert codes == {"apply": [0, 0, 0, 0], "inspect": [0, 0, 0], "check": [1, 1, 0], "diff": [1, 0]}
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"model-renorm.h5", "bounded.h5", "page.html", "norms.csv", "results.xml"} <= written

@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 
 import builders
@@ -32,12 +34,18 @@ def pair(tmp_path: Path, capfd: Capture) -> tuple[str, str]:
 
 
 def spoil(path: str) -> None:
-    """One flipped weight in a bias."""
+    """One flipped weight in a bias, under a checksum that is right."""
     with h5py.File(SAMPLES / "dense.weights.h5") as file:
         bias = np.asarray(file["layers/dense/vars/1"]).tobytes()
     raw = Path(path).read_bytes()
     assert raw.count(bias) == 1
-    Path(path).write_bytes(raw.replace(bias, bias[:8] + bytes([bias[8] ^ 1]) + bias[9:]))
+    with zipfile.ZipFile(path) as archive:
+        old = archive.getinfo("model.weights.h5").CRC.to_bytes(4, "little")
+        weights = archive.read("model.weights.h5")
+    flipped = bias[:8] + bytes([bias[8] ^ 1]) + bias[9:]
+    new = zlib.crc32(weights.replace(bias, flipped)).to_bytes(4, "little")
+    assert raw.count(old) == 2
+    Path(path).write_bytes(raw.replace(bias, flipped).replace(old, new))
 
 
 def test_diff_is_0_1_or_2_and_an_expected_renorm_is_0_until_one_weight_is_flipped(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory import Tensor
 
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
-from renorm_cli.blocks import Block
 from renorm_cli.distribution import WORST, Worst
 from renorm_cli.findings import RULES, findings
 from renorm_cli.model import Baseline, Growth, MaxNorm, Report, Row, Step, Variable
@@ -19,21 +19,10 @@ from renorm_cli.run import Work, renorm_variable
 NORMS = st.lists(st.floats(0, 100) | st.just(math.nan) | st.just(math.inf), min_size=1, max_size=40)
 
 
-class Memory:
-    """A checkpoint of one array."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-
-    def read(self, variable: Variable, block: Block) -> np.ndarray:
-        first = block.first_element(self.values.shape)
-        return self.values.reshape(-1)[first : first + block.elements].reshape(block.shape)
-
-
 def row(values: np.ndarray, limit: float, *axes: int, block_bytes: int = 1 << 20) -> Row:
     variable = Variable("w", "group/w", values.shape, values.dtype.name)
     step = Step(variable, "kernel", axes, "option", MaxNorm(limit))
-    return renorm_variable(step, Work(Memory(values), NumpyArrays(), block_bytes=block_bytes))
+    return renorm_variable(step, Work(Tensor(values), NumpyArrays(), block_bytes=block_bytes))
 
 
 def report(*rows: Row, baseline: Baseline | None = None) -> Report:

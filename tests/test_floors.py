@@ -15,16 +15,16 @@ PACKAGE = Path(renorm_cli.__file__).parent
 
 FLOORS = [
     {"errors"},
-    {"model"},
-    {"layers", "findings"},
-    {"selection", "units", "blocks", "distribution", "maths", "arrays", "formats", "render"},
-    {"spread"},
+    {"model", "buffers", "spread"},
+    {"layers", "findings", "earlier"},
+    {"selection", "units", "blocks", "distribution", "baseline", "maths", "arrays", "formats", "render"},
     {"measure", "multiples", "declared"},
-    {"plan", "run", "pairs"},
+    {"plan", "run", "verify", "pairs"},
     {"run_global", "comparison"},
     {"compare"},
     {"commands", "training"},
-    {"terminal"},
+    {"terminal", "completion"},
+    {"output", "options"},
     {"cli", "tf"},
     {"__main__"},
 ]
@@ -38,8 +38,9 @@ HEAVY = {
     },
     "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
     "h5py": {"formats/hdf5/worker.py"},
+    "jinja2": {"render/page.py"},
     "rich": {"render/progress.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli.py", "options.py"},
 }
 
 

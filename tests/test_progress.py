@@ -126,6 +126,15 @@ def test_a_terminal_of_ascii_gets_ascii() -> None:
     assert _screen(received) == [""]
 
 
+def test_without_colour_the_bar_has_no_style_but_the_cursor_still_moves() -> None:
+    received, _ = _run(PLAIN.replace("enabled=True", "enabled=True, colour=False"), 1.4)
+    assert "MiB/s" in received
+    assert re.search(r"\d:\d\d:\d\d", received)  # the time that is left
+    assert not re.search(r"\x1b\[[\d;]*m", received)
+    assert _screen(received) == [""]
+    assert re.search(r"\x1b\[[\d;]*m", _run(PLAIN, 1.4)[0])
+
+
 def test_an_exception_leaves_only_itself_on_the_terminal() -> None:
     received, status = _run(PLAIN + "    raise SystemExit('error: stop')\n", 1.5)
     assert status == 1

@@ -16,6 +16,7 @@ from test_run import POWERS, ROUNDOFF, bits, dtype_of
 
 from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
+from renorm_cli.buffers import Buffer
 from renorm_cli.errors import NonFiniteError
 from renorm_cli.model import MaxNorm, Row, Step, Variable
 from renorm_cli.run import Work
@@ -29,8 +30,8 @@ class Tensors:
     def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self.tensors = {name: Tensor(array.copy()) for name, array in arrays.items()}
 
-    def read(self, variable: Variable, block: Any) -> np.ndarray:
-        return self.tensors[variable.name].read(variable, block)
+    def read(self, variable: Variable, block: Any, into: Buffer | None = None) -> np.ndarray:
+        return self.tensors[variable.name].read(variable, block, into)
 
     def write(self, variable: Variable, block: Any, values: np.ndarray) -> None:
         self.tensors[variable.name].write(variable, block, values)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from renorm_cli.errors import OutputError
 from renorm_cli.formats.disk import journal
 from renorm_cli.formats.disk.files import open_source
-from renorm_cli.formats.disk.staging import Staging, copy_range, write_all
+from renorm_cli.formats.disk.bytes import copy_range, write_all
+from renorm_cli.formats.disk.staging import Staging
 
 CONTENT = os.urandom(100_003)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tf import table as table_index
 from renorm_cli.formats.tf.table import (
+    Unpacking,
     crc32c,
     mask,
     read_table,
@@ -151,20 +152,20 @@ def test_tensorflow_and_we_read_a_snappy_index_alike(tf: Any, many: Path, tmp_pa
 @given(st.lists(st.tuples(st.binary(max_size=90), st.integers(0, 300)), max_size=8))
 def test_snappy_gives_back_what_was_packed(runs: list[tuple[bytes, int]]) -> None:
     data = b"".join(part * times for part, times in runs)
-    assert snappy_decompress(raw.snappy(data), len(data), "shown") == data
+    assert snappy_decompress(raw.snappy(data), Unpacking(len(data), len(data)), "shown") == data
 
 
 def test_snappy_reads_every_kind_of_element() -> None:
     far = bytes(number * 7919 % 251 for number in range(70000))
-    assert snappy_decompress(raw.snappy(far + far[:64]), 1 << 20, "shown") == far + far[:64]
+    assert snappy_decompress(raw.snappy(far + far[:64]), Unpacking(1 << 20, 9999), "shown") == far + far[:64]
     by_hand = bytes([10, 1 << 2]) + b"ab" + bytes([1 | 4 << 2, 2])
-    assert snappy_decompress(by_hand, 10, "shown") == b"ababababab"
+    assert snappy_decompress(by_hand, Unpacking(10, 2), "shown") == b"ababababab"
 
 
 @given(st.binary(max_size=60))
 def test_snappy_noise_is_an_error_or_as_long_as_promised(data: bytes) -> None:
     try:
-        out = snappy_decompress(data, 1 << 20, "shown")
+        out = snappy_decompress(data, Unpacking(1 << 20, 9999), "shown")
     except FormatError:
         return
     assert raw.varint(len(out))[:1] == data[:1] or data[0] & 128
@@ -189,7 +190,7 @@ def test_snappy_noise_is_an_error_or_as_long_as_promised(data: bytes) -> None:
 )
 def test_a_bad_snappy_stream_is_an_error(stream: bytes, why: str) -> None:
     with pytest.raises(FormatError, match=r"compressed block|inside the block|varint"):
-        snappy_decompress(stream, 100, "shown")
+        snappy_decompress(stream, Unpacking(100, 100), "shown")
 
 
 def test_a_changed_byte_anywhere_is_an_error_or_changes_nothing(few: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def patched(data: bytes, name: str, content: bytes) -> bytes:
     member = find(archive, name)
     with in_memory(data) as fd:
         os.pwrite(fd, content, member.payload_offset)
-        zip_archive.patch_crc(fd, archive, member)
+        for place in zip_archive.crc_places(fd, archive, member):
+            os.pwrite(fd, zlib.crc32(content).to_bytes(4, "little"), place)
         return whole(fd)
 
 

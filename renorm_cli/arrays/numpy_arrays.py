@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from renorm_cli.arrays.powers import power
 from renorm_cli.arrays.rounding import narrow, widen
+from renorm_cli.buffers import reuse
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
@@ -48,8 +49,12 @@ class NumpyArrays:
         return self._reduce(block, kept, sums, np.add, exponents)
 
     def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
-        """The block times one factor per unit, rounded toward zero; units whose factor is 1 keep their bytes."""
-        result = np.empty_like(block)
+        """The block times one factor per unit, rounded toward zero; units whose factor is 1 keep their bytes.
+
+        It lies in memory that the next call on the same thread takes over.
+        """
+        result = reuse("scaled", block.nbytes).view(block.dtype).reshape(block.shape)
+        buffer = reuse("tile", 8 * _TILE).view(np.float64)
         grid = _grid(factors, block.ndim, kept)
         bits = np.dtype(f"u{block.dtype.itemsize}")
         with np.errstate(all="ignore"):
@@ -59,11 +64,13 @@ class NumpyArrays:
                 if kept_units.all():
                     result[tile] = block[tile]
                     continue
-                wide = np.empty(block[tile].shape)
-                widen(block[tile], wide)
+                part = block[tile]
+                wide = buffer[: part.size].reshape(part.shape)
+                widen(part, wide)
                 np.multiply(wide, over, out=wide)
-                result[tile] = narrow(wide, block.dtype)
-                np.copyto(result[tile].view(bits), block[tile].view(bits), where=kept_units)
+                narrow(wide, result[tile])
+                if kept_units.any():
+                    np.copyto(result[tile].view(bits), part.view(bits), where=kept_units)
         return result
 
     def _reduce(
@@ -77,7 +84,7 @@ class NumpyArrays:
         axes = tuple(axis for axis in range(block.ndim) if axis not in kept)
         result = np.zeros(tuple(block.shape[axis] for axis in kept))
         grid = None if exponents is None else _grid(-exponents, block.ndim, kept)
-        buffer = np.empty(_TILE)
+        buffer = reuse("tile", 8 * _TILE).view(np.float64)
         with np.errstate(all="ignore"):
             for tile in _tiles(block.shape):
                 part = block[tile]

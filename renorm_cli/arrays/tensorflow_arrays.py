@@ -87,7 +87,11 @@ class TensorFlowArrays:
             return self._host.scale(block, kept, factors)
         wide = products.numpy()
         with np.errstate(over="ignore", invalid="ignore"):
-            result = wide.astype(block.dtype) if block.itemsize == 8 else narrow_float32(wide, block.dtype)
+            result = np.empty_like(block)
+            if block.itemsize == 8:
+                np.copyto(result, wide)
+            else:
+                narrow_float32(wide, result)
         if untouched.any():
             bits = f"u{block.itemsize}"
             np.copyto(result.view(bits), block.view(bits), where=np.expand_dims(untouched, axes))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
-from renorm_cli.formats.disk.files import SourceFile, open_source
+from renorm_cli.formats.disk.files import Opener, SourceFile, open_beside, open_source
 from renorm_cli.formats.disk.journal import recover, refuse_half_replaced
 from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import TABLE_MAGIC, Location, locate
 
-__all__ = ["Checkpoint", "Location", "Sink", "Staging", "locate", "open_checkpoint", "recover"]
+__all__ = ["Checkpoint", "Location", "Sink", "Staging", "locate", "open_checkpoint", "open_staged", "recover"]
 
 _ZIP_END = b"PK\x05\x06"
 _ZIP_END_REACH = 22 + 0xFFFF
@@ -26,6 +26,19 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     location = locate(path)
     refuse_half_replaced(location.index)
+    return _open_at(location, path, open_source, open_beside)
+
+
+def open_staged(staging: Staging, output: Location) -> Checkpoint:
+    """Open an output before it has its name, as `open_checkpoint` will open it then.
+
+    Raises FormatError as that does, and OutputError where the output cannot be completed.
+    """
+    staging.settle()
+    return _open_at(output, staging.place(output.path), staging.reopen, staging.reopen)
+
+
+def _open_at(location: Location, path: Path, open_first: Opener, open_others: Opener) -> Checkpoint:
     if location.kind == "directory":
         from renorm_cli.formats.tf.directory import open_saved_model
 
@@ -33,16 +46,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if location.kind == "prefix":
         from renorm_cli.formats.tf.checkpoint import open_tf_checkpoint
 
-        return open_tf_checkpoint(path, location)
-    file = open_source(path)
+        return open_tf_checkpoint(path, location, open_others)
+    file = open_first(path)
     try:
-        return _open(file)
+        return _open(file, open_others)
     except BaseException:
         file.close()
         raise
 
 
-def _open(file: SourceFile) -> Checkpoint:
+def _open(file: SourceFile, open_others: Opener) -> Checkpoint:
     if file.size == 0:
         raise FormatError(f"{file.shown!r} is empty; a checkpoint file was expected")
     head = os.pread(file.fd, 64, 0)
@@ -57,7 +70,7 @@ def _open(file: SourceFile) -> Checkpoint:
     if head.lstrip().startswith(b"{"):
         from renorm_cli.formats.keras.shards import open_keras_shards
 
-        return open_keras_shards(file)
+        return open_keras_shards(file, open_others)
     if os.pread(file.fd, 8, max(0, file.size - 8)) == TABLE_MAGIC:
         from renorm_cli.formats.tf.v1 import open_v1
 

@@ -12,11 +12,13 @@ from renorm_cli.formats.disk.files import SourceFile
 from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import Location
 from renorm_cli.model import Note, Variable
+from renorm_cli.spread import Imap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from renorm_cli.blocks import Block
+    from renorm_cli.buffers import Buffer
 
 
 class Sink(ABC):
@@ -27,8 +29,15 @@ class Sink(ABC):
         """Put a block in place; `values` has the block's shape and the stored dtype. Raises OutputError."""
 
     @abstractmethod
-    def seal(self) -> None:
-        """Make checksums and archives true again, once all blocks are written. Raises OutputError."""
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        """A block that was written, as it is in the staged copy now; see `Checkpoint.read`."""
+
+    @abstractmethod
+    def seal(self, imap: Imap = map) -> dict[str, int]:
+        """Make checksums and archives true again, once all blocks are written; the checksums of what was written.
+
+        Raises OutputError.
+        """
 
 
 class Checkpoint(ABC):
@@ -54,10 +63,11 @@ class Checkpoint(ABC):
         return sum(file.size for file in self.files)
 
     @abstractmethod
-    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
         """A block of a variable in its stored dtype and byte order; may be called from any thread.
 
-        Served are all dtypes that `stored.item_bytes` knows. Raises FormatError where the file is cut short or its
+        With `into`, memory of at least that many bytes, the block may lie there. Served are all dtypes that
+        `stored.item_bytes` knows. Raises FormatError where the file is cut short or its
         data do not decode.
         """
 
@@ -72,7 +82,20 @@ class Checkpoint(ABC):
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         """A copy of the checkpoint that will become `output`, in which the variables in `changing` may be written."""
 
-    def damage(self) -> tuple[str, ...]:
+    def extent(self, variable: Variable) -> tuple[int, int] | None:
+        """The number of the file and the byte where the plain bytes of a variable begin; None where it has no such."""
+        return None
+
+    @property
+    def checksums(self) -> dict[str, int]:
+        """The checksums that the checkpoint tells, under the names of what they are of."""
+        return {}
+
+    def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """What the checkpoint carries besides its variables and is no file in `files`: names, and bytes in parts."""
+        return iter(())
+
+    def damage(self, imap: Imap = map) -> tuple[str, ...]:
         """Names of the tensors whose bytes do not match the checksum the checkpoint has for them."""
         return ()
 

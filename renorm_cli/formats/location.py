@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from renorm_cli.errors import FormatError, OutputError, some_names
-from renorm_cli.formats.disk.journal import PREFIX, journal_of, journaled
+from renorm_cli.formats.disk.files import reason
+from renorm_cli.formats.disk.journal import PREFIX, is_journaled, journaled
 from renorm_cli.formats.tf.state_file import newest_prefix
 from renorm_cli.formats.tf.v1_names import base_name
 
@@ -87,14 +88,24 @@ class Location:
 
 
 def locate(path: Path) -> Location:
-    """Tell what `path` names, by what is there. Raises FormatError for a directory that is no checkpoint we read."""
+    """Tell what `path` names, by what is there.
+
+    Raises FormatError for a directory that is no checkpoint we read, and for what is no name of a file at all.
+    """
+    try:
+        return _locate(path)
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise FormatError(f"{str(path)!r} cannot be opened: {reason(error)}") from None
+
+
+def _locate(path: Path) -> Location:
     if path.is_dir():
         return _in_directory(path)
     if path.name.endswith(INDEX) and _is_table(path):
         name = path.name.removesuffix(INDEX)
         return Location("prefix", path.with_name(name) if name else path.parent, name)
     index = Path(f"{path}{INDEX}")
-    if not path.exists() and (index.is_file() or journal_of(index).exists()):
+    if not path.exists() and (index.is_file() or is_journaled(index)):
         return Location("prefix", path, path.name)
     return Location("v1" if _is_table(path) else "file", path, path.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from renorm_cli.blocks import partition
 from renorm_cli.model import FLOATS, Variable
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from renorm_cli.buffers import Buffer
     from renorm_cli.formats.checkpoint import Checkpoint
 
 _COMPARE_BYTES = 4 << 20
@@ -39,6 +43,22 @@ def stored_dtype(dtype: str, order: str) -> np.dtype[Any]:
 
     found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return found
+
+
+def room_for(shape: tuple[int, ...], dtype: np.dtype[Any], into: Buffer | None) -> npt.NDArray[Any]:
+    """An array to read a block into: in the memory given for it, or in new one."""
+    if into is None:
+        return np.empty(shape, dtype=dtype)
+    return into[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def same_values(one: Checkpoint, other: Checkpoint, variable: Variable) -> bool:
+    """Whether two checkpoints hold the same bytes of a variable, as far as there is a way to them."""
+    if item_bytes(variable.dtype) is None or variable.locked:
+        left, right = one.raw(variable), other.raw(variable)
+        return left is None or right is None or b"".join(left) == b"".join(right)
+    blocks = partition(variable.shape, _COMPARE_BYTES // (item_bytes(variable.dtype) or 1))
+    return all(one.read(variable, block).tobytes() == other.read(variable, block).tobytes() for block in blocks)
 
 
 def same_bytes(source: Checkpoint, one: Variable, other: Variable) -> bool:

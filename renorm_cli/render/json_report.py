@@ -192,4 +192,5 @@ def _lines(value: Any) -> str:
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, allow_nan=False)
+    # CI runners take `##[error]` for a command anywhere in a line; outside of strings JSON has no such sign.
+    return json.dumps(value, allow_nan=False).replace("##", "#\\u0023")

@@ -29,8 +29,9 @@ class Progress:
     by an exception, the bar is gone from the terminal.
     """
 
-    def __init__(self, total: int, *, enabled: bool, label: str) -> None:
+    def __init__(self, total: int, *, enabled: bool, label: str, colour: bool = True) -> None:
         self._total = total
+        self._colour = colour
         self._label = label
         self._enabled = enabled
         self._started = time.monotonic()
@@ -69,7 +70,13 @@ class Progress:
             def render(self, task: Task) -> Text:
                 return Text(f"{bytes_text(int(task.speed))}/s" if task.speed else "", "dim")
 
-        console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        console = Console(
+            stderr=True,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            color_system="auto" if self._colour else None,  # without NO_COLOR's half measures: no bold, no dim
+        )
         if not (sys.stderr.isatty() and console.is_interactive):  # rich takes FORCE_COLOR for a terminal
             self._enabled = False
             return

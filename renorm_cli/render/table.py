@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from renorm_cli.errors import some_names
 from renorm_cli.model import Report, Row
-from renorm_cli.render.columns import COLUMNS, MARKS, Column, has_lower, has_signs, is_bounded, limits, marks, orders
+from renorm_cli.render.columns import COLUMNS, MARKS, Column, marks
 from renorm_cli.render.layout import Filled, Look, counted, table_lines, title_lines
-from renorm_cli.render.text import bytes_text, count_text, exact_text
+from renorm_cli.render.text import bytes_text, count_text
+from renorm_cli.render.words import account, verdict
 
 REASONS_ON_A_TERMINAL = 20
 DECLARATIONS = 20
@@ -90,10 +91,10 @@ def _closing(report: Report, look: Look) -> Iterator[str]:
             yield from look.folded(f"note: {look.show(note.text)}", 6)
     if report.command == "inspect":
         yield from _declared(report, look)
-    yield from look.folded(_account(report, look))
+    yield from look.folded(look.joined(*account(report)))
     if report.command == "check":
-        holds, verdict = report.holds, _verdict(report)
-        yield from (look.paint(line, "good" if holds else "bad") for line in look.folded(verdict))
+        style = "good" if report.holds else "bad"
+        yield from (look.paint(line, style) for line in look.folded(verdict(report)))
     if report.dry_run:
         yield "dry run: nothing written"
     elif report.output is not None:
@@ -111,41 +112,3 @@ def _declared(report: Report, look: Look) -> Iterator[str]:
         yield from look.folded(look.show(line), 10)
     if len(named) > DECLARATIONS:
         yield f"declared: {count_text(len(named) - DECLARATIONS)} other constraints, all in the JSON"
-
-
-def _account(report: Report, look: Look) -> str:
-    totals, order = report.totals, orders(report)
-    done = "constrained" if is_bounded(report) or report.command != "inspect" else "measured"
-    units = counted(totals.units, "unit")
-    if len(order) == 1 and order != {2.0}:
-        units += f" (p = {exact_text(*order)})"
-    over = f"{count_text(totals.over)} over {_bound(report)}, " if is_bounded(report) else ""
-    under = f"{count_text(totals.under)} under their lower bound, " if has_lower(report) else ""
-    return look.joined(
-        f"{counted(totals.variables, 'variable')}: {count_text(totals.constrained)} {done}, "
-        f"{count_text(totals.skipped)} skipped",
-        f"{units}, {over}{under}{count_text(totals.nonfinite)} not finite",
-        f"{counted(totals.negative, 'weight')} below zero" if has_signs(report) else "",
-    )
-
-
-def _verdict(report: Report) -> str:
-    totals, units = report.totals, counted(report.totals.units, "unit")
-    if report.holds:
-        if any(row.step.axis_source == "declared" for row in report.rows):
-            return f"holds: {units} within what the file declares"
-        return f"holds: none of {units} over {_bound(report)}" if report.rows else "holds: nothing to check"
-    counts = [
-        (totals.over, f"over {_bound(report)}"),
-        (totals.under, "under their lower bound"),
-        (totals.nonfinite, "not finite"),
-    ]
-    found = [(count_text(count), what) for count, what in counts if count]
-    told = [f"{count} {what}" if number else f"{count} of {units} {what}" for number, (count, what) in enumerate(found)]
-    if totals.negative:
-        told.append(f"{counted(totals.negative, 'weight')} below zero")
-    return f"violated: {', '.join(told)}"
-
-
-def _bound(report: Report) -> str:
-    return exact_text(*limits(report)) if len(limits(report)) == 1 else "their limit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def open_source(path: Path, *, follow: bool = True) -> SourceFile:
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise FormatError(f"{shown!r} is {kind}; a checkpoint file was expected")
     return SourceFile(path, shown, fd, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode))
+
+
+Opener = Callable[[Path], SourceFile]
+"""Opens a file beside another of the same checkpoint."""
+
+
+def open_beside(path: Path) -> SourceFile:
+    """Open a regular file that another one named; a symbolic link is refused. Raises FormatError."""
+    return open_source(path, follow=False)
 
 
 def reason(error: OSError | ValueError) -> str:

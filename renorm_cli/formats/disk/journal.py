@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,7 @@ Move = tuple[Path, Path]
 
 def temporary_of(target: Path) -> Path:
     """A new name beside the target, which tells whose it is: `.renorm-PID-TOKEN-NAME`."""
-    return target.with_name(f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{short(target.name)}")
+    return target.with_name(f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}-{short(target.name)}")
 
 
 def short(name: str) -> str:
@@ -38,6 +37,14 @@ def short(name: str) -> str:
 def journal_of(index: Path) -> Path:
     """Where the journal of a checkpoint with this index file lies while it is being replaced."""
     return index.with_name(_JOURNAL + index.name)
+
+
+def is_journaled(index: Path) -> bool:
+    """Whether a checkpoint with this index file is half replaced."""
+    try:
+        return journal_of(index).exists()
+    except OSError:  # the name of the journal would be too long, so there never was one
+        return False
 
 
 def journaled(name: str) -> str:
@@ -80,9 +87,10 @@ def finish(moves: Sequence[Move]) -> None:
 
 def recover(index: Path) -> bool:
     """Finish what a killed run began to publish at `index`; whether there was anything. Raises OutputError."""
-    journal = journal_of(index)
+    if not is_journaled(index):
+        return False
     try:
-        moves = _read(journal)
+        moves = _read(journal_of(index))
         if moves is None:
             return False
         finish(moves)
@@ -93,7 +101,7 @@ def recover(index: Path) -> bool:
 
 def refuse_half_replaced(index: Path) -> None:
     """Raise FormatError where a killed run left a checkpoint half replaced."""
-    if journal_of(index).exists():
+    if is_journaled(index):
         raise FormatError(
             f"{str(index)!r} is half replaced: a run was killed while it published; repeat that `apply` to finish it"
         )

@@ -13,56 +13,16 @@ import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from renorm_cli.errors import OutputError
 from renorm_cli.formats.disk import journal
+from renorm_cli.formats.disk.bytes import Span, copy_range, without
 from renorm_cli.formats.disk.exchange import exchange
-from renorm_cli.formats.disk.files import SourceFile, reason
-
-_COPY_BYTES = 8 << 20
-
-
-Span = tuple[int, int]
-"""A range of bytes: first, and the one behind the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A file being prepared: open for reading and writing as `fd`, to be named `target`.
-
-    `holes` are the ranges that were not copied from `source`, as they were likely to be written: `fill` makes up for
-    what was not.
-    """
-
-    fd: int
-    temporary: Path
-    target: Path
-    source: SourceFile | None = None
-    holes: tuple[Span, ...] = ()
-    written: list[Span] = field(default_factory=list)
-
-    def write(self, offset: int, data: memoryview) -> None:
-        """Put bytes in place; from any thread. Raises OutputError."""
-        try:
-            write_all(self.fd, offset, data)
-        except OSError as error:
-            raise unwritten(error) from None
-        self.written.append((offset, offset + len(data)))
-
-    def fill(self) -> None:
-        """Copy what is still missing of the source. May be called again. Raises OutputError."""
-        if self.source is None:
-            return
-        try:
-            for start, end in _without(self.holes, self.written):
-                copy_range(self.source.fd, start, self.fd, start, end - start)
-        except OSError as error:
-            raise unwritten(error) from None
-        self.written.extend(self.holes)
+from renorm_cli.formats.disk.files import SourceFile, open_source, reason
+from renorm_cli.formats.disk.staged import Staged, unwritten
 
 
 class Staging:
@@ -160,6 +120,30 @@ class Staging:
         self._guard(lambda: os.fchmod(staged.fd, mode))
         return staged
 
+    @property
+    def parts(self) -> tuple[Staged, ...]:
+        """The files of the checkpoint, in the order they were created."""
+        return tuple(self._parts)
+
+    def reopen(self, target: Path) -> SourceFile:
+        """Open what will be `target`, as an input, before it is; what is complete in a tree goes by its name there.
+
+        Raises FormatError if there will be no such file.
+        """
+        staged = next((staged for staged in self._parts if staged.target == target), None)
+        return open_source(target, follow=False) if staged is None else staged.reopened()
+
+    def settle(self) -> None:
+        """Complete all copies, and give the files in trees their names there; may be called again."""
+        for staged in self._parts:
+            staged.fill()
+            if self._in_tree(staged.target) and staged.temporary.exists():
+                self._guard(partial(staged.temporary.replace, staged.target))
+
+    def place(self, target: Path) -> Path:
+        """Where the tree that will be `target` is; of anything else, `target`."""
+        return next((temporary for temporary, tree in self._trees if tree == target), target)
+
     def scratch(self, target: Path) -> Staged:
         """A temporary file beside `target` that never gets a name."""
         return self._make(target)
@@ -169,8 +153,8 @@ class Staging:
 
         The `holes`, ranges that will be written, are only copied at the end, as far as they were not.
         """
-        made = self._create(target, False)
-        staged = replace(made, source=source, holes=tuple(sorted(holes)))
+        staged = self._create(target, False)
+        staged.source, staged.holes = source, tuple(sorted(holes))
         self._parts.append(staged)
         free = shutil.disk_usage(staged.temporary.parent).free
         if free < source.size:
@@ -178,7 +162,7 @@ class Staging:
                 f"{str(target)!r} needs {source.size} bytes, the disk has {free} free; make room or choose another -o"
             )
         self._guard(lambda: os.ftruncate(staged.fd, source.size))
-        for start, end in _without([(0, source.size)], holes):
+        for start, end in without([(0, source.size)], holes):
             self._guard(partial(copy_range, source.fd, start, staged.fd, start, end - start, self._advance))
         return staged
 
@@ -226,14 +210,11 @@ class Staging:
                 os.close(fd)
 
     def _commit(self) -> None:
+        self.settle()
         everything = (*self._parts, *self._companions)
         for staged in everything:
-            staged.fill()
             os.fsync(staged.fd)
         with _undisturbed():
-            for staged in self._parts:
-                if self._in_tree(staged.target):
-                    staged.temporary.replace(staged.target)
             self._rename([(s.temporary, s.target) for s in self._parts if not self._in_tree(s.target)])
             for temporary, target in self._trees:
                 _sync_tree(temporary)
@@ -270,58 +251,6 @@ class Staging:
             raise unwritten(error) from None
 
 
-def _without(spans: Iterable[Span], taken: Iterable[Span]) -> Iterator[Span]:
-    """What is left of the spans (in order, apart) where the `taken` ones are cut out."""
-    cuts = sorted(taken)
-    first = 0
-    for start, end in spans:
-        while first < len(cuts) and cuts[first][1] <= start:
-            first += 1
-        at = start
-        for cut in range(first, len(cuts)):
-            if cuts[cut][0] >= end:
-                break
-            if cuts[cut][0] > at:
-                yield at, cuts[cut][0]
-            at = max(at, cuts[cut][1])
-        if at < end:
-            yield at, end
-
-
-def copy_range(
-    source: int, start: int, target: int, at: int, count: int, advance: Callable[[int], None] = lambda nbytes: None
-) -> None:
-    """Copy `count` bytes between open files, inside the kernel where it can (and shared, where the file system can).
-
-    Raises OSError, also where the source ends too soon.
-    """
-    done = 0
-    in_kernel = hasattr(os, "copy_file_range")
-    while done < count:
-        want = min(_COPY_BYTES, count - done)
-        if in_kernel:
-            try:
-                got = os.copy_file_range(source, target, want, start + done, at + done)
-            except OSError:
-                in_kernel = False  # across file systems, or not supported: a real fault shows again below
-                continue
-        else:
-            block = os.pread(source, want, start + done)
-            got = len(block)
-            write_all(target, at + done, memoryview(block))
-        if got == 0:
-            raise OSError(0, "the input ended while it was copied")
-        done += got
-        advance(got)
-
-
-def write_all(fd: int, offset: int, data: memoryview) -> None:
-    """Write all of `data` at `offset`; raises OSError."""
-    done = 0
-    while done < len(data):
-        done += os.pwrite(fd, data[done:], offset + done)
-
-
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let signals wait: between the first rename and the last there is no good place to stop."""
@@ -330,11 +259,6 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
-
-
-def unwritten(error: OSError) -> OutputError:
-    """What to raise where the system refuses a write."""
-    return OutputError(f"the output cannot be written: {reason(error)}; no unfinished output was left")
 
 
 def _no_folder(target: Path, error: OSError) -> OutputError:

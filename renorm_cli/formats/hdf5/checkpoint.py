@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from renorm_cli.blocks import Block
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.disk.files import SourceFile
-from renorm_cli.formats.disk.staging import Staged, Staging, unwritten
+from renorm_cli.formats.disk.staged import Staged, unwritten
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.hdf5.store import Hdf5Store
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.worker import Hdf5Image
@@ -21,9 +22,12 @@ from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies, name_plainly
 from renorm_cli.formats.stored import same_bytes
 from renorm_cli.model import FLOATS, Note, Variable
+from renorm_cli.spread import Imap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from renorm_cli.buffers import Buffer
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -51,9 +55,15 @@ class Hdf5Checkpoint(Checkpoint):
         variables = join_copies(naming, partial(same_bytes, self))
         super().__init__(format, path, files, variables, (*naming.notes, *_link_notes(links)))
 
-    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
         image, path = self.places[variable.key]
-        return self.stores[image].read(path, block)
+        return self.stores[image].read(path, block, into)
+
+    def extent(self, variable: Variable) -> tuple[int, int] | None:
+        image, path = self.places[variable.key]
+        store = self.stores[image]
+        offset = store.datasets[path].offset
+        return None if offset is None else (image, store.base + offset)
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         return iter(()) if variable.dtype == "empty" else None
@@ -82,7 +92,7 @@ class Hdf5Sink(Sink):
         stores: Sequence[Hdf5Store],
         files: Sequence[Staged],
         places: Mapping[str, Place],
-        finish: Callable[[], None] = lambda: None,
+        finish: Callable[[Imap], dict[str, int]] = lambda imap: {},
     ) -> None:
         self._stores = stores
         self._files = files
@@ -93,16 +103,21 @@ class Hdf5Sink(Sink):
         image, path = self._places[variable.key]
         self._stores[image].write(path, block, values)
 
-    def seal(self) -> None:
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        image, path = self._places[variable.key]
+        return self._stores[image].read(path, block, into)
+
+    def seal(self, imap: Imap = map) -> dict[str, int]:
         for store in self._stores:
             store.close()
         for file in self._files:
             file.fill()
-        if any(store.written for store in self._stores):
-            try:
-                self._finish()
-            except OSError as error:
-                raise unwritten(error) from None
+        if not any(store.written for store in self._stores):
+            return {}
+        try:
+            return self._finish(imap)
+        except OSError as error:
+            raise unwritten(error) from None
 
 
 def open_hdf5(file: SourceFile) -> Hdf5Checkpoint:

@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import gc
 import json
+import math
 import os
 import resource
 import signal
@@ -33,7 +34,10 @@ QUIET = getattr(socket, "MSG_NOSIGNAL", 0)
 TEXT_LIMIT = 1 << 28
 PAYLOAD_LIMIT = 1 << 26
 CPU_SECONDS = 3600
-"""Processor time for one request: also what ends a child that spins after its parent was killed."""
+"""Processor time for one request, unless it says less: also what ends a child that spins after its parent died."""
+
+_PROCESSOR = "processor seconds"
+"""The key of a request under which its processor time travels."""
 
 _forking = threading.Lock()
 
@@ -75,9 +79,13 @@ class Worker:
         payload: bytes | memoryview = b"",
         *,
         deadline: float = 600.0,
+        processor: int = CPU_SECONDS,
         limit: int = PAYLOAD_LIMIT,
     ) -> tuple[dict[str, Any], bytes]:
-        """Ask the child one thing; `deadline` is in seconds, `limit` the most payload bytes it may answer.
+        """Ask the child one thing; `limit` is the most payload bytes it may answer.
+
+        `deadline` is in seconds of the clock, `processor` in seconds of computing: a library that spins is stopped
+        soon, one that waits for a slow disk is not.
 
         Raises FormatError if the child refuses the file, fails on it, dies, or is late (it is killed then);
         OutputError if `serve` raised that.
@@ -87,7 +95,7 @@ class Worker:
                 raise FormatError(f"{self._shown}: its HDF5 process is gone ({self._end}); open the file again")
             until = time.monotonic() + deadline
             try:
-                _send(self._socket, request, payload, until)
+                _send(self._socket, {**request, _PROCESSOR: processor}, payload, until)
                 reply, answer = _receive(self._socket, until, limit)
             except TimeoutError:
                 self._stop("it was too late", patience=0.0)
@@ -168,7 +176,7 @@ def _told(status: int) -> str:
         return f"the HDF5 library died on it (exit status {os.waitstatus_to_exitcode(status)}): the file is damaged"
     number = os.WTERMSIG(status)
     if number == signal.SIGXCPU:
-        return f"the HDF5 library computed for {CPU_SECONDS} s on it and was stopped: the file is damaged or hostile"
+        return "the HDF5 library computed too long on it and was stopped: the file is damaged or hostile"
     if number == signal.SIGKILL:
         return "the process that reads it was killed from outside (signal 9): the machine may be out of memory"
     return f"the HDF5 library died on it (signal {number}): the file is damaged or hostile"
@@ -312,7 +320,7 @@ def _serve_all(serve: Serve, line: socket.socket) -> NoReturn:
             request, payload = _receive(line, None, limit=1 << 62)
         except EOFError:
             os._exit(0)
-        soft = int(time.process_time()) + CPU_SECONDS
+        soft = math.ceil(time.process_time()) + int(request.pop(_PROCESSOR))
         if hard == resource.RLIM_INFINITY or soft < hard:
             resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
         reply, answer = _answer(serve, request, payload)

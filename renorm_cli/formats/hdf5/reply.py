@@ -32,7 +32,7 @@ def survey_of(reply: dict[str, Any], config: bytes, length: int, shown: str) -> 
             raise _NonsenseError
         return Survey(
             datasets=datasets,
-            groups=frozenset(map(_text, _list(reply.get("groups")))),
+            groups=frozenset(map(_group, _list(reply.get("groups")))),
             names=_mapping(reply.get("names"), _text),
             layer_names=_mapping(reply.get("layer_names"), _texts),
             weight_names=_mapping(reply.get("weight_names"), _texts),
@@ -55,12 +55,12 @@ def _dataset(item: object, length: int) -> Dataset:
                 nbytes = math.prod(shape) * SIZES.get(dtype, 0)
                 offset = _number(offset, length - nbytes + 1)
             return Dataset(
-                path=path,
+                path=_path(path),
                 shape=shape,
                 dtype=dtype,
                 order=order,
                 offset=offset,
-                links=_texts(links),
+                links=tuple(map(_path, links)),
                 locked=None if locked is None else _text(locked),
             )
     raise _NonsenseError
@@ -78,6 +78,18 @@ def _text(value: object) -> str:
     return value
 
 
+def _path(value: object) -> str:
+    """A way from the root: no part of it is empty, or a group would be inside itself."""
+    path = _text(value)
+    if "" in path.split("/"):
+        raise _NonsenseError
+    return path
+
+
+def _group(value: object) -> str:
+    return _path(value) if value else _text(value)
+
+
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_text, _list(value)))
 
@@ -91,4 +103,4 @@ def _list(value: object) -> list[Any]:
 def _mapping(value: object, part: Callable[[object], T]) -> dict[str, T]:
     if not isinstance(value, dict):
         raise _NonsenseError
-    return {_text(key): part(item) for key, item in value.items()}
+    return {_group(key): part(item) for key, item in value.items()}

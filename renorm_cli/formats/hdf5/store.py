@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from renorm_cli.formats.disk.files import read_exactly
-from renorm_cli.formats.disk.staging import Staged
+from renorm_cli.formats.disk.staged import Staged
 from renorm_cli.formats.hdf5.survey import Dataset
 from renorm_cli.formats.hdf5.worker import Hdf5Image
-from renorm_cli.formats.stored import stored_dtype
+from renorm_cli.formats.stored import room_for, stored_dtype
 from renorm_cli.model import FLOATS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from renorm_cli.blocks import Block
+    from renorm_cli.buffers import Buffer
 
 
 class Hdf5Store:
@@ -68,11 +69,11 @@ class Hdf5Store:
         """Whether all these datasets lie at extents."""
         return all(self.datasets[path].offset is not None for path in paths)
 
-    def read(self, path: str, block: Block) -> npt.NDArray[Any]:
-        """A block in stored dtype and byte order. Raises FormatError."""
+    def read(self, path: str, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        """A block in stored dtype and byte order, in `into` if that is given. Raises FormatError."""
         dataset = self.datasets[path]
         dtype = stored_dtype(dataset.dtype, dataset.order)
-        values = np.empty(block.shape, dtype=dtype)
+        values = room_for(block.shape, dtype, into)
         raw = values.reshape(-1).view(np.uint8).data
         if dataset.offset is not None:
             start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
@@ -90,6 +91,8 @@ class Hdf5Store:
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         self.written = True
         if dataset.offset is None:
+            if self._output is not None:
+                self._output.rewritten = True
             self._worker().write(path, block.start, block.shape, raw)
             return
         start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.hdf5.chunks import chunks_of, decoded_size
-from renorm_cli.formats.hdf5.isolation import Worker
+from renorm_cli.formats.hdf5.isolation import CPU_SECONDS, Worker
 from renorm_cli.formats.hdf5.reply import survey_of
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.types import SIZES
@@ -29,6 +29,8 @@ CHUNK_SLOTS = 10_007
 MOST_PATIENCE = 600.0
 """Seconds the worker gets for one answer at most; PATIENCE and a second per MiB for less."""
 PATIENCE = 60.0
+SURVEY_PROCESSOR, SURVEY_PROCESSOR_PER_MIB = 1, 10
+"""Seconds of computing for a survey: some thirty times what a file full of tiny datasets takes."""
 
 
 class Hdf5Image:
@@ -41,7 +43,9 @@ class Hdf5Image:
     def __init__(self, fd: int, base: int, length: int | None, shown: str, *, writable: bool = False) -> None:
         if writable and base:
             raise ValueError("only a whole file can be opened for writing")
-        there = os.fstat(fd).st_size - base
+        facts = os.fstat(fd)
+        there = facts.st_size - base
+        self._filled = facts.st_blocks * 512  # without the holes: they must not buy time
         self._length = there if length is None or writable else min(length, there)
         self._shown = shown
         self._unsaved = False
@@ -50,7 +54,9 @@ class Hdf5Image:
 
     def survey(self) -> Survey:
         """Everything the file holds, without its data."""
-        reply, config = self._call({"op": "survey"}, self._length, limit=MAX_CONFIG)
+        size = min(self._length, self._filled)
+        processor = SURVEY_PROCESSOR + (SURVEY_PROCESSOR_PER_MIB * size >> 20)
+        reply, config = self._call({"op": "survey"}, self._length, limit=MAX_CONFIG, processor=processor)
         return survey_of(reply, config, self._length, self._shown)
 
     def read(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], nbytes: int) -> bytes:
@@ -76,10 +82,15 @@ class Hdf5Image:
             self._worker.close()
 
     def _call(
-        self, request: dict[str, Any], size: int, payload: bytes | memoryview = b"", limit: int = 0
+        self,
+        request: dict[str, Any],
+        size: int,
+        payload: bytes | memoryview = b"",
+        limit: int = 0,
+        processor: int = CPU_SECONDS,
     ) -> tuple[dict[str, Any], bytes]:
         patience = min(MOST_PATIENCE, PATIENCE + size / (1 << 20))
-        return self._worker.call(request, payload, deadline=patience, limit=limit)
+        return self._worker.call(request, payload, deadline=patience, processor=processor, limit=limit)
 
     def __enter__(self) -> Self:
         return self

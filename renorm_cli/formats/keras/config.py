@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from renorm_cli.layers import canonical
 
 _BYTES = 64 << 20
 _DEPTH = 200
+_VALUES = 2_000_000
 _KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
 _NO_LAYER_KEYS = ("_initializer", "_regularizer", "_constraint", "_nodes", "dtype", "activation")
 
@@ -30,19 +31,41 @@ class LayerNode:
     children: tuple[LayerNode, ...] = ()
     key: str = ""
     custom: bool = False
+    constraint: object = None
+    """The first that its config declares for whatever weight, as it stands there."""
+    _keys: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False)
+    _names: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Thousands of groups are looked up among thousands of layers: never by a search through all.
+        for place, child in enumerate(self.children):
+            self._keys.setdefault(child.key, []).append(place)
+            self._names.setdefault(child.name, place)
 
     def under(self, key: str) -> tuple[LayerNode, ...]:
         """The children that the config holds under `key`, in order."""
-        return tuple(child for child in self.children if child.key == key)
+        return tuple(self.children[place] for place in self._keys.get(key, ()))
+
+    def first_under(self, keys: Iterable[str]) -> LayerNode | None:
+        """The first child that the config holds under any of the keys."""
+        places = [self._keys[key][0] for key in keys if key in self._keys]
+        return self.children[min(places)] if places else None
+
+    def first_named(self, names: Iterable[str]) -> LayerNode | None:
+        """The first child that has any of the names."""
+        places = [self._names[name] for name in names if name in self._names]
+        return self.children[min(places)] if places else None
 
 
 def parse_config(text: str, where: str) -> LayerNode:
     """The layers of `model_config` or `config.json`; a node without children if it is JSON, but no Keras config.
 
-    Raises FormatError if it is no JSON, larger than 64 MiB, or nested deeper than 200 levels.
+    Raises FormatError if it is no JSON, larger than 64 MiB or 2 million values, or nested deeper than 200 levels.
     """
     if len(text) > _BYTES:
         raise FormatError(f"{where}: the model config has {len(text)} characters; at most {_BYTES} are read")
+    if holds_too_much(text):
+        raise FormatError(f"{where}: the model config has more than {_VALUES} values; no model's has")
     try:
         raw = json.loads(text)
     except RecursionError:
@@ -54,6 +77,11 @@ def parse_config(text: str, where: str) -> LayerNode:
     if not isinstance(raw, dict):
         return LayerNode("", "")
     return _build(raw)
+
+
+def holds_too_much(text: str) -> bool:
+    """Whether JSON text may hold more than 2 million values: as objects they take fifty times the room of `[],`."""
+    return text.count(",") + text.count("[") + text.count("{") > _VALUES
 
 
 def _check_depth(raw: object, where: str) -> None:
@@ -100,7 +128,12 @@ def _node(raw: dict[str, Any], key: str, children: tuple[LayerNode, ...]) -> Lay
         children=children,
         key=key,
         custom=is_custom(raw, class_name),
+        constraint=next((value for key, value in config.items() if value is not None and _is_constraint(key)), None),
     )
+
+
+def _is_constraint(key: str) -> bool:
+    return key.endswith("_constraint")
 
 
 def is_custom(raw: dict[str, Any], class_name: str) -> bool:

@@ -49,8 +49,7 @@ def declared_for(layer: LayerNode, weight: str | None) -> Declared | None:
     whose weights are not told apart (`weight` None), is of the kind "unknown", for each of its weights.
     """
     if weight is None or layer.custom or layer.class_name not in LAYERS:
-        found = (value for key, value in layer.config.items() if key.endswith("_constraint") and value is not None)
-        raw = next(found, None)
+        raw = layer.constraint
         return None if raw is None else Declared("unknown", _name(raw), problem=_OPEN)
     option = _OPTIONS.get(weight.rpartition("/")[2])
     if option == "kernel_constraint" and layer.class_name.startswith("DepthwiseConv"):

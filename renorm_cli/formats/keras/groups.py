@@ -33,9 +33,11 @@ class SiblingNames:
         matched = {group: by_name[real_names[group]] for group in groups if real_names.get(group, "") in by_name}
         left = [group for group in groups if group not in real_names]
         if left:
+            alike: dict[str, list[LayerNode]] = {}
+            for node in nodes:
+                alike.setdefault(snake_case(node.class_name), []).append(node)
             for kind, present in _by_class(left).items():
-                alike = [node for node in nodes if snake_case(node.class_name) == kind]
-                matched.update(self._by_counter(kind, alike, present))
+                matched.update(self._by_counter(kind, alike.get(kind, ()), present))
         return matched
 
     def _by_counter(self, kind: str, alike: Sequence[LayerNode], present: frozenset[str]) -> dict[str, LayerNode]:

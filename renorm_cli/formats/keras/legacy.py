@@ -188,9 +188,9 @@ class _Layers:
     def _child(self, node: LayerNode, name: str) -> LayerNode | None:
         """The layer of this name inside another; Keras 2 leaves out the names of the models between them."""
         plain = re.sub(r"\A(forward|backward)_", "", name)
-        for child in node.children:
-            if child.name in (name, plain) and (child.name == name or node.class_name == "Bidirectional"):
-                return child
+        child = node.first_named((name, plain) if node.class_name == "Bidirectional" else (name,))
+        if child is not None:
+            return child
         if id(node) not in self._inside:
             self._inside[id(node)] = {inner.name: inner for inner in _descendants(node)}
         return self._inside[id(node)].get(name)
@@ -201,7 +201,7 @@ def _down(node: LayerNode) -> Iterator[LayerNode]:
     at: LayerNode | None = node
     while at is not None:
         yield at
-        at = None if at.custom else next((child for child in at.children if child.key in _WRAPPED), None)
+        at = None if at.custom else at.first_under(_WRAPPED)
 
 
 def _descendants(node: LayerNode) -> Iterator[LayerNode]:

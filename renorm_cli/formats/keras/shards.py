@@ -9,12 +9,14 @@ from typing import Any
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.checkpoint import Sink
-from renorm_cli.formats.disk.files import SourceFile, open_source, read_exactly
-from renorm_cli.formats.disk.staging import Staged, Staging
+from renorm_cli.formats.disk.files import Opener, SourceFile, open_beside, read_exactly
+from renorm_cli.formats.disk.staged import Staged
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
 from renorm_cli.formats.hdf5.store import Hdf5Store
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.keras import v3
+from renorm_cli.formats.keras.config import holds_too_much
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.model import Variable
@@ -56,7 +58,7 @@ class KerasShards(Hdf5Checkpoint):
         return Hdf5Sink(stores, staged, self.places)
 
 
-def open_keras_shards(file: SourceFile) -> KerasShards:
+def open_keras_shards(file: SourceFile, open_shard: Opener = open_beside) -> KerasShards:
     """Open the map and all shards it names. Raises FormatError for a bad map, or a shard that is missing or damaged."""
     if file.size > _MAP_BYTES:
         raise FormatError(f"{file.shown!r} is {file.size} bytes; a {SUFFIX} map has at most {_MAP_BYTES}")
@@ -68,7 +70,7 @@ def open_keras_shards(file: SourceFile) -> KerasShards:
     surveys: list[Survey] = []
     try:
         for name in shard_names:
-            shard = open_source(file.path.with_name(name), follow=False)
+            shard = open_shard(file.path.with_name(name))
             files.append(shard)
             store, survey = survey_image(shard.fd, shard.shown, 0, shard.size)
             stores.append(store)
@@ -88,6 +90,8 @@ def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
     wrong = f"{shown!r} is not a Keras {SUFFIX} map"
     try:
         text = raw.decode("utf-8")
+        if holds_too_much(text):
+            raise FormatError(f"{wrong}: it holds millions of values, no map does")
         found: Any = json.loads(text)
     except (ValueError, RecursionError):
         raise FormatError(f"{wrong}: it is not JSON text") from None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO
 
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.checkpoint import Sink
+from renorm_cli.formats.disk.bytes import copy_range
+from renorm_cli.formats.disk.checksum import CRC32, Range, checksums
 from renorm_cli.formats.disk.files import SourceFile, reason
-from renorm_cli.formats.disk.staging import Staging, copy_range, unwritten
+from renorm_cli.formats.disk.staged import Staged, unwritten
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
 from renorm_cli.formats.hdf5.store import Hdf5Store
 from renorm_cli.formats.keras import v3
@@ -21,14 +24,15 @@ from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.zip.archive import (
     Archive,
     Member,
-    check_member,
+    crc_places,
     inflate,
-    patch_crc,
     read_archive,
     read_member,
     repack,
+    stored_parts,
 )
 from renorm_cli.model import Variable
+from renorm_cli.spread import Imap
 
 WEIGHTS = "model.weights.h5"
 CONFIG = "config.json"
@@ -56,20 +60,27 @@ class KerasZip(Hdf5Checkpoint):
         self._member = member
         self._unpacked = unpacked
 
+    def damage(self, imap: Imap = map) -> tuple[str, ...]:
+        """The weights, if they are stored as they are and not with the crc of the headers; unpacking sees to others."""
+        if self._member.method != _STORED:
+            return ()
+        content = Range(self.files[0].fd, self._member.payload_offset, self._member.size, self.files[0].shown)
+        (crc,) = checksums([content], CRC32, imap)
+        return () if crc == self._member.crc else (WEIGHTS,)
+
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         (store,) = self.stores
-        check_member(self.files[0].fd, self._member, self.files[0].shown)  # a new checksum must not bless old damage
         paths = self.paths(changing, 0)
         if self._member.method == _STORED and store.all_plain(paths):
             staged = staging.copy(self.files[0], output.path, store.extents(paths))
-            finish = partial(patch_crc, staged.fd, self._archive, self._member)
-            return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places, finish)
+            return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places, partial(self._patch_crc, staged))
         return self._stage_repacked(staging, output)
 
     def _stage_repacked(self, staging: Staging, output: Location) -> Sink:
         """Unpack the weights beside the output; they are packed into a new archive once they are changed."""
         (store,) = self.stores
         staged = staging.copy(self.files[0], output.path)
+        staged.rewritten = True
         weights = staging.scratch(output.path)
         try:
             copy_range(store.fd, store.base, weights.fd, 0, store.length)
@@ -78,10 +89,29 @@ class KerasZip(Hdf5Checkpoint):
         finish = partial(self._repack, weights.fd, staged.fd)
         return Hdf5Sink([store.staged(weights, 0)], [staged], self.places, finish)
 
-    def _repack(self, weights: int, output: int) -> None:
+    def _patch_crc(self, staged: Staged, imap: Imap) -> dict[str, int]:
+        """Make the crc of the weights true again, after they were changed in place."""
+        content = Range(staged.fd, self._member.payload_offset, self._member.size, self.files[0].shown)
+        (crc,) = checksums([content], CRC32, imap)
+        for place in crc_places(staged.fd, self._archive, self._member):
+            staged.write(place, memoryview(crc.to_bytes(4, "little")))
+        return {WEIGHTS: crc}
+
+    @property
+    def checksums(self) -> dict[str, int]:
+        return {member.name: member.crc for member in self._archive.members}
+
+    def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        for member in self._archive.members:
+            if member is not self._member:
+                yield member.name, stored_parts(self.files[0].fd, member, self.files[0].shown)
+
+    def _repack(self, weights: int, output: int, imap: Imap) -> dict[str, int]:
         os.ftruncate(output, 0)
         length = os.fstat(weights).st_size
+        (crc,) = checksums([Range(weights, 0, length, self.files[0].shown)], CRC32, imap)
         repack(self.files[0].fd, self._archive, self._member, weights, length, output, self._member.method)
+        return {WEIGHTS: crc}
 
     def close(self) -> None:
         super().close()

@@ -6,6 +6,7 @@ Source: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/te
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,13 @@ from itertools import product
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tf.table import Table, TableEntry, mask, read_table, unmask
-from renorm_cli.formats.tf.wire import BYTES, Message, damaged, quoted, read_message, write_varint
+from renorm_cli.formats.tf.wire import BYTES, Budget, Message, damaged, quoted, read_message, write_varint
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key of the object graph, a scalar string tensor; only object-based checkpoints have it."""
 MAX_RANK = 254
+MAX_AXES = 32
+"""Of tensors whose values are read: NumPy 1 has no more."""
 
 Extents = tuple[tuple[int, int], ...]
 """A box of a tensor: start and length along each axis; length -1 is the whole axis."""
@@ -44,7 +47,9 @@ ITEM_BYTES = {
 _MIN_ITEM_BYTES = {"string": 1, "variant": 5, "resource": 1}  # a length each, and for a variant a checksum
 _BUNDLE_VERSION = 1  # kTensorBundleVersion: what a reader of this format must at least and at most be
 _MAX_SHARDS = 1 << 20
-_MAX_CORNERS = 1 << 20
+_MAX_NAME_BYTES = 1 << 16
+_CORNER_FIELDS = 4  # a corner of a slice takes as long as so many fields
+_ESCAPED = re.compile(rb"[\0\xff].", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +113,22 @@ def read_bundle(index: bytes, shard_sizes: ShardSizes, shown: str) -> Bundle:
     table = read_table(index, shown)
     if not table.entries or table.entries[0].key:
         raise damaged(shown, "expected a header as the first entry, found none")
-    num_shards, order = _header(table.entries[0].value, shown)
+    budget = Budget()
+    num_shards, order = _header(table.entries[0].value, shown, budget)
     plain: list[tuple[Entry, list[bytes]]] = []
     parts: dict[tuple[str, Extents], Entry] = {}
     shapes: dict[bytes, tuple[int, ...]] = {}  # a model has few different ones
     for item in table.entries[1:]:
         if not item.key.startswith(b"\0"):
-            plain.append(_entry(item, num_shards, shapes, shown))
+            plain.append(_entry(item, num_shards, shapes, shown, budget))
             continue
-        name, extents = decode_slice_key(item.key, shown)
-        parts[name, extents], boxes = _entry(item, num_shards, shapes, shown)
+        name, extents = decode_slice_key(item.key, shown, budget)
+        parts[name, extents], boxes = _entry(item, num_shards, shapes, shown, budget)
         if boxes:
             raise damaged(shown, f"expected bytes for the slice {_box_text(extents)} of {quoted(name)}, found slices")
-    entries = tuple(replace(e, slices=read_slices(e, boxes, parts, shown)) if boxes else e for e, boxes in plain)
+    entries = tuple(
+        replace(e, slices=read_slices(e, boxes, parts, shown, budget)) if boxes else e for e, boxes in plain
+    )
     for name, _ in parts:
         raise damaged(shown, f"found a slice of {quoted(name)}, which has no entry that lists it")
     bundle = Bundle(num_shards, order, entries, table)
@@ -128,18 +136,20 @@ def read_bundle(index: bytes, shard_sizes: ShardSizes, shown: str) -> Bundle:
     return bundle
 
 
-def decode_slice_key(key: bytes, shown: str = "index") -> tuple[str, Extents]:
+def decode_slice_key(key: bytes, shown: str = "index", budget: Budget | None = None) -> tuple[str, Extents]:
     """The name and the box in the key of a part of a partitioned tensor.
 
     The key is 0, name, rank, then start and length of each axis, as TensorFlow's OrderedCode writes them
     (tensorflow/core/util/saved_tensor_slice_util.cc, lib/strings/ordered_code.cc). Raises FormatError unless it is
-    exactly that, each number in its shortest form.
+    exactly that, each number in its shortest form, and where it has more numbers than `budget` has fields left.
     """
+    budget = budget or Budget()
     try:
         zero, at = _ordered_number(key, 0)
         name, at = _ordered_string(key, at)
         rank, at = _ordered_number(key, at)
-        if zero or rank > MAX_RANK:
+        budget.fields -= 2 * rank
+        if zero or rank > MAX_RANK or budget.fields < 0:
             raise ValueError
         numbers = []
         for _ in range(2 * rank):
@@ -162,13 +172,13 @@ def with_crc(value: bytes, crc: int, shown: str) -> bytes:
     return value[:at] + stored + value[at + 4 :]
 
 
-def _header(value: bytes, shown: str) -> tuple[int, str]:
+def _header(value: bytes, shown: str, budget: Budget) -> tuple[int, str]:
     """Number of shards and byte order: BundleHeaderProto."""
-    header = read_message(value, shown)
+    header = read_message(value, shown, budget=budget)
     if any(item.wire_type == BYTES for item in header.found.get(1, ())):
         raise FormatError(f"{shown}: expected a V2 checkpoint, found one of format V1; save it again with a V2 Saver")
     num_shards, order = header.integer(1), header.integer(2)
-    version = read_message(header.blob(3) or b"", shown)
+    version = read_message(header.blob(3) or b"", shown, budget=budget)
     if not 0 <= num_shards <= _MAX_SHARDS:
         raise damaged(shown, f"expected 0 to {_MAX_SHARDS} shards in the header, found {num_shards}")
     if order not in (0, 1):
@@ -182,12 +192,14 @@ def _header(value: bytes, shown: str) -> tuple[int, str]:
 
 
 def _entry(
-    item: TableEntry, num_shards: int, shapes: dict[bytes, tuple[int, ...]], shown: str
+    item: TableEntry, num_shards: int, shapes: dict[bytes, tuple[int, ...]], shown: str, budget: Budget
 ) -> tuple[Entry, list[bytes]]:
     """An entry (BundleEntryProto) and its slices (TensorSliceProto), still encoded."""
     key = item.key.decode("utf-8", "surrogateescape")
     where = f"{shown}: {quoted(key)}"
-    message = read_message(item.value, where)
+    if len(item.key) > _MAX_NAME_BYTES:
+        raise damaged(where, f"expected a name of at most {_MAX_NAME_BYTES} bytes, found {len(item.key)}")
+    message = read_message(item.value, where, budget=budget)
     number = message.integer(1)
     dtype = DTYPES.get(number)
     if dtype is None:
@@ -195,7 +207,7 @@ def _entry(
     encoded = message.blob(2) or b""
     shape = shapes.get(encoded)
     if shape is None:
-        shape = shapes[encoded] = read_shape(encoded, where)
+        shape = shapes[encoded] = read_shape(encoded, where, budget)
     boxes = message.blobs(7)
     if boxes:
         return Entry(key, dtype, shape, 0, 0, 0, None, None, item.block), boxes
@@ -210,15 +222,15 @@ def _entry(
     return Entry(key, dtype, shape, shard, offset, size, unmask(masked), position, item.block), []
 
 
-def read_shape(encoded: bytes, where: str) -> tuple[int, ...]:
+def read_shape(encoded: bytes, where: str, budget: Budget | None = None) -> tuple[int, ...]:
     """TensorShapeProto."""
-    message = read_message(encoded, where)
+    message = read_message(encoded, where, budget=budget)
     if message.integer(3):
         raise damaged(where, "expected a shape, found one of unknown rank")
     dims = message.blobs(2)
     if len(dims) > MAX_RANK:
         raise damaged(where, f"expected at most {MAX_RANK} axes, found {len(dims)}")
-    shape = tuple(read_message(dim, where).integer(1) for dim in dims)
+    shape = tuple(read_message(dim, where, budget=budget).integer(1) for dim in dims)
     if any(size < 0 for size in shape):
         raise damaged(where, f"expected axes of length 0 or more, found {min(shape)}")
     # Zeros are left out of the product: the elements along the other axes have to be countable too.
@@ -257,13 +269,13 @@ def _check_extents(stored: Iterable[Entry], num_shards: int, shard_sizes: ShardS
 
 
 def read_slices(
-    entry: Entry, boxes: list[bytes], parts: dict[tuple[str, Extents], Entry], shown: str
+    entry: Entry, boxes: list[bytes], parts: dict[tuple[str, Extents], Entry], shown: str, budget: Budget
 ) -> tuple[Slice, ...]:
     """The parts of a partitioned tensor, taken out of `parts`, in listed order."""
     where = f"{shown}: {quoted(entry.key)}"
     slices = []
     for box in boxes:
-        extents = read_box(box, where)
+        extents = read_box(box, where, budget)
         part = parts.pop((entry.key, extents), None)
         if part is None:
             raise damaged(where, f"expected an entry for its slice {_box_text(extents)}, found none")
@@ -276,15 +288,15 @@ def read_slices(
         if (part.dtype, part.shape) != (entry.dtype, lengths):
             raise damaged(where, f"expected its slice {_box_text(extents)} in {entry.dtype} and in that shape")
         slices.append(Slice(start, part))
-    _check_tiling(entry.shape, slices, where)
+    _check_tiling(entry.shape, slices, where, budget)
     return tuple(slices)
 
 
-def read_box(encoded: bytes, where: str) -> Extents:
+def read_box(encoded: bytes, where: str, budget: Budget | None = None) -> Extents:
     """TensorSliceProto; an axis without a length is whole."""
     extents = []
-    for extent in read_message(encoded, where).blobs(1):
-        message = read_message(extent, where)
+    for extent in read_message(encoded, where, budget=budget).blobs(1):
+        message = read_message(extent, where, budget=budget)
         start, length = message.integer(1), _length(message)
         if length < -1 or (length == -1 and start):
             raise damaged(where, f"expected slices with a length of 0 or more, found {length}")
@@ -301,7 +313,7 @@ def _box_text(extents: Extents) -> str:
     return f"[{text}, ...]" if len(extents) > 8 else f"[{text}]"
 
 
-def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str) -> None:
+def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str, budget: Budget | None = None) -> None:
     """Every element of the tensor is in exactly one slice.
 
     A sum of boxes is determined by their corners, counted +1 and -1 in turn along each axis (its mixed difference). So
@@ -309,7 +321,9 @@ def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str) -> No
     left out, as every further axis doubles the corners.
     """
     cut = [axis for axis, size in enumerate(shape) if any(part.entry.shape[axis] != size for part in slices)]
-    if len(slices) << len(cut) > _MAX_CORNERS:
+    budget = budget or Budget()
+    budget.fields -= _CORNER_FIELDS * len(slices) << len(cut)
+    if budget.fields < 0:
         raise damaged(where, f"expected few slices along few axes, found {len(slices)} along {len(cut)}")
     corners: dict[tuple[int, ...], int] = {}
     whole = ((0,) * len(shape), shape, -1)
@@ -334,17 +348,16 @@ def _ordered_string(key: bytes, at: int) -> tuple[bytes, int]:
     """Ends with 0 1; 0 is written as 0 255 and 255 as 255 0."""
     out = bytearray()
     while True:
-        byte, following = key[at], key[at + 1] if key[at] in (0, 255) else None
-        if following is None:
-            out.append(byte)
-            at += 1
-            continue
-        at += 2
-        if byte == 0 and following == 1:
-            return bytes(out), at
-        if following != 255 - byte:
+        found = _ESCAPED.search(key, at)
+        if found is None:
             raise ValueError
-        out.append(byte)
+        out += key[at : found.start()]
+        at = found.end()
+        if found[0] == b"\0\1":
+            return bytes(out), at
+        if found[0][1] != 255 - found[0][0]:
+            raise ValueError
+        out += found[0][:1]
 
 
 def _ordered_signed(key: bytes, at: int) -> tuple[int, int]:

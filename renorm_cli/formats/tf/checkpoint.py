@@ -13,23 +13,31 @@ import numpy as np
 from renorm_cli.blocks import Block
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
-from renorm_cli.formats.disk.files import SourceFile, open_source, read_exactly
-from renorm_cli.formats.disk.staging import Staged, Staging
+from renorm_cli.formats.disk.checksum import Crc, Range, checksums
+from renorm_cli.formats.disk.files import Opener, SourceFile, open_beside, read_exactly
+from renorm_cli.formats.disk.staged import Staged
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies
-from renorm_cli.formats.stored import same_bytes, stored_dtype
+from renorm_cli.formats.stored import room_for, same_bytes, stored_dtype
 from renorm_cli.formats.tf import state_file
 from renorm_cli.formats.tf.bundle import ITEM_BYTES, OBJECT_GRAPH_KEY, Bundle, Entry, read_bundle, with_crc
 from renorm_cli.formats.tf.names import name_variables
 from renorm_cli.formats.tf.object_graph import MAX_GRAPH_BYTES, ObjectGraph, read_object_graph
 from renorm_cli.formats.tf.table import crc32c, mask, reseal_block, write_table
 from renorm_cli.model import Variable
+from renorm_cli.spread import Imap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from renorm_cli.buffers import Buffer
+
 _INDEX_BYTES = 128 << 20
-_CRC_BYTES = 16 << 20
+_PART_BYTES = 16 << 20
+
+CRC32C = Crc(crc32c, 0x82F63B78)
+"""That of tensors in TensorFlow checkpoints: Castagnoli's polynomial."""
 
 
 class TfCheckpoint(Checkpoint):
@@ -60,16 +68,13 @@ class TfCheckpoint(Checkpoint):
         variables = join_copies(naming, lambda one, other: same_bytes(self, one, other))
         super().__init__(format, path, (*data, *others, index), variables, naming.notes)
 
-    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        values = room_for(block.shape, stored_dtype(variable.dtype, self.bundle.order), into)
+        return read_pieces(self.entries[variable.key], block, values, [(file.fd, file.shown) for file in self.data])
+
+    def extent(self, variable: Variable) -> tuple[int, int] | None:
         entry = self.entries[variable.key]
-        values = np.empty(block.shape, dtype=stored_dtype(variable.dtype, self.bundle.order))
-        for piece in pieces(entry, block):
-            target = values if piece.block.shape == block.shape else np.empty(piece.block.shape, dtype=values.dtype)
-            file = self.data[piece.entry.shard]
-            read_exactly(file.fd, piece.position, target.reshape(-1).view(np.uint8).data, file.shown)
-            if target is not values:
-                values[piece.where] = target
-        return values
+        return None if entry.slices else (entry.shard, entry.offset)
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         """Strings and the like as they lie in the data file; parts of a partitioned tensor have no order there."""
@@ -78,22 +83,21 @@ class TfCheckpoint(Checkpoint):
 
     def _parts(self, entry: Entry) -> Iterator[bytes]:
         file = self.data[entry.shard]
-        for start in range(0, entry.size, _CRC_BYTES):
-            part = bytearray(min(_CRC_BYTES, entry.size - start))
+        for start in range(0, entry.size, _PART_BYTES):
+            part = bytearray(min(_PART_BYTES, entry.size - start))
             read_exactly(file.fd, entry.offset + start, memoryview(part), file.shown)
             yield bytes(part)
 
-    def damage(self) -> tuple[str, ...]:
-        """Names of the tensors whose stored checksum does not match their bytes; of numbers, not of strings."""
-        return tuple(
-            entry.key
-            for entry in self.bundle.stored
-            if entry.size and entry.dtype in ITEM_BYTES and entry.crc != self._crc(entry)
-        )
+    @property
+    def checksums(self) -> dict[str, int]:
+        return {entry.key: entry.crc for entry in self.bundle.stored if entry.crc is not None}
 
-    def _crc(self, entry: Entry) -> int:
-        file = self.data[entry.shard]
-        return crc_of(file.fd, entry, file.shown)
+    def damage(self, imap: Imap = map) -> tuple[str, ...]:
+        """Names of the tensors whose stored checksum does not match their bytes; of numbers, not of strings."""
+        entries = [entry for entry in self.bundle.stored if entry.size and entry.dtype in ITEM_BYTES]
+        ranges = [entry_range(entry, self.data[entry.shard].fd, self.data[entry.shard].shown) for entry in entries]
+        found = checksums(ranges, CRC32C, imap)
+        return tuple(entry.key for entry, crc in zip(entries, found, strict=True) if entry.crc != crc)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         data = [
@@ -144,24 +148,29 @@ class TfSink(Sink):
             with self._lock:
                 self._written[piece.entry.key] = piece.entry
 
-    def seal(self) -> None:
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        values = room_for(block.shape, stored_dtype(variable.dtype, self._source.bundle.order), into)
+        files = [(staged.fd, str(staged.target)) for staged in self._data]
+        return read_pieces(self._source.entries[variable.key], block, values, files)
+
+    def seal(self, imap: Imap = map) -> dict[str, int]:
         """Compute the checksums of what was written from the staged bytes, and write the index with them."""
         for staged in self._data:
             staged.fill()
-        crcs = {
-            key: crc_of(self._data[entry.shard].fd, entry, self._source.index.shown)
-            for key, entry in self._written.items()
-        }
+        shown = self._source.index.shown
+        ranges = [entry_range(entry, self._data[entry.shard].fd, shown) for entry in self._written.values()]
+        crcs = dict(zip(self._written, checksums(ranges, CRC32C, imap), strict=True))
         content = with_checksums(self._source.raw_index, self._source.bundle, crcs, self._source.index.shown)
         self._index.write(0, memoryview(content))
         self._finish(content)
+        return crcs
 
 
-def open_tf_checkpoint(path: Path, location: Location) -> TfCheckpoint:
+def open_tf_checkpoint(path: Path, location: Location, open_file: Opener = open_beside) -> TfCheckpoint:
     """Open the checkpoint at a prefix. Raises FormatError where a file of it is missing, damaged or a link."""
     files: list[SourceFile] = []
     try:
-        raw, bundle = open_bundle(location, files)
+        raw, bundle = open_bundle(location, files, open_file)
         index, *data = files
         naming = name_variables(bundle, graph_of(bundle, data, index.shown), {}, exported=False)
         others = _others(location)
@@ -173,9 +182,9 @@ def open_tf_checkpoint(path: Path, location: Location) -> TfCheckpoint:
         raise
 
 
-def open_bundle(location: Location, files: list[SourceFile]) -> tuple[bytes, Bundle]:
+def open_bundle(location: Location, files: list[SourceFile], open_file: Opener = open_beside) -> tuple[bytes, Bundle]:
     """Read the index of a prefix. Its file, then all data files, are appended to `files` as they are opened."""
-    index = open_source(location.index, follow=False)
+    index = open_file(location.index)
     files.append(index)
     if index.size > _INDEX_BYTES:
         raise FormatError(f"{index.shown!r} is {index.size} bytes; an index of at most {_INDEX_BYTES} was expected")
@@ -185,7 +194,7 @@ def open_bundle(location: Location, files: list[SourceFile]) -> tuple[bytes, Bun
 
     def size_of(shard: int, count: int) -> int:
         if shard not in opened:
-            opened[shard] = open_source(location.beside(f"{location.name}{shard_suffix(shard, count)}"), follow=False)
+            opened[shard] = open_file(location.beside(f"{location.name}{shard_suffix(shard, count)}"))
         return opened[shard].size
 
     try:
@@ -215,15 +224,9 @@ def shard_suffix(shard: int, count: int) -> str:
     return f".data-{shard:05}-of-{count:05}"
 
 
-def crc_of(fd: int, entry: Entry, shown: str) -> int:
-    """The CRC-32C of an entry's bytes as they are in an open data file."""
-    crc = 0
-    buffer = memoryview(bytearray(min(entry.size, _CRC_BYTES)))
-    for start in range(0, entry.size, _CRC_BYTES):
-        part = buffer[: min(_CRC_BYTES, entry.size - start)]
-        read_exactly(fd, entry.offset + start, part, shown)
-        crc = crc32c(part, crc)
-    return crc
+def entry_range(entry: Entry, fd: int, shown: str) -> Range:
+    """Where an entry's bytes are in an open data file."""
+    return Range(fd, entry.offset, entry.size, shown)
 
 
 def with_checksums(index: bytes, bundle: Bundle, crcs: Mapping[str, int], shown: str) -> bytes:
@@ -258,6 +261,19 @@ class _Piece:
         return self.entry.offset + self.block.first_element(self.entry.shape) * ITEM_BYTES[self.entry.dtype]
 
 
+def read_pieces(
+    entry: Entry, block: Block, values: npt.NDArray[Any], files: Sequence[tuple[int, str]]
+) -> npt.NDArray[Any]:
+    """Fill `values` with a block of a tensor from the open data files (and how to show them), by shard."""
+    for piece in pieces(entry, block):
+        target = values if piece.block.shape == block.shape else np.empty(piece.block.shape, dtype=values.dtype)
+        fd, shown = files[piece.entry.shard]
+        read_exactly(fd, piece.position, target.reshape(-1).view(np.uint8).data, shown)
+        if target is not values:
+            values[piece.where] = target
+    return values
+
+
 def pieces(entry: Entry, block: Block) -> Iterator[_Piece]:
     if not entry.slices:
         yield _Piece(entry, block, (slice(None),) * len(block.shape))
@@ -281,4 +297,4 @@ def pieces(entry: Entry, block: Block) -> Iterator[_Piece]:
 def _others(location: Location) -> list[SourceFile]:
     """The graph that TF1 savers write beside the data, `NAME.meta`: it is carried over."""
     meta = location.beside(f"{location.name}.meta")
-    return [open_source(meta, follow=False)] if location.name and meta.exists() else []
+    return [open_beside(meta)] if location.name and meta.exists() else []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.checkpoint import Sink
-from renorm_cli.formats.disk.files import SourceFile, open_source, read_exactly
-from renorm_cli.formats.disk.staging import Staged, Staging, unwritten
+from renorm_cli.formats.disk.files import SourceFile, open_beside, read_exactly, reason
+from renorm_cli.formats.disk.staged import Staged, unwritten
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.tf.bundle import Bundle
@@ -37,6 +38,8 @@ _OWN = ("variables.index", "variables.data-")
 
 _MOST_FILES = 100_000
 _SMALL_BYTES = 64 << 20
+_PART_BYTES = 1 << 20
+_SHOWN = 100
 
 
 class SavedModel(TfCheckpoint):
@@ -83,11 +86,18 @@ class SavedModel(TfCheckpoint):
 
     def _carry(self, staging: Staging, tree: Path, name: Path) -> Staged:
         staging.folder(tree / name.parent)
-        source = open_source(self.path / name, follow=False)
+        source = open_beside(self.path / name)
         try:
-            return staging.copy(source, tree / name)
+            staged = staging.copy(source, tree / name)
         finally:
             source.close()
+        staged.source = None  # `rest` looks at it, not file after file kept open
+        return staged
+
+    def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        for name in self._carried:
+            if name != Path(_FINGERPRINT):
+                yield str(name), _parts(self.path / name)
 
 
 def open_saved_model(path: Path) -> SavedModel:
@@ -127,8 +137,10 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
     carried: list[Path] = []
     own: list[Path] = []
     waiting = [folder]
+    folders = 0
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        folders += 1
+        with _listed(waiting.pop(), folder) as entries:
             for entry in entries:
                 name = Path(entry.path).relative_to(folder)
                 if entry.is_dir(follow_symlinks=False):
@@ -144,9 +156,18 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
                     own.append(name)
                 else:
                     carried.append(name)
-        if len(carried) + len(own) + len(waiting) > _MOST_FILES:
+        if len(carried) + len(own) + len(waiting) + folders > _MOST_FILES:
             raise FormatError(f"{str(folder)!r} holds more than {_MOST_FILES} files; a SavedModel was expected")
     return sorted(carried), own
+
+
+def _listed(path: Path, folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    try:
+        return os.scandir(path)
+    except OSError as error:
+        shown = str(path.relative_to(folder))
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        raise FormatError(f"{str(folder)!r}: its folder {shown!r} cannot be listed: {reason(error)}") from None
 
 
 def _without_variables(path: Path, graph_file: Path | None) -> str:
@@ -170,25 +191,28 @@ def _constant_notes(model: SavedModel, graph_file: Path | None) -> tuple[Note, .
     """A warning where the graph holds a constant that is the same as a variable: changing one leaves the other."""
     if graph_file is None:
         return ()
-    alike: dict[tuple[tuple[int, ...], str], list[Variable]] = {}
-    for variable in model.variables:
-        if variable.dtype in FLOATS and len(variable.shape) >= 2 and variable.elements:
-            alike.setdefault((variable.shape, variable.dtype), []).append(variable)
+    alike = _by_checksum(model)
     names: list[str] = []
     with _mapped(graph_file) as content:
         for constant in constants(content, str(graph_file)):
-            raw = content[constant.offset : constant.offset + constant.size]
-            names += [v.name for v in alike.get((constant.shape, constant.dtype), ()) if _holds(model, v, raw)]
+            by_crc = alike.get((constant.shape, constant.dtype))
+            if by_crc:
+                # Each group of variables is named once, so that many constants of one value cost no more than one.
+                names += by_crc.pop(crc32c(content[constant.offset : constant.offset + constant.size]), ())
     if not names:
         return ()
     text = "the graph also holds the same values as a constant, which is not bounded"
     return (Note(f"{some_names(list(dict.fromkeys(names)))}: {text}", warning=True),)
 
 
-def _holds(model: SavedModel, variable: Variable, raw: memoryview) -> bool:
-    """Whether a variable has exactly these bytes: first by its checksum, where it has one."""
-    entry = model.entries[variable.key]
-    return not entry.slices and entry.size == len(raw) and entry.crc == crc32c(raw)
+def _by_checksum(model: SavedModel) -> dict[tuple[tuple[int, ...], str], dict[int, list[str]]]:
+    """The names of the matrices that have a checksum of their own, by shape and dtype and by that checksum."""
+    found: dict[tuple[tuple[int, ...], str], dict[int, list[str]]] = {}
+    for variable in model.variables:
+        crc = model.entries[variable.key].crc
+        if crc is not None and variable.dtype in FLOATS and len(variable.shape) >= 2 and variable.elements:
+            found.setdefault((variable.shape, variable.dtype), {}).setdefault(crc, []).append(variable.name)
+    return found
 
 
 def _refresh_fingerprint(staged: Staged, index: bytes) -> None:
@@ -206,8 +230,19 @@ def _refresh_fingerprint(staged: Staged, index: bytes) -> None:
         raise unwritten(error) from None
 
 
+def _parts(path: Path) -> Iterator[bytes]:
+    file = open_beside(path)
+    try:
+        for start in range(0, file.size, _PART_BYTES):
+            part = bytearray(min(_PART_BYTES, file.size - start))
+            read_exactly(file.fd, start, memoryview(part), file.shown)
+            yield bytes(part)
+    finally:
+        file.close()
+
+
 def _small_file(path: Path) -> bytes:
-    file = open_source(path, follow=False)
+    file = open_beside(path)
     try:
         if file.size > _SMALL_BYTES:
             raise FormatError(f"{file.shown!r} is {file.size} bytes; at most {_SMALL_BYTES} were expected")
@@ -221,7 +256,7 @@ def _small_file(path: Path) -> bytes:
 @contextmanager
 def _mapped(path: Path) -> Iterator[memoryview]:
     """The content of a file of any size, mapped and not read; it goes with the last view of it."""
-    file = open_source(path, follow=False)
+    file = open_beside(path)
     try:
         yield memoryview(mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ) if file.size else b"")
     finally:

@@ -13,11 +13,13 @@ from typing import NamedTuple
 from renorm_cli.formats.keras.config import LayerNode, parse_config
 from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.tf.object_graph import MAX_NODES, ObjectGraph
-from renorm_cli.formats.tf.wire import BYTES, damaged, read_fields, read_message
+from renorm_cli.formats.tf.wire import BYTES, Budget, damaged, read_fields, read_message
 from renorm_cli.layers import LAYERS, PARTS, find_weight
 from renorm_cli.model import Declared
 
-_MAX_BYTES = 64 << 20
+_MAX_BYTES = 32 << 20
+_MAX_VALUES = 1_000_000
+"""Of all JSON texts that are parsed. One takes up to some 200 bytes of memory, however short it is."""
 _MOST = 8
 """Of the objects that share a part, and of the tensors of one object, so many are looked at. Keras has one of each."""
 _PART_ATTRIBUTES = frozenset(attribute for parts in PARTS.values() for attribute in parts)
@@ -43,16 +45,17 @@ class LayerFacts:
 def read_keras_metadata(data: bytes, shown: str) -> dict[int, KerasObject]:
     """The objects of `keras_metadata.pb` by their number in the object graph; `shown` names the file in errors.
 
-    Raises FormatError if it is no such message, larger than 64 MiB, or has more than MAX_NODES objects.
+    Raises FormatError if it is no such message, larger than 32 MiB, or has more than MAX_NODES objects.
     """
     if len(data) > _MAX_BYTES:
         raise damaged(shown, f"expected Keras metadata of at most {_MAX_BYTES} bytes, found {len(data)}")
     found: dict[int, KerasObject] = {}
-    for count, field in enumerate(read_fields(data, shown)):
+    budget = Budget()
+    for count, field in enumerate(read_fields(data, shown, budget=budget)):
         if count == MAX_NODES:
             raise damaged(shown, f"expected at most {MAX_NODES} objects, found more")
         if field.number == 1 and field.wire_type == BYTES:
-            message = read_message(data, shown, field.start, field.end)
+            message = read_message(data, shown, field.start, field.end, budget)
             found[message.integer(2)] = KerasObject(message.text(4), message.text(5))
     return found
 
@@ -62,7 +65,7 @@ def layer_facts(graph: ObjectGraph, objects: Mapping[int, KerasObject], shown: s
 
     A weight of a part of a layer (the cell of an LSTM, the dense layers of attention) is one of the layer. Where two
     objects hold a variable, that counts whose class is known to have such a weight. Raises FormatError for metadata
-    that is no JSON, or nested too deep.
+    that is no JSON, nested too deep, or of more than a million values.
     """
     return _Layers(graph, objects, shown).facts()
 
@@ -77,6 +80,7 @@ class _Layers:
             if 0 <= number < len(graph.nodes) and each.metadata and not each.identifier.startswith("_tf_keras_metric")
         }
         self._parsed: dict[int, LayerNode] = {}
+        self._left = _MAX_VALUES
 
     def facts(self) -> dict[str, LayerFacts]:
         found: dict[str, LayerFacts] = {}
@@ -123,5 +127,9 @@ class _Layers:
     def _layer(self, number: int) -> LayerNode:
         """The object's own class and config; parsed once, and only if asked for: a model's holds all of its layers."""
         if number not in self._parsed:
-            self._parsed[number] = parse_config(self._objects[number].metadata, f"{self._shown}: object {number}")
+            text, where = self._objects[number].metadata, f"{self._shown}: object {number}"
+            self._left -= sum(map(text.count, "[{,"))
+            if self._left < 0:
+                raise damaged(where, f"expected at most {_MAX_VALUES} values in the configs of layers, found more")
+            self._parsed[number] = parse_config(text, where)
         return self._parsed[number]

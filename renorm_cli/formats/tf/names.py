@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from renorm_cli.errors import some_names
 from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
-from renorm_cli.formats.tf.bundle import Bundle
+from renorm_cli.formats.tf.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tf.keras_metadata import LayerFacts
 from renorm_cli.formats.tf.object_graph import ObjectGraph, full_names
 from renorm_cli.formats.tf.state import AVERAGE, is_average, plain_key, states
@@ -20,6 +20,7 @@ from renorm_cli.layers import CONTAINERS, ROLES, find_weight, suffixes
 from renorm_cli.model import Note, Variable
 
 _NO_NAME = re.compile(r"Variable(_[0-9]+)?")
+_TOO_MANY_AXES = f"it has more than {MAX_AXES} axes"
 _EXPORTED = re.compile(r"\A(_all_)?variables/[0-9]+\Z")
 
 _Twin = tuple[str, str]
@@ -43,7 +44,13 @@ def name_variables(
     """
     named = full_names(graph) if graph is not None else {}
     drafts = [
-        Variable(plain_name(named.get(entry.key, "")) or plain_key(entry.key), entry.key, entry.shape, entry.dtype)
+        Variable(
+            plain_name(named.get(entry.key, "")) or plain_key(entry.key),
+            entry.key,
+            entry.shape,
+            entry.dtype,
+            locked=_TOO_MANY_AXES if len(entry.shape) > MAX_AXES else None,
+        )
         for entry in sorted(bundle.entries, key=lambda entry: by_number(entry.key))
     ]
     found = states(drafts, graph)

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from renorm_cli.formats.tf.table import crc32c, mask
-from renorm_cli.formats.tf.wire import damaged, read_fields, read_message, read_varint
+from renorm_cli.formats.tf.wire import Budget, damaged, read_fields, read_message, read_varint
 
 MAX_GRAPH_BYTES = 64 << 20
 MAX_NODES = 200_000
-MAX_REFERENCES = 2_000_000
+MAX_REFERENCES = 1_000_000
+MAX_NAME = 1 << 16
+"""Characters of a variable's name; a longer one counts for nothing."""
 
 _SLOT_MARK = "/.OPTIMIZER_SLOT/"
 _NODES, _CHILDREN, _ATTRIBUTES, _SLOTS = 1, 1, 2, 3
@@ -108,14 +110,15 @@ def read_object_graph(
     message = read_strings(data, 1, shown, order=order, crc=crc)[0]
     nodes: list[Node] = []
     left = MAX_REFERENCES
-    for field in read_fields(message, shown):
+    budget = Budget()
+    for field in read_fields(message, shown, budget=budget):
         if field.number != _NODES:
             continue
         if not isinstance(field.value, bytes):
             raise damaged(shown, f"expected object {len(nodes)} as a message, found a number")
         if len(nodes) == MAX_NODES:
             raise damaged(shown, f"expected at most {MAX_NODES} objects, found more")
-        nodes.append(_node(field.value, left, f"{shown}: object {len(nodes)}") if field.value else _BARE)
+        nodes.append(_node(field.value, left, f"{shown}: object {len(nodes)}", budget) if field.value else _BARE)
         left -= _references(nodes[-1])
     graph = ObjectGraph(tuple(nodes))
     _check_ids(graph, shown)
@@ -140,7 +143,7 @@ def optimizer_state_keys(graph: ObjectGraph) -> frozenset[str]:
 
 def full_names(graph: ObjectGraph) -> dict[str, str]:
     """The variable name of each checkpoint key that has one. Names are not unique: `Variable` is one for many."""
-    return {a.key: a.full_name for node in graph.nodes for a in node.attributes if a.full_name}
+    return {a.key: a.full_name for node in graph.nodes for a in node.attributes if 0 < len(a.full_name) <= MAX_NAME}
 
 
 def _is_optimizer(node: Node) -> bool:
@@ -167,14 +170,14 @@ def _reach(
     return seen
 
 
-def _node(encoded: bytes, left: int, where: str) -> Node:
+def _node(encoded: bytes, left: int, where: str, budget: Budget) -> Node:
     """TrackableObject; `left` is how many references it may have."""
-    message = read_message(encoded, where)
+    message = read_message(encoded, where, budget=budget)
     if sum(len(message.found.get(number, ())) for number in (_CHILDREN, _ATTRIBUTES, _SLOTS)) > left:
         raise damaged(where, f"expected at most {MAX_REFERENCES} edges and tensors in the graph, found more")
-    children = (read_message(item, where) for item in message.blobs(_CHILDREN))
-    attributes = (read_message(item, where) for item in message.blobs(_ATTRIBUTES))
-    slots = (read_message(item, where) for item in message.blobs(_SLOTS))
+    children = (read_message(item, where, budget=budget) for item in message.blobs(_CHILDREN))
+    attributes = (read_message(item, where, budget=budget) for item in message.blobs(_ATTRIBUTES))
+    slots = (read_message(item, where, budget=budget) for item in message.blobs(_SLOTS))
     return Node(
         tuple(Edge(child.text(2), child.integer(1)) for child in children),
         tuple(Attribute(each.text(1), each.text(2), each.text(3)) for each in attributes),

@@ -12,21 +12,32 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.tf.bundle import DTYPES, ITEM_BYTES
+from renorm_cli.formats.tf.bundle import DTYPES, ITEM_BYTES, MAX_RANK
 from renorm_cli.formats.tf.keras_metadata import KerasObject
 from renorm_cli.formats.tf.object_graph import MAX_NODES, ObjectGraph
-from renorm_cli.formats.tf.wire import BYTES, FIXED32, FIXED64, VARINT, Message, damaged, read_message, read_varint
+from renorm_cli.formats.tf.wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    VARINT,
+    Budget,
+    Message,
+    damaged,
+    read_message,
+    read_varint,
+)
 from renorm_cli.model import FLOATS
 
-MAX_FIELDS = 20_000_000
-"""Of one `saved_model.pb`, counted while searching it. A model of a million nodes has some 8 million."""
-MAX_COPIED = 64 << 20
+MAX_FIELDS = 4_000_000
+"""Of one `saved_model.pb`, counted while searching it, which takes a microsecond each."""
+MAX_COPIED = 32 << 20
 """Bytes of the messages that are read whole: variables, layers of Keras, collections."""
 
 _META_GRAPHS, _GRAPH, _COLLECTIONS, _OBJECTS = 2, 2, 4, 7
 _GRAPH_NODE, _LIBRARY, _FUNCTION, _FUNCTION_NODE = 1, 2, 1, 3
 _OP, _ATTR, _TENSOR = 2, 5, 8
 _VARIABLE_OPS = frozenset({b"VarHandleOp", b"VariableV2", b"Variable", b"AutoReloadVariable"})
+_MAX_ATTRIBUTES = 10_000
 _SKIPPED = {FIXED64: 8, FIXED32: 4}
 
 _FLOAT_NUMBERS = {number: name for number, name in DTYPES.items() if name in FLOATS}
@@ -121,6 +132,8 @@ def constants(data: bytes | memoryview, shown: str) -> Iterator[Constant]:
                 is_constant = walk.bytes_of(item, 8) == b"Const"
             elif item.number == _ATTR:
                 attributes.append(item)
+                if len(attributes) > _MAX_ATTRIBUTES:
+                    raise walk.damaged(f"expected at most {_MAX_ATTRIBUTES} attributes of an operation, found more")
         if is_constant:
             for attribute in attributes:
                 yield from _constant(walk, attribute)
@@ -148,6 +161,7 @@ class _Walk:
         self._shown = shown
         self._left = MAX_FIELDS
         self._copies = MAX_COPIED
+        self._budget = Budget()
 
     def inside(self, span: _Span) -> Iterator[_Span]:
         """The fields of a message; numbers in it have the span of the varint itself."""
@@ -176,10 +190,12 @@ class _Walk:
 
     def graphs(self) -> Iterator[_Span]:
         """The MetaGraphDefs: one per set of tags."""
-        found = [item for item in self.inside(_Span(0, BYTES, 0, len(self._data))) if item.number == _META_GRAPHS]
-        if not found:
+        none = True
+        for graph in self._parts(_Span(0, BYTES, 0, len(self._data)), _META_GRAPHS):
+            none = False
+            yield graph
+        if none:
             raise self.damaged("expected a SavedModel with a graph, found none")
-        yield from found
 
     def operations(self) -> Iterator[_Span]:
         """The NodeDefs of every graph and of every function in its library."""
@@ -213,11 +229,11 @@ class _Walk:
         self._copies -= span.end - span.start
         if self._copies < 0:
             raise self.damaged(f"expected at most {MAX_COPIED} bytes about variables and layers, found more")
-        return read_message(self._data, self._shown, span.start, span.end)
+        return read_message(self._data, self._shown, span.start, span.end, self._budget)
 
     def message_of(self, encoded: bytes) -> Message:
         """A message that was inside a small one."""
-        return read_message(encoded, self._shown)
+        return read_message(encoded, self._shown, budget=self._budget)
 
     def damaged(self, found: str) -> FormatError:
         return damaged(self._shown, found)
@@ -285,7 +301,8 @@ def _tensor(walk: _Walk, tensor: _Span) -> Iterator[Constant]:
         if item.number == 1:
             dtype = _FLOAT_NUMBERS.get(walk.integer(item))
         elif item.number == 2:
-            shape = tuple(walk.message_of(dim).integer(1) for dim in walk.message(item).blobs(2))
+            dims = walk.message(item).blobs(2)
+            shape = tuple(walk.message_of(dim).integer(1) for dim in dims) if len(dims) <= MAX_RANK else ()
         elif item.number == 4:
             content = item
     if dtype is None or content is None or len(shape) < 2 or min(shape) < 0:

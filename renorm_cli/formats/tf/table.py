@@ -19,7 +19,13 @@ MAGIC = bytes.fromhex("57fb808b247547db")
 """The last 8 bytes of every table."""
 FOOTER_BYTES, TRAILER_BYTES = 48, 5
 MAX_TABLE_BYTES = 128 << 20
-MAX_ENTRIES = 1_000_000
+MAX_ENTRIES = 200_000
+MAX_KEY_BYTES = 32 << 20
+"""Of all keys: few bytes stand for many where a key shares its beginning with the one before."""
+MAX_UNPACKED = 32 << 20
+"""Bytes of all compressed blocks, once they are not."""
+MAX_ELEMENTS = 2_000_000
+"""Of all compressed blocks: literals and copies. One takes a microsecond, and can stand for a single byte."""
 
 _RAW, _SNAPPY = 0, 1
 _BLOCK_BYTES = 1 << 18
@@ -81,12 +87,12 @@ def read_table(data: bytes, shown: str) -> Table:
 
     The blocks must fill the file from its first byte to the footer, each used once, so that no entry can be hidden.
     Raises FormatError for any deviation: magic, handles, checksums, compression, restart arrays, key order,
-    more than MAX_TABLE_BYTES (compressed or not) or MAX_ENTRIES.
+    more than MAX_TABLE_BYTES, MAX_ENTRIES, MAX_KEY_BYTES, MAX_UNPACKED or MAX_ELEMENTS.
     """
     if len(data) > MAX_TABLE_BYTES:
         raise damaged(shown, f"expected an index of at most {MAX_TABLE_BYTES} bytes, found {len(data)}")
     meta, index = read_footer(data, shown)
-    budget = _Budget(MAX_ENTRIES, MAX_TABLE_BYTES, MAX_TABLE_BYTES)
+    budget = _Budget(MAX_ENTRIES, MAX_KEY_BYTES, Unpacking(MAX_UNPACKED, MAX_ELEMENTS))
     _, index_content = _block(data, index, budget, shown)
     separators: list[bytes] = []
     spans: list[tuple[int, int]] = []
@@ -133,13 +139,14 @@ def reseal_block(buffer: bytearray, block: Block) -> None:
     struct.pack_into("<I", buffer, end + 1, mask(crc32c(bytes(buffer[block.offset : end + 1]))))
 
 
-def snappy_decompress(data: bytes, limit: int, shown: str) -> bytes:
-    """The content of a raw snappy stream (google/snappy, format_description.txt).
+def snappy_decompress(data: bytes, left: Unpacking, shown: str) -> bytes:
+    """The content of a raw snappy stream (google/snappy, format_description.txt), which is taken from `left`.
 
-    Raises FormatError if it promises more than `limit` bytes or more than snappy can pack into it,
-    points before its start, is cut off, or does not keep its promise.
+    Raises FormatError if it promises more bytes than are left or more than snappy can pack into it,
+    points before its start, is cut off, does not keep its promise, or has more elements than are left.
     """
     size, at = read_varint(data, 0, len(data), shown)
+    limit = left.bytes
     if size > min(limit, _SNAPPY_MAX_RATIO * len(data)):
         raise damaged(
             shown, f"expected at most {limit} bytes in a compressed block, found {len(data)} bytes for {size}"
@@ -147,6 +154,9 @@ def snappy_decompress(data: bytes, limit: int, shown: str) -> bytes:
     out = bytearray()
     while at < len(data):
         tag = data[at]
+        left.elements -= 1
+        if left.elements < 0:
+            raise damaged(shown, f"expected at most {MAX_ELEMENTS} pieces in compressed blocks, found more")
         if tag & 3 == 0:
             length, at = _literal_length(data, at)
             piece = data[at : at + length]
@@ -162,6 +172,7 @@ def snappy_decompress(data: bytes, limit: int, shown: str) -> bytes:
         out += piece
     if len(out) != size:
         raise damaged(shown, f"expected {size} bytes in a compressed block, found {len(out)}")
+    left.bytes -= size
     return bytes(out)
 
 
@@ -214,12 +225,20 @@ def check_layout(spans: list[tuple[int, int]], end: int, shown: str) -> None:
 
 
 @dataclass(slots=True)
+class Unpacking:
+    """What may still be decompressed."""
+
+    bytes: int
+    elements: int
+
+
+@dataclass(slots=True)
 class _Budget:
     """What one table may still cost: sharing of prefixes and compression make much out of few bytes."""
 
     entries: int
     key_bytes: int
-    unpacked: int
+    unpacking: Unpacking
 
 
 def _block(data: bytes, span: tuple[int, int], budget: _Budget, shown: str) -> tuple[Block, bytes]:
@@ -235,8 +254,7 @@ def _block(data: bytes, span: tuple[int, int], budget: _Budget, shown: str) -> t
         raise damaged(shown, f"expected a raw or snappy block at byte {offset}, found compression {kind}")
     content = data[offset:end]
     if kind == _SNAPPY:
-        content = snappy_decompress(content, budget.unpacked, shown)
-        budget.unpacked -= len(content)
+        content = snappy_decompress(content, budget.unpacking, shown)
     return Block(offset, size, kind == _RAW), content
 
 
@@ -258,7 +276,7 @@ def _entries(content: bytes, budget: _Budget, where: str) -> Iterator[tuple[byte
         budget.entries -= 1
         budget.key_bytes -= shared + unshared
         if budget.entries < 0 or budget.key_bytes < 0:
-            raise damaged(where, f"expected at most {MAX_ENTRIES} entries and {MAX_TABLE_BYTES} bytes of keys")
+            raise damaged(where, f"expected at most {MAX_ENTRIES} entries and {MAX_KEY_BYTES} bytes of keys")
         last, key = key, key[:shared] + content[at : at + unshared]
         if key <= last and here:
             raise damaged(where, f"expected ascending keys, found one at byte {here} that is not above the one before")
@@ -272,7 +290,7 @@ def _restarts(content: bytes, where: str) -> tuple[tuple[int, ...], int]:
     """The restart points (positions of entries with whole keys), and where the entries end."""
     count = int.from_bytes(content[-4:], "little")
     end = len(content) - 4 - 4 * count
-    if len(content) < 4 or not count or end < 0:
+    if len(content) < 4 or not 0 < count <= MAX_ENTRIES or end < 0:
         raise damaged(where, f"expected restart points at the end of {len(content)} bytes, found {count}")
     restarts = struct.unpack_from(f"<{count}I", content, end)
     if restarts[0] != 0 or any(a >= b for a, b in pairwise(restarts)):

@@ -16,22 +16,29 @@ import numpy as np
 from renorm_cli.blocks import Block, partition
 from renorm_cli.errors import some_names
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
+from renorm_cli.formats.disk.bytes import write_all
+from renorm_cli.formats.disk.checksum import checksums
 from renorm_cli.formats.disk.files import SourceFile, open_source
-from renorm_cli.formats.disk.staging import Staged, Staging, unwritten, write_all
+from renorm_cli.formats.disk.staged import Staged, unwritten
+from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.location import TABLE_MAGIC, Location
 from renorm_cli.formats.naming import Naming
+from renorm_cli.formats.stored import room_for, stored_dtype
 from renorm_cli.formats.tf import state_file
 from renorm_cli.formats.tf.bundle import DTYPES, ITEM_BYTES, Entry
-from renorm_cli.formats.tf.checkpoint import crc_of, pieces, shard_suffix
+from renorm_cli.formats.tf.checkpoint import CRC32C, entry_range, pieces, read_pieces, shard_suffix
 from renorm_cli.formats.tf.names import name_variables
 from renorm_cli.formats.tf.table import crc32c, mask, write_table
 from renorm_cli.formats.tf.v1_names import base_name, shard_name
 from renorm_cli.formats.tf.v1_tensors import Tensors, numpy_dtype, read_tensors
 from renorm_cli.formats.tf.wire import write_varint
 from renorm_cli.model import Note, Variable
+from renorm_cli.spread import Imap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from renorm_cli.buffers import Buffer
 
 _COPY_BYTES = 4 << 20
 _STRINGS = 1 << 16
@@ -55,7 +62,7 @@ class V1Checkpoint(Checkpoint):
         notes = (said, *_joined_notes(self.entries.values()), *naming.notes)
         super().__init__("tf-checkpoint-v1", path, (*shards, *others), naming.variables, notes)
 
-    def read(self, variable: Variable, block: Block) -> npt.NDArray[Any]:
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
         return self.values(self.entries[variable.key], block)
 
     def values(self, entry: Entry, block: Block) -> npt.NDArray[Any]:
@@ -103,14 +110,21 @@ class V1Sink(Sink):
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         self._data.write(entry.offset + block.first_element(entry.shape) * ITEM_BYTES[entry.dtype], raw)
 
-    def seal(self) -> None:
-        self._index.write(0, memoryview(write_table(self._lines())))
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        values = room_for(block.shape, stored_dtype(variable.dtype, "<"), into)
+        return read_pieces(self._entries[variable.key], block, values, [(self._data.fd, self._shown)])
 
-    def _lines(self) -> Iterator[tuple[bytes, bytes]]:
+    def seal(self, imap: Imap = map) -> dict[str, int]:
+        unknown = [entry for entry in self._entries.values() if entry.crc is None]
+        found = checksums([entry_range(entry, self._data.fd, self._shown) for entry in unknown], CRC32C, imap)
+        crcs = {key: next(found) if entry.crc is None else entry.crc for key, entry in self._entries.items()}
+        self._index.write(0, memoryview(write_table(self._lines(crcs))))
+        return crcs
+
+    def _lines(self, crcs: Mapping[str, int]) -> Iterator[tuple[bytes, bytes]]:
         yield b"", _HEADER
         for key, entry in self._entries.items():
-            crc = crc_of(self._data.fd, entry, self._shown) if entry.crc is None else entry.crc
-            yield _key(key), encode_entry(replace(entry, crc=crc))
+            yield _key(key), encode_entry(replace(entry, crc=crcs[key]))
 
 
 def is_v1(file: SourceFile) -> bool:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.disk.files import SourceFile, read_exactly
 from renorm_cli.formats.tf.table import (
     FOOTER_BYTES,
+    MAX_ELEMENTS,
     MAX_ENTRIES,
+    MAX_KEY_BYTES,
     TRAILER_BYTES,
+    Unpacking,
     check_layout,
     crc32c,
     mask,
@@ -111,11 +114,13 @@ class Cursor:
 
 @dataclass(slots=True)
 class Budget:
-    """What the tables of one checkpoint may still cost: entries, bytes of keys, bytes of decompressed blocks."""
+    """What the tables of one checkpoint may still cost: entries, bytes of keys, compressed blocks, and fields."""
 
     entries: int = MAX_ENTRIES
-    key_bytes: int = 64 << 20
-    unpacked: int = 64 << 20
+    key_bytes: int = MAX_KEY_BYTES
+    unpacking: Unpacking = field(default_factory=lambda: Unpacking(64 << 20, MAX_ELEMENTS))
+    fields: int = 1_500_000
+    """Of the messages that are not loaded: one takes some microseconds."""
 
 
 def read_runs(file: SourceFile, budget: Budget) -> Iterator[tuple[bytes, Run]]:
@@ -178,10 +183,9 @@ def _block(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> Run
         return block
     if kind != _SNAPPY:
         raise damaged(shown, f"expected a raw or snappy block at byte {offset}, found compression {kind}")
-    if size > budget.unpacked:
+    if size > budget.unpacking.bytes:
         raise FormatError(f"{shown}: its compressed blocks are too large to be read; save it again in format V2")
-    content = snappy_decompress(block.content(), budget.unpacked, shown)
-    budget.unpacked -= len(content)
+    content = snappy_decompress(block.content(), budget.unpacking, shown)
     return Run(whole.file, 0, len(content), content)
 
 

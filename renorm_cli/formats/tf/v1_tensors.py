@@ -16,9 +16,11 @@ import numpy as np
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.disk.files import SourceFile
+from renorm_cli.formats.tf import wire
 from renorm_cli.formats.tf.bundle import (
     DTYPES,
     ITEM_BYTES,
+    MAX_AXES,
     Bundle,
     Entry,
     Extents,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 _META_BYTES = 64 << 20
 _NAME_BYTES = 1 << 20
 _VERSION = 1  # TF_CHECKPOINT_VERSION
-_MAX_STRINGS = 4 << 20
+_MAX_STRINGS = 1 << 20
 _SEGMENT_BYTES = 1 << 18
 _MAX_VARINT = 10
 
@@ -119,10 +121,12 @@ def read_tensors(files: Sequence[SourceFile]) -> Tensors:
     values: dict[str, Values] = {}
     for name, tensor in contents.tensors.items():
         parts = {
-            (name, extents): _part(extents, tensor.entry, run, shown, values)
+            (name, extents): _part(extents, tensor.entry, run, shown, values, budget)
             for extents, run in contents.parts.pop(name, {}).items()
         }
-        entries.append(replace(tensor.entry, slices=read_slices(tensor.entry, tensor.boxes, parts, shown)))
+        entries.append(
+            replace(tensor.entry, slices=read_slices(tensor.entry, tensor.boxes, parts, shown, contents.work))
+        )
         if parts:
             raise damaged(shown, f"found a slice of {quoted(name)} that its contents do not list")
     for name in contents.parts:
@@ -142,6 +146,7 @@ class _Contents:
 
     tensors: dict[str, _Tensor] = field(default_factory=dict)
     parts: dict[str, dict[Extents, Run]] = field(default_factory=dict)
+    work: wire.Budget = field(default_factory=wire.Budget)
 
 
 def _read_file(file: SourceFile, contents: _Contents, budget: Budget) -> None:
@@ -154,13 +159,13 @@ def _read_file(file: SourceFile, contents: _Contents, budget: Budget) -> None:
             _read_contents(run, contents, shown)
             first = False
             continue
-        name, extents = decode_slice_key(key, shown)
+        name, extents = decode_slice_key(key, shown, contents.work)
         where = f"{shown}: {quoted(name)}"
-        data = _messages(_messages(run, where, {2}).get(2), where, {1, 2, 3})
+        data = _messages(_messages(run, where, {2}, budget).get(2), where, {1, 2, 3}, budget)
         if any(data[number].size > _NAME_BYTES for number in (1, 2) if number in data):
             raise damaged(where, "expected the name and the box of a slice, found more than 1 MiB")
         stored = data[1].content() if 1 in data else b""
-        box = read_box(data[2].content(), where) if 2 in data else ()
+        box = read_box(data[2].content(), where, contents.work) if 2 in data else ()
         if (stored.decode("utf-8", "surrogateescape"), box) != (name, extents):
             raise damaged(where, "expected the name and the box of its key in a slice, found others")
         if extents in contents.parts.setdefault(name, {}):
@@ -174,18 +179,18 @@ def _read_contents(run: Run, contents: _Contents, shown: str) -> None:
     """SavedTensorSlices with the SavedTensorSliceMeta of one file."""
     if run.size > _META_BYTES:
         raise damaged(shown, f"expected a table of contents of at most {_META_BYTES} bytes, found {run.size}")
-    outer = read_message(run.content(), shown)
+    outer = read_message(run.content(), shown, budget=contents.work)
     if any(item.wire_type == VARINT for item in outer.found.get(1, ())):
         raise FormatError(f"{shown!r} is the index of a V2 checkpoint; give the checkpoint by its prefix")
-    meta = read_message(outer.blob(1) or b"", shown)
-    versions = read_message(meta.blob(2) or b"", shown)
+    meta = read_message(outer.blob(1) or b"", shown, budget=contents.work)
+    versions = read_message(meta.blob(2) or b"", shown, budget=contents.work)
     if versions.integer(2) > _VERSION or _VERSION in versions.integers(3):
         raise FormatError(
             f"{shown!r}: expected a checkpoint for readers of version {_VERSION}, found one not for them"
             f" (minimum {versions.integer(2)}); save it again with another TensorFlow"
         )
     for encoded in meta.blobs(1):
-        _add_tensor(read_message(encoded, shown), contents, shown)
+        _add_tensor(read_message(encoded, shown, budget=contents.work), contents, shown)
 
 
 def _add_tensor(message: Message, contents: _Contents, shown: str) -> None:
@@ -198,34 +203,38 @@ def _add_tensor(message: Message, contents: _Contents, shown: str) -> None:
     dtype = DTYPES.get(number, "")
     if dtype not in _VALUES:
         raise FormatError(f"{where}: expected a dtype that V1 checkpoints can hold, found {dtype or number!r}")
-    shape = read_shape(message.blob(2) or b"", where)
+    shape = read_shape(message.blob(2) or b"", where, contents.work)
+    if len(shape) > MAX_AXES:
+        raise FormatError(
+            f"{where}: expected at most {MAX_AXES} axes, found {len(shape)}; leave it out of the checkpoint"
+        )
     tensor = contents.tensors.setdefault(name, _Tensor(Entry(name, dtype, shape, 0, 0, 0, None, None, 0)))
     if (tensor.entry.dtype, tensor.entry.shape) != (dtype, shape):
         raise damaged(where, "expected one dtype and shape in all files, found two")
     tensor.boxes.extend(message.blobs(4))
 
 
-def _part(extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str, Values]) -> Entry:
+def _part(extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str, Values], budget: Budget) -> Entry:
     """The entry of a slice; its values are put in `values`, under its key."""
     where = f"{shown}: {quoted(whole.key)}"
     if len(extents) != len(whole.shape):
         raise damaged(where, f"expected slices of {len(whole.shape)} axes, found one of {len(extents)}")
     lengths = tuple(size if length < 0 else length for (_, length), size in zip(extents, whole.shape, strict=True))
     key = f"{whole.key}\0{len(values)}"
-    found = values[key] = _find_values(run, whole.dtype, math.prod(lengths), where)
+    found = values[key] = _find_values(run, whole.dtype, math.prod(lengths), where, budget)
     return Entry(key, whole.dtype, lengths, 0, 0, found.elements * ITEM_BYTES.get(whole.dtype, 0), None, None, 0)
 
 
-def _find_values(proto: Run, dtype: str, elements: int, where: str) -> Values:
+def _find_values(proto: Run, dtype: str, elements: int, where: str, budget: Budget) -> Values:
     """The values in a TensorProto, counted."""
     if dtype == "string":
         values = Values(proto, dtype, elements, where)
         if elements > _MAX_STRINGS:
             raise FormatError(f"{where}: expected at most {_MAX_STRINGS} strings, found {elements}; leave them out")
-        if (count := sum(1 for _ in _strings(proto, where))) != elements:
+        if (count := sum(1 for _ in _strings(proto, where, budget))) != elements:
             raise damaged(where, f"expected {elements} strings, found {count}")
         return values
-    run = _messages(proto, where, {_VALUES[dtype]}).get(_VALUES[dtype]) or proto.part(0, 0)
+    run = _messages(proto, where, {_VALUES[dtype]}, budget).get(_VALUES[dtype]) or proto.part(0, 0)
     if dtype in _PLAIN:
         if run.size != elements * ITEM_BYTES[dtype]:
             raise damaged(where, f"expected {elements} values of {dtype}, found {run.size} bytes")
@@ -279,8 +288,8 @@ def _decode(raw: bytes, elements: int, dtype: np.dtype[Any], where: str) -> npt.
     return signed.astype(bits).view(dtype)
 
 
-def _strings(run: Run, where: str) -> Iterator[Run]:
-    for number, kind, value in _fields(run, where):
+def _strings(run: Run, where: str, budget: Budget | None = None) -> Iterator[Run]:
+    for number, kind, value in _fields(run, where, budget):
         if number != _VALUES["string"]:
             continue
         if kind != BYTES:
@@ -288,10 +297,10 @@ def _strings(run: Run, where: str) -> Iterator[Run]:
         yield value
 
 
-def _messages(run: Run | None, where: str, numbers: set[int]) -> dict[int, Run]:
+def _messages(run: Run | None, where: str, numbers: set[int], budget: Budget) -> dict[int, Run]:
     """Where the wanted fields of a message are, each there at most once, as a length and bytes."""
     found: dict[int, Run] = {}
-    for number, kind, value in _fields(run, where) if run is not None else ():
+    for number, kind, value in _fields(run, where, budget) if run is not None else ():
         if number not in numbers:
             continue
         if kind != BYTES or number in found:
@@ -300,10 +309,17 @@ def _messages(run: Run | None, where: str, numbers: set[int]) -> dict[int, Run]:
     return found
 
 
-def _fields(run: Run, where: str) -> Iterator[tuple[int, int, Run]]:
-    """Number, wire type and place of the fields of a message, as `wire.read_fields`, but none is loaded."""
+def _fields(run: Run, where: str, budget: Budget | None = None) -> Iterator[tuple[int, int, Run]]:
+    """Number, wire type and place of the fields of a message, as `wire.read_fields`, but none is loaded.
+
+    Without a budget for fields that were counted before.
+    """
     cursor = Cursor(run, where)
     while not cursor.done:
+        if budget is not None:
+            budget.fields -= 1
+            if budget.fields < 0:
+                raise damaged(where, f"expected fewer fields in the checkpoint, found more at byte {cursor.at}")
         tag = cursor.varint()
         number, kind = tag >> 3, tag & 7
         size = cursor.varint() if kind == BYTES else {FIXED32: 4, FIXED64: 8}.get(kind, 0)

@@ -13,6 +13,10 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 _KINDS = {VARINT: "a varint", FIXED64: "a fixed64", BYTES: "a length and bytes", FIXED32: "a fixed32"}
 _MAX_FIELD_NUMBER = (1 << 29) - 1
+MAX_FIELDS = 4_000_000
+"""Of all messages that one budget is for. A field takes two bytes and a microsecond, and some 200 bytes of memory."""
+_MAX_HELD = 1_000_000
+_MAX_NUMBERS = 10_000
 
 
 class Field(NamedTuple):
@@ -26,6 +30,13 @@ class Field(NamedTuple):
     value: int | bytes
     start: int
     end: int
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many fields may still be read from messages that share it."""
+
+    fields: int = MAX_FIELDS
 
 
 def damaged(shown: str, found: str) -> FormatError:
@@ -73,16 +84,23 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def read_fields(data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None) -> Iterator[Field]:
+def read_fields(
+    data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None, budget: Budget | None = None
+) -> Iterator[Field]:
     """The fields of the message in `data[start:end]`, in stored order; messages inside are left as bytes.
 
-    Raises FormatError for anything that is cut off, reaches over `end`, or has no valid tag.
+    Raises FormatError for anything that is cut off, reaches over `end`, or has no valid tag, and where there are more
+    fields than `budget` has left, or than MAX_FIELDS without one.
     """
+    budget = budget or Budget()
     at, stop = start, len(data) if end is None else end
     if not 0 <= at <= stop <= len(data):
         raise damaged(shown, f"expected a message in bytes {at} to {stop}, found {len(data)} bytes")
     while at < stop:
         tag_at = at
+        budget.fields -= 1
+        if budget.fields < 0:
+            raise damaged(shown, f"expected at most {MAX_FIELDS} fields, found more at byte {at}")
         tag, at = read_varint(data, at, stop, shown)
         number, kind = tag >> 3, tag & 7
         if not 0 < number <= _MAX_FIELD_NUMBER:
@@ -103,10 +121,17 @@ def read_fields(data: bytes | memoryview, shown: str, start: int = 0, end: int |
         at = after
 
 
-def read_message(data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None) -> Message:
-    """The fields of one message by number; see `Message`. Raises FormatError as `read_fields` does."""
+def read_message(
+    data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None, budget: Budget | None = None
+) -> Message:
+    """The fields of one message by number; see `Message`.
+
+    Raises FormatError as `read_fields` does, and for more than a million fields, as all are held in memory.
+    """
     found: dict[int, list[Field]] = {}
-    for field in read_fields(data, shown, start, end):
+    for count, field in enumerate(read_fields(data, shown, start, end, budget)):
+        if count == _MAX_HELD:
+            raise damaged(shown, f"expected at most {_MAX_HELD} fields in a message, found more")
         found.setdefault(field.number, []).append(field)
     return Message(found, shown)
 
@@ -146,16 +171,18 @@ class Message:
         return [_bytes(self._typed(field, BYTES)) for field in self.found.get(number, ())]
 
     def integers(self, number: int) -> list[int]:
-        """All values of a repeated int32, int64, bool or enum, packed or not."""
+        """All values of a repeated int32, int64, bool or enum, packed or not; FormatError for more than 10,000."""
         values: list[int] = []
         for field in self.found.get(number, ()):
             if field.wire_type != BYTES:
                 values.append(signed(_int(self._typed(field, VARINT))))
                 continue
             packed, at = _bytes(field), 0
-            while at < len(packed):
+            while at < len(packed) and len(values) <= _MAX_NUMBERS:
                 value, at = read_varint(packed, at, len(packed), self.shown)
                 values.append(signed(value))
+        if len(values) > _MAX_NUMBERS:
+            raise damaged(self.shown, f"expected at most {_MAX_NUMBERS} numbers in field {number}, found more")
         return values
 
     def has(self, number: int) -> bool:

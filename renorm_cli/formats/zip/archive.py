@@ -42,7 +42,17 @@ from renorm_cli.formats.zip.records import (
     zip64_data,
 )
 
-__all__ = ["Archive", "Member", "check_member", "inflate", "patch_crc", "read_archive", "read_member", "repack"]
+__all__ = [
+    "Archive",
+    "Member",
+    "check_member",
+    "crc_places",
+    "inflate",
+    "read_archive",
+    "read_member",
+    "repack",
+    "stored_parts",
+]
 
 _BLOCK = 1 << 20
 _RAW_COPY = 1 << 30
@@ -75,24 +85,22 @@ def inflate(fd: int, member: Member, out_fd: int, shown: str) -> None:
         at += len(block)
 
 
-def patch_crc(fd: int, archive: Archive, member: Member) -> None:
-    """Make the crc of a stored member true again after its payload was changed in place.
-
-    `fd` is a writable copy of the file that `archive` was read from, with the payload changed and nothing else.
-    """
+def crc_places(fd: int, archive: Archive, member: Member) -> Iterator[int]:
+    """Where in the archive `fd` the crc of a stored member is written: 4 bytes, little-endian, at each of them."""
     if member.method != STORED:
         raise ValueError("only a stored member can be changed in place")
-    crc = 0
-    for block in _blocks(fd, member.payload_offset, member.size, archive.shown):
-        crc = zlib.crc32(block, crc)
-    field = struct.pack("<L", crc)
     (told,) = struct.unpack("<L", pread(fd, 4, member.header_offset + _LOCAL_CRC, archive.shown))
     if told or not member.flags & STREAMED:
-        _pwrite(fd, field, member.header_offset + _LOCAL_CRC)
-    _pwrite(fd, field, member.central_offset + _CENTRAL_CRC)
+        yield member.header_offset + _LOCAL_CRC
+    yield member.central_offset + _CENTRAL_CRC
     if member.flags & STREAMED:
         signed, _ = _descriptor_shape(member)
-        _pwrite(fd, field, member.payload_offset + member.compressed + (4 if signed else 0))
+        yield member.payload_offset + member.compressed + (4 if signed else 0)
+
+
+def stored_parts(fd: int, member: Member, shown: str) -> Iterator[bytes]:
+    """The bytes of a member as they are stored, compressed or not, in parts."""
+    return _blocks(fd, member.payload_offset, member.compressed, shown)
 
 
 def repack(

@@ -1,0 +1,97 @@
+"""Findings as services that gate on them want them: gathered by variable or over all reports, with a level and an
+identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from renorm_cli.findings import Finding, Rule, findings
+from renorm_cli.model import Report, Row
+from renorm_cli.render.text import show
+
+Level = Literal["error", "warning", "note"]
+
+NAMED_IN_FULL = 1000
+"""Characters of a name where it is what tells one entry from another."""
+PATH_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A variable and all that is wrong with it, the worst first; `row` is None for one the checkpoint does not have."""
+
+    name: str
+    row: Row | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def text(self) -> str:
+        return "; ".join(finding.text for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A finding, where it was found, and how bad that is."""
+
+    report: Report
+    finding: Finding
+
+    @property
+    def level(self) -> Level:
+        return level(self.report, self.finding)
+
+    @property
+    def sentence(self) -> str:
+        """The variable, quoted, and what is wrong with it; safe to print."""
+        return f"'{show(self.finding.name)}': {self.finding.text}"
+
+
+def subjects(report: Report) -> tuple[Subject, ...]:
+    """Gather the findings of a report: one subject for each row, in their order, then those without a row."""
+    by_key = {row.step.variable.key: number for number, row in enumerate(report.rows)}
+    by_name = {row.step.variable.name: number for number, row in reversed(list(enumerate(report.rows)))}
+    of_rows: dict[int, list[Finding]] = {}
+    strays: dict[str, list[Finding]] = {}
+    for finding in findings(report):
+        number = by_name.get(finding.name) if finding.key is None else by_key[finding.key]
+        if number is None:
+            strays.setdefault(finding.name, []).append(finding)
+        else:
+            of_rows.setdefault(number, []).append(finding)
+    return (
+        *(Subject(row.step.variable.name, row, tuple(of_rows.get(at, ()))) for at, row in enumerate(report.rows)),
+        *(Subject(name, None, tuple(found)) for name, found in strays.items()),
+    )
+
+
+def problems(reports: Iterable[Report]) -> list[Problem]:
+    """All findings of all reports, the worst first."""
+    found = [Problem(report, finding) for report in reports for finding in findings(report)]
+    return sorted(found, key=lambda problem: -problem.finding.severity)
+
+
+def level(report: Report, finding: Finding) -> Level:
+    """An error where it makes the command fail: `check` alone does. What `apply` clips is worth a note."""
+    if report.command == "check":
+        return "error"
+    return "warning" if finding.rule == "nonfinite" else "note"
+
+
+def rule_id(rule: Rule) -> str:
+    """The name of a rule beside those of other tools."""
+    return f"renorm-{rule}"
+
+
+def fingerprints(found: Sequence[Problem]) -> Iterator[str]:
+    """An identity for each problem: unique among them, and the same in the next run, whatever the norms are then."""
+    seen: dict[str, int] = {}
+    for problem in found:
+        finding = problem.finding
+        variable = finding.name if finding.key is None else finding.key
+        identity = "\0".join((finding.rule, problem.report.path, variable))
+        count = seen[identity] = seen.get(identity, 0) + 1
+        again = f"\0{count}" if count > 1 else ""  # the same checkpoint was given twice
+        yield hashlib.sha256((identity + again).encode("utf-8", "surrogatepass")).hexdigest()[:32]
