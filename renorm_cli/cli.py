@@ -69,6 +69,7 @@ def apply(
     force: opt.Force = False,
     dry_run: opt.DryRun = False,
     nonfinite: opt.NonFinite = "refuse",
+    verify: opt.Verify = True,
     engine: opt.Engine = "auto",
     device: opt.Device = "auto",
     jobs: opt.Jobs = None,
@@ -85,7 +86,7 @@ def apply(
     _need_bound(max_norm, declared)
     wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
     options = _options(*wanted, declared="apply" if declared else None)
-    destination = commands.Destination(output, in_place, force, dry_run)
+    destination = commands.Destination(output, in_place, force, dry_run, verify)
     written = destination.of(locate(checkpoint))
     files = targets(report or [], [checkpoint, written.path, written.index])
     if report is None and not dry_run:

@@ -212,6 +212,14 @@ NonFinite = Annotated[
         rich_help_panel=WRITING,
     ),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Before it is published, read the output again and compare it with the input.",
+        rich_help_panel=WRITING,
+    ),
+]
 
 Engine = Annotated[
     Literal["auto", "numpy", "tensorflow"],
