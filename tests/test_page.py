@@ -197,11 +197,11 @@ def test_a_norm_stands_where_its_place_says(low: float, factor: float, log: bool
 
 @pytest.mark.parametrize("dead", [1, 10])
 def test_a_few_dead_units_do_not_stretch_the_axis_over_thirty_decades(dead: int) -> None:
-    row = row_of([*np.geomspace(0.5, 90, 300), *[4e-34] * dead], MaxNorm(0.01))
-    scale = scale_of(Pool([row]), [0.01])
+    rows = [row_of(np.geomspace(0.5, 90, 300), MaxNorm(0.01), "w"), row_of([4e-34] * dead, MaxNorm(0.01), "v")]
+    scale = scale_of(Pool(rows), [0.01])
     assert scale.log
     assert scale.high / scale.low < 1e6
-    said = parsed(render_html([report_of([row])])).text_content()
+    said = parsed(render_html([report_of(rows)])).text_content()
     assert "what lies left of the axis, down to 4.000e-34." in said
 
 

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
 
 LIMIT = 1.5
 MODES = {"compiled": {"jit_compile": False}, "xla": {"jit_compile": True}, "eager": {"run_eagerly": True}}
-README = Path(__file__).parent.parent / "README.md"
+TRAINING = Path(__file__).parent.parent / "docs" / "training.md"
 
 layers = keras.layers
 
@@ -506,8 +506,8 @@ def test_what_training_bounded_the_command_line_finds_bounded_and_leaves_as_it_i
 
 
 def examples() -> list[str]:
-    """The Python blocks of README's section on training."""
-    section = README.read_text("utf-8").partition("\n## While training\n")[2].partition("\n## ")[0]
+    """The Python blocks of the page on training."""
+    section = TRAINING.read_text("utf-8")
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
