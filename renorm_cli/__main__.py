@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command line. Until it listens to Ctrl-C itself, Ctrl-C ends the process without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _open_standard_files()
     from renorm_cli.cli import main
 
     main()
+
+
+def _open_standard_files() -> None:
+    """Where stdin, stdout or stderr is closed (`>&-`), open nothing in its place: else an output would get its number.
+
+    Libraries write to the number of stderr, whatever it is by then.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(os.dup(1), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.dup(2), "w")
 
 
 if __name__ == "__main__":

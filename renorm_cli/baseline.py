@@ -14,8 +14,8 @@ from renorm_cli.model import Baseline, Growth, Report, Row, Skip
 
 DEFAULT_GROWTH = "5%"
 
-_BY_PATTERN = ("not named by --include", "named by --exclude")
-"""Reasons for a skip that are the user's wish: such a variable is not compared."""
+_BY_PATTERN = ("not named by --include", "named by --exclude", "left alone by rule ")
+"""How reasons for a skip begin that are the user's wish: such a variable is not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference)
         return found.name if by_name else found.key
 
     before = {label(one): one for one in earlier}
-    left_out = {label(skip) for skip in report.skips if skip.reason in _BY_PATTERN}
+    left_out = {label(skip) for skip in report.skips if skip.reason.startswith(_BY_PATTERN)}
     for row in report.rows:
         old, after = before.pop(label(row), None), None if row.norm is None else row.norm.max
         if old is None:

@@ -8,14 +8,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import typer
 
-from renorm_cli import __version__
+from renorm_cli import __version__, asked
 from renorm_cli import options as opt
 from renorm_cli.errors import RenormError, UsageError
-from renorm_cli.terminal import complain, print_text, progress
+from renorm_cli.terminal import complain, print_error, print_text, progress
 
 if TYPE_CHECKING:
     from renorm_cli.baseline import Reference
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from renorm_cli.formats import Location
     from renorm_cli.model import Report
     from renorm_cli.output import Output
+    from renorm_cli.suggestion import Suggestion
+    from renorm_cli.terminal import Meter
+
+_Found = TypeVar("_Found")
 
 app = typer.Typer(
     name="renorm-ckpt",
@@ -59,6 +63,7 @@ def apply(
     max_norm: opt.Limit = None,
     p: opt.P = 2.0,
     per: opt.Scope = "unit",
+    rules: opt.RulesFile = None,
     declared: opt.Declared = False,
     units: opt.Units = "auto",
     include: opt.Include = None,
@@ -83,12 +88,12 @@ def apply(
     from renorm_cli.formats.location import locate
     from renorm_cli.output import Output, Target, rendered, show, targets
 
-    _need_bound(max_norm, declared)
+    asked.need_bound(max_norm, declared or rules is not None)
     wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
-    options = _options(*wanted, declared="apply" if declared else None)
+    options = asked.options(*wanted, declared="apply" if declared else None, rules=rules)
     destination = commands.Destination(output, in_place, force, dry_run, verify)
     written = destination.of(locate(checkpoint))
-    files = targets(report or [], [checkpoint, written.path, written.index])
+    files = targets(report or [], [checkpoint, written.path, written.index, *asked.given(rules)])
     if report is None and not dry_run:
         files = [Target(written.report(), "json")]
     with _untouched([checkpoint], written), progress(str(checkpoint), quiet, color) as meter:
@@ -104,6 +109,7 @@ def inspect(
     max_norm: opt.Limit = None,
     p: opt.P = 2.0,
     per: opt.Scope = "unit",
+    rules: opt.RulesFile = None,
     units: opt.Units = "auto",
     include: opt.Include = None,
     exclude: opt.Exclude = None,
@@ -120,8 +126,8 @@ def inspect(
     from renorm_cli.output import Output
 
     wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
-    options = _options(*wanted, must_act=False)
-    _, failed = _examine(checkpoint, "inspect", options, report, Output(format, color, quiet))
+    options = asked.options(*wanted, must_act=False, rules=rules, measures=True)
+    _, failed = _examine(checkpoint, "inspect", options, report, Output(format, color, quiet), asked.given(rules))
     raise typer.Exit(2 if failed else 0)
 
 
@@ -131,6 +137,7 @@ def check(
     max_norm: opt.Limit = None,
     p: opt.P = 2.0,
     per: opt.Scope = "unit",
+    rules: opt.RulesFile = None,
     declared: opt.Declared = False,
     units: opt.Units = "auto",
     include: opt.Include = None,
@@ -151,12 +158,14 @@ def check(
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
     from renorm_cli.output import Output
 
-    reference = _reference(baseline, max_growth, allow_new, allow_gone)
-    _need_bound(max_norm, declared or baseline is not None)
+    reference = asked.reference(baseline, max_growth, allow_new, allow_gone)
+    asked.need_bound(max_norm, declared or rules is not None or baseline is not None)
     wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
-    options = _options(*wanted, declared="check" if declared else None)
+    use: Literal["check"] | None = "check" if declared else None
+    options = asked.options(*wanted, declared=use, rules=rules, measures=baseline is not None)
     output = Output(format, color, quiet, gate=True)
-    found, failed = _examine(checkpoint, "check", options, report, output, reference)
+    taken = [*asked.given(rules), *asked.given(baseline)]
+    found, failed = _examine(checkpoint, "check", options, report, output, taken, reference)
     raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
 
 
@@ -182,9 +191,9 @@ def diff(
     from renorm_cli.output import Output, rendered, show, targets
     from renorm_cli.render.formats import DIFF_FORMATS
 
-    _need_bound(max_norm, not expect_renorm)
+    asked.need_bound(max_norm, not expect_renorm)
     wanted = (max_norm, p, units, per, include, exclude, False, "numpy", "cpu", jobs)
-    options = _options(*wanted, must_act=False)
+    options = asked.options(*wanted, must_act=False)
     files = targets(report or [], [before, after], DIFF_FORMATS)
     with _untouched([before, after]), progress(str(after), quiet, color) as meter:
         done = commands.diff(before, after, options, meter, expected=expect_renorm)
@@ -193,44 +202,44 @@ def diff(
     raise typer.Exit(done.exit_code)
 
 
-def _need_bound(max_norm: float | None, otherwise: bool) -> None:
-    if max_norm is None and not otherwise:
-        raise UsageError("a bound is needed: give it with --max-norm C")
+@app.command(cls=opt.Command, epilog=opt.SUGGEST_EPILOG)
+def suggest(
+    checkpoint: opt.Checkpoints,
+    clip: opt.Clip = None,
+    one_bound: opt.OneBound = False,
+    p: opt.P = 2.0,
+    per: opt.DiffScope = "unit",
+    units: opt.Units = "auto",
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    strict: opt.Strict = False,
+    output: opt.RulesPath = None,
+    force: opt.Force = False,
+    engine: opt.Engine = "auto",
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
+    format: opt.DiffFormats = "table",
+    color: opt.Colour = "auto",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Find bounds: which share of the units each would clip, for all together and for each variable."""
+    from renorm_cli import commands
+    from renorm_cli.output import Output, show_suggestions
+    from renorm_cli.suggest import parse_aim
 
+    if output is not None and len(checkpoint) > 1:
+        raise UsageError(f"-o writes the rules of one checkpoint, {len(checkpoint)} are given; give one")
+    aim = parse_aim(clip, one_bound=one_bound)
+    options = asked.options(None, p, units, per, include, exclude, strict, engine, device, jobs)
+    rules = None if output is None else commands.RulesOutput(output, force)
+    look = Output(format, color, quiet)
 
-def _options(
-    max_norm: float | None,
-    p: float,
-    units: str,
-    per: Literal["unit", "tensor", "global"],
-    include: list[str] | None,
-    exclude: list[str] | None,
-    strict: bool,
-    engine: str,
-    device: str,
-    jobs: int | None,
-    *,
-    must_act: bool = True,
-    declared: Literal["apply", "check"] | None = None,
-) -> Options:
-    from renorm_cli.commands import Options
-    from renorm_cli.model import MaxNorm, Selection
-    from renorm_cli.plan import Wanted, parse_units
+    def find(path: Path, meter: Meter) -> Suggestion:
+        return commands.suggest(path, options, aim, meter, rules)
 
-    selection = Selection(tuple(include or ()), tuple(exclude or ()))
-    wanted = Wanted(MaxNorm(max_norm, p, per), selection, parse_units(units), strict, must_act, declared)
-    return Options(wanted, engine, device, jobs)
-
-
-def _reference(path: Path | None, growth: str | None, allow_new: bool, allow_gone: bool) -> Reference | None:
-    from renorm_cli.baseline import DEFAULT_GROWTH, parse_growth, read_baseline
-
-    if path is not None:
-        most = parse_growth(growth or DEFAULT_GROWTH)
-        return read_baseline(path, most, allow_new=allow_new, allow_gone=allow_gone)
-    if growth is not None or allow_new or allow_gone:
-        raise UsageError("--max-growth, --allow-new and --allow-gone need an earlier report: give it with --baseline")
-    return None
+    found, failed = _each(checkpoint, look, find)
+    show_suggestions(found, look)
+    raise typer.Exit(2 if failed else 0)
 
 
 def _examine(
@@ -239,26 +248,37 @@ def _examine(
     options: Options,
     report: list[str] | None,
     output: Output,
+    taken: Sequence[Path],
     reference: Reference | None = None,
 ) -> tuple[list[Report], bool]:
     """Measure every checkpoint that can be read; whether one could not, said on stderr where there are several."""
     from renorm_cli import commands
     from renorm_cli.output import rendered, show, targets
 
-    files = targets(report or [], paths if reference is None else [*paths, Path(reference.path)])
-    found: list[Report] = []
+    files = targets(report or [], [*paths, *taken])
+
+    def measure(path: Path, meter: Meter) -> Report:
+        return commands.examine(path, command, options, meter, reference)
+
+    found, failed = _each(paths, output, measure)
+    commands.save(rendered(found, files))
+    show(found, output)
+    return found, failed
+
+
+def _each(paths: list[Path], output: Output, do: Callable[[Path, Meter], _Found]) -> tuple[list[_Found], bool]:
+    """Do it for every checkpoint that can be read; whether one could not, said on stderr where there are several."""
+    found: list[_Found] = []
     failed = False
     for path in paths:
         try:
             with _untouched(paths), progress(str(path), output.quiet, output.colour) as meter:
-                found.append(commands.examine(path, command, options, meter, reference))
+                found.append(do(path, meter))
         except RenormError as error:
             if len(paths) == 1:
                 raise
             failed = True
             complain(f"error: {error}")
-    commands.save(rendered(found, files))
-    show(found, output)
     return found, failed
 
 
@@ -323,14 +343,23 @@ def _run(call: Callable[[], object]) -> int:
     except _Stopped as stopped:
         complain(f"error: stopped; {stopped.files}")
         return stopped.code
+    except SystemExit:  # how the parser leaves where the reader of its help has gone
+        return 0
     except Exception:  # noqa: BLE001  (a bug of ours: show it, but never as a finding, which exit code 1 would say)
-        traceback.print_exc()
+        print_error(traceback.format_exc())
         return 2
     return result if isinstance(result, int) else 0
 
 
 def main() -> NoReturn:
     """The entry point: exits with 0, 1 or 2, or 128 plus the signal that ended the run."""
-    for signum in _STOPPING:
-        signal.signal(signum, _stop)
-    sys.exit(_run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt")))
+    heard = [signum for signum in _STOPPING if signal.getsignal(signum) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    try:
+        for signum in heard:
+            signal.signal(signum, _stop)
+        code = _run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt"))
+        for signum in heard:
+            signal.signal(signum, signal.SIG_DFL)
+    except _Stopped as stopped:  # between two lines up there, or while an error was told
+        code = stopped.code
+    sys.exit(code)

@@ -9,20 +9,33 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from renorm_cli import __version__
 from renorm_cli.arrays import pick
 from renorm_cli.baseline import Reference, held_against
 from renorm_cli.declared import excess_notes
 from renorm_cli.errors import FormatError, OutputError, UsageError, some_names
-from renorm_cli.formats import Checkpoint, Location, Staging, locate, open_checkpoint, open_staged, recover
+from renorm_cli.formats import (
+    Checkpoint,
+    Location,
+    Staging,
+    locate,
+    open_checkpoint,
+    open_staged,
+    recover,
+    refuse_folders,
+)
 from renorm_cli.model import DiffReport, Note, Plan, Report, Row, Step
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
 from renorm_cli.run_global import joint_note, run_global
 from renorm_cli.spread import Imap, threads
 from renorm_cli.verify import verify
+
+if TYPE_CHECKING:
+    from renorm_cli.suggest import Aim
+    from renorm_cli.suggestion import Suggestion
 
 _WORTH_THREADS = 4 << 20
 """Bytes of weights below which starting threads would take longer than the work."""
@@ -59,7 +72,24 @@ class Destination:
         output = source.default_output() if self.output is None else source.output(self.output)
         if os.path.realpath(output.index) == os.path.realpath(source.index):
             raise OutputError(f"{str(output.path)!r} is the input; give another -o, or --in-place to replace it")
+        refuse_folders(source, output)
         return output
+
+
+@dataclass(frozen=True, slots=True)
+class RulesOutput:
+    """The file that `suggest` writes rules to."""
+
+    path: Path
+    force: bool = False
+
+    def check(self, source: Checkpoint) -> None:
+        """Raises OutputError where the path is that of a file of the checkpoint, or is taken and not to be replaced."""
+        here = os.path.realpath(self.path)
+        if here in {os.path.realpath(path) for path in (source.path, *(file.path for file in source.files))}:
+            raise OutputError(f"{str(self.path)!r} is the checkpoint; give the rules another name")
+        if os.path.lexists(self.path) and not self.force:
+            raise OutputError(f"{str(self.path)!r} exists; give the rules another name, or --force to replace it")
 
 
 class Meter(Protocol):
@@ -103,9 +133,8 @@ def apply(
     They all get their names at the end, or none does. Raises RenormError.
     """
     started = time.monotonic()
+    recovered = not destination.dry_run and recover(destination.of(locate(path)).index)
     output = destination.of(locate(path))
-    if not destination.dry_run:
-        recover(output.index)
     with open_checkpoint(path) as source:
         plan = make_plan(source.variables, source.notes, options.wanted)
         _damage(source, options.jobs, refuse=True)
@@ -117,7 +146,7 @@ def apply(
             source.check_unchanged()
             return replace(engine.report("apply", source, plan, rows, started), output=str(output.path), dry_run=True)
         protected = () if destination.in_place else [file.path for file in source.files]
-        force = destination.force or destination.in_place
+        force = destination.force or destination.in_place or recovered  # what a killed run left is no one's output yet
         with Staging(force=force, protected=protected, advance=meter.advance) as staging:
             sink = source.stage(staging, output, [step.variable for step in plan.steps])
             rows = engine.run(plan.steps, replace(work, sink=sink))
@@ -131,6 +160,7 @@ def apply(
             report = replace(engine.report("apply", source, plan, rows, started), output=str(output.path))
             for target, content in publish_with(report).items():
                 staging.companion(target, content)
+            source.check_unchanged()  # nothing newer than what was read may be replaced
     return report
 
 
@@ -162,6 +192,33 @@ def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected:
         for source in (one, other):
             source.check_unchanged()
     return replace(report, notes=(*report.notes, *damage), seconds=time.monotonic() - started)
+
+
+def suggest(path: Path, options: Options, aim: Aim, meter: Meter, rules: RulesOutput | None = None) -> Suggestion:
+    """Look for bounds that clip the shares of units aimed at; write rules if there is a file for them.
+
+    Raises RenormError.
+    """
+    from renorm_cli.rules_file import rules_text  # here, as only this command needs them, and the others start sooner
+    from renorm_cli.suggest import Collector, remarks, rules_for
+
+    started = time.monotonic()
+    with open_checkpoint(path) as source:
+        if rules is not None:
+            rules.check(source)
+        notes = (*source.notes, *_damage(source, options.jobs, refuse=False))
+        plan = make_plan(source.variables, notes, options.wanted)
+        meter.start(_bytes(plan.steps))
+        engine = _Engine(options)
+        collector = Collector(plan.steps, aim)
+        rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance, collect=collector.take))
+        source.check_unchanged()
+        found = collector.suggestion(engine.report("inspect", source, plan, rows, started))
+        if rules is None:
+            return found
+        made = rules_for(found, aim, options.wanted.units, source.variables)
+        save({rules.path: rules_text(made, remarks(found, made, aim)).encode("ascii")})
+    return replace(found, rules=str(rules.path))
 
 
 def save(files: dict[Path, bytes]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, Context
+
 import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.model import NormStats, UnitNorm
+from renorm_cli.suggestion import Bound
 
 BINS = 64
 """Bins of the histogram in a report."""
@@ -15,6 +20,15 @@ WORST = 5
 
 KEEP = 1 << 22
 """Up to this many norms (32 MiB) are kept; of more, only counts in buckets 2**-10 wide (0.1 %) are."""
+
+_LIFT = 1e-11
+"""How far a bound is lifted above the norm it comes from, relatively: summed again, in another order, that norm is a
+little different, and must not be over."""
+
+_DIGITS = Context(prec=9, rounding=ROUND_CEILING)
+
+_FEW = 6
+"""A 64th of the number of buckets: fewer norms are counted one by one."""
 
 _SHIFT = 42  # of a float64's bits, the sign, the exponent and 10 bits of the significand remain
 
@@ -44,7 +58,10 @@ class Distribution:
             self._kept.append(finite)
         else:
             buckets = finite.view(np.int64) >> _SHIFT
-            self._buckets += np.bincount(buckets, minlength=self._buckets.size)
+            if buckets.size < self._buckets.size >> _FEW:
+                np.add.at(self._buckets, buckets, 1)
+            else:
+                self._buckets += np.bincount(buckets, minlength=self._buckets.size)
 
     def stats(self) -> NormStats | None:
         """Least, median, mean, 95th percentile and largest norm; None if there is none."""
@@ -53,6 +70,47 @@ class Distribution:
         middle, high = self._quantiles((0.5, 0.95))
         mean = min(max(self._total / self._count, self._least), self._largest)
         return NormStats(self._least, middle, mean, high, self._largest)
+
+    def merge(self, other: Distribution) -> None:
+        """Take in all norms of another distribution, which is of at most as many units."""
+        if other._kept is not None:
+            for norms in other._kept:
+                self.add(norms)
+            return
+        self._buckets += other._buckets
+        self._count += other._count
+        self._total += other._total
+        self._least = min(self._least, other._least)
+        self._largest = max(self._largest, other._largest)
+
+    def bounds(self, shares: Sequence[float]) -> tuple[Bound, ...]:
+        """For each share a bound that about this share of the norms is over, and how many are over it exactly.
+
+        The bound is the quantile of 1 - share, rounded up to nine digits. Above `KEEP` units it is the upper end of the
+        bucket with that quantile, at most 0.1 % above it. There is no bound where the quantile is 0.
+        """
+        if not self._count:
+            return tuple(Bound(share, None, 0, 0) for share in shares)
+        find = self._kept_bounds if self._kept is not None else self._bucket_bounds
+        return tuple(
+            Bound(share, limit if limit > 0 else None, over if limit > 0 else 0, self._count)
+            for share, (limit, over) in zip(shares, find(shares), strict=True)
+        )
+
+    def _kept_bounds(self, shares: Sequence[float]) -> list[tuple[float, int]]:
+        ordered = np.sort(np.concatenate(self._kept or []))
+        found = [_rounded_up(_between(ordered, (1 - share) * (ordered.size - 1))) for share in shares]
+        return [(limit, ordered.size - int(np.searchsorted(ordered, limit, side="right"))) for limit in found]
+
+    def _bucket_bounds(self, shares: Sequence[float]) -> list[tuple[float, int]]:
+        reached = np.cumsum(self._buckets)
+        places = np.searchsorted(reached, [(1 - share) * (self._count - 1) for share in shares], side="right")
+        ends = (((places.astype(np.int64) + 1) << _SHIFT) - 1).view(np.float64)
+        ends[places == 0] = 0  # the bucket of zero
+        return [
+            (float(end), over) if (over := self._count - int(reached[place])) else (_rounded_up(self._largest), 0)
+            for place, end in zip(places, ends, strict=True)
+        ]
 
     def histogram(self) -> tuple[int, ...]:
         """Counts in `BINS` equal bins from the least to the largest norm; empty if there is none."""
@@ -78,6 +136,11 @@ class Distribution:
             return np.concatenate(self._kept), None
         used = np.flatnonzero(self._buckets)
         return _middles(used), self._buckets[used]
+
+
+def _rounded_up(norm: float) -> float:
+    lifted = min(norm * (1 + _LIFT), sys.float_info.max)
+    return min(float(_DIGITS.create_decimal_from_float(lifted)), sys.float_info.max)
 
 
 def _between(ordered: npt.NDArray[np.float64], position: float) -> float:

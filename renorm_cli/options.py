@@ -51,6 +51,12 @@ CHECK_EPILOG = _epilog(
   renorm-ckpt check model.h5 --baseline earlier.json --max-growth 5%""",
     EXIT_CODES,
 )
+SUGGEST_EPILOG = _epilog(
+    """  renorm-ckpt suggest model.h5
+  renorm-ckpt suggest model.h5 --clip 5% -o rules.toml
+  renorm-ckpt suggest model.h5 --clip 1% --one-bound -i '*/kernel' --format json""",
+    EXIT_CODES,
+)
 DIFF_EPILOG = _epilog(
     """  renorm-ckpt diff model.h5 bounded.h5
   renorm-ckpt diff model.h5 bounded.h5 --expect-renorm --max-norm 1.5""",
@@ -109,6 +115,33 @@ Declared = Annotated[
         "--declared",
         help="Take limits and axes from the constraints that the file's own config declares.",
         rich_help_panel=BOUND,
+    ),
+]
+RulesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="Bounds by name, from a TOML file: [[rule]] with match = GLOB and max_norm = C (also p, units, per),"
+        " or leave = true. The first that matches decides; only what one matches is bounded, unless --max-norm is"
+        " there for the rest.",
+        rich_help_panel=BOUND,
+    ),
+]
+Clip = Annotated[
+    str | None,
+    typer.Option(
+        "--clip",
+        metavar="SHARE",
+        help="The share of units to clip: 5% or 0.05.  [default: a table of shares; 5% for -o]",
+        show_default=False,
+        rich_help_panel=BOUND,
+    ),
+]
+OneBound = Annotated[
+    bool,
+    typer.Option(
+        "--one-bound", help="One bound for all variables in the rules, not one for each.", rich_help_panel=BOUND
     ),
 ]
 ExpectRenorm = Annotated[
@@ -196,6 +229,16 @@ OutputPath = Annotated[
         "-o",
         metavar="PATH",
         help="Where to write; model-renorm.h5 beside model.h5 if absent.",
+        rich_help_panel=WRITING,
+    ),
+]
+RulesPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the bounds as rules, for --rules of the other commands.",
         rich_help_panel=WRITING,
     ),
 ]

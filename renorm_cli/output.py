@@ -8,12 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model import DiffReport, Report
 from renorm_cli.render.formats import FORMATS, Format, format_of, render
 from renorm_cli.terminal import complain, print_text
+
+if TYPE_CHECKING:
+    from renorm_cli.suggestion import Suggestion
 
 Colour = Literal["auto", "always", "never"]
 
@@ -121,15 +124,41 @@ def show(found: Sequence[Report] | DiffReport, output: Output) -> None:
     if output.quiet:
         return
     reports = found if isinstance(found, Sequence) else (found,)
-    for report in reports:
-        for note in report.notes:
-            if note.warning:
-                complain(f"warning: {note.text}")
+    _warn(reports)
     if not reports:
         return
     print_text(_text(found, output))
     if isinstance(found, Sequence):
         _tell_github(found, output)
+
+
+def show_suggestions(found: Sequence[Suggestion], output: Output) -> None:
+    """Warnings to stderr, suggestions to stdout."""
+    if output.quiet:
+        return
+    _warn([one.measured for one in found])
+    if not found:
+        return
+    if output.format == "json":
+        from renorm_cli.render.suggest_record import render_suggest_json
+
+        print_text(render_suggest_json(found))
+    elif output.format == "csv":
+        from renorm_cli.render.suggest_record import render_suggest_csv
+
+        print_text(render_suggest_csv(found))
+    else:
+        from renorm_cli.render.suggest_table import render_suggestion
+
+        width, colour, ascii = _look(output.colour)
+        print_text("\n".join(render_suggestion(one, width=width, colour=colour, ascii=ascii) for one in found))
+
+
+def _warn(reports: Sequence[Report | DiffReport]) -> None:
+    for report in reports:
+        for note in report.notes:
+            if note.warning:
+                complain(f"warning: {note.text}")
 
 
 def _tell_github(found: Sequence[Report], output: Output) -> None:

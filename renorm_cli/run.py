@@ -63,6 +63,8 @@ class Work:
     nonfinite: Literal["count", "skip", "refuse"] = "count"
     block_bytes: int = BLOCK_BYTES
     advance: Callable[[int], None] = lambda nbytes: None
+    collect: Callable[[Step, Distribution], None] = lambda step, norms: None
+    """Given the norms of all units of a variable, from the thread that measured it."""
 
 
 def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -105,6 +107,7 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
         under += group.under
         negative += group.negative
         nonfinite += group.nonfinite
+    work.collect(step, before)
     return Row(
         step,
         units=units,

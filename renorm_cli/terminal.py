@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from renorm_cli.errors import OutputError
 
 if TYPE_CHECKING:
     from renorm_cli.render.progress import Progress
@@ -46,17 +48,35 @@ class Meter:
 
 
 def print_text(text: str) -> None:
-    """Write to stdout; a reader that has gone away changes nothing."""
+    """Write to stdout; a reader that has gone away changes nothing. Raises OutputError where the disk is full."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
+    except OSError as error:
+        _silence(sys.stdout)
+        raise OutputError(f"nothing can be written to stdout: {error.strerror}; is its disk full?") from None
+
+
+def print_error(text: str) -> None:
+    """Write to stderr; what cannot be said there cannot be said at all."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what the stream still holds go nowhere: the interpreter would fail on it at its end, and exit with 120."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def complain(message: str) -> None:
     """One line on stderr."""
     from renorm_cli.render.text import one_line
 
-    sys.stderr.write(one_line(message) + "\n")
-    sys.stderr.flush()
+    print_error(one_line(message) + "\n")

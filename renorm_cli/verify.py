@@ -10,6 +10,7 @@ from typing import NamedTuple
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats import Checkpoint
 from renorm_cli.formats.disk.bytes import Span, same_bytes
+from renorm_cli.formats.disk.files import reason
 from renorm_cli.formats.disk.staged import Staged
 from renorm_cli.formats.stored import same_values
 from renorm_cli.model import Row, Variable
@@ -45,6 +46,8 @@ def verify(
             _verify(source, copy, parts, rows, sealed, measure, imap)
     except FormatError as error:
         raise _wrong(str(error)) from None
+    except OSError as error:
+        raise _wrong(f"it cannot be read: {reason(error)}") from None
 
 
 def _verify(

@@ -175,3 +175,31 @@ def test_unknown_fields_are_ignored(proto: Any) -> None:
     draft = Draft(proto)
     draft.extra[b"w"] = draft.whole.SerializeToString() + b"\xf8\x01\x07"
     assert draft.read().entries == Draft(proto).read().entries
+
+
+def test_a_name_has_a_longest_length() -> None:
+    entry = b"\x08\x01\x12\x04\x12\x02\x08\0"  # float32, shape (0,)
+    header = (b"", b"\x08\x01\x1a\x02\x08\x01")
+    assert len(read_bundle(raw.table([header, (b"a" * (1 << 16), entry)]), [0], "shown").entries) == 1
+    with pytest.raises(FormatError, match="a name of at most 65536 bytes, found 65537"):
+        read_bundle(raw.table([header, (b"a" * ((1 << 16) + 1), entry)]), [0], "shown")
+
+
+def test_slices_along_many_axes_are_an_error_before_they_take_time() -> None:
+    axes = 40
+    boxes = [((0, 1),) * axes, ((1, 1),) * axes]
+    listed = b"".join(
+        _message(7, b"".join(_message(1, b"\x08" + bytes([at]) + b"\x10\1") for at, _ in box)) for box in boxes
+    )
+    whole = b"\x08\x01" + _message(2, b"\x12\x02\x08\x02" * axes) + listed
+    part = b"\x08\x01" + _message(2, b"\x12\x02\x08\x01" * axes)
+    pairs = [(b"", b"\x08\x01\x1a\x02\x08\x01"), (b"w", whole)]
+    pairs += [
+        (raw.slice_key(b"w", *box), part + b"\x20" + bytes([4 * at]) + b"\x28\x04") for at, box in enumerate(boxes)
+    ]
+    with pytest.raises(FormatError, match="a gap or an overlap"):
+        read_bundle(raw.table(sorted(pairs)), [8], "shown")
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + raw.varint(len(content)) + content

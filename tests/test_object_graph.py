@@ -304,6 +304,14 @@ def test_a_graph_over_its_budget_is_an_error(
         read_object_graph(data, "shown")
 
 
+def test_a_name_of_megabytes_counts_for_nothing(proto: Any) -> None:
+    message = proto()
+    for length in (object_graph.MAX_NAME, object_graph.MAX_NAME + 1):
+        message.nodes.add().attributes.add(name="VARIABLE_VALUE", full_name="/" * length, checkpoint_key=str(length))
+    found = full_names(read_object_graph(stored(message.SerializeToString()), "shown"))
+    assert list(found) == [str(object_graph.MAX_NAME)]
+
+
 def test_a_changed_or_lost_byte_anywhere_is_an_error(adam: Path) -> None:
     data, entry = stored_graph(adam)
     for position in range(0, len(data), max(1, len(data) // 600)):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import raw_tables as raw
 import tf_zoo
 from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tf import keras_metadata, saved_model
+from renorm_cli.formats.tf.directory import open_saved_model
 from renorm_cli.formats.tf.keras_metadata import KerasObject, LayerFacts, layer_facts, read_keras_metadata
 from renorm_cli.formats.tf.object_graph import Attribute, Edge, Node, ObjectGraph
 from renorm_cli.formats.tf.saved_model import (
@@ -348,3 +351,43 @@ def test_a_variable_that_has_another_name_in_the_checkpoint_is_not_untrained() -
     graph = graph_of((("kernel", 1),), leaf="w")
     assert untrained_keys(facts, graph) == frozenset()
     assert untrained_keys(SavedModelFacts(variables={1: SavedVariable("w", False)}), graph) == {"w"}
+
+
+def test_many_attributes_and_many_axes_cannot_fill_the_memory(proto: Any) -> None:
+    model = proto()
+    node = model.meta_graphs.add().graph_def.node.add(op="Const")
+    tensor = node.attr["value"].tensor
+    tensor.dtype, tensor.tensor_content = 1, b"abcd"
+    for _ in range(255):
+        tensor.tensor_shape.dim.add(size=1)
+    assert list(constants(model.SerializeToString(), "shown")) == []
+    del tensor.tensor_shape.dim[254]
+    assert [constant.size for constant in constants(model.SerializeToString(), "shown")] == [4]
+    node = b"\x2a\0" * 20_000
+    for number in (1, 2, 2):
+        node = bytes([number << 3 | 2]) + raw.varint(len(node)) + node
+    with pytest.raises(FormatError, match="at most 10000 attributes"):
+        list(constants(node, "shown"))
+
+
+def test_json_of_many_values_is_an_error_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graph_of((("kernel", 1),), leaf="k")
+    facts = layer_facts(graph, {0: layer("Dense", name="x", values=[[], [], []])}, "shown")
+    assert facts["k"].layer == "Dense"
+    monkeypatch.setattr(keras_metadata, "_MAX_VALUES", 6)
+    with pytest.raises(FormatError, match="shown: object 0: expected at most 6 values"):
+        layer_facts(graph, {0: layer("Dense", name="x", values=[[], [], []])}, "shown")
+
+
+def test_a_folder_whose_path_is_too_long_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"")
+    here = os.open(tmp_path / "model", os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=here)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(FormatError, match=r"its folder 'd{100}\.\.\.' cannot be listed: File name too long"):
+        open_saved_model(tmp_path / "model")

@@ -76,8 +76,8 @@ def test_stored_copies_of_one_weight_are_selected_together() -> None:
     ]
     assert chosen(copies, Selection(("b",)), lambda variable: False) == {"a", "b"}
     assert chosen(copies, Selection((), ("a",)), lambda variable: True) == {"c"}
-    assert named(copies[1], Selection(("b",)))
-    assert not named(copies[0], Selection(("b",)))
+    assert named(copies[1], ("b",))
+    assert not named(copies[0], ("b",))
 
 
 def test_a_name_of_a_megabyte_never_matches_and_costs_nothing() -> None:

@@ -1,20 +1,29 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
+import shutil
+import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renorm_cli.errors import OutputError
+from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.disk import exchange as exchanging
 from renorm_cli.formats.disk import journal
-from renorm_cli.formats.disk.files import open_source
 from renorm_cli.formats.disk.bytes import copy_range, write_all
+from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.disk.folders import held
 from renorm_cli.formats.disk.staging import Staging
+from renorm_cli.formats.disk.undisturbed import undisturbed
 
 CONTENT = os.urandom(100_003)
 
@@ -114,7 +123,9 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(source: Path, tmp_path: Pat
 import resource, signal
 from pathlib import Path
 from renorm_cli.errors import OutputError
+from renorm_cli.formats.disk.bytes import copy_range, write_all
 from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.disk.folders import held
 from renorm_cli.formats.disk.staging import Staging
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -136,7 +147,9 @@ def test_the_next_run_removes_what_a_killed_one_left_but_not_what_a_living_one_h
     code = f"""
 import os, signal
 from pathlib import Path
+from renorm_cli.formats.disk.bytes import copy_range, write_all
 from renorm_cli.formats.disk.files import open_source
+from renorm_cli.formats.disk.folders import held
 from renorm_cli.formats.disk.staging import Staging
 with Staging() as staging:
     staging.copy(open_source(Path({str(source)!r})), Path({str(target)!r}))
@@ -144,7 +157,7 @@ with Staging() as staging:
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert len(leftovers(tmp_path)) == 1
-    with Staging() as living:
+    with Staging(force=True) as living:
         living.copy(open_source(source), target)
         assert len(leftovers(tmp_path)) == 1
         with Staging() as other:
@@ -239,3 +252,278 @@ def test_a_copy_with_holes_is_the_source_with_what_was_written(
                 staged.write(at, memoryview(bytes([number])))
     source.close()
     assert (folder / "out").read_bytes() == bytes(expected)
+
+
+@pytest.mark.parametrize("pid", [1, os.getpid()], ids=["of another", "ours"])
+def test_a_leftover_that_nobody_holds_goes_whoever_has_its_process_id_now(
+    source: Path, tmp_path: Path, pid: int
+) -> None:
+    """Also a folder that holds folders which may not be written to, and not what belongs to another output."""
+    (tmp_path / f".renorm-{pid}-abcd-out.bin").write_bytes(b"left")
+    (tmp_path / f".renorm-{pid}-ef01-out.bin" / "deep").mkdir(parents=True)
+    (tmp_path / f".renorm-{pid}-ef01-out.bin" / "deep").chmod(0o500)
+    (tmp_path / f".renorm-{pid}-abcd-other.bin").write_bytes(b"left")
+    with Staging() as staging:
+        staging.copy(open_source(source), tmp_path / "out.bin")
+    assert leftovers(tmp_path) == [f".renorm-{pid}-abcd-other.bin"]
+
+
+def test_what_a_journal_may_own_is_not_removed(source: Path, tmp_path: Path) -> None:
+    """A killed run's files wait for `recover`, also where another output of the same name comes along."""
+    owned = tmp_path / ".renorm-1-abcd-out.bin"
+    owned.write_bytes(b"new")
+    journal.begin([(owned, tmp_path / "out.bin"), (tmp_path / ".renorm-1-abcd-m.json", tmp_path / "m.json")])
+    with Staging() as staging:
+        staging.copy(open_source(source), tmp_path / "out.bin")
+    assert owned.read_bytes() == b"new"
+
+
+def test_a_run_that_is_gone_without_a_goodbye_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    """A signal may come between the last line of a `with` block and the first of what cleans up behind it."""
+    staging = Staging()
+    staging.copy(open_source(source), tmp_path / "out.bin")
+    assert len(leftovers(tmp_path)) == 1
+    del staging
+    assert leftovers(tmp_path) == []
+
+
+def test_a_signal_waits_until_the_block_ends_whichever_thread_it_is_given_to() -> None:
+    """A thread that does not block signals is what NumPy brings; the system gives it what this one blocks."""
+    came: list[int] = []
+    ended = threading.Event()
+    idle = threading.Thread(target=ended.wait)
+    idle.start()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        with undisturbed():
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)
+            assert came == []
+        assert came == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        ended.set()
+        idle.join()
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_folder_of_more_files_than_may_be_open_is_carried_over(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for number in range(300):
+        (old / str(number)).write_bytes(bytes([number % 256]))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    already = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (already + 50, allowed[1]))
+    try:
+        with Staging() as staging:
+            tree = staging.tree(new)
+            for path in old.iterdir():
+                file = open_source(path)
+                staging.carry(file, tree / path.name)
+                file.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+    assert {path.name: path.read_bytes() for path in new.iterdir()} == {
+        path.name: path.read_bytes() for path in old.iterdir()
+    }
+
+
+def test_nothing_but_a_file_is_ever_replaced(source: Path, tmp_path: Path) -> None:
+    """A rename would put a file in the place of a pipe or, for a superuser, of /dev/null."""
+    pipe, link, null = tmp_path / "pipe", tmp_path / "link", tmp_path / "null"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    null.symlink_to(os.devnull)
+    for target in (pipe, link, null):
+        with pytest.raises(OutputError, match="not a regular file"), Staging(force=True) as staging:
+            staging.copy(open_source(source), target)
+        with pytest.raises(OutputError, match="not a regular file"), Staging() as staging:
+            staging.companion(target, b"{}")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_folder_that_replaces_another_keeps_the_modes_of_all_in_it(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    (target / "inner").mkdir(parents=True)
+    (target / "inner" / "file").write_bytes(b"old")
+    (target / "inner" / "file").chmod(0o640)
+    (target / "inner").chmod(0o750)
+    target.chmod(0o700)
+    with Staging(force=True) as staging:
+        tree = staging.tree(target)
+        staging.folder(tree / "inner")
+        staging.copy(open_source(source), tree / "inner" / "file")
+        staging.copy(open_source(source), tree / "inner" / "new")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (target, target / "inner", target / "inner" / "file")] == [
+        0o700,
+        0o750,
+        0o640,
+    ]
+    assert (target / "inner" / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only a superuser gives files away")
+def test_a_replaced_file_keeps_its_owner(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.bin"
+    target.write_bytes(b"old")
+    os.chown(target, 1234, 5678)
+    target.chmod(0o640)
+    with Staging(force=True) as staging:
+        staging.copy(open_source(source), target)
+    found = target.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 5678, 0o640)
+
+
+def test_where_folders_cannot_be_exchanged_a_kill_loses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at each of the three renames that stand for the exchange there."""
+    monkeypatch.setattr(exchanging, "_swap", lambda one, other: False)
+    rename = Path.rename
+    for stop in range(4):
+        folder = tmp_path / str(stop)
+        for name in ("new", "model"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "what").write_text(name)
+        left = stop
+
+        def counted(path: Path, target: Path) -> Path:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            return rename(path, target)
+
+        if stop == 3:
+            exchanging.exchange(folder / "new", folder / "model")
+        else:
+            with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+                patched.setattr(Path, "rename", counted)
+                exchanging.exchange(folder / "new", folder / "model")
+        journal.recover(folder / "model")
+        assert (folder / "model" / "what").read_text() == ("model" if stop < 2 else "new")
+        assert leftovers(folder) == []
+
+
+def test_a_record_that_cannot_be_flushed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = [(tmp_path / f".renorm-1-a-{name}", tmp_path / name) for name in ("one", "two")]
+    for temporary, _ in moves:
+        temporary.write_bytes(b"new")
+
+    def broken(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(journal, "flush_folder", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.begin(moves)
+    assert not journal.is_journaled(tmp_path / "two")
+    assert len(leftovers(tmp_path)) == 2
+
+
+def test_of_two_runs_at_one_output_the_second_does_not_replace_the_first_unasked(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.bin"
+    with pytest.raises(OutputError, match="exists; give another -o, or --force"), Staging() as late:
+        late.create(target).write(0, memoryview(b"late"))
+        with Staging() as early:
+            early.copy(open_source(source), target)
+    assert target.read_bytes() == CONTENT
+    assert leftovers(tmp_path) == []
+
+
+def test_publishing_waits_for_a_run_that_publishes(source: Path, tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    seen: list[bool] = []
+
+    def release() -> None:
+        seen.append((tmp_path / "out.bin").exists())
+        os.close(folder)
+
+    waiting = threading.Timer(0.2, release)
+    waiting.start()
+    with Staging() as staging:
+        staging.copy(open_source(source), tmp_path / "out.bin")
+    waiting.join()
+    assert seen == [False]
+    assert (tmp_path / "out.bin").exists()
+
+
+def test_one_folder_under_two_names_is_held_once(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with held([tmp_path, tmp_path / "link", tmp_path / "."]) as flush:
+        flush()
+
+
+def test_a_reader_waits_for_a_run_that_replaces_several_files_and_tells_of_one_that_was_killed(tmp_path: Path) -> None:
+    index = tmp_path / "m.json"
+    journal.journal_of(index).write_bytes(b"[]")
+    with pytest.raises(FormatError, match="is half replaced"):
+        journal.refuse_half_replaced(index)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+
+    def done() -> None:
+        journal.journal_of(index).unlink()
+        os.close(folder)
+
+    ending = threading.Timer(0.2, done)
+    ending.start()
+    journal.refuse_half_replaced(index)
+    ending.join()
+
+
+def test_a_report_that_cannot_follow_is_said_and_the_output_stays(source: Path, tmp_path: Path) -> None:
+    target, report = tmp_path / "out.bin", tmp_path / "out.json"
+    with pytest.raises(OutputError, match=r"out.bin' was written, but not all that follows it"), Staging() as staging:
+        staging.copy(open_source(source), target)
+        staging.companion(report, b"{}")
+        report.mkdir()
+    assert target.read_bytes() == CONTENT
+    assert leftovers(tmp_path) == []
+
+
+def test_what_copies_will_still_need_counts_as_taken(tmp_path: Path) -> None:
+    """Real free space, and inputs that are nothing but holes."""
+    source = tmp_path / "in.bin"
+    source.touch()
+    size = shutil.disk_usage(tmp_path).free * 2 // 3
+    os.truncate(source, size)
+    with pytest.raises(OutputError, match=r"two' needs \d+ bytes, the disk has \d+ free"), Staging() as staging:
+        staging.copy(open_source(source), tmp_path / "one", [(0, size)])
+        staging.copy(open_source(source), tmp_path / "two", [(0, size)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bin"]
+
+
+def test_an_input_that_lost_its_name_to_another_has_changed(source: Path, tmp_path: Path) -> None:
+    opened = open_source(source)
+    opened.check_unchanged()
+    (tmp_path / "newer").write_bytes(CONTENT)
+    (tmp_path / "newer").replace(source)
+    with pytest.raises(FormatError, match="changed while it was read"):
+        opened.check_unchanged()
+    source.unlink()
+    with pytest.raises(FormatError, match="changed while it was read"):
+        opened.check_unchanged()
+    opened.close()
+
+
+def test_names_as_long_as_file_systems_allow_are_no_trouble(tmp_path: Path) -> None:
+    names = ["d" * 255, "i" * 255]
+    for _ in range(2):
+        with Staging(force=True) as staging:
+            for name in names:
+                staging.write(tmp_path / name, b"new")
+    journal.refuse_half_replaced(tmp_path / names[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == names

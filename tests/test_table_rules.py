@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 import raw_tables as raw
@@ -139,13 +140,32 @@ def test_the_tables_made_by_hand_are_right_where_nothing_is_changed() -> None:
     assert content(_blocks([])) == content(write_table([])) == []
 
 
-@pytest.mark.parametrize(("name", "small"), [("MAX_ENTRIES", 4), ("MAX_TABLE_BYTES", 30)])
+@pytest.mark.parametrize(("name", "small"), [("MAX_ENTRIES", 4), ("MAX_TABLE_BYTES", 30), ("MAX_KEY_BYTES", 40)])
 def test_a_table_over_its_budget_is_an_error(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = raw.table([(b"a" * 9 + bytes([number]), b"") for number in range(5)])
-    assert len(content(index)) == 5
+    pairs = [(b"a" * 9 + bytes([number]), b"") for number in range(5)]
+    assert len(content(raw.table(pairs))) == 5
     monkeypatch.setattr(table_index, name, small)
     with pytest.raises(FormatError, match="at most"):
+        read_table(raw.table(pairs), "shown")
+
+
+@pytest.mark.parametrize(("name", "small"), [("MAX_UNPACKED", 70), ("MAX_ELEMENTS", 3)])
+def test_all_compressed_blocks_have_one_budget(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = raw.table(*([(bytes([number]), b"a" * 20)] for number in range(4)), compress=True)
+    assert len(content(index)) == 4
+    monkeypatch.setattr(table_index, name, small)
+    with pytest.raises(FormatError, match=r"compressed blocks?"):
         read_table(index, "shown")
+
+
+def test_many_restart_points_cannot_fill_the_memory() -> None:
+    count = 1_000_000
+    block = _sealed(_entry(0, b"", bytes(count)), list(range(count)))
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="restart points at the end"):
+        read_table(_one(block), "shown")
+    assert tracemalloc.get_traced_memory()[1] < 3 * len(block)
+    tracemalloc.stop()
 
 
 def test_keys_that_share_long_prefixes_cannot_fill_the_memory() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -8,7 +9,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.tf.wire import Message, quoted, read_fields, read_message, read_varint, signed, write_varint
+from renorm_cli.formats.tf import wire
+from renorm_cli.formats.tf.wire import (
+    Budget,
+    Message,
+    quoted,
+    read_fields,
+    read_message,
+    read_varint,
+    signed,
+    write_varint,
+)
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -181,3 +192,24 @@ def test_a_quoted_name_is_short_ascii_in_quotes_and_whole_if_it_fits(name: str) 
     assert text[0] == text[-1]
     if len(ascii(name)) <= 122:
         assert text == ascii(name)
+
+
+def test_messages_that_share_a_budget_have_so_many_fields_in_all() -> None:
+    budget = Budget(5)
+    assert len(read_message(b"\x50\0" * 3, "shown", budget=budget).found[10]) == 3
+    assert len(list(read_fields(b"\x50\0" * 2, "shown", budget=budget))) == 2
+    with pytest.raises(FormatError, match="shown: expected at most 4000000 fields"):
+        read_message(b"\x50\0", "shown", budget=budget)
+    assert read_message(b"", "shown", budget=budget).found == {}
+
+
+def test_many_small_fields_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_MAX_HELD", 1000)
+    data = b"\x50\0" * 1_000_000
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="at most 1000 fields in a message"):
+        read_message(data, "shown")
+    with pytest.raises(FormatError, match="at most 10000 numbers in field 2"):
+        read_message(b"\x12" + write_varint(1_000_000) + bytes(1_000_000), "shown").integers(2)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()

@@ -10,9 +10,19 @@ from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.disk.files import Opener, SourceFile, open_beside, open_source
 from renorm_cli.formats.disk.journal import recover, refuse_half_replaced
 from renorm_cli.formats.disk.staging import Staging
-from renorm_cli.formats.location import TABLE_MAGIC, Location, locate
+from renorm_cli.formats.location import TABLE_MAGIC, Location, locate, refuse_folders
 
-__all__ = ["Checkpoint", "Location", "Sink", "Staging", "locate", "open_checkpoint", "open_staged", "recover"]
+__all__ = [
+    "Checkpoint",
+    "Location",
+    "Sink",
+    "Staging",
+    "locate",
+    "open_checkpoint",
+    "open_staged",
+    "recover",
+    "refuse_folders",
+]
 
 _ZIP_END = b"PK\x05\x06"
 _ZIP_END_REACH = 22 + 0xFFFF

@@ -9,7 +9,8 @@ from typing import Literal
 
 from renorm_cli.errors import FormatError, OutputError, some_names
 from renorm_cli.formats.disk.files import reason
-from renorm_cli.formats.disk.journal import PREFIX, is_journaled, journaled
+from renorm_cli.formats.disk.journal import is_journaled, journaled
+from renorm_cli.formats.disk.temporaries import PREFIX
 from renorm_cli.formats.tf.state_file import newest_prefix
 from renorm_cli.formats.tf.v1_names import base_name
 
@@ -85,6 +86,23 @@ class Location:
         """`model-renorm.report.json` for the output `model-renorm.h5`."""
         stem = self.name if self.kind != "file" else _split(self.name)[0]
         return self.beside(f"{stem or 'renorm'}.report.json")
+
+
+def refuse_folders(source: Location, output: Location) -> None:
+    """Raise OutputError where an output folder lies in the input, or would replace what is no SavedModel.
+
+    A folder is replaced as a whole, with all that is in it.
+    """
+    if output.kind != "directory":
+        return
+    shown, real = str(output.path), Path(os.path.realpath(output.path))
+    if Path(os.path.realpath(source.path)) in real.parents:
+        raise OutputError(f"{shown!r} lies in the input; give another -o")
+    if not real.is_dir() or any((real / name).exists() for name in _SAVED_MODELS):
+        return
+    with os.scandir(real) as entries:
+        if any(entries):
+            raise OutputError(f"{shown!r} is a folder that holds other things than a SavedModel; give another -o")
 
 
 def locate(path: Path) -> Location:

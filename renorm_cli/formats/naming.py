@@ -12,6 +12,7 @@ from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.layers import PARTS, ROLES, class_from_name, find_weight
 from renorm_cli.model import Note, Variable
 
+_MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length is a control character
 _PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
 
 
@@ -76,10 +77,9 @@ def variable_of(dataset: Dataset, name: str) -> Variable:
     return Variable(name, dataset.path, dataset.shape, dataset.dtype, locked=dataset.locked, aliases=dataset.links)
 
 
-def by_number(path: str) -> list[tuple[int, str]]:
-    """A sort key with numbers in their order: "vars/2" before "vars/10"."""
-    parts = re.split(r"0*([0-9]+)", path)
-    return [(len(part), part) if place % 2 else (0, part) for place, part in enumerate(parts)]
+def by_number(path: str) -> str:
+    """A sort key with numbers in their order, "vars/2" before "vars/10": how long each is stands before it."""
+    return re.sub(r"0*([0-9]+)", lambda found: chr(min(len(found[1]), _MOST_DIGITS)) + found[1], path)
 
 
 def plain_name(path: str) -> str:

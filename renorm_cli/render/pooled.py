@@ -20,7 +20,7 @@ class Pool:
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        known = [row for row in rows if row.norm is not None and sum(row.histogram)]
+        known = [row for row in rows if row.norm is not None and any(row.histogram)]
         stats = [row.norm for row in known if row.norm is not None]
         self.units = sum(sum(row.histogram) for row in known)
         self.low = min((norm.min for norm in stats), default=0.0)

@@ -34,6 +34,9 @@ def copy_range(
             except OSError:
                 in_kernel = False  # across file systems, or not supported: a real fault shows again below
                 continue
+            if got == 0:
+                in_kernel = False  # some file systems answer so for what they cannot do
+                continue
         else:
             block = os.pread(source, want, start + done)
             got = len(block)

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from renorm_cli.formats.disk.temporaries import PREFIX, remove, short
+
 _HERE = -100  # AT_FDCWD of Linux
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 
@@ -16,15 +18,34 @@ def exchange(new: Path, target: Path) -> None:
     """Give the folder `new` the name `target`; what had that name has the name `new` then. Raises OSError.
 
     In one step where the system has one (renameat2 of Linux, renamex_np of macOS); elsewhere the old folder is first
-    put aside, so that for a moment there is none.
+    put aside, so that for a moment there is none; `restore` brings it back if the run is killed in that moment.
     """
     if not os.path.lexists(target):
         new.rename(target)
     elif not _swap(new, target):
-        aside = new.with_name(f"{new.name}.old")
+        aside = _aside(target)
         target.rename(aside)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except BaseException:
+            aside.rename(target)
+            raise
         aside.rename(new)
+
+
+def restore(target: Path) -> None:
+    """Bring back what a killed run put aside, or remove it where the new folder is in its place. Raises OSError."""
+    aside = _aside(target)
+    if not os.path.lexists(aside):
+        return
+    if os.path.lexists(target):
+        remove(aside)
+    else:
+        aside.rename(target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{PREFIX}old-{short(target.name)}")
 
 
 def _swap(one: Path, other: Path) -> bool:

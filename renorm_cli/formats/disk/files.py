@@ -18,15 +18,24 @@ class SourceFile:
     path: Path
     shown: str
     fd: int
-    size: int
-    changed_ns: int
-    mode: int
+    opened: os.stat_result
+    """What the system told of it when it was opened."""
+
+    @property
+    def size(self) -> int:
+        return self.opened.st_size
 
     def check_unchanged(self) -> None:
-        """Raise FormatError if the file was written to since it was opened."""
-        now = os.fstat(self.fd)
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.changed_ns):
+        """Raise FormatError if the file was written to since it was opened, or another one has its name now."""
+        now, before = os.fstat(self.fd), self.opened
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns) or not self._has_its_name():
             raise FormatError(f"{self.shown!r} changed while it was read; run again when nothing writes to it")
+
+    def _has_its_name(self) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), self.opened)
+        except OSError:
+            return False
 
     def close(self) -> None:
         os.close(self.fd)
@@ -50,7 +59,7 @@ def open_source(path: Path, *, follow: bool = True) -> SourceFile:
         os.close(fd)
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise FormatError(f"{shown!r} is {kind}; a checkpoint file was expected")
-    return SourceFile(path, shown, fd, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode))
+    return SourceFile(path, shown, fd, found)
 
 
 Opener = Callable[[Path], SourceFile]
@@ -64,7 +73,7 @@ def open_beside(path: Path) -> SourceFile:
 
 def reason(error: OSError | ValueError) -> str:
     """What the system says of a failed call, without the paths it may repeat."""
-    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "the name holds a NUL"
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "no file can have that name"
 
 
 def read_exactly(fd: int, offset: int, buffer: memoryview, shown: str) -> None:

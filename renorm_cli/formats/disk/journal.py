@@ -1,7 +1,8 @@
 """Replacing several files at once: a list of renames on disk, so that a killed run can be finished, never half trusted.
 
 The last file is the index without which the others are no checkpoint. It is taken away first and comes back last, so
-no reader ever sees old and new files under one index.
+no reader ever sees old and new files under one index. Whoever publishes holds the folder (`folders.held`), so a journal
+that is seen by somebody else who holds it is that of a killed run.
 """
 
 from __future__ import annotations
@@ -9,111 +10,117 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.disk.bytes import write_all
+from renorm_cli.formats.disk.exchange import restore
 from renorm_cli.formats.disk.files import reason
+from renorm_cli.formats.disk.folders import flush_folder, held
+from renorm_cli.formats.disk.temporaries import JOURNAL, PREFIX, make_file, remove, short
 
-PREFIX = ".renorm-"
-"""What the names of all our temporary files begin with."""
-
-_JOURNAL = f"{PREFIX}journal-"
 _MOST_BYTES = 16 << 20
-_LONGEST_NAME = 200
 
 Move = tuple[Path, Path]
 
 
-def temporary_of(target: Path) -> Path:
-    """A new name beside the target, which tells whose it is: `.renorm-PID-TOKEN-NAME`."""
-    return target.with_name(f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}-{short(target.name)}")
-
-
-def short(name: str) -> str:
-    """The name, cut so that a prefix still fits into what file systems allow."""
-    return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
-
-
 def journal_of(index: Path) -> Path:
     """Where the journal of a checkpoint with this index file lies while it is being replaced."""
-    return index.with_name(_JOURNAL + index.name)
-
-
-def is_journaled(index: Path) -> bool:
-    """Whether a checkpoint with this index file is half replaced."""
-    try:
-        return journal_of(index).exists()
-    except OSError:  # the name of the journal would be too long, so there never was one
-        return False
+    return index.with_name(JOURNAL + short(index.name))
 
 
 def journaled(name: str) -> str:
     """The name of the index whose journal has this name; any other name as it is."""
-    return name.removeprefix(_JOURNAL)
+    return name.removeprefix(JOURNAL)
+
+
+def is_journaled(index: Path) -> bool:
+    """Whether a checkpoint with this index file is half replaced, or being replaced."""
+    try:
+        return journal_of(index).exists()
+    except (OSError, ValueError):  # no file can have that name, or its folder may not be looked at
+        return False
 
 
 def begin(moves: Sequence[Move]) -> None:
     """Put it on record that these temporary files are complete and will get their targets' names, the index last.
 
-    All lie in one folder. From here on the renames are finished, by this run or a later one. Raises OSError.
+    All lie in one folder, which is held. From here on the renames are finished, by this run or a later one.
+    Raises OSError; then there is no record.
     """
     index = moves[-1][1]
     lines = json.dumps([[temporary.name, target.name] for temporary, target in moves])
-    draft = temporary_of(index)
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    drafts: list[Path] = []
     try:
-        os.write(fd, lines.encode("ascii"))
-        os.fsync(fd)
+        fd, draft = make_file(index, drafts.append)
+        try:
+            write_all(fd, 0, memoryview(lines.encode("ascii")))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        drafts.append(journal_of(index))
         draft.replace(journal_of(index))
+        flush_folder(index.parent)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        for path in drafts:
+            remove(path)
         raise
-    finally:
-        os.close(fd)
-    sync_directory(index.parent)
 
 
 def finish(moves: Sequence[Move]) -> None:
     """Do the renames on record and strike the record. May be repeated. Raises OSError."""
     index = moves[-1][1]
     if moves[-1][0].exists():
-        index.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            index.unlink()
+            flush_folder(index.parent)
     for temporary, target in moves:
         if temporary.exists():  # gone where an earlier try got this far
             temporary.replace(target)
-    sync_directory(index.parent)
+    flush_folder(index.parent)
     journal_of(index).unlink()
 
 
+def undo(moves: Sequence[Move]) -> None:
+    """Strike the record of renames of which none replaced anything, and take back the names. Never raises."""
+    remove(journal_of(moves[-1][1]))
+    for temporary, target in reversed(moves):
+        if not temporary.exists():
+            remove(target)
+
+
 def recover(index: Path) -> bool:
-    """Finish what a killed run began to publish at `index`; whether there was anything. Raises OutputError."""
-    if not is_journaled(index):
-        return False
+    """Finish what a killed run began to publish at `index`; whether its output is there now. Raises OutputError."""
     try:
-        moves = _read(journal_of(index))
-        if moves is None:
+        if not index.parent.is_dir():
             return False
-        finish(moves)
+        restore(index)
+        if not is_journaled(index):
+            return False
+        with held([index.parent]):
+            moves = _read(journal_of(index))
+            if moves is None:
+                return False  # it was that of a living run, which is done by now
+            finish(moves)
     except OSError as error:
         raise OutputError(f"{str(index)!r} is half replaced and cannot be finished: {reason(error)}") from None
     return True
 
 
 def refuse_half_replaced(index: Path) -> None:
-    """Raise FormatError where a killed run left a checkpoint half replaced."""
-    if is_journaled(index):
+    """Raise FormatError where a killed run left a checkpoint half replaced; wait for one that replaces it now."""
+    if not is_journaled(index):
+        return
+    try:
+        with held([index.parent]):
+            replaced = not is_journaled(index)
+    except OSError:  # a folder that cannot be opened
+        replaced = False
+    if not replaced:
         raise FormatError(
             f"{str(index)!r} is half replaced: a run was killed while it published; repeat that `apply` to finish it"
         )
-
-
-def sync_directory(path: Path) -> None:
-    """Flush the names in a folder to disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _read(journal: Path) -> list[Move] | None:

@@ -59,10 +59,12 @@ class Staged:
                 yield at, min(at + _PART_BYTES, end)
 
     def reopened(self) -> SourceFile:
-        """The file as an input, under the name it will have."""
-        found = os.fstat(self.fd)
-        shown = str(self.target)
-        return SourceFile(self.target, shown, os.dup(self.fd), found.st_size, found.st_mtime_ns, found.st_mode)
+        """The file as an input, under the name it will have. Raises OutputError."""
+        try:
+            found, fd = os.fstat(self.fd), os.dup(self.fd)
+        except OSError as error:
+            raise unwritten(error) from None
+        return SourceFile(self.target, str(self.target), fd, found)
 
 
 def unwritten(error: OSError) -> OutputError:

@@ -6,23 +6,26 @@ on the same output removes.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import signal
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from renorm_cli.errors import OutputError
-from renorm_cli.formats.disk import journal
+from renorm_cli.formats.disk import journal, temporaries
 from renorm_cli.formats.disk.bytes import Span, copy_range, without
 from renorm_cli.formats.disk.exchange import exchange
 from renorm_cli.formats.disk.files import SourceFile, open_source, reason
+from renorm_cli.formats.disk.folders import flush_folder, held
+from renorm_cli.formats.disk.permissions import Permissions, default_mode, permissions_of
 from renorm_cli.formats.disk.staged import Staged, unwritten
+from renorm_cli.formats.disk.undisturbed import undisturbed
+
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Staging:
@@ -44,9 +47,13 @@ class Staging:
         self._advance = advance
         self._parts: list[Staged] = []
         self._companions: list[Staged] = []
+        self._trees: list[tuple[Path, Path]] = []
+        self._left: dict[Path, dict[str, list[Path]]] = {}
+        self._promised = 0
         self._open: list[int] = []
         self._temporaries: list[Path] = []
-        self._trees: list[tuple[Path, Path]] = []
+        # Also where a signal ends the run between two lines, when no `with` statement would call us.
+        self._discard = weakref.finalize(self, _discard, os.getpid(), self._temporaries, self._open)
 
     def __enter__(self) -> Staging:
         return self
@@ -60,7 +67,8 @@ class Staging:
         except OSError as failed:
             raise unwritten(failed) from None
         finally:
-            self._discard()
+            with undisturbed():
+                self._discard()
 
     def create(self, target: Path) -> Staged:
         """A new empty file that will become `target`; an existing one is refused unless forced.
@@ -76,18 +84,15 @@ class Staging:
 
         Files are created in it by the same methods. An existing `target` is exchanged, not merged.
         """
-        if os.path.lexists(target) and not self._force:
-            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
+        self._refuse_existing(target)
         if os.path.realpath(target) in self._protected:
             raise OutputError(f"{str(target)!r} is the input; give another -o, or --in-place to replace it")
-        temporary = self._temporary(target)
+        self._clear(target)
         try:
-            temporary.mkdir()
+            fd, temporary = temporaries.make_folder(target, self._temporaries.append)
         except OSError as error:
             raise _no_folder(target, error) from None
-        fd = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open.append(fd)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._trees.append((temporary, target))
         return temporary
 
@@ -100,25 +105,6 @@ class Staging:
         staged = self._create(target, True)
         self._companions.append(staged)
         staged.write(0, memoryview(content))
-
-    def _create(self, target: Path, may_replace: bool) -> Staged:
-        try:
-            existing = target.lstat()
-        except FileNotFoundError:
-            existing = None
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
-        if os.path.realpath(target) in self._protected:
-            raise OutputError(f"{str(target)!r} is an input; give another output, or --in-place to replace the input")
-        if existing is not None and stat.S_ISDIR(existing.st_mode):
-            raise OutputError(f"{str(target)!r} is a directory; name a file with -o")
-        if existing is not None and not (self._force or may_replace):
-            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
-        regular = existing is not None and stat.S_ISREG(existing.st_mode)
-        mode = stat.S_IMODE(existing.st_mode) if existing is not None and regular else _default_mode()
-        staged = self._make(target)
-        self._guard(lambda: os.fchmod(staged.fd, mode))
-        return staged
 
     @property
     def parts(self) -> tuple[Staged, ...]:
@@ -134,11 +120,9 @@ class Staging:
         return open_source(target, follow=False) if staged is None else staged.reopened()
 
     def settle(self) -> None:
-        """Complete all copies, and give the files in trees their names there; may be called again."""
+        """Complete all copies; may be called again."""
         for staged in self._parts:
             staged.fill()
-            if self._in_tree(staged.target) and staged.temporary.exists():
-                self._guard(partial(staged.temporary.replace, staged.target))
 
     def place(self, target: Path) -> Path:
         """Where the tree that will be `target` is; of anything else, `target`."""
@@ -156,93 +140,129 @@ class Staging:
         staged = self._create(target, False)
         staged.source, staged.holes = source, tuple(sorted(holes))
         self._parts.append(staged)
-        free = shutil.disk_usage(staged.temporary.parent).free
-        if free < source.size:
-            raise OutputError(
-                f"{str(target)!r} needs {source.size} bytes, the disk has {free} free; make room or choose another -o"
-            )
-        self._guard(lambda: os.ftruncate(staged.fd, source.size))
-        for start, end in without([(0, source.size)], holes):
-            self._guard(partial(copy_range, source.fd, start, staged.fd, start, end - start, self._advance))
+        self._guard(partial(self._copy, source, staged))
         return staged
+
+    def carry(self, source: SourceFile, target: Path) -> None:
+        """A byte for byte copy of `source` in a tree, complete and flushed at once: so there may be many of them."""
+        staged = self._create(target, False)
+        try:
+            self._guard(partial(self._copy, source, staged))
+            self._guard(partial(os.fsync, staged.fd))
+        finally:
+            self._open.remove(staged.fd)
+            os.close(staged.fd)
 
     def write(self, target: Path, content: bytes) -> None:
         """A small file that will become `target`."""
         staged = self.create(target)
         staged.write(0, memoryview(content))
 
+    def _copy(self, source: SourceFile, staged: Staged) -> None:
+        free = shutil.disk_usage(staged.temporary.parent).free - self._promised
+        if free < source.size:
+            raise OutputError(
+                f"{str(staged.target)!r} needs {source.size} bytes, the disk has {max(0, free)} free;"
+                " make room or choose another -o"
+            )
+        self._promised += sum(end - start for start, end in staged.holes)
+        os.ftruncate(staged.fd, source.size)
+        for start, end in without([(0, source.size)], staged.holes):
+            copy_range(source.fd, start, staged.fd, start, end - start, self._advance)
+
+    def _create(self, target: Path, may_replace: bool) -> Staged:
+        if os.path.realpath(target) in self._protected:
+            raise OutputError(f"{str(target)!r} is an input; give another output, or --in-place to replace the input")
+        _refuse_irregular(target)
+        if not may_replace:
+            self._refuse_existing(target)
+        staged = self._make(target)
+        self._guard(partial(_permit, staged.fd, permissions_of(self._replaced(target))))
+        return staged
+
+    def _refuse_existing(self, target: Path) -> None:
+        if os.path.lexists(target) and not self._force:
+            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
+
     def _make(self, target: Path) -> Staged:
-        temporary = self._temporary(target)
+        inside = self._in_tree(target)  # all of it is temporary: no name, lock or list of its own
+        if not inside:
+            self._clear(target)
         try:
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if inside:
+                fd, temporary = os.open(target, _NEW_FILE, 0o600), target
+            else:
+                fd, temporary = temporaries.make_file(target, self._temporaries.append)
         except OSError as error:
             raise _no_folder(target, error) from None
         self._open.append(fd)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return Staged(fd, temporary, target)
 
-    def _temporary(self, target: Path) -> Path:
-        """A name beside the target, on the list of what to remove before it is there: a signal may come at any line."""
-        parent = target.parent
-        if not parent.is_dir():
-            raise OutputError(f"the folder {str(parent)!r} is not there; make it first, or choose another -o")
-        self._sweep(target)
-        temporary = journal.temporary_of(target)
-        self._temporaries.append(temporary)
-        return temporary
-
-    def _sweep(self, target: Path) -> None:
-        """Remove what killed runs on the same target left: their process is gone and nobody holds the lock."""
-        for stale in target.parent.glob(f"{journal.PREFIX}*"):
-            pid, _, name = stale.name.removeprefix(journal.PREFIX).partition("-")
-            if not pid.isdecimal() or name.partition("-")[2] != journal.short(target.name) or _alive(int(pid)):
-                continue
-            try:
-                fd = os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                continue
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(stale)
-            except OSError:
-                continue  # held by a living run elsewhere, or not ours to remove
-            finally:
-                os.close(fd)
+    def _clear(self, target: Path) -> None:
+        """Make room for a temporary beside the target: the folder must be there, what killed runs left goes."""
+        folder = target.parent
+        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises where it may not look)
+            raise OutputError(f"the folder {str(folder)!r} is not there; make it first, or choose another -o")
+        if folder not in self._left:
+            self._left[folder] = temporaries.leftovers(folder)
+        temporaries.sweep(self._left[folder].pop(temporaries.short(target.name), ()))
 
     def _commit(self) -> None:
         self.settle()
-        everything = (*self._parts, *self._companions)
-        for staged in everything:
+        for staged in (*self._parts, *self._companions):
             os.fsync(staged.fd)
-        with _undisturbed():
-            self._rename([(s.temporary, s.target) for s in self._parts if not self._in_tree(s.target)])
+        for temporary, target in self._trees:
+            _finish_tree(temporary, target)
+        parts = [staged for staged in self._parts if not self._in_tree(staged.target)]
+        targets = [*(staged.target for staged in parts), *(target for _, target in self._trees)]
+        with held(target.parent for target in targets) as flush, undisturbed():
+            for target in targets:
+                self._refuse_existing(target)  # another run may have been faster
+            self._rename([(staged.temporary, staged.target) for staged in parts])
             for temporary, target in self._trees:
-                _sync_tree(temporary)
                 exchange(temporary, target)
-            for staged in self._companions:
-                staged.temporary.replace(staged.target)
-            targets = [staged.target for staged in everything if not self._in_tree(staged.target)]
-            for parent in {target.parent for target in (*targets, *(target for _, target in self._trees))}:
-                journal.sync_directory(parent)
+            try:
+                self._follow()
+                flush()
+            except OSError as error:
+                if not targets:
+                    raise
+                raise _unfinished(targets[-1], error) from None
 
     def _rename(self, moves: list[journal.Move]) -> None:
         if len(moves) == 1:
             moves[0][0].replace(moves[0][1])
         elif moves:
+            new = not any(os.path.lexists(target) for _, target in moves)
             journal.begin(moves)
-            self._temporaries = [path for path in self._temporaries if path not in dict(moves)]  # the record owns them
-            journal.finish(moves)
+            try:
+                journal.finish(moves)
+            except BaseException as error:
+                if new:
+                    journal.undo(moves)
+                    raise
+                owned = dict(moves)  # by the record, which a later run finishes
+                self._temporaries[:] = [path for path in self._temporaries if path not in owned]
+                if isinstance(error, OSError):
+                    raise _half_replaced(moves[-1][1], error) from None
+                raise
 
-    def _discard(self) -> None:
-        for temporary in self._temporaries:
-            _remove(temporary)  # gone already where it got its name
-        for fd in self._open:
-            os.close(fd)
-        self._temporaries.clear()
-        self._open.clear()
+    def _follow(self) -> None:
+        """Give the companions their names."""
+        for staged in self._companions:
+            staged.temporary.replace(staged.target)
+        for folder in {staged.target.parent for staged in self._companions}:
+            flush_folder(folder)
 
     def _in_tree(self, path: Path) -> bool:
         return any(temporary in path.parents for temporary, _ in self._trees)
+
+    def _replaced(self, path: Path) -> Path:
+        """What the file that will be at `path` replaces; in a tree, the file of the same place in the old folder."""
+        for temporary, target in self._trees:
+            if temporary in path.parents:
+                return target / path.relative_to(temporary)
+        return path
 
     def _guard(self, action: Callable[[], object]) -> None:
         try:
@@ -251,45 +271,61 @@ class Staging:
             raise unwritten(error) from None
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let signals wait: between the first rename and the last there is no good place to stop."""
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
+    """Remove the temporaries (gone already where they got their names), and close what is open."""
+    if os.getpid() != owner:
+        return  # a fork of the run
+    for temporary in left:
+        temporaries.remove(temporary)
+    for fd in fds:
+        os.close(fd)
+    left.clear()
+    fds.clear()
+
+
+def _refuse_irregular(target: Path) -> None:
+    """Raise OutputError where `target` is, or leads to, anything but a file: a rename would replace a device."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        found = target.stat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise OutputError(f"{str(target)!r} is a directory; name a file with -o")
+    if not stat.S_ISREG(found.st_mode):
+        raise OutputError(f"{str(target)!r} is not a regular file; it is never replaced, name another")
+
+
+def _permit(fd: int, replaced: Permissions | None) -> None:
+    if replaced is None:
+        os.fchmod(fd, default_mode())
+    else:
+        replaced.give(fd)
+
+
+def _finish_tree(top: Path, target: Path) -> None:
+    """Give the folders of a tree the permissions of those they replace, and flush them to disk. Raises OSError."""
+    for name, _, _ in os.walk(top, topdown=False):
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            replaced = permissions_of(target / Path(name).relative_to(top))
+            if replaced is not None:
+                replaced.give(fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _no_folder(target: Path, error: OSError) -> OutputError:
     return OutputError(f"nothing can be written to the folder {str(target.parent)!r}: {reason(error)}")
 
 
-def _remove(path: Path) -> None:
-    """Remove a temporary file, or a temporary folder with all in it; nothing that a link leads to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):  # the next run removes it; what went wrong before is what to tell
-            path.unlink(missing_ok=True)
+def _half_replaced(index: Path, error: OSError) -> OutputError:
+    return OutputError(f"{str(index)!r} is half replaced: {reason(error)}; mend that and repeat the run to finish it")
 
 
-def _sync_tree(top: Path) -> None:
-    for folder, _, _ in os.walk(top):
-        journal.sync_directory(Path(folder))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _default_mode() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def _unfinished(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{str(target)!r} was written, but not all that follows it: {reason(error)}; mend that and repeat the run"
+    )

@@ -51,10 +51,13 @@ class Hdf5Store:
         self._output = output
         self._image = image
         self._lock = Lock()
+        self._copies: list[Hdf5Store] = []
 
     def staged(self, output: Staged, base: int) -> Hdf5Store:
         """The same image in a staged copy, to be written."""
-        return Hdf5Store(output.fd, self.shown, self.datasets, base=base, length=self.length, output=output)
+        copy = Hdf5Store(output.fd, self.shown, self.datasets, base=base, length=self.length, output=output)
+        self._copies.append(copy)
+        return copy
 
     def extents(self, paths: Iterable[str]) -> list[tuple[int, int]]:
         """Where in the file the bytes of those datasets lie that have a place of their own."""
@@ -101,11 +104,24 @@ class Hdf5Store:
         self._output.write(self.base + start, raw)
 
     def close(self) -> None:
-        """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError."""
-        with self._lock:
-            image, self._image = self._image, None
+        """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError.
+
+        Staged copies that were not closed by then are given up: something went wrong before they were complete.
+        """
+        for copy in self._copies:
+            copy._take_image(flush=False)
+        image = self._take_image(flush=True)
         if image is not None:
             image.close()
+
+    def _take_image(self, *, flush: bool) -> Hdf5Image | None:
+        """The worker's image, which is no longer this store's; without `flush` it is ended at once."""
+        with self._lock:
+            image, self._image = self._image, None
+        if image is None or flush:
+            return image
+        image.abandon()
+        return None
 
     def _worker(self) -> Hdf5Image:
         with self._lock:

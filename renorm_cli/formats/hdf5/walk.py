@@ -26,6 +26,8 @@ MAX_INFLATED = 16 << 30
 FREE_INFLATED = 64 << 20
 """Bytes that may inflate beyond MAX_RATIO, all datasets together: zeros do, and fresh optimizer slots are zeros."""
 MAX_CHUNK = 64 << 20
+MAX_EXTENT = 1 << 63
+"""Bytes that a shape may span, its empty axes left out."""
 
 NEVER_WRITTEN = "never written: HDF5 stores no data for it"
 
@@ -225,6 +227,9 @@ class Walk:
             return [path, [], "empty", "<", None, [], None]
         shape = [int(edge) for edge in space.get_simple_extent_dims()]
         nbytes = math.prod(shape) * int(kind.get_size())
+        if math.prod(edge for edge in shape if edge) * int(kind.get_size()) >= MAX_EXTENT:
+            # Also where another edge is 0: NumPy cannot even name such an array.
+            raise self.refuse(f"{path!r} is damaged: its shape {shape} is larger than any memory")
         stored = int(item.get_storage_size())
         self.stored += stored
         if self.stored > self.length:

@@ -81,6 +81,11 @@ class Hdf5Image:
         finally:
             self._worker.close()
 
+    def abandon(self) -> None:
+        """End the worker; what was written is of no use."""
+        self._unsaved = False
+        self.close()
+
     def _call(
         self,
         request: dict[str, Any],
@@ -99,7 +104,7 @@ class Hdf5Image:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            # What was written so far is of no use: do not let an error in saving it hide the first one.
+            # Do not let an error in saving it hide the first one.
             self._unsaved = False
         self.close()
 

@@ -152,16 +152,25 @@ def open_keras_zip(file: SourceFile) -> KerasZip:
 
 def _unpack(file: SourceFile, member: Member) -> IO[bytes]:
     """The inflated weights, in an unnamed temporary file that no one else sees and no crash leaves behind."""
-    unpacked = tempfile.TemporaryFile(prefix=".renorm-")  # noqa: SIM115  (lives as long as the checkpoint)
+    try:
+        unpacked = tempfile.TemporaryFile(prefix=".renorm-")  # noqa: SIM115  (lives as long as the checkpoint)
+    except OSError as error:
+        raise _no_room(file, error) from None
     try:
         inflate(file.fd, member, unpacked.fileno(), file.shown)
     except OSError as error:
         unpacked.close()
-        raise OutputError(f"{file.shown!r} cannot be unpacked to {tempfile.gettempdir()!r}: {reason(error)}") from None
+        raise _no_room(file, error) from None
     except BaseException:
         unpacked.close()
         raise
     return unpacked
+
+
+def _no_room(file: SourceFile, error: OSError) -> OutputError:
+    return OutputError(
+        f"{file.shown!r} cannot be unpacked to a temporary file: {reason(error)}; name a folder with room in TMPDIR"
+    )
 
 
 def _no_weights(shown: str, members: Mapping[str, Member]) -> str:

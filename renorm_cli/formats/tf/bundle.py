@@ -144,6 +144,7 @@ def decode_slice_key(key: bytes, shown: str = "index", budget: Budget | None = N
     exactly that, each number in its shortest form, and where it has more numbers than `budget` has fields left.
     """
     budget = budget or Budget()
+    budget.fields -= key.count(0) + key.count(255)  # escaped ones in the name
     try:
         zero, at = _ordered_number(key, 0)
         name, at = _ordered_string(key, at)
@@ -320,6 +321,8 @@ def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str, budge
     the slices tile the tensor if and only if their corners add up to those of the tensor. Axes that no slice cuts are
     left out, as every further axis doubles the corners.
     """
+    if sum(math.prod(part.entry.shape) for part in slices) != math.prod(shape):  # cheap, and most lies end here
+        raise damaged(where, "expected slices that cover it exactly, found a gap or an overlap")
     cut = [axis for axis, size in enumerate(shape) if any(part.entry.shape[axis] != size for part in slices)]
     budget = budget or Budget()
     budget.fields -= _CORNER_FIELDS * len(slices) << len(cut)

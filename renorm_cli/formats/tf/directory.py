@@ -84,14 +84,18 @@ class SavedModel(TfCheckpoint):
 
         return TfSink(self, data, index, refresh)
 
-    def _carry(self, staging: Staging, tree: Path, name: Path) -> Staged:
+    def _carry(self, staging: Staging, tree: Path, name: Path) -> Staged | None:
+        """Carry a file over, nothing of which stays open; only what is still to change is staged."""
         staging.folder(tree / name.parent)
         source = open_beside(self.path / name)
         try:
+            if name != Path(_FINGERPRINT):
+                staging.carry(source, tree / name)
+                return None
             staged = staging.copy(source, tree / name)
         finally:
             source.close()
-        staged.source = None  # `rest` looks at it, not file after file kept open
+        staged.source = None  # `rest` looks at it
         return staged
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:

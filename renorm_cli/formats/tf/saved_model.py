@@ -28,7 +28,7 @@ from renorm_cli.formats.tf.wire import (
 )
 from renorm_cli.model import FLOATS
 
-MAX_FIELDS = 4_000_000
+MAX_FIELDS = 3_000_000
 """Of one `saved_model.pb`, counted while searching it, which takes a microsecond each."""
 MAX_COPIED = 32 << 20
 """Bytes of the messages that are read whole: variables, layers of Keras, collections."""

@@ -79,9 +79,8 @@ class V1Checkpoint(Checkpoint):
         return np.empty(block.shape, dtype=numpy_dtype(entry.dtype)) if assembled is None else assembled
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
-        """Strings as they lie in the file; those of a partitioned tensor have no order there."""
-        parts = self.entries[variable.key].slices
-        return self.tensors.values[parts[0].entry.key].run.pieces(_COPY_BYTES) if len(parts) == 1 else None
+        """Strings as a V2 checkpoint stores them, so that an output can be compared with its input."""
+        return _Strings(self, self.entries[variable.key]).stored()
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         prefix = Location("prefix", output.path, output.name)
@@ -212,6 +211,15 @@ class _Strings:
         for start in range(0, len(self._places), _STRINGS):
             yield self._places[start : start + _STRINGS, 2].tolist()
 
+    def stored(self) -> Iterator[bytes]:
+        """Lengths as varints, their masked checksum, the strings (tensor_bundle.cc, WriteStringTensor)."""
+        crc = 0
+        for lengths in self.lengths():
+            yield b"".join(map(write_varint, lengths))
+            crc = crc32c(_fixed(lengths), crc)
+        yield struct.pack("<I", mask(crc))
+        yield from self.content()
+
     def content(self) -> Iterator[bytes]:
         """The bytes of one string after the other, large ones in pieces."""
         for number, begin, size in map(np.ndarray.tolist, self._places):
@@ -227,12 +235,17 @@ def _write_strings(strings: _Strings, fd: int, offset: int) -> tuple[int, int]:
     at, crc = offset, 0
     for lengths in strings.lengths():
         at += _append(fd, at, b"".join(map(write_varint, lengths)))
-        crc = crc32c(b"".join(length.to_bytes(4 if length < 1 << 32 else 8, "little") for length in lengths), crc)
+        crc = crc32c(_fixed(lengths), crc)
     check = struct.pack("<I", mask(crc))
     for raw in chain((check,), strings.content()):
         at += _append(fd, at, raw)
         crc = crc32c(raw, crc)
     return at - offset, crc
+
+
+def _fixed(lengths: Iterable[int]) -> bytes:
+    """The form of lengths that checksums run over."""
+    return b"".join(length.to_bytes(4 if length < 1 << 32 else 8, "little") for length in lengths)
 
 
 def _append(fd: int, at: int, raw: bytes) -> int:

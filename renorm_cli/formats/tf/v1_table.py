@@ -119,7 +119,7 @@ class Budget:
     entries: int = MAX_ENTRIES
     key_bytes: int = MAX_KEY_BYTES
     unpacking: Unpacking = field(default_factory=lambda: Unpacking(64 << 20, MAX_ELEMENTS))
-    fields: int = 1_500_000
+    fields: int = 1_200_000
     """Of the messages that are not loaded: one takes some microseconds."""
 
 

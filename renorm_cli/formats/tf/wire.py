@@ -15,7 +15,7 @@ _KINDS = {VARINT: "a varint", FIXED64: "a fixed64", BYTES: "a length and bytes",
 _MAX_FIELD_NUMBER = (1 << 29) - 1
 MAX_FIELDS = 4_000_000
 """Of all messages that one budget is for. A field takes two bytes and a microsecond, and some 200 bytes of memory."""
-_MAX_HELD = 1_000_000
+_MAX_HELD = 500_000
 _MAX_NUMBERS = 10_000
 
 
@@ -126,7 +126,7 @@ def read_message(
 ) -> Message:
     """The fields of one message by number; see `Message`.
 
-    Raises FormatError as `read_fields` does, and for more than a million fields, as all are held in memory.
+    Raises FormatError as `read_fields` does, and for more than 500,000 fields, as all are held in memory.
     """
     found: dict[int, list[Field]] = {}
     for count, field in enumerate(read_fields(data, shown, start, end, budget)):

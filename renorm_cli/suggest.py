@@ -1,0 +1,111 @@
+"""Bounds from measured norms: for each variable, and for all units together; and the rules that say them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from renorm_cli.blocks import grid_shape
+from renorm_cli.distribution import Distribution
+from renorm_cli.errors import UsageError
+from renorm_cli.model import MaxNorm, Report, Step, Variable
+from renorm_cli.rules import Rule, patterns_of
+from renorm_cli.suggestion import SHARES, USUAL_SHARE, Bound, Suggestion
+
+Units = tuple[int, ...] | None
+"""The axes of `--units`, None for auto."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is looked for: bounds for `shares`; rules are for the share `clip`, one bound for all with `one_bound`."""
+
+    shares: tuple[float, ...] = SHARES
+    clip: float = USUAL_SHARE
+    one_bound: bool = False
+
+
+def parse_aim(clip: str | None, *, one_bound: bool = False) -> Aim:
+    """The aim of `--clip`: `5%` or `0.05`, from 0 to below 1; None for the usual shares. Raises UsageError."""
+    if clip is None:
+        return Aim(one_bound=one_bound)
+    number, percent = clip.strip().removesuffix("%"), clip.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise UsageError(
+            f"--clip takes a share of the units from 0 to below the whole, such as 5% or 0.05, got {clip!r}"
+        )
+    return Aim((share,), share, one_bound)
+
+
+class Collector:
+    """Takes the norms of one variable after the other, in any order and from any thread; forgets them."""
+
+    def __init__(self, steps: Sequence[Step], aim: Aim) -> None:
+        units = sum(math.prod(grid_shape(step.variable.shape, step.unit_axes)) for step in steps)
+        self._shares = aim.shares
+        self._together = Distribution(units)
+        self._found: dict[str, tuple[Bound, ...]] = {}
+        self._lock = Lock()
+
+    def take(self, step: Step, norms: Distribution) -> None:
+        """Take in the norms of all units of a variable."""
+        bounds = norms.bounds(self._shares)
+        with self._lock:
+            self._found[step.variable.key] = bounds
+            self._together.merge(norms)
+
+    def suggestion(self, measured: Report) -> Suggestion:
+        """What was found, with the report of the same run."""
+        bounds = tuple(self._found[row.step.variable.key] for row in measured.rows)
+        return Suggestion(measured, bounds, self._together.bounds(self._shares))
+
+
+def rules_for(found: Suggestion, aim: Aim, units: Units, among: Sequence[Variable]) -> list[Rule]:
+    """One rule for each variable of a suggestion, or one for all of them with `one_bound`.
+
+    None matches any other variable `among` all. They say what the measuring had to be told (`units`, p, what a norm
+    runs over), so that they hold without those options. A variable without a bound is left alone. Raises
+    SelectionError where a variable has no pattern of its own.
+    """
+    rows = found.measured.rows
+    patterns = patterns_of([row.step.variable for row in rows], among)
+    place, constraint = found.shares.index(aim.clip), rows[0].step.constraint
+    if aim.one_bound:
+        return [_rule(1, tuple(dict.fromkeys(patterns)), found.together[place], constraint, units)]
+    own: dict[str, Bound] = {}
+    for pattern, bounds in zip(patterns, found.bounds, strict=True):
+        own.setdefault(pattern, bounds[place])  # stored copies have one pattern
+    return [
+        _rule(number, (pattern,), bound, constraint, units) for number, (pattern, bound) in enumerate(own.items(), 1)
+    ]
+
+
+def remarks(found: Suggestion, rules: Sequence[Rule], aim: Aim) -> list[str]:
+    """What to say on top of a file of rules."""
+    place, measured = found.shares.index(aim.clip), found.measured
+    bounds = [found.together[place]] if aim.one_bound else [own[place] for own in found.bounds]
+    over, units = sum(bound.over for bound in bounds), sum(bound.units for bound in bounds)
+    what = "one bound for all units" if aim.one_bound else "a bound for the units of each variable"
+    return [
+        f"renorm-ckpt {measured.version} suggest --clip {aim.clip * 100:.6g}%: {what} of {measured.path}",
+        f"Would clip {over} of {units} units. The first rule that matches a variable decides.",
+    ]
+
+
+def _rule(number: int, match: tuple[str, ...], bound: Bound, constraint: MaxNorm, units: Units) -> Rule:
+    if bound.limit is None:
+        return Rule(number, match)
+    return Rule(
+        number,
+        match,
+        bound.limit,
+        p=None if constraint.p == 2 else constraint.p,
+        units=units,
+        per="tensor" if constraint.per == "tensor" else None,
+    )

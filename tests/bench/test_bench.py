@@ -1,0 +1,221 @@
+"""What is promised of speed and memory, against what a user would run or write instead, in one table.
+
+RENORM_BENCH_GIB is the size of the larger files (1; some fifty times that much disk is needed), RENORM_BENCH_DIR the
+folder they are kept in, RENORM_BENCH_RUNS the number of runs of each program (5). A promise that is made for 1 GiB is
+not held against a smaller file. The table is also written into the folder, as table.txt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from bench import files, ours, peers
+from bench.files import FORMATS, Format
+from bench.measure import Cost, Program, Stopwatch
+from bench.table import Promise, Row, render
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(0)]
+
+GIB = float(os.environ.get("RENORM_BENCH_GIB", "1"))
+BYTES = int(GIB * 2**30)
+RUNS = int(os.environ.get("RENORM_BENCH_RUNS", "5"))
+FULL_SIZE = GIB >= 1
+MANY = 100_000 if FULL_SIZE else 10_000
+
+UNITS = {"first": "0", "a middle one": "1", "last": "3", "first two": "0,1", "middle two": "1,2", "last two": "2,3"}
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float64": np.float64}
+
+
+class Board:
+    """The rows so far."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def add(self, *rows: Row) -> None:
+        """Put the rows into the table. Raises AssertionError where a promise is broken."""
+        self.rows += rows
+        broken = [row for row in rows if not row.holds]
+        assert not broken, "\n" + render(broken)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    named = os.environ.get("RENORM_BENCH_DIR")
+    return Path(named) if named else tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def out(folder: Path) -> Path:
+    """Where the programs under test write."""
+    path = folder / "out"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def board(folder: Path, request: pytest.FixtureRequest) -> Iterator[Board]:
+    found = Board()
+    yield found
+    text = f"{GIB:g} GiB, {RUNS} runs, {os.cpu_count()} processors\n{render(found.rows)}\n"
+    (folder / "table.txt").write_text(text, encoding="utf-8")
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        request.config.pluginmanager.getplugin("terminalreporter").write(f"\n{text}")
+
+
+@pytest.fixture(scope="module")
+def stopwatch(folder: Path, out: Path) -> Iterator[Stopwatch]:
+    with Stopwatch(folder) as found:
+        yield found
+
+
+def at_full_size(quantity: str, most: float) -> Promise | None:
+    return Promise(quantity, most) if FULL_SIZE else None  # type: ignore[arg-type]
+
+
+def mixed(folder: Path, kind: Format) -> Path:
+    return files.checkpoint(folder, f"mixed-{BYTES}", kind, files.network(BYTES))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_apply_takes_little_longer_than_a_copy(
+    kind: Format, folder: Path, out: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    source = mixed(folder, kind)
+    copies = out / "copies"
+    copies.mkdir(exist_ok=True)
+    ran = stopwatch.race({"ours": ours.apply(source, out), "cp": peers.copy(source, copies)}, RUNS)
+    promise = at_full_size("times", 1.2 if GIB >= 8 else 1.4)
+    board.add(Row(f"apply {kind} / cp + sync", ran["ours"], ran["cp"], promise, files.size(source)))
+
+
+def test_inspect_is_faster_than_reading_with_h5py(folder: Path, stopwatch: Stopwatch, board: Board) -> None:
+    source = mixed(folder, ".weights.h5")
+    ran = stopwatch.race({"ours": ours.inspect(source), "peer": peers.norms(source)}, RUNS)
+    nbytes = files.size(source)
+    board.add(
+        Row("inspect / h5py + np.linalg.norm", ran["ours"], ran["peer"], at_full_size("times", 0.5), nbytes),
+        Row("inspect", ran["ours"], (), Promise("time", 0.6) if GIB == 1 else None, nbytes),
+    )
+
+
+def test_a_small_file_costs_little_more_than_the_imports(
+    folder: Path, out: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    source = files.checkpoint(folder, "small", ".weights.h5", files.network(100_000))
+    programs = {
+        "help": ours.HELP,
+        "inspect": ours.inspect(source),
+        "apply": ours.apply(source, out),
+        "peer": peers.IMPORTS,
+    }
+    ran = stopwatch.race(programs, 3 * RUNS)
+    board.add(
+        Row("--help", ran["help"], (), Promise("time", 0.3)),
+        Row("inspect 100 kB / import h5py, numpy, typer, rich", ran["inspect"], ran["peer"]),
+        Row("apply 100 kB / import h5py, numpy, typer, rich", ran["apply"], ran["peer"], Promise("times", 2)),
+    )
+
+
+@pytest.mark.parametrize(("clipper", "most"), list(zip(peers.CLIPPERS, (1 / 4, 1 / 4, 1 / 10), strict=True)))
+def test_apply_is_faster_than_what_a_user_would_write(
+    clipper: str, most: float, folder: Path, out: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    kind: Format = ".keras" if clipper.startswith("keras") else ".weights.h5"
+    source = files.checkpoint(folder, f"chain-{BYTES}", kind, files.network(BYTES, mixed=False))
+    programs = {"ours": ours.apply(source, out)}
+    if peers.installed(clipper):
+        programs["peer"] = peers.clip(clipper, source, out / f"clipped-{source.name}")
+    ran = stopwatch.race(programs, RUNS)
+    promise = at_full_size("times", most)
+    remark = "not installed"
+    board.add(Row(f"apply {kind} / {clipper}", ran["ours"], ran.get("peer", ()), promise, files.size(source), remark))
+
+
+def against_fastest(board: Board, ran: dict[str, tuple[Cost, ...]], nbytes: int, what: str) -> None:
+    """A row for each, its peer the one that was fastest."""
+    fastest = min(ran.values(), key=lambda costs: min(cost.wall for cost in costs))
+    board.add(*(Row(what.format(name), costs, fastest, None, nbytes) for name, costs in ran.items()))
+
+
+def test_what_a_dtype_costs_per_byte(folder: Path, stopwatch: Stopwatch, board: Board) -> None:
+    programs = {}
+    for name, dtype in DTYPES.items():
+        layers = files.network(BYTES, itemsize=np.dtype(dtype).itemsize)
+        programs[name] = ours.dry_run(files.checkpoint(folder, f"{name}-{BYTES}", ".weights.h5", layers, dtype))
+    against_fastest(board, stopwatch.race(programs, RUNS), BYTES, "dry run, {} / the fastest dtype")
+
+
+def test_what_the_place_of_the_unit_axes_costs(folder: Path, stopwatch: Stopwatch, board: Board) -> None:
+    source = files.four_axes(folder, BYTES)
+    programs = {name: ours.dry_run(source, "--units", axes, "-i", "*") for name, axes in UNITS.items()}
+    against_fastest(board, stopwatch.race(programs, RUNS), BYTES, "dry run, unit axis {} / the fastest")
+
+
+def test_what_a_norm_costs(folder: Path, stopwatch: Stopwatch, board: Board) -> None:
+    source = mixed(folder, ".weights.h5")
+    programs = {f"p = {p}": ours.dry_run(source, "--p", p) for p in ("1", "2", "3", "inf")}
+    against_fastest(board, stopwatch.race(programs, RUNS), BYTES, "dry run, {} / the fastest")
+
+
+def test_what_an_engine_costs_on_the_cpu(folder: Path, stopwatch: Stopwatch, board: Board) -> None:
+    source = mixed(folder, ".weights.h5")
+    engines = {name: ours.dry_run(source, "--engine", name, "--device", "cpu") for name in ("numpy", "tensorflow")}
+    ran = stopwatch.race(engines, RUNS)
+    board.add(Row("dry run, NumPy / TensorFlow on the CPU", ran["numpy"], ran["tensorflow"], None, BYTES))
+
+
+@pytest.mark.parametrize("command", ["inspect", "apply"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_ten_times_as_many_variables_take_about_ten_times_as_long(
+    command: str, kind: Format, folder: Path, out: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    few, much = MANY // 10, MANY
+    programs: dict[str, Program] = {}
+    for count in (few, much):
+        source = files.checkpoint(folder, f"many-{count}", kind, files.many(count))
+        programs[str(count)] = ours.inspect(source) if command == "inspect" else ours.apply(source, out)
+    ran = stopwatch.race(programs, min(RUNS, 3))
+    what = f"{command} {kind}, {much:,} / {few:,} variables"
+    board.add(Row(what, ran[str(much)], ran[str(few)], Promise("times", 13)))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_memory_does_not_grow_with_a_tensor(
+    kind: Format, folder: Path, out: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    most = Promise("memory", 250e6)
+    costs: dict[int, tuple[Cost, ...]] = {}
+    for times in (1, 2, 8, 16) if kind == ".weights.h5" else (1, 8):
+        source = files.one_variable(folder, times * BYTES, kind)
+        program = ours.apply(source, out)
+        costs[times] = (stopwatch.run(program, watch=True),)
+        for output in program.outputs:
+            output.unlink()
+    rows = [
+        Row(f"apply {kind}, one variable of {times * GIB:g} GiB", found, (), most, times * BYTES, memory=True)
+        for times, found in costs.items()
+    ]
+    what = f"apply {kind}, {8 * GIB:g} / {GIB:g} GiB"
+    board.add(*rows, Row(what, costs[8], costs[1], Promise("grows", 1.1), 8 * BYTES, memory=True))
+
+
+@pytest.mark.parametrize("clipper", peers.CLIPPERS)
+def test_the_peers_do_the_same_work(clipper: str, folder: Path, out: Path, stopwatch: Stopwatch) -> None:
+    if not peers.installed(clipper):
+        pytest.skip(f"{clipper}: not installed")
+    kind: Format = ".keras" if clipper.startswith("keras") else ".weights.h5"
+    source = files.checkpoint(folder, "same", kind, files.network(1 << 20, mixed=False))
+    mine, theirs = ours.apply(source, out), peers.clip(clipper, source, out / f"clipped-{source.name}")
+    stopwatch.run(mine)
+    stopwatch.run(theirs)
+    before, one, other = (files.arrays(path) for path in (source, mine.outputs[0], theirs.outputs[0]))
+    assert one.keys() == other.keys() == before.keys()
+    assert all(np.allclose(one[name], other[name], rtol=1e-5) for name in one)
+    assert not all(np.allclose(one[name], before[name], rtol=1e-5) for name in one)

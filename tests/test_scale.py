@@ -1,0 +1,105 @@
+"""Many variables and large ones: all are accounted for, the work grows with their number, the memory not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from bench import files, ours
+from bench.files import FORMATS, Format
+from bench.measure import Cost, Program, Stopwatch
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+MANY = 10_000
+FEWER = 2_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scale")
+
+
+@pytest.fixture(scope="module")
+def stopwatch(folder: Path) -> Iterator[Stopwatch]:
+    with Stopwatch(folder) as found:
+        yield found
+
+
+def many(folder: Path, kind: Format, count: int) -> Path:
+    return files.checkpoint(folder, f"many-{count}", kind, files.many(count))
+
+
+def stored(checkpoint: Path) -> dict[str, np.ndarray]:
+    """Every variable of a checkpoint, by h5py or TensorFlow; there the object graph is one too."""
+    if checkpoint.exists():
+        return files.arrays(checkpoint)
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_dtype_map()}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_of_ten_thousand_variables_is_in_the_report_and_within_the_bound(
+    kind: Format, folder: Path, tmp_path: Path, stopwatch: Stopwatch
+) -> None:
+    source = many(folder, kind, MANY)
+    applied = ours.apply(source, tmp_path)
+    stopwatch.run(applied)
+    report = json.loads(applied.outputs[-1].read_text("utf-8"))
+    before, after = stored(source), stored(tmp_path / source.name)
+
+    told = [one["key"] for one in report["variables"] + report["skipped"]]
+    assert sum(array.dtype == np.float32 for array in before.values()) == MANY
+    assert sorted(told) == sorted(before) == sorted(after)
+    totals = report["totals"]
+    assert (totals["variables"], totals["constrained"]) == (len(before), MANY // 2)
+    assert totals["skipped"] == len(before) - MANY // 2
+    kernels = {name for name, array in before.items() if array.ndim == 2}
+    assert {one["key"] for one in report["variables"]} == kernels
+    assert max(np.linalg.norm(after[name].astype(np.float64), axis=0).max() for name in kernels) <= files.LIMIT
+    assert all(before[name].tobytes() == after[name].tobytes() for name in before.keys() - kernels)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_work_grows_with_the_number_of_variables_and_not_with_its_square(
+    kind: Format, folder: Path, tmp_path: Path, stopwatch: Stopwatch
+) -> None:
+    few, much = (stopwatch.run(ours.apply(many(folder, kind, count), tmp_path)).cpu for count in (FEWER, MANY))
+    assert much < 7 * few, f"{MANY} variables take {much:.1f} s of the processors, {FEWER} take {few:.1f} s"
+
+
+@pytest.mark.parametrize("unit_axis", ["first", "last"])
+def test_memory_is_the_same_for_a_tensor_eight_times_as_large(
+    unit_axis: str, folder: Path, tmp_path: Path, stopwatch: Stopwatch
+) -> None:
+    def apply(nbytes: int) -> Cost:
+        source = files.one_variable(folder, nbytes)
+        program = ours.apply(source, tmp_path, "--units", "0" if unit_axis == "first" else "-1")
+        cost = stopwatch.run(program, watch=True)
+        with h5py.File(source) as before, h5py.File(program.outputs[0]) as after:
+            rows = np.s_[: 64 << 4]
+            assert (before["layers/dense/vars/0"][rows] != after["layers/dense/vars/0"][rows]).any()
+        program.outputs[0].unlink()
+        return cost
+
+    small, large = apply(128 << 20), apply(1 << 30)
+    assert abs(large.peak - small.peak) < 20e6
+    assert abs(large.tree - small.tree) < 20e6
+    assert large.tree < 250e6
+
+
+def test_a_program_that_holds_its_tensor_would_be_found(tmp_path: Path, stopwatch: Stopwatch) -> None:
+    def held(nbytes: int) -> Cost:
+        code = f"import time; held = bytearray(b'1') * {nbytes}; time.sleep(0.1)"
+        return stopwatch.run(Program(("python3", "-c", code)), watch=True)
+
+    small, large = held(1 << 20), held(128 << 20)
+    assert large.peak - small.peak > 100e6
+    assert large.tree - small.tree > 100e6
+    assert small.peak < 30e6, "the memory of this process was counted into it"

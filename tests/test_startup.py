@@ -1,0 +1,173 @@
+"""What a command imports: a small file takes as long as its imports, so each module a command does without is left out.
+
+Asked of `sys.modules` in a real process at its exit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import builders
+import pytest
+import tf_files
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def rooms(text: str, inside: str = "") -> frozenset[str]:
+    """Modules of ours by their names."""
+    return frozenset(f"renorm_cli.{inside}{name}" for name in text.split())
+
+
+HEAVY = words(
+    """
+    tensorflow keras tf_keras torch jax scipy ml_dtypes rich pydantic jinja2 markupsafe click yaml lxml pygments
+    asyncio multiprocessing concurrent.futures email http urllib.request ssl xml html csv unittest doctest pydoc
+    argparse optparse configparser sqlite3 ctypes.util zipfile tarfile decimal fractions statistics secrets hashlib
+    hmac numpy.testing numpy.ma numpy.random numpy.fft numpy.polynomial numpy.ctypeslib
+    """
+)
+"""Packages, and parts of them, that neither a table nor a JSON report has a use for."""
+
+NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
+"""What comes with reading a file, and has no place in `--help`."""
+
+HELP = rooms("__main__ asked cli completion errors options terminal") | {"renorm_cli"}
+
+OTHER_COMMANDS = rooms("compare comparison pairs multiples suggest suggestion training tf")
+OPTIONS = rooms("baseline earlier declared rules run_global findings")
+"""Rooms of ours that serve one option: --baseline, --declared, --rules, --per global, the formats of findings."""
+
+RENDERERS = rooms(
+    """
+    charts csv_report diff_columns diff_record diff_table github gitlab junit markdown page page_parts page_table
+    page_view pooled problems sarif scale verdict progress
+    """,
+    "render.",
+)
+"""Of what is not asked for; the progress bar is for a terminal alone."""
+
+UNUSED = OTHER_COMMANDS | OPTIONS | RENDERERS | rooms("tensorflow_arrays tensor_ops", "arrays.")
+"""What no plain `inspect` or `apply` needs, of whatever checkpoint."""
+
+NOT_HDF5 = rooms("formats.zip formats.tf formats.keras.zipped formats.keras.shards")
+FOREIGN = {
+    ".h5": NOT_HDF5,
+    ".weights.h5": NOT_HDF5 | rooms("formats.keras.legacy"),
+    ".keras": rooms("formats.tf formats.keras.legacy formats.keras.shards"),
+    "TF checkpoint": rooms("zip hdf5 keras.zipped keras.v3 keras.legacy keras.shards", "formats.") | {"h5py"},
+}
+"""Parsers of other formats."""
+
+WRITING = rooms("verify render.json_report formats.disk.staging arrays.exact")
+"""What `apply` needs and `inspect` does not."""
+
+
+def layers() -> builders.Layers:
+    return builders.v3_layers(builders.two_dense())
+
+
+def _legacy(folder: Path) -> Path:
+    path = folder / "model.h5"
+    builders.write_legacy(path, builders.two_dense(), config=builders.dense_config(builders.two_dense()))
+    return path
+
+
+def _weights(folder: Path) -> Path:
+    path = folder / "model.weights.h5"
+    builders.write_v3(path, layers())
+    return path
+
+
+def _archive(folder: Path) -> Path:
+    path = folder / "model.keras"
+    builders.write_keras(path, builders.dense_config(builders.two_dense()), layers())
+    return path
+
+
+FILES: dict[str, Callable[[Path], Path]] = {
+    ".h5": _legacy,
+    ".weights.h5": _weights,
+    ".keras": _archive,
+    "TF checkpoint": tf_files.object_checkpoint,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {kind: make(tmp_path_factory.mktemp("startup")) for kind, make in FILES.items()}
+
+
+def imported(*arguments: object) -> set[str]:
+    """The modules a command has loaded when it exits, less those that an interpreter starts with."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\nfrom renorm_cli.__main__ import main\n"
+        "try: main()\nexcept SystemExit as done: assert not done.code, done.code\n"
+        "sys.stderr.write(' '.join(set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def needless(found: set[str], unwanted: frozenset[str]) -> list[str]:
+    """Those of the `unwanted` that were loaded."""
+    return sorted(found & unwanted)
+
+
+@pytest.fixture(scope="module")
+def inspected(checkpoints: dict[str, Path]) -> dict[str, set[str]]:
+    return {kind: imported("inspect", path) for kind, path in checkpoints.items()}
+
+
+@pytest.fixture(scope="module")
+def applied(checkpoints: dict[str, Path]) -> dict[str, set[str]]:
+    return {kind: imported("apply", path, "--max-norm", "1") for kind, path in checkpoints.items()}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("apply", "--help"), ("--version",)])
+def test_help_imports_the_parser_and_nothing_of_the_work(arguments: tuple[str, ...]) -> None:
+    found = imported(*arguments)
+    assert needless(found, HEAVY | NUMBERS) == []
+    assert {name for name in found if name.startswith("renorm_cli")} <= HELP
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_inspect_imports_no_heavy_package(kind: str, inspected: dict[str, set[str]]) -> None:
+    assert needless(inspected[kind], HEAVY) == []
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_apply_imports_no_heavy_package(kind: str, applied: dict[str, set[str]]) -> None:
+    assert needless(applied[kind], HEAVY) == []
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_inspect_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, inspected: dict[str, set[str]]) -> None:
+    assert needless(inspected[kind], UNUSED | FOREIGN[kind] | WRITING) == []
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_apply_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, applied: dict[str, set[str]]) -> None:
+    assert needless(applied[kind], UNUSED | FOREIGN[kind]) == []
+
+
+def test_every_module_that_is_named_here_exists() -> None:
+    from importlib.util import find_spec
+
+    named = UNUSED | WRITING | HELP | frozenset().union(*FOREIGN.values())
+    assert [name for name in sorted(named) if find_spec(name) is None] == []
+
+
+def test_an_import_that_is_not_needed_would_be_found(checkpoints: dict[str, Path]) -> None:
+    plain = imported("inspect", checkpoints[".h5"])
+    assert {"numpy", "h5py", "renorm_cli.formats.hdf5.worker"} <= plain
+    asked = imported("inspect", checkpoints[".h5"], "--format", "md", "--per", "global", "--jobs", "2")
+    assert {"renorm_cli.render.markdown", "renorm_cli.run_global", "concurrent.futures"} & asked
+    assert needless(asked, UNUSED | HEAVY) != []
