@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context
@@ -121,7 +122,7 @@ class Distribution:
         norms, weights = self._values()
         place = (norms - self._least) / (self._largest - self._least) * BINS
         counts = np.bincount(np.clip(place, 0, BINS - 1).astype(np.int64), weights=weights, minlength=BINS)
-        return tuple(int(count) for count in counts)
+        return tuple(counts.astype(np.int64).tolist())
 
     def _quantiles(self, shares: tuple[float, ...]) -> tuple[float, ...]:
         if self._kept is not None:
@@ -181,12 +182,13 @@ class Worst:
 
     def units(self) -> tuple[UnitNorm, ...]:
         """The units found, worst first."""
+        places = [np.unravel_index(number, self._grid) for _, number in self._found]
         return tuple(
-            UnitNorm(tuple(int(at) for at in np.array(np.unravel_index(number, self._grid))[list(self._axes)]), norm)
-            for norm, number in self._found
+            UnitNorm(tuple(int(place[axis]) for axis in self._axes), norm)
+            for place, (norm, _) in zip(places, self._found, strict=True)
         )
 
 
 def _worst_first(unit: tuple[float, int]) -> tuple[float, int]:
     norm, number = unit
-    return (-norm if np.isfinite(norm) else -np.inf, number)
+    return (-norm if math.isfinite(norm) else -math.inf, number)

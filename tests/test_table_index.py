@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tf import table as table_index
+from renorm_cli.formats.tf.snappy import Unpacking, snappy_decompress
 from renorm_cli.formats.tf.table import (
-    Unpacking,
     crc32c,
     mask,
     read_table,
     reseal_block,
-    snappy_decompress,
     unmask,
     write_table,
 )

@@ -8,6 +8,7 @@ import raw_tables as raw
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tf import table as table_index
+from renorm_cli.formats.tf.snappy import Unpacking
 from renorm_cli.formats.tf.table import read_table, write_table
 
 
@@ -149,11 +150,11 @@ def test_a_table_over_its_budget_is_an_error(name: str, small: int, monkeypatch:
         read_table(raw.table(pairs), "shown")
 
 
-@pytest.mark.parametrize(("name", "small"), [("MAX_UNPACKED", 70), ("MAX_ELEMENTS", 3)])
-def test_all_compressed_blocks_have_one_budget(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("small", [Unpacking(70), Unpacking(1 << 20, 3)])
+def test_all_compressed_blocks_have_one_budget(small: Unpacking, monkeypatch: pytest.MonkeyPatch) -> None:
     index = raw.table(*([(bytes([number]), b"a" * 20)] for number in range(4)), compress=True)
     assert len(content(index)) == 4
-    monkeypatch.setattr(table_index, name, small)
+    monkeypatch.setattr(table_index, "Unpacking", lambda left: small)
     with pytest.raises(FormatError, match=r"compressed blocks?"):
         read_table(index, "shown")
 

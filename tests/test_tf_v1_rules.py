@@ -22,7 +22,8 @@ from renorm_cli.blocks import Block
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.disk.files import open_source
 from renorm_cli.formats.tf import v1_table
-from renorm_cli.formats.tf.table import Unpacking, read_table
+from renorm_cli.formats.tf.snappy import Unpacking
+from renorm_cli.formats.tf.table import read_table
 from renorm_cli.formats.tf.v1 import open_v1
 from renorm_cli.formats.tf.v1_table import Budget, read_runs
 

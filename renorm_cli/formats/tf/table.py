@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from renorm_cli.formats.tf.snappy import Unpacking, snappy_decompress
 from renorm_cli.formats.tf.wire import damaged, read_varint, write_varint
 
 MAGIC = bytes.fromhex("57fb808b247547db")
@@ -24,14 +25,11 @@ MAX_KEY_BYTES = 32 << 20
 """Of all keys: few bytes stand for many where a key shares its beginning with the one before."""
 MAX_UNPACKED = 32 << 20
 """Bytes of all compressed blocks, once they are not."""
-MAX_ELEMENTS = 2_000_000
-"""Of all compressed blocks: literals and copies. One takes a microsecond, and can stand for a single byte."""
 
 _RAW, _SNAPPY = 0, 1
 _BLOCK_BYTES = 1 << 18
 _RESTART_INTERVAL = 16
 _MASK_DELTA = 0xA282EAD8
-_SNAPPY_MAX_RATIO = 32  # the densest element turns 3 bytes into 64
 
 
 class Block(NamedTuple):
@@ -87,12 +85,12 @@ def read_table(data: bytes, shown: str) -> Table:
 
     The blocks must fill the file from its first byte to the footer, each used once, so that no entry can be hidden.
     Raises FormatError for any deviation: magic, handles, checksums, compression, restart arrays, key order,
-    more than MAX_TABLE_BYTES, MAX_ENTRIES, MAX_KEY_BYTES, MAX_UNPACKED or MAX_ELEMENTS.
+    more than MAX_TABLE_BYTES, MAX_ENTRIES, MAX_KEY_BYTES, MAX_UNPACKED or snappy.MAX_ELEMENTS.
     """
     if len(data) > MAX_TABLE_BYTES:
         raise damaged(shown, f"expected an index of at most {MAX_TABLE_BYTES} bytes, found {len(data)}")
     meta, index = read_footer(data, shown)
-    budget = _Budget(MAX_ENTRIES, MAX_KEY_BYTES, Unpacking(MAX_UNPACKED, MAX_ELEMENTS))
+    budget = _Budget(MAX_ENTRIES, MAX_KEY_BYTES, Unpacking(MAX_UNPACKED))
     _, index_content = _block(data, index, budget, shown)
     separators: list[bytes] = []
     spans: list[tuple[int, int]] = []
@@ -139,61 +137,6 @@ def reseal_block(buffer: bytearray, block: Block) -> None:
     struct.pack_into("<I", buffer, end + 1, mask(crc32c(bytes(buffer[block.offset : end + 1]))))
 
 
-def snappy_decompress(data: bytes, left: Unpacking, shown: str) -> bytes:
-    """The content of a raw snappy stream (google/snappy, format_description.txt), which is taken from `left`.
-
-    Raises FormatError if it promises more bytes than are left or more than snappy can pack into it,
-    points before its start, is cut off, does not keep its promise, or has more elements than are left.
-    """
-    size, at = read_varint(data, 0, len(data), shown)
-    limit = left.bytes
-    if size > min(limit, _SNAPPY_MAX_RATIO * len(data)):
-        raise damaged(
-            shown, f"expected at most {limit} bytes in a compressed block, found {len(data)} bytes for {size}"
-        )
-    out = bytearray()
-    while at < len(data):
-        tag = data[at]
-        left.elements -= 1
-        if left.elements < 0:
-            raise damaged(shown, f"expected at most {MAX_ELEMENTS} pieces in compressed blocks, found more")
-        if tag & 3 == 0:
-            length, at = _literal_length(data, at)
-            piece = data[at : at + length]
-            at += length
-        else:
-            length, back, at = _copy_element(data, at)
-            if not 0 < back <= len(out):
-                raise damaged(shown, f"expected a copy from inside the block, found one from {back} bytes back")
-            source = bytes(out[len(out) - back : len(out) - back + length])
-            piece = (source * (length // len(source) + 1))[:length]  # a copy may run into what it writes
-        if at > len(data) or len(out) + length > size:
-            raise damaged(shown, f"expected {size} bytes in a compressed block, found it cut off or longer")
-        out += piece
-    if len(out) != size:
-        raise damaged(shown, f"expected {size} bytes in a compressed block, found {len(out)}")
-    left.bytes -= size
-    return bytes(out)
-
-
-def _literal_length(data: bytes, at: int) -> tuple[int, int]:
-    length = data[at] >> 2
-    if length < 60:
-        return length + 1, at + 1
-    stop = at + length - 58
-    return int.from_bytes(data[at + 1 : stop], "little") + 1, stop
-
-
-def _copy_element(data: bytes, at: int) -> tuple[int, int, int]:
-    """Length, distance and the position after the element; a cut-off element ends after the end of `data`."""
-    tag = data[at]
-    if tag & 3 == 1:
-        low = data[at + 1] if at + 1 < len(data) else 0
-        return (tag >> 2 & 7) + 4, (tag >> 5) << 8 | low, at + 2
-    stop = at + (3 if tag & 3 == 2 else 5)
-    return (tag >> 2) + 1, int.from_bytes(data[at + 1 : stop], "little"), stop
-
-
 def read_footer(data: bytes, shown: str) -> tuple[tuple[int, int], tuple[int, int]]:
     """The handles (offset, size) of the metaindex and the index block."""
     if len(data) < FOOTER_BYTES:
@@ -222,14 +165,6 @@ def check_layout(spans: list[tuple[int, int]], end: int, shown: str) -> None:
         at += size + TRAILER_BYTES
     if at != end:
         raise damaged(shown, f"expected the blocks to end at byte {end}, found their end at byte {at}")
-
-
-@dataclass(slots=True)
-class Unpacking:
-    """What may still be decompressed."""
-
-    bytes: int
-    elements: int
 
 
 @dataclass(slots=True)

@@ -15,18 +15,16 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.disk.files import SourceFile, read_exactly
 from renorm_cli.formats.tf.table import (
     FOOTER_BYTES,
-    MAX_ELEMENTS,
     MAX_ENTRIES,
     MAX_KEY_BYTES,
     TRAILER_BYTES,
-    Unpacking,
     check_layout,
     crc32c,
     mask,
     read_footer,
     read_handle,
-    snappy_decompress,
 )
+from renorm_cli.formats.tf.snappy import Unpacking, snappy_decompress
 from renorm_cli.formats.tf.wire import damaged, read_varint
 
 _RAW, _SNAPPY = 0, 1
@@ -118,7 +116,7 @@ class Budget:
 
     entries: int = MAX_ENTRIES
     key_bytes: int = MAX_KEY_BYTES
-    unpacking: Unpacking = field(default_factory=lambda: Unpacking(64 << 20, MAX_ELEMENTS))
+    unpacking: Unpacking = field(default_factory=lambda: Unpacking(64 << 20))
     fields: int = 1_200_000
     """Of the messages that are not loaded: one takes some microseconds."""
 
