@@ -34,6 +34,9 @@ HEAVY = words(
 )
 """Packages, and parts of them, that neither a table nor a JSON report has a use for."""
 
+BROUGHT = {"TF checkpoint": words("argparse csv email zipfile")}
+"""What the crc32c package imports to find its own version and for a command of its own."""
+
 NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
 """What comes with reading a file, and has no place in `--help`."""
 
@@ -60,11 +63,11 @@ FOREIGN = {
     ".h5": NOT_HDF5,
     ".weights.h5": NOT_HDF5 | rooms("formats.keras.legacy"),
     ".keras": rooms("formats.tf formats.keras.legacy formats.keras.shards"),
-    "TF checkpoint": rooms("zip hdf5 keras.zipped keras.v3 keras.legacy keras.shards", "formats.") | {"h5py"},
+    "TF checkpoint": rooms("zip hdf5.checkpoint hdf5.worker keras.zipped keras.v3 keras.legacy", "formats.") | {"h5py"},
 }
 """Parsers of other formats."""
 
-WRITING = rooms("verify render.json_report formats.disk.staging arrays.exact")
+WRITING = rooms("verify render.json_report formats.disk.staging")
 """What `apply` needs and `inspect` does not."""
 
 
@@ -140,12 +143,12 @@ def test_help_imports_the_parser_and_nothing_of_the_work(arguments: tuple[str, .
 
 @pytest.mark.parametrize("kind", FILES)
 def test_inspect_imports_no_heavy_package(kind: str, inspected: dict[str, set[str]]) -> None:
-    assert needless(inspected[kind], HEAVY) == []
+    assert needless(inspected[kind], HEAVY - BROUGHT.get(kind, frozenset())) == []
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_apply_imports_no_heavy_package(kind: str, applied: dict[str, set[str]]) -> None:
-    assert needless(applied[kind], HEAVY) == []
+    assert needless(applied[kind], HEAVY - BROUGHT.get(kind, frozenset())) == []
 
 
 @pytest.mark.parametrize("kind", FILES)

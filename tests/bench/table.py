@@ -12,7 +12,7 @@ from bench.measure import Cost
 Quantity = Literal["time", "memory", "times", "grows"]
 """What a promise is about: seconds, bytes, or the ratio of ours to the peer's seconds (times) or bytes (grows)."""
 
-HEADERS = ("what", "ours", "peer", "ratio", "promise", "GB/s", "peak MiB", "")
+HEADERS = ("what", "ours", "peer", "ratio", "promise", "GB/s", "CPU s", "peak MiB", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Row:
 
 
 def render(rows: Sequence[Row]) -> str:
-    """The table as text. Times are best (median) in seconds, memory is the worst in MiB; a ratio below 1 is ours."""
+    """The table as text. Times are best (median) in seconds, memory is the worst in MiB; below a ratio of 1 we win."""
     cells = [HEADERS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADERS))]
     lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
@@ -97,6 +97,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "-" if row.ratio is None else f"{row.ratio:.2f}",
         "-" if row.promise is None else str(row.promise),
         f"{row.nbytes / best / 1e9:.2f}" if row.nbytes else "-",
+        f"{min(cost.cpu for cost in row.ours):.2f}",
         f"{max(map(_held, row.ours)) / 2**20:.0f}",
         row.verdict,
     )

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.disk.files import SourceFile, read_exactly
+from renorm_cli.formats.tf.snappy import Unpacking, snappy_decompress
 from renorm_cli.formats.tf.table import (
     FOOTER_BYTES,
     MAX_ENTRIES,
@@ -24,7 +25,6 @@ from renorm_cli.formats.tf.table import (
     read_footer,
     read_handle,
 )
-from renorm_cli.formats.tf.snappy import Unpacking, snappy_decompress
 from renorm_cli.formats.tf.wire import damaged, read_varint
 
 _RAW, _SNAPPY = 0, 1
