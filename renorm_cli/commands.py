@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from renorm_cli import __version__
 from renorm_cli.arrays import pick
-from renorm_cli.baseline import Reference, held_against
 from renorm_cli.declared import excess_notes
 from renorm_cli.errors import FormatError, OutputError, UsageError, some_names
 from renorm_cli.formats import (
@@ -29,11 +28,11 @@ from renorm_cli.formats import (
 from renorm_cli.model import DiffReport, Note, Plan, Report, Row, Step
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
-from renorm_cli.run_global import joint_note, run_global
 from renorm_cli.spread import Imap, threads
-from renorm_cli.verify import verify
 
+# Rooms that one command or option alone has a use for are imported there: the others start sooner.
 if TYPE_CHECKING:
+    from renorm_cli.baseline import Reference
     from renorm_cli.suggest import Aim
     from renorm_cli.suggestion import Suggestion
 
@@ -117,7 +116,11 @@ def examine(
         rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance))
         source.check_unchanged()
         report = engine.report(command, source, plan, rows, started)
-    return report if reference is None else held_against(report, reference)
+    if reference is None:
+        return report
+    from renorm_cli.baseline import held_against
+
+    return held_against(report, reference)
 
 
 def apply(
@@ -154,6 +157,8 @@ def apply(
                 sealed = sink.seal(imap)
                 source.check_unchanged()
                 if destination.verify:
+                    from renorm_cli.verify import verify
+
                     reopen = partial(open_staged, staging, output)
                     measure = partial(engine.measure, plan.steps)
                     verify(source, reopen, staging.parts, rows, sealed, measure, imap)
@@ -199,7 +204,7 @@ def suggest(path: Path, options: Options, aim: Aim, meter: Meter, rules: RulesOu
 
     Raises RenormError.
     """
-    from renorm_cli.rules_file import rules_text  # here, as only this command needs them, and the others start sooner
+    from renorm_cli.rules_file import rules_text
     from renorm_cli.suggest import Collector, remarks, rules_for
 
     started = time.monotonic()
@@ -236,9 +241,12 @@ class _Engine:
         self._jobs = options.jobs
 
     def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:
-        together = bool(steps) and steps[0].constraint.per == "global"
         with self.threads(_bytes(steps)) as imap:
-            return run_global(steps, work, imap) if together else run(steps, work, imap)
+            if not (steps and steps[0].constraint.per == "global"):
+                return run(steps, work, imap)
+            from renorm_cli.run_global import run_global
+
+            return run_global(steps, work, imap)
 
     def measure(self, steps: Sequence[Step], source: Checkpoint) -> tuple[Row, ...]:
         """The norms of what was planned for another checkpoint of the same variables."""
@@ -258,6 +266,8 @@ class _Engine:
     ) -> Report:
         notes: tuple[Note, ...] = (*self._notes, *plan.notes)
         if rows and rows[0].step.constraint.per == "global":
+            from renorm_cli.run_global import joint_note
+
             notes = (*notes, joint_note(rows))
         if command == "check" and rows and rows[0].step.axis_source == "declared":
             notes = (*notes, *excess_notes(rows))

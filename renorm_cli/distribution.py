@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, Context
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.model import NormStats, UnitNorm
-from renorm_cli.suggestion import Bound
+
+if TYPE_CHECKING:
+    from renorm_cli.suggestion import Bound
 
 BINS = 64
 """Bins of the histogram in a report."""
@@ -26,7 +28,7 @@ _LIFT = 1e-11
 """How far a bound is lifted above the norm it comes from, relatively: summed again, in another order, that norm is a
 little different, and must not be over."""
 
-_DIGITS = Context(prec=9, rounding=ROUND_CEILING)
+_DIGITS = 9
 
 _FEW = 6
 """A 64th of the number of buckets: fewer norms are counted one by one."""
@@ -90,6 +92,8 @@ class Distribution:
         The bound is the quantile of 1 - share, rounded up to nine digits. Above `KEEP` units it is the upper end of the
         bucket with that quantile, at most 0.1 % above it. There is no bound where the quantile is 0.
         """
+        from renorm_cli.suggestion import Bound  # here and below: only `suggest` asks for bounds
+
         if not self._count:
             return tuple(Bound(share, None, 0, 0) for share in shares)
         find = self._kept_bounds if self._kept is not None else self._bucket_bounds
@@ -140,8 +144,10 @@ class Distribution:
 
 
 def _rounded_up(norm: float) -> float:
+    from decimal import ROUND_CEILING, Context
+
     lifted = min(norm * (1 + _LIFT), sys.float_info.max)
-    return min(float(_DIGITS.create_decimal_from_float(lifted)), sys.float_info.max)
+    return min(float(Context(_DIGITS, ROUND_CEILING).create_decimal_from_float(lifted)), sys.float_info.max)
 
 
 def _between(ordered: npt.NDArray[np.float64], position: float) -> float:

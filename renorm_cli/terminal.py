@@ -33,9 +33,9 @@ class Meter:
         self._bar: Progress | None = None
 
     def start(self, total: int) -> None:
-        from renorm_cli.render.progress import Progress
-
         if self._enabled:
+            from renorm_cli.render.progress import Progress
+
             self._bar = Progress(total, enabled=True, label=self._label, colour=self._colour)
 
     def advance(self, nbytes: int) -> None:

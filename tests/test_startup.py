@@ -43,8 +43,8 @@ NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
 HELP = rooms("__main__ asked cli completion errors options terminal") | {"renorm_cli"}
 
 OTHER_COMMANDS = rooms("compare comparison pairs multiples suggest suggestion training tf")
-OPTIONS = rooms("baseline earlier declared rules run_global findings")
-"""Rooms of ours that serve one option: --baseline, --declared, --rules, --per global, the formats of findings."""
+OPTIONS = rooms("baseline earlier run_global findings")
+"""Rooms of ours that serve one option: --baseline, --per global, the formats of findings."""
 
 RENDERERS = rooms(
     """
@@ -58,16 +58,19 @@ RENDERERS = rooms(
 UNUSED = OTHER_COMMANDS | OPTIONS | RENDERERS | rooms("tensorflow_arrays tensor_ops", "arrays.")
 """What no plain `inspect` or `apply` needs, of whatever checkpoint."""
 
-NOT_HDF5 = rooms("formats.zip formats.tf formats.keras.zipped formats.keras.shards")
+NOT_TF = rooms(
+    "formats.tf.checkpoint formats.tf.bundle formats.tf.table formats.tf.object_graph formats.tf.saved_model"
+)
+NOT_HDF5 = NOT_TF | rooms("formats.zip formats.keras.zipped formats.keras.shards")
 FOREIGN = {
     ".h5": NOT_HDF5,
     ".weights.h5": NOT_HDF5 | rooms("formats.keras.legacy"),
-    ".keras": rooms("formats.tf formats.keras.legacy formats.keras.shards"),
+    ".keras": NOT_TF | rooms("formats.keras.legacy formats.keras.shards"),
     "TF checkpoint": rooms("zip hdf5.checkpoint hdf5.worker keras.zipped keras.v3 keras.legacy", "formats.") | {"h5py"},
 }
 """Parsers of other formats."""
 
-WRITING = rooms("verify render.json_report formats.disk.staging")
+WRITING = rooms("verify render.json_report")
 """What `apply` needs and `inspect` does not."""
 
 

@@ -15,8 +15,6 @@ from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.hdf5.store import Hdf5Store
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.worker import Hdf5Image
-from renorm_cli.formats.keras import legacy as keras_legacy
-from renorm_cli.formats.keras import v3 as keras_v3
 from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies, name_plainly
@@ -147,12 +145,16 @@ def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store
 def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:
     """Tell the layout of a file, and name its variables by it."""
     config = None if survey.model_config is None else parse_config(survey.model_config, f"{shown}: model_config")
-    if "model_weights" in survey.groups and (config is not None or "model_weights" in survey.layer_names):
-        return "keras-h5", keras_legacy.name_variables(survey, config, "model_weights")
-    if "" in survey.layer_names:
-        return "keras-h5-weights", keras_legacy.name_variables(survey, config, "")
+    is_full = "model_weights" in survey.groups and (config is not None or "model_weights" in survey.layer_names)
+    if is_full or "" in survey.layer_names:
+        from renorm_cli.formats.keras import legacy  # each layout needs its own room, and none needs both
+
+        format, top = ("keras-h5", "model_weights") if is_full else ("keras-h5-weights", "")
+        return format, legacy.name_variables(survey, config, top)
     if is_v3(survey):
-        return "keras-weights-h5", keras_v3.name_variables(survey, config)
+        from renorm_cli.formats.keras import v3
+
+        return "keras-weights-h5", v3.name_variables(survey, config)
     return "hdf5", name_plainly(survey)
 
 
