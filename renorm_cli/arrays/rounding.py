@@ -12,6 +12,8 @@ from renorm_cli.buffers import reuse
 FLOAT32_TAIL = np.uint64((1 << 29) - 1)
 """The bits of a float64 significand that float32 has no room for."""
 
+_FLOAT32_BITS = ~FLOAT32_TAIL
+
 _FLOAT16_BIAS = np.float32(2.0**-112)
 """Brings float32's exponent bias to that of float16."""
 
@@ -20,7 +22,7 @@ _FLOAT16_LARGEST = np.float32(65504).view(np.uint32)
 
 def widen(tile: npt.NDArray[np.generic], out: npt.NDArray[np.float64]) -> None:
     """Write a tile of weights of any supported dtype and byte order as float64."""
-    if tile.dtype.name == "bfloat16":
+    if tile.dtype.kind == "V":  # bfloat16, which is not NumPy's own
         bits = _scratch("widened", tile.shape)
         np.copyto(bits, tile.view(np.uint16))
         np.left_shift(bits, np.uint32(16), out=bits)
@@ -38,7 +40,7 @@ def narrow(products: npt.NDArray[np.float64], out: npt.NDArray[Any]) -> None:
         np.copyto(out, products)
         return
     bits = products.view(np.uint64)
-    np.bitwise_and(bits, ~FLOAT32_TAIL, out=bits)
+    np.bitwise_and(bits, _FLOAT32_BITS, out=bits)
     if out.dtype.itemsize == 4:
         np.copyto(out, products, casting="same_kind")
         return
