@@ -320,7 +320,6 @@ class ZipTarget:
         for member in archive.members:
             try:
                 content = zip_archive.read_member(self._fd, member, "mutant", 1 << 20)
-                zip_archive.check_member(self._fd, member, "mutant")
                 zip_archive.inflate(self._fd, member, self._out, "mutant")
             except RenormError:
                 sound = False

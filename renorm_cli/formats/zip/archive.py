@@ -45,7 +45,6 @@ from renorm_cli.formats.zip.records import (
 __all__ = [
     "Archive",
     "Member",
-    "check_member",
     "crc_places",
     "inflate",
     "read_archive",
@@ -66,12 +65,6 @@ def read_member(fd: int, member: Member, shown: str, limit: int) -> bytes:
     if member.size > limit:
         raise FormatError(f"{_where(shown, member)} has {member.size} bytes; expected at most {limit}")
     return b"".join(_content(fd, member, shown))
-
-
-def check_member(fd: int, member: Member, shown: str) -> None:
-    """Raise FormatError unless the content has the size and the crc that the headers tell."""
-    for _ in _content(fd, member, shown):
-        pass
 
 
 def inflate(fd: int, member: Member, out_fd: int, shown: str) -> None:
