@@ -9,7 +9,7 @@ import pytest
 from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
 
-ASKED_FOR = ("bench", "fuzz")
+ASKED_FOR = ("bench", "exhaustive", "fuzz")
 """Markers of tests that run only where `-m` names them: they take minutes, or want the machine to themselves."""
 
 

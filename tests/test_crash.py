@@ -29,7 +29,7 @@ ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 HARMLESS = {"copy_file_range", "mkdir", "unlink", "rmdir"}
 """Calls that may fail without a word: there is another way, it is done already, or the next run sees to it."""
 MOST = 4
-"""Places per format and way in the quick tests; all of them in the slow ones."""
+"""Places per format and way in the quick tests; all of them in the exhaustive ones."""
 
 Content = dict[str, bytes]
 
@@ -177,7 +177,7 @@ def test_a_call_that_fails_is_one_error_and_leaves_the_old_output(labs: Labs, na
         failed(lab, Fault(number, "fail", ERRNOS[turn % len(ERRNOS)]), mend=False)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("deed", ["kill within", "kill after"])
 @pytest.mark.parametrize(("name", "way"), CASES)
 def test_a_run_killed_at_any_call_leaves_the_old_or_the_new_output(
@@ -188,7 +188,7 @@ def test_a_run_killed_at_any_call_leaves_the_old_or_the_new_output(
         killed(lab, Fault(number, deed), mend=True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("code", ERRNOS, ids=lambda code: errno.errorcode[code])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize(("name", "way"), CASES)
@@ -269,7 +269,7 @@ def test_a_full_disk_behind_stdout_is_one_error(model: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_at_any_moment_leaves_nothing_half_done_and_says_so_by_its_exit_code(
     model: Path, tmp_path: Path, signum: signal.Signals
