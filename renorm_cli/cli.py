@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -329,6 +330,10 @@ _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 """The parser's base class of all usage errors; typer gives it no public name of its own."""
 
 
+_COMPLETING = "_RENORM_CKPT_COMPLETE"
+"""What the shell sets to ask for completions."""
+
+
 def _run(call: Callable[[], object]) -> int:
     """Run the parser and turn what it raises into an exit code; only our own errors and the parser's are caught."""
     try:
@@ -343,8 +348,10 @@ def _run(call: Callable[[], object]) -> int:
     except _Stopped as stopped:
         complain(f"error: stopped; {stopped.files}")
         return stopped.code
-    except SystemExit:  # how the parser leaves where the reader of its help has gone
-        return 0
+    except SystemExit as left:
+        if _COMPLETING in os.environ:  # its code is an answer to the shell
+            return left.code if isinstance(left.code, int) else 0
+        return 0  # how the parser leaves where the reader of its help has gone
     except Exception:  # noqa: BLE001  (a bug of ours: show it, but never as a finding, which exit code 1 would say)
         print_error(traceback.format_exc())
         return 2
