@@ -73,6 +73,7 @@ class NumpyArrays:
         untouched = grid == 1.0
         some = bool(untouched.any())
         bits = np.dtype(f"u{block.dtype.itemsize}")
+        keep = np.where(untouched, np.iinfo(bits).max, 0).astype(bits)
         with np.errstate(all="ignore"):
             for tile in _tiles(block.shape, kept):
                 part, target = block[tile.box], result[tile.box]
@@ -84,7 +85,7 @@ class NumpyArrays:
                 np.multiply(wide, grid[tile.grid], out=wide)
                 narrow(wide, target)
                 if some:
-                    np.copyto(target.view(bits), part.view(bits), where=untouched[tile.grid])
+                    _restore(target.view(bits), part.view(bits), keep[tile.grid])
         return result
 
     def _reduce(
@@ -108,6 +109,15 @@ class NumpyArrays:
                 units = result[tile.units]
                 join(units, reduce_tile(wide, axes), out=units)
         return result
+
+
+def _restore(target: Array, source: Array, keep: Array) -> None:
+    """Take over the bits of `source` where `keep` is all ones; `copyto(where=)` takes three times as long for every
+    second unit."""
+    change = reuse("restored", target.nbytes).view(target.dtype).reshape(target.shape)
+    np.bitwise_xor(target, source, out=change)
+    np.bitwise_and(change, keep, out=change)
+    np.bitwise_xor(target, change, out=target)
 
 
 @lru_cache(maxsize=32)
