@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
+
+settings.register_profile("steady", deadline=None)  # how long an example takes says more of the machine
+settings.load_profile("steady")
 
 ASKED_FOR = ("bench", "exhaustive", "fuzz")
 """Markers of tests that run only where `-m` names them: they take minutes, or want the machine to themselves."""

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import children
 
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.hdf5 import walk as hdf5_walk
@@ -93,11 +94,9 @@ def named(dtype: str) -> tuple[str, str]:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Around every test: no child process and no open descriptor is left."""
-    before = descriptors()
+    before = descriptors(), children()
     yield
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-    assert descriptors() == before
+    assert (descriptors(), children()) == before
 
 
 def descriptors() -> set[int]:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import children
 
 from renorm_cli.errors import EngineError, FormatError, OutputError, SelectionError
 from renorm_cli.formats.hdf5 import isolation
@@ -42,19 +43,6 @@ def descriptors() -> set[int]:
     """The open file descriptors of this process."""
     numbers = {int(entry.name) for entry in Path("/dev/fd").iterdir()}
     return {number for number in numbers if Path(f"/dev/fd/{number}").exists()}
-
-
-def children() -> set[int]:
-    """The child processes of this one, dead ones that nobody waited for among them."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            _, parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # gone by now
-            continue
-        if int(parent) == os.getpid():
-            found.add(int(entry.name))
-    return found
 
 
 def own_socket() -> int:
