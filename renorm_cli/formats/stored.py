@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from renorm_cli.blocks import partition
+from renorm_cli.blocks import Block, partition
 from renorm_cli.model import FLOATS, Variable
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ def same_values(one: Checkpoint, other: Checkpoint, variable: Variable) -> bool:
     if item_bytes(variable.dtype) is None or variable.locked:
         left, right = one.raw(variable), other.raw(variable)
         return left is None or right is None or _digest(left) == _digest(right)
-    blocks = partition(variable.shape, _COMPARE_BYTES // (item_bytes(variable.dtype) or 1))
-    return all(one.read(variable, block).tobytes() == other.read(variable, block).tobytes() for block in blocks)
+    return _equal(partial(one.read, variable), partial(other.read, variable), variable)
 
 
 def _digest(parts: Iterable[bytes]) -> bytes:
@@ -76,5 +76,10 @@ def same_bytes(source: Checkpoint, one: Variable, other: Variable) -> bool:
     """Whether two variables of a checkpoint hold the same bytes; never true of what cannot be read."""
     if (one.shape, one.dtype) != (other.shape, other.dtype) or one.dtype not in FLOATS or one.locked or other.locked:
         return False
-    blocks = partition(one.shape, _COMPARE_BYTES // FLOATS[one.dtype])
-    return all(source.read(one, block).tobytes() == source.read(other, block).tobytes() for block in blocks)
+    return _equal(partial(source.read, one), partial(source.read, other), one)
+
+
+def _equal(left: Callable[[Block], Any], right: Callable[[Block], Any], like: Variable) -> bool:
+    """Whether two arrays, of the shape and dtype of `like`, are the same, block by block."""
+    blocks = partition(like.shape, _COMPARE_BYTES // (item_bytes(like.dtype) or 1))
+    return all(left(block).tobytes() == right(block).tobytes() for block in blocks)

@@ -109,8 +109,7 @@ class KerasZip(Hdf5Checkpoint):
     def _repack(self, weights: int, output: int, imap: Imap) -> dict[str, int]:
         os.ftruncate(output, 0)
         length = os.fstat(weights).st_size
-        (crc,) = checksums([Range(weights, 0, length, self.files[0].shown)], CRC32, imap)
-        repack(self.files[0].fd, self._archive, self._member, weights, length, output, self._member.method)
+        crc = repack(self.files[0].fd, self._archive, self._member, weights, length, output, self._member.method)
         return {WEIGHTS: crc}
 
     def close(self) -> None:

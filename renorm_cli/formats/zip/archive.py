@@ -98,8 +98,8 @@ def stored_parts(fd: int, member: Member, shown: str) -> Iterator[bytes]:
 
 def repack(
     fd: int, archive: Archive, member: Member, content_fd: int, content_length: int, out_fd: int, method: int
-) -> None:
-    """Write to `out_fd`, from byte 0, the archive with the content of `member` replaced.
+) -> int:
+    """Write to `out_fd`, from byte 0, the archive with the content of `member` replaced; returns the content's crc.
 
     The content is the first `content_length` bytes of `content_fd`; `method` is 0 (stored) or 8 (deflated, at zlib's
     default level). Offsets, sizes and crc follow, in 64 bits where they were or where 32 are not enough.
@@ -114,6 +114,7 @@ def repack(
     tail = _end_records(fd, archive, archive.central_start + growth, len(directory))
     _pwrite(out_fd, directory + tail, archive.central_start + growth)
     os.ftruncate(out_fd, archive.central_start + growth + len(directory) + len(tail))
+    return new.crc
 
 
 # Content
