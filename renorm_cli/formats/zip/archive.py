@@ -6,7 +6,6 @@ gaps, extra fields, times, attributes, comments. OSError of reading and writing 
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import zlib
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats.disk.bytes import copy_range, write_all
 from renorm_cli.formats.zip.directory import Archive, Member, read_archive
 from renorm_cli.formats.zip.records import (
     CENTRAL,
@@ -54,9 +54,7 @@ __all__ = [
 ]
 
 _BLOCK = 1 << 20
-_RAW_COPY = 1 << 30
 _RAW_DEFLATE = -15
-_NO_RAW_COPY = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 _LOCAL_CRC, _CENTRAL_CRC = 14, 16
 
 
@@ -74,7 +72,7 @@ def inflate(fd: int, member: Member, out_fd: int, shown: str) -> None:
     """
     at = 0
     for block in _content(fd, member, shown):
-        _pwrite(out_fd, block, at)
+        write_all(out_fd, at, memoryview(block))
         at += len(block)
 
 
@@ -106,13 +104,13 @@ def repack(
     """
     if method not in (STORED, DEFLATED):
         raise ValueError(f"method must be 0 or 8, got {method}")
-    _copy(fd, 0, out_fd, 0, member.header_offset, archive.shown)
+    copy_range(fd, 0, out_fd, 0, member.header_offset)
     new = _write_record(fd, archive, member, (content_fd, content_length), out_fd, method)
     growth = new.record_end - member.record_end
-    _copy(fd, member.record_end, out_fd, new.record_end, archive.central_start - member.record_end, archive.shown)
+    copy_range(fd, member.record_end, out_fd, new.record_end, archive.central_start - member.record_end)
     directory = b"".join(_central_records(fd, archive, member, new, growth))
     tail = _end_records(fd, archive, archive.central_start + growth, len(directory))
-    _pwrite(out_fd, directory + tail, archive.central_start + growth)
+    write_all(out_fd, archive.central_start + growth, memoryview(directory + tail))
     os.ftruncate(out_fd, archive.central_start + growth + len(directory) + len(tail))
     return new.crc
 
@@ -163,30 +161,6 @@ def _blocks(fd: int, offset: int, count: int, where: str) -> Iterator[bytes]:
         yield pread(fd, min(_BLOCK, offset + count - start), start, where)
 
 
-def _pwrite(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _copy(fd: int, offset: int, out_fd: int, out_offset: int, count: int, where: str) -> None:
-    """Copy raw bytes, inside the kernel where it can."""
-    while count and hasattr(os, "copy_file_range"):
-        try:
-            copied = os.copy_file_range(fd, out_fd, min(count, _RAW_COPY), offset, out_offset)
-        except OSError as error:
-            if error.errno not in _NO_RAW_COPY:
-                raise
-            copied = 0
-        if not copied:
-            break
-        offset, out_offset, count = offset + copied, out_offset + copied, count - copied
-    for block in _blocks(fd, offset, count, where):
-        _pwrite(out_fd, block, out_offset)
-        out_offset += len(block)
-
-
 # Records of the new archive
 
 
@@ -209,7 +183,7 @@ def _write_record(
         signed, wide_tail = _descriptor_shape(member)
         wide_tail |= wide > was_wide or max(length, compressed) > MAX32
         tail = descriptor(crc, compressed, length, signed=signed, wide=wide_tail)
-        _pwrite(out_fd, tail, end)
+        write_all(out_fd, end, memoryview(tail))
     new = replace(
         member,
         method=method,
@@ -219,7 +193,7 @@ def _write_record(
         payload_offset=payload_offset,
         record_end=end + len(tail),
     )
-    _pwrite(out_fd, _local_header(local, rest, new, wide, where), member.header_offset)
+    write_all(out_fd, member.header_offset, memoryview(_local_header(local, rest, new, wide, where)))
     return new
 
 
@@ -246,11 +220,11 @@ def _write_content(fd: int, length: int, out_fd: int, offset: int, method: int, 
     for block in _blocks(fd, 0, length, where):
         crc = zlib.crc32(block, crc)
         data = deflate.compress(block) if deflate else block
-        _pwrite(out_fd, data, at)
+        write_all(out_fd, at, memoryview(data))
         at += len(data)
     if deflate:
         data = deflate.flush()
-        _pwrite(out_fd, data, at)
+        write_all(out_fd, at, memoryview(data))
         at += len(data)
     return crc, at - offset
 
