@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from renorm_cli.errors import FormatError
+from renorm_cli.small_file import read_small
 
 _T = TypeVar("_T")
 
@@ -40,7 +40,8 @@ def read_earlier(path: Path) -> tuple[dict[str, tuple[Earlier, ...]], bool]:
     Of an `apply` its output counts, and the norms after it. Raises FormatError for anything that is no such report.
     """
     where = f"--baseline {str(path)!r}"
-    found = _json(_read(path, where), where)
+    raw = read_small(path, _MOST_BYTES, where, "a JSON report", FormatError, f"; {_WRITE_ONE}")
+    found = _json(raw, where)
     records = found if isinstance(found, list) else [found]
     if not records:
         raise FormatError(f"{where} has no report in it; {_WRITE_ONE}")
@@ -51,22 +52,6 @@ def read_earlier(path: Path) -> tuple[dict[str, tuple[Earlier, ...]], bool]:
             raise FormatError(f"{where} has two reports of {source!r}; one was expected")
         reports[source] = variables
     return reports, isinstance(found, list)
-
-
-def _read(path: Path, where: str) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO without a writer does not block so
-        with os.fdopen(fd, "rb") as file:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise FormatError(f"{where} is not a regular file; a JSON report was expected")
-            if found.st_size > _MOST_BYTES:
-                raise FormatError(f"{where} has {found.st_size} bytes; at most {_MOST_BYTES} are read")
-            return file.read(_MOST_BYTES)
-    except OSError as error:
-        raise FormatError(f"{where} cannot be read: {os.strerror(error.errno or 0)}; {_WRITE_ONE}") from None
-    except ValueError:
-        raise FormatError(f"{where} is no name of a file; {_WRITE_ONE}") from None
 
 
 def _json(raw: bytes, where: str) -> Any:

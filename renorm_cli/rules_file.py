@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from renorm_cli.errors import UsageError
 from renorm_cli.model import MaxNorm
 from renorm_cli.render.text import exact_text, show
 from renorm_cli.rules import Rule, Rules
+from renorm_cli.small_file import read_small
 
 MOST_BYTES = 1 << 20
 """Larger files are not read."""
@@ -64,21 +63,11 @@ def rules_text(rules: Sequence[Rule], comments: Sequence[str] = ()) -> str:
 
 
 def _read(path: Path, where: str) -> str:
+    raw = read_small(path, MOST_BYTES, where, "a TOML file of rules", UsageError)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO without a writer does not block so
-        with os.fdopen(fd, "rb") as file:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise UsageError(f"{where} is not a regular file; a TOML file of rules was expected")
-            if found.st_size > MOST_BYTES:
-                raise UsageError(f"{where} has {found.st_size} bytes; at most {MOST_BYTES} are read")
-            return file.read(MOST_BYTES).decode("utf-8")
-    except OSError as error:
-        raise UsageError(f"{where} cannot be read: {os.strerror(error.errno or 0)}") from None
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} is not UTF-8 text: byte {error.start} is wrong; TOML is UTF-8") from None
-    except ValueError:
-        raise UsageError(f"{where} is no name of a file") from None
 
 
 def _toml(text: str, where: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ PACKAGE = Path(renorm_cli.__file__).parent
 
 FLOORS = [
     {"errors"},
-    {"model", "buffers", "spread"},
+    {"model", "buffers", "spread", "small_file"},
     {"layers", "findings", "earlier", "suggestion"},
     {"selection", "units", "blocks", "distribution", "baseline", "maths", "arrays", "formats", "render"},
     {"measure", "multiples", "declared", "rules"},
