@@ -114,15 +114,20 @@ def doubtful(found: Float64, limit: float | None, dtype: str, terms: int, p: flo
 
 
 def factors(found: Float64, limit: float, dtype: str) -> Float64:
-    """What to multiply each unit by: exactly 1 where it is not over.
+    """What to multiply each unit by: exactly 1 where it is not over, NaN where it is not finite: its bytes stay.
 
     Up to float32 the factor is lifted by a few float64 roundoffs, so that a product that is a stored number
     (30 * 0.2 = 6) is not rounded down to its neighbour; the norm is looked at again afterwards.
     """
     lift = 1.0 if dtype == "float64" else 1.0 + _REACH
-    result: Float64 = np.ones_like(found)
+    result: Float64 = np.where(np.isfinite(found), 1.0, np.nan)
     np.divide(limit * lift, found, out=result, where=over(found, limit, dtype))
     return result
+
+
+def changes(scale: Float64) -> Bools:
+    """Which units their factor changes at all."""
+    return np.asarray((scale != 1.0) & ~np.isnan(scale))
 
 
 def reduce(scale: Float64, again: Bools, attempt: int) -> Float64:

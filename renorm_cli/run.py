@@ -201,7 +201,7 @@ class Scaled:
     def read(self, block: Block) -> npt.NDArray[Any]:
         values = self.source(block)
         scale = self._factors(block)
-        if (scale == 1.0).all():
+        if not maths.changes(scale).any():
             return values
         layout = collapse(block.shape, self.step.unit_axes)
         flat_scale = scale.reshape(tuple(layout.shape[axis] for axis in layout.kept))
@@ -224,7 +224,7 @@ class Scaled:
             self.work.sink.write(self.step.variable, block, self.read(block))
 
     def _is_scaled(self, block: Block) -> bool:
-        return bool((self._factors(block) != 1.0).any())
+        return bool(maths.changes(self._factors(block)).any())
 
     def _factors(self, block: Block) -> Float64:
         return self.factors[within(block, self.origin, self.step.unit_axes)]

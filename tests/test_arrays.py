@@ -134,13 +134,32 @@ def sums_are_those_of_a_plain_loop(found: np.ndarray, case: Case, p: float, expo
 
 @given(case=cases())
 @ours
-def test_units_of_factor_one_keep_their_bytes(arrays: Arrays, case: Case) -> None:
-    scaled = arrays.scale(case.block, case.kept, case.factors)
-    assert scaled.dtype == case.block.dtype
-    assert scaled.shape == case.block.shape
-    before, after = bits_of(case.block), bits_of(scaled)
-    for position, factor in case.elements():
-        assert factor != 1.0 or before[position] == after[position]
+def test_units_of_factor_one_keep_their_numbers_and_those_without_a_factor_their_bytes(
+    arrays: Arrays, case: Case
+) -> None:
+    alone = np.where(case.factors == 1.0, math.nan, case.factors)
+    for factors, exact in ((case.factors, False), (alone, True)):
+        scaled = arrays.scale(case.block, case.kept, factors)
+        assert scaled.dtype == case.block.dtype
+        assert scaled.shape == case.block.shape
+        before, after = bits_of(case.block), bits_of(scaled)
+        for position, factor in case.elements():
+            if factor != 1.0:
+                continue
+            old, new = (floats.value_of(int(bits[position]), case.dtype) for bits in (before, after))
+            quieted = not exact and old != old and new != new
+            assert quieted or before[position] == after[position]
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_every_number_of_16_bits_keeps_its_bits_at_factor_one_beside_units_that_are_scaled(
+    arrays: Arrays, name: str
+) -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).view(DTYPES[name])
+    numbers = every[[not math.isnan(float(floats.value_of(bits, name))) for bits in range(1 << 16)]]
+    block = np.stack([numbers, numbers])
+    scaled = arrays.scale(block, (0,), np.array([1.0, 0.5]))
+    np.testing.assert_array_equal(bits_of(scaled[0]), bits_of(numbers))
 
 
 @given(case=cases())
@@ -274,6 +293,6 @@ def test_signalling_nans_keep_their_payload_beside_a_unit_that_is_scaled(arrays:
     block = np.ones((2, 3), dtype=dtype)
     words = np.dtype(f"u{dtype.itemsize}")
     block.view(words if dtype.isnative else words.newbyteorder())[0, 1] = signalling
-    scaled = arrays.scale(block, (0,), np.array([1.0, 0.5]))
+    scaled = arrays.scale(block, (0,), np.array([math.nan, 0.5]))
     assert scaled[0].tobytes() == block[0].tobytes()
     assert scaled[1].tolist() == [0.5] * 3

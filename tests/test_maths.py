@@ -178,13 +178,15 @@ def test_largest_weights_and_measurements_without_a_limit_are_never_doubtful(dty
 
 
 @given(found=st.lists(st.floats(0, 1e6), min_size=1), limit=LIMITS, dtype=st.sampled_from(DTYPES))
-def test_factors_are_exactly_one_where_the_norm_is_not_over_and_bring_the_others_to_the_limit(
+def test_factors_are_one_where_the_norm_is_within_none_where_it_is_not_finite_and_bring_others_to_the_limit(
     found: list[float], limit: float, dtype: str
 ) -> None:
     norms = np.array([*found, limit, math.nan, math.inf])
     over = maths.over(norms, limit, dtype)
     factors = maths.factors(norms, limit, dtype)
-    assert np.all(factors[~over] == 1.0)
+    assert np.all(factors[~over & np.isfinite(norms)] == 1.0)
+    assert np.all(np.isnan(factors[~np.isfinite(norms)]))
+    np.testing.assert_array_equal(maths.changes(factors), over & (factors != 1.0))
     for norm, factor in zip(norms[over], factors[over], strict=True):
         brought = Fraction(float(norm)) * Fraction(float(factor)) / Fraction(limit)
         lift = 0 if dtype == "float64" else Fraction(1, 2**50)

@@ -177,3 +177,24 @@ def test_an_import_that_is_not_needed_would_be_found(checkpoints: dict[str, Path
     asked = imported("inspect", checkpoints[".h5"], "--format", "md", "--per", "global", "--jobs", "2")
     assert {"renorm_cli.render.markdown", "renorm_cli.run_global", "concurrent.futures"} & asked
     assert needless(asked, UNUSED | HEAVY) != []
+
+
+def ended(checkpoint: Path, *, look: str) -> str:
+    """What the expression `look` is when an `inspect` is over and the interpreter begins to leave."""
+    code = (
+        f"import atexit, gc, os, sys\natexit.register(lambda: sys.stderr.write(str({look})))\n"
+        "from renorm_cli.__main__ import main\nmain()"
+    )
+    command = [sys.executable, "-c", code, "inspect", str(checkpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list the threads of a process")
+def test_numpy_starts_no_threads_of_its_own(checkpoints: dict[str, Path]) -> None:
+    """Asked where nothing is forked, as that ends them."""
+    assert ended(checkpoints["TF checkpoint"], look="len(os.listdir('/proc/self/task'))") == "1"
+
+
+def test_the_interpreter_does_not_look_for_garbage_on_its_way_out(checkpoints: dict[str, Path]) -> None:
+    assert ended(checkpoints[".h5"], look="gc.get_freeze_count() > len(gc.get_objects())") == "True"

@@ -43,9 +43,10 @@ class Arrays(Protocol):
     def scale(
         self, block: npt.NDArray[Any], kept: tuple[int, ...], factors: npt.NDArray[np.float64]
     ) -> npt.NDArray[Any]:
-        """The block times one factor per unit, rounded toward zero; units whose factor is 1 keep their bytes.
+        """The block times one factor per unit, rounded toward zero.
 
-        It is valid until the next call on the same thread.
+        A unit whose factor is 1 keeps its numbers, one whose factor is NaN its bytes, also those of a NaN in it. The
+        result is valid until the next call on the same thread.
         """
         ...
 

@@ -73,15 +73,15 @@ class TensorFlowArrays:
         return np.asarray(sums.numpy())
 
     def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
-        """The block times one factor per unit, rounded toward zero; units whose factor is 1 keep their bytes."""
-        untouched = factors == 1.0
+        """The block times one factor per unit, rounded toward zero; units whose factor is 1 or NaN keep their bytes."""
+        untouched = (factors == 1.0) | np.isnan(factors)
         if not block.size or untouched.all():
             return block.copy()
-        if factors.min() < np.finfo(np.float64).tiny:  # it would be taken as zero, and zero times Inf is NaN
+        if np.nanmin(factors) < np.finfo(np.float64).tiny:  # it would be taken as zero, and zero times Inf is NaN
             return self._host.scale(block, kept, factors)
         native = _native(block)
         axes = _others(native, kept)
-        inputs = (native, np.expand_dims(factors, axes))
+        inputs = (native, np.expand_dims(np.where(untouched, 1.0, factors), axes))
         products, lost = self._call(_products, native.dtype, native.ndim, inputs=inputs)
         if lost.numpy():
             return self._host.scale(block, kept, factors)
