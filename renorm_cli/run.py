@@ -32,8 +32,8 @@ SMALL_BYTES = 16 * BLOCK_BYTES
 _CHUNK_BYTES = BLOCK_BYTES
 """Small variables go to a job together up to this size: handing over many tiny ones would cost more than doing them."""
 
-ATTEMPTS = 8
-"""Tries to get a unit within its limit; more than two are only needed among subnormal numbers."""
+ATTEMPTS = 27
+"""Tries to get a unit within its limit; more than two are only needed among subnormal numbers, the last is factor 0."""
 
 
 class Source(Protocol):

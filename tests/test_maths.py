@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from renorm_cli import maths
 from renorm_cli.errors import UsageError
 from renorm_cli.maths import PowerSums
+from renorm_cli.run import ATTEMPTS
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 PS = [0.5, 1.0, 2.0, 2.5, 3.0, 6.0, 50.0, 400.0]
@@ -202,10 +203,14 @@ def test_a_product_that_is_a_stored_number_is_not_rounded_below_it(number: int, 
         assert divisor <= norm * factor < divisor * (1 + 2.0**-23)
 
 
-@given(factor=st.floats(1e-6, 1.0), attempt=st.integers(0, 7))
+@given(factor=st.floats(1e-6, 1.0), attempt=st.integers(0, ATTEMPTS - 3))
 def test_only_the_factors_of_units_still_over_are_reduced_and_each_time_by_more(factor: float, attempt: int) -> None:
     scale = np.array([factor, factor])
     found = maths.reduce(scale, np.array([True, False]), attempt)
     assert found[1] == factor
     assert 0 < factor - found[0] <= factor * 2.0**-50 * 4.0**attempt * 1.5
     assert found[0] > maths.reduce(scale, np.array([True, False]), attempt + 1)[0]
+
+
+def test_the_last_factor_is_zero_so_that_no_unit_stays_over() -> None:
+    assert maths.reduce(np.array([0.7]), np.array([True]), ATTEMPTS - 2)[0] == 0.0

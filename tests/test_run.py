@@ -231,9 +231,19 @@ def test_a_norm_beyond_float64_is_an_error_and_not_a_zero() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), limit=st.floats(2.0**-24, 2.0**-12), p=st.sampled_from(POWERS))
-def test_the_bound_holds_among_float16_subnormals(arrays: Arrays, seed: int, limit: float, p: float) -> None:
-    before = (np.random.default_rng(seed).standard_normal((9, 4)) * 2.0**-14).astype(np.float16)
-    assume(oracle.over(before, (1,), limit, p).any())
-    after, _ = bounded(before, (1,), limit, p, arrays)
-    assert (oracle.unit_norms(after, (1,), p) <= limit).all()
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    dtype=st.sampled_from([np.float16, np.float32]),
+    steps=st.floats(1.0, 4096.0),
+    size=st.sampled_from([2, 100, 10_000]),
+    p=st.sampled_from(POWERS),
+)
+def test_the_bound_holds_among_subnormals(
+    arrays: Arrays, seed: int, dtype: type, steps: float, size: int, p: float
+) -> None:
+    """Weights, and a limit, of few times the smallest number of their dtype."""
+    smallest = float(np.finfo(dtype).smallest_subnormal)
+    before = (np.random.default_rng(seed).integers(-size, size, (9, 4)) * smallest).astype(dtype)
+    assume(oracle.over(before, (1,), steps * smallest, p).any())
+    after, _ = bounded(before, (1,), steps * smallest, p, arrays)
+    assert (oracle.unit_norms(after, (1,), p) <= steps * smallest).all()
