@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from renorm_cli import __version__
 from renorm_cli.arrays import pick
 from renorm_cli.declared import excess_notes
-from renorm_cli.errors import FormatError, OutputError, UsageError, some_names
+from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageError, some_names
 from renorm_cli.formats import (
     Checkpoint,
     Location,
@@ -109,11 +109,11 @@ def examine(
     """Measure a checkpoint, and hold it against an earlier report if there is one. Raises RenormError."""
     started = time.monotonic()
     with open_checkpoint(path) as source:
-        notes = (*source.notes, *_damage(source, options.jobs, refuse=command == "check"))
-        plan = make_plan(source.variables, notes, options.wanted)
+        plan = make_plan(source.variables, source.notes, options.wanted)
         meter.start(_bytes(plan.steps))
         engine = _Engine(options)
         rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance))
+        plan = _with_damage(plan, source, options.jobs, refuse=command == "check")
         source.check_unchanged()
         report = engine.report(command, source, plan, rows, started)
     if reference is None:
@@ -140,19 +140,18 @@ def apply(
     output = destination.of(locate(path))
     with open_checkpoint(path) as source:
         plan = make_plan(source.variables, source.notes, options.wanted)
-        _damage(source, options.jobs, refuse=True)
         meter.start(_bytes(plan.steps) + (0 if destination.dry_run else source.size))
         engine = _Engine(options)
         work = Work(source, engine.arrays, bound=True, nonfinite=nonfinite, advance=meter.advance)
         if destination.dry_run:
-            rows = engine.run(plan.steps, work)
+            rows = _bounded(engine, plan, work, source, options.jobs)
             source.check_unchanged()
             return replace(engine.report("apply", source, plan, rows, started), output=str(output.path), dry_run=True)
         protected = () if destination.in_place else [file.path for file in source.files]
         force = destination.force or destination.in_place or recovered  # what a killed run left is no one's output yet
         with Staging(force=force, protected=protected, advance=meter.advance) as staging:
             sink = source.stage(staging, output, [step.variable for step in plan.steps])
-            rows = engine.run(plan.steps, replace(work, sink=sink))
+            rows = _bounded(engine, plan, replace(work, sink=sink), source, options.jobs)
             with engine.threads(source.size) as imap:
                 sealed = sink.seal(imap)
                 source.check_unchanged()
@@ -176,10 +175,6 @@ def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected:
 
     started = time.monotonic()
     with open_checkpoint(before) as one, open_checkpoint(after) as other:
-        damage = (
-            *_damage(one, options.jobs, refuse=expected),
-            *_damage(other, options.jobs, refuse=expected),
-        )
         comparison = plan_comparison(one, other, options.wanted, expected=expected)
         meter.start(comparison.nbytes)
         arrays, _ = pick("numpy")
@@ -194,6 +189,7 @@ def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected:
                 imap=imap,
                 advance=meter.advance,
             )
+        damage = [note for source in (one, other) for note in _damage(source, options.jobs, refuse=expected)]
         for source in (one, other):
             source.check_unchanged()
     return replace(report, notes=(*report.notes, *damage), seconds=time.monotonic() - started)
@@ -211,12 +207,12 @@ def suggest(path: Path, options: Options, aim: Aim, meter: Meter, rules: RulesOu
     with open_checkpoint(path) as source:
         if rules is not None:
             rules.check(source)
-        notes = (*source.notes, *_damage(source, options.jobs, refuse=False))
-        plan = make_plan(source.variables, notes, options.wanted)
+        plan = make_plan(source.variables, source.notes, options.wanted)
         meter.start(_bytes(plan.steps))
         engine = _Engine(options)
         collector = Collector(plan.steps, aim)
         rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance, collect=collector.take))
+        plan = _with_damage(plan, source, options.jobs, refuse=False)
         source.check_unchanged()
         found = collector.suggestion(engine.report("inspect", source, plan, rows, started))
         if rules is None:
@@ -286,8 +282,26 @@ class _Engine:
         )
 
 
+def _bounded(engine: _Engine, plan: Plan, work: Work, source: Checkpoint, jobs: int | None) -> tuple[Row, ...]:
+    """Bound what is planned of a sound checkpoint; of a damaged one that is said, rather than what the damage made."""
+    try:
+        rows = engine.run(plan.steps, work)
+    except NonFiniteError:
+        _damage(source, jobs, refuse=True)
+        raise
+    _damage(source, jobs, refuse=True)
+    return rows
+
+
+def _with_damage(plan: Plan, source: Checkpoint, jobs: int | None, *, refuse: bool) -> Plan:
+    return replace(plan, notes=(*plan.notes, *_damage(source, jobs, refuse=refuse)))
+
+
 def _damage(source: Checkpoint, jobs: int | None, *, refuse: bool) -> tuple[Note, ...]:
-    """What to say of tensors whose checksums are wrong already; FormatError if that is a reason to `refuse`."""
+    """What to say of tensors whose checksums are wrong; FormatError if that is a reason to `refuse`.
+
+    To be asked when the checkpoint was read for other reasons: what was read then is not read again.
+    """
     with threads(jobs if source.size > _WORTH_THREADS else 1) as imap:
         wrong = source.damage(imap)
     if not wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shutil
 import struct
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from renorm_cli import maths
 from renorm_cli.commands import Destination, Options, apply, examine
 from renorm_cli.errors import FormatError, RenormError, SelectionError
 from renorm_cli.model import MaxNorm, Report, Selection
@@ -119,6 +121,30 @@ def test_a_keras_archive_patched_in_place_changes_only_weights_and_their_two_che
         *range(info.header_offset + 14, info.header_offset + 18),
         *range(central + 16, central + 20),
     }
+
+
+def test_the_checksum_of_an_archive_is_that_of_its_bytes_where_units_were_written_more_than_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among subnormal numbers a product may be rounded up, so that it is tried again with a smaller factor."""
+    again: list[int] = []
+    reduce = maths.reduce
+    monkeypatch.setattr(maths, "reduce", lambda *arguments: again.append(arguments[2]) or reduce(*arguments))
+    kernel = np.random.default_rng(0).integers(1, 1000, (512, 256)).astype(np.float32) * np.float32(2.0**-149)
+    weights = {"dense": {"kernel": kernel, "bias": np.ones(256, np.float32)}}
+    source, output = tmp_path / "in.keras", tmp_path / "out.keras"
+    builders.write_keras(source, builders.dense_config(weights), builders.v3_layers(weights))
+    bound(source, output, limit=2.0**-136)
+    assert again
+    with zipfile.ZipFile(output) as archive:
+        assert archive.testzip() is None
+    assert oracle.unit_norms(read_keras_kernel(output), (1,)).max() <= 2.0**-136
+
+
+def read_keras_kernel(path: Path) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        found: np.ndarray = file["layers/dense/vars/0"][()]
+        return found
 
 
 FILTERS: dict[str, dict[str, Any]] = {

@@ -276,6 +276,19 @@ def test_a_wrong_checksum_is_refused_by_apply_and_check_and_reported_by_inspect(
     assert not list(tmp_path.glob("out*"))
 
 
+def test_nan_that_is_damage_is_told_as_damage(made: Callable[[str], Path], tmp_path: Path) -> None:
+    prefix = copied(made, "saver", tmp_path)
+    with open_tf_checkpoint(prefix, locate(prefix)) as checkpoint:
+        at = checkpoint.entries["dense/kernel"].offset
+    data = Path(f"{prefix}.data-00000-of-00001")
+    raw = bytearray(data.read_bytes())
+    raw[at : at + 4] = b"\xff" * 4
+    data.write_bytes(raw)
+    with pytest.raises(FormatError, match="is damaged: the checksum of 'dense/kernel' does not match"):
+        bound(prefix, tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
 @pytest.mark.parametrize(
     ("harm", "what"),
     [

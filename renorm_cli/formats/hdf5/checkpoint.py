@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from renorm_cli.buffers import Buffer
+    from renorm_cli.formats.disk.checksum import Tally
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -126,7 +127,7 @@ def open_hdf5(file: SourceFile) -> Hdf5Checkpoint:
     return Hdf5Checkpoint(format, file.path, [file], [store], places, naming, survey.soft_links)
 
 
-def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store, Survey]:
+def survey_image(fd: int, shown: str, base: int, length: int, tally: Tally | None = None) -> tuple[Hdf5Store, Survey]:
     """What an HDF5 image holds, and the store to reach it; the worker lives on only where it is needed to read."""
     image = Hdf5Image(fd, base, length, shown)
     try:
@@ -138,7 +139,8 @@ def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store
     decoded = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in survey.datasets)
     if not decoded:
         image.close()
-    store = Hdf5Store(fd, shown, datasets, base=base, length=length, image=image if decoded else None)
+    kept = image if decoded else None
+    store = Hdf5Store(fd, shown, datasets, base=base, length=length, image=kept, tally=tally)
     return store, survey
 
 

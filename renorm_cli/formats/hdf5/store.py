@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from renorm_cli.blocks import Block
     from renorm_cli.buffers import Buffer
+    from renorm_cli.formats.disk.checksum import Tally
 
 
 class Hdf5Store:
@@ -41,21 +42,26 @@ class Hdf5Store:
         length: int,
         image: Hdf5Image | None = None,
         output: Staged | None = None,
+        tally: Tally | None = None,
     ) -> None:
+        """With a `tally`, it is told of all plain bytes that are read and written."""
         self.fd = fd
         self.shown = shown
         self.datasets = datasets
         self.base = base
         self.length = length
+        self.tally = tally
         self.written = False
         self._output = output
         self._image = image
         self._lock = Lock()
         self._copies: list[Hdf5Store] = []
 
-    def staged(self, output: Staged, base: int) -> Hdf5Store:
+    def staged(self, output: Staged, base: int, tally: Tally | None = None) -> Hdf5Store:
         """The same image in a staged copy, to be written."""
-        copy = Hdf5Store(output.fd, self.shown, self.datasets, base=base, length=self.length, output=output)
+        copy = Hdf5Store(
+            output.fd, self.shown, self.datasets, base=base, length=self.length, output=output, tally=tally
+        )
         self._copies.append(copy)
         return copy
 
@@ -79,8 +85,10 @@ class Hdf5Store:
         values = room_for(block.shape, dtype, into)
         raw = values.reshape(-1).view(np.uint8).data
         if dataset.offset is not None:
-            start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
-            read_exactly(self.fd, self.base + start, raw, self.shown)
+            start = self.base + dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
+            read_exactly(self.fd, start, raw, self.shown)
+            if self.tally is not None:
+                self.tally.add(start, raw)
         else:
             raw[:] = self._worker().read(path, block.start, block.shape, len(raw))
         return values
@@ -98,10 +106,12 @@ class Hdf5Store:
                 self._output.rewritten = True
             self._worker().write(path, block.start, block.shape, raw)
             return
-        start = dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
+        start = self.base + dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
         if self._output is None:
             raise AssertionError(f"{self.shown!r} is an input; only a staged copy is written")
-        self._output.write(self.base + start, raw)
+        self._output.write(start, raw)
+        if self.tally is not None:
+            self.tally.forget(start)
 
     def close(self) -> None:
         """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError.

@@ -11,7 +11,7 @@ from typing import IO
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.checkpoint import Sink
 from renorm_cli.formats.disk.bytes import copy_range
-from renorm_cli.formats.disk.checksum import CRC32, Range, checksums
+from renorm_cli.formats.disk.checksum import CRC32, Range, Tally, checksums
 from renorm_cli.formats.disk.files import SourceFile, reason
 from renorm_cli.formats.disk.staged import Staged, unwritten
 from renorm_cli.formats.disk.staging import Staging
@@ -64,8 +64,7 @@ class KerasZip(Hdf5Checkpoint):
         """The weights, if they are stored as they are and not with the crc of the headers; unpacking sees to others."""
         if self._member.method != _STORED:
             return ()
-        content = Range(self.files[0].fd, self._member.payload_offset, self._member.size, self.files[0].shown)
-        (crc,) = checksums([content], CRC32, imap)
+        (crc,) = checksums([self._weights(self.files[0].fd, self.stores[0].tally)], CRC32, imap)
         return () if crc == self._member.crc else (WEIGHTS,)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
@@ -73,7 +72,9 @@ class KerasZip(Hdf5Checkpoint):
         paths = self.paths(changing, 0)
         if self._member.method == _STORED and store.all_plain(paths):
             staged = staging.copy(self.files[0], output.path, store.extents(paths))
-            return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places, partial(self._patch_crc, staged))
+            tally = Tally(CRC32)
+            finish = partial(self._patch_crc, staged, tally)
+            return Hdf5Sink([store.staged(staged, store.base, tally)], [staged], self.places, finish)
         return self._stage_repacked(staging, output)
 
     def _stage_repacked(self, staging: Staging, output: Location) -> Sink:
@@ -89,13 +90,16 @@ class KerasZip(Hdf5Checkpoint):
         finish = partial(self._repack, weights.fd, staged.fd)
         return Hdf5Sink([store.staged(weights, 0)], [staged], self.places, finish)
 
-    def _patch_crc(self, staged: Staged, imap: Imap) -> dict[str, int]:
+    def _patch_crc(self, staged: Staged, tally: Tally, imap: Imap) -> dict[str, int]:
         """Make the crc of the weights true again, after they were changed in place."""
-        content = Range(staged.fd, self._member.payload_offset, self._member.size, self.files[0].shown)
-        (crc,) = checksums([content], CRC32, imap)
+        (crc,) = checksums([self._weights(staged.fd, tally)], CRC32, imap)
         for place in crc_places(staged.fd, self._archive, self._member):
             staged.write(place, memoryview(crc.to_bytes(4, "little")))
         return {WEIGHTS: crc}
+
+    def _weights(self, fd: int, tally: Tally | None) -> Range:
+        """Where the weights lie in an open copy of the archive."""
+        return Range(fd, self._member.payload_offset, self._member.size, self.files[0].shown, tally)
 
     @property
     def checksums(self) -> dict[str, int]:
@@ -139,7 +143,8 @@ def open_keras_zip(file: SourceFile) -> KerasZip:
         if member.method != _STORED:
             unpacked = _unpack(file, member)
             fd, base = unpacked.fileno(), 0
-        store, survey = survey_image(fd, f"{file.shown}: {WEIGHTS}", base, member.size)
+        tally = Tally(CRC32) if member.method == _STORED else None
+        store, survey = survey_image(fd, f"{file.shown}: {WEIGHTS}", base, member.size, tally)
         naming = v3.name_variables(survey, config)
         places = {variable.key: (0, variable.key) for variable in naming.variables}
         return KerasZip(file, archive, member, store, places, naming, survey.soft_links, unpacked)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from renorm_cli.blocks import Block
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
-from renorm_cli.formats.disk.checksum import Crc, Range, checksums
+from renorm_cli.formats.disk.checksum import Crc, Range, Tally, checksums
 from renorm_cli.formats.disk.files import Opener, SourceFile, open_beside, read_exactly
 from renorm_cli.formats.disk.staged import Staged
 from renorm_cli.formats.disk.staging import Staging
@@ -38,6 +38,18 @@ _PART_BYTES = 16 << 20
 
 CRC32C = Crc(crc32c, 0x82F63B78)
 """That of tensors in TensorFlow checkpoints: Castagnoli's polynomial."""
+
+
+class Shard(NamedTuple):
+    """An open data file, and how to name it in errors; `tally` is told of what is read and written."""
+
+    fd: int
+    shown: str
+    tally: Tally
+
+    def range_of(self, entry: Entry) -> Range:
+        """Where the bytes of an entry are."""
+        return Range(self.fd, entry.offset, entry.size, self.shown, self.tally)
 
 
 class TfCheckpoint(Checkpoint):
@@ -65,12 +77,13 @@ class TfCheckpoint(Checkpoint):
         self.raw_index = raw_index
         self.bundle = bundle
         self.entries = {entry.key: entry for entry in bundle.entries}
+        self._shards = [Shard(file.fd, file.shown, Tally(CRC32C)) for file in data]
         variables = join_copies(naming, lambda one, other: same_bytes(self, one, other))
         super().__init__(format, path, (*data, *others, index), variables, naming.notes)
 
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
         values = room_for(block.shape, stored_dtype(variable.dtype, self.bundle.order), into)
-        return read_pieces(self.entries[variable.key], block, values, [(file.fd, file.shown) for file in self.data])
+        return read_pieces(self.entries[variable.key], block, values, self._shards)
 
     def extent(self, variable: Variable) -> tuple[int, int] | None:
         entry = self.entries[variable.key]
@@ -95,8 +108,7 @@ class TfCheckpoint(Checkpoint):
     def damage(self, imap: Imap = map) -> tuple[str, ...]:
         """Names of the tensors whose stored checksum does not match their bytes; of numbers, not of strings."""
         entries = [entry for entry in self.bundle.stored if entry.size and entry.dtype in ITEM_BYTES]
-        ranges = [entry_range(entry, self.data[entry.shard].fd, self.data[entry.shard].shown) for entry in entries]
-        found = checksums(ranges, CRC32C, imap)
+        found = checksums([self._shards[entry.shard].range_of(entry) for entry in entries], CRC32C, imap)
         return tuple(entry.key for entry, crc in zip(entries, found, strict=True) if entry.crc != crc)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
@@ -137,6 +149,7 @@ class TfSink(Sink):
         self._data = data
         self._index = index
         self._finish = finish
+        self._shards = [Shard(staged.fd, str(staged.target), Tally(CRC32C)) for staged in data]
         self._lock = Lock()
         self._written: dict[str, Entry] = {}
 
@@ -145,20 +158,19 @@ class TfSink(Sink):
         for piece in pieces(entry, block):
             raw = np.ascontiguousarray(values[piece.where]).reshape(-1).view(np.uint8).data
             self._data[piece.entry.shard].write(piece.position, raw)
+            self._shards[piece.entry.shard].tally.forget(piece.position)
             with self._lock:
                 self._written[piece.entry.key] = piece.entry
 
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
         values = room_for(block.shape, stored_dtype(variable.dtype, self._source.bundle.order), into)
-        files = [(staged.fd, str(staged.target)) for staged in self._data]
-        return read_pieces(self._source.entries[variable.key], block, values, files)
+        return read_pieces(self._source.entries[variable.key], block, values, self._shards)
 
     def seal(self, imap: Imap = map) -> dict[str, int]:
         """Compute the checksums of what was written from the staged bytes, and write the index with them."""
         for staged in self._data:
             staged.fill()
-        shown = self._source.index.shown
-        ranges = [entry_range(entry, self._data[entry.shard].fd, shown) for entry in self._written.values()]
+        ranges = [self._shards[entry.shard].range_of(entry) for entry in self._written.values()]
         crcs = dict(zip(self._written, checksums(ranges, CRC32C, imap), strict=True))
         content = with_checksums(self._source.raw_index, self._source.bundle, crcs, self._source.index.shown)
         self._index.write(0, memoryview(content))
@@ -224,11 +236,6 @@ def shard_suffix(shard: int, count: int) -> str:
     return f".data-{shard:05}-of-{count:05}"
 
 
-def entry_range(entry: Entry, fd: int, shown: str) -> Range:
-    """Where an entry's bytes are in an open data file."""
-    return Range(fd, entry.offset, entry.size, shown)
-
-
 def with_checksums(index: bytes, bundle: Bundle, crcs: Mapping[str, int], shown: str) -> bytes:
     """The index with these checksums by key: patched in place, or written anew where one has no place in it."""
     changed = [entry for entry in bundle.stored if entry.key in crcs and crcs[entry.key] != entry.crc]
@@ -261,14 +268,14 @@ class _Piece:
         return self.entry.offset + self.block.first_element(self.entry.shape) * ITEM_BYTES[self.entry.dtype]
 
 
-def read_pieces(
-    entry: Entry, block: Block, values: npt.NDArray[Any], files: Sequence[tuple[int, str]]
-) -> npt.NDArray[Any]:
-    """Fill `values` with a block of a tensor from the open data files (and how to show them), by shard."""
+def read_pieces(entry: Entry, block: Block, values: npt.NDArray[Any], shards: Sequence[Shard]) -> npt.NDArray[Any]:
+    """Fill `values` with a block of a tensor from the open data files."""
     for piece in pieces(entry, block):
         target = values if piece.block.shape == block.shape else np.empty(piece.block.shape, dtype=values.dtype)
-        fd, shown = files[piece.entry.shard]
-        read_exactly(fd, piece.position, target.reshape(-1).view(np.uint8).data, shown)
+        shard = shards[piece.entry.shard]
+        raw = target.reshape(-1).view(np.uint8).data
+        read_exactly(shard.fd, piece.position, raw, shard.shown)
+        shard.tally.add(piece.position, raw)
         if target is not values:
             values[piece.where] = target
     return values

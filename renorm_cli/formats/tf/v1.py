@@ -17,7 +17,7 @@ from renorm_cli.blocks import Block, partition
 from renorm_cli.errors import some_names
 from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.disk.bytes import write_all
-from renorm_cli.formats.disk.checksum import checksums
+from renorm_cli.formats.disk.checksum import Tally, checksums
 from renorm_cli.formats.disk.files import SourceFile, open_source
 from renorm_cli.formats.disk.staged import Staged, unwritten
 from renorm_cli.formats.disk.staging import Staging
@@ -26,7 +26,7 @@ from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.stored import room_for, stored_dtype
 from renorm_cli.formats.tf import state_file
 from renorm_cli.formats.tf.bundle import DTYPES, ITEM_BYTES, Entry
-from renorm_cli.formats.tf.checkpoint import CRC32C, entry_range, pieces, read_pieces, shard_suffix
+from renorm_cli.formats.tf.checkpoint import CRC32C, Shard, pieces, read_pieces, shard_suffix
 from renorm_cli.formats.tf.names import name_variables
 from renorm_cli.formats.tf.table import crc32c, mask, write_table
 from renorm_cli.formats.tf.v1_names import base_name, shard_name
@@ -102,20 +102,22 @@ class V1Sink(Sink):
         self._data = data
         self._index = index
         self._entries = entries
-        self._shown = shown
+        self._shard = Shard(data.fd, shown, Tally(CRC32C))
 
     def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
         entry = self._entries[variable.key]
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        self._data.write(entry.offset + block.first_element(entry.shape) * ITEM_BYTES[entry.dtype], raw)
+        position = entry.offset + block.first_element(entry.shape) * ITEM_BYTES[entry.dtype]
+        self._data.write(position, raw)
+        self._shard.tally.forget(position)
 
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
         values = room_for(block.shape, stored_dtype(variable.dtype, "<"), into)
-        return read_pieces(self._entries[variable.key], block, values, [(self._data.fd, self._shown)])
+        return read_pieces(self._entries[variable.key], block, values, [self._shard])
 
     def seal(self, imap: Imap = map) -> dict[str, int]:
         unknown = [entry for entry in self._entries.values() if entry.crc is None]
-        found = checksums([entry_range(entry, self._data.fd, self._shown) for entry in unknown], CRC32C, imap)
+        found = checksums([self._shard.range_of(entry) for entry in unknown], CRC32C, imap)
         crcs = {key: next(found) if entry.crc is None else entry.crc for key, entry in self._entries.items()}
         self._index.write(0, memoryview(write_table(self._lines(crcs))))
         return crcs
