@@ -23,6 +23,15 @@ class Block:
     def elements(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def box(self) -> Slices:
+        """The block in the array that it is a block of."""
+        return tuple(slice(start, start + size) for start, size in zip(self.start, self.shape, strict=True))
+
+    def behind(self, origin: tuple[int, ...]) -> Block:
+        """The same block in an array in which what it is a block of begins at `origin`."""
+        return Block(tuple(first + at for first, at in zip(origin, self.start, strict=True)), self.shape)
+
     def first_element(self, shape: tuple[int, ...]) -> int:
         """Position of the block's first element in the flattened array of `shape`."""
         position = 0

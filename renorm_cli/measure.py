@@ -14,10 +14,13 @@ from renorm_cli import maths
 from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.exact import ExactSums
 from renorm_cli.arrays.rounding import widen
-from renorm_cli.blocks import Block, collapse, grid_shape
+from renorm_cli.blocks import Block, collapse, grid_shape, partition
 from renorm_cli.maths import Bools, Float64, Ints, PowerSums
 from renorm_cli.model import FLOATS, Step
 from renorm_cli.spread import Imap
+
+_EXACT_ELEMENTS = 1 << 17
+"""Elements that are summed exactly at a time: it takes some ten float64 arrays of that size."""
 
 Read = Callable[[Block], npt.NDArray[Any]]
 
@@ -76,17 +79,22 @@ def add_exactly(
     """Add the elements of the `wanted` units of the grid, by a second look at them, to `total` in their order."""
     origin = blocks[0].start
     numbers = np.cumsum(wanted.ravel()).reshape(wanted.shape) - 1
+    others = tuple(axis for axis in range(len(origin)) if axis not in step.unit_axes)
     for block in blocks:
-        where = within(block, origin, step.unit_axes)
-        if not wanted[where].any():
+        if not wanted[within(block, origin, step.unit_axes)].any():
             continue
-        others = tuple(axis for axis in range(len(block.shape)) if axis not in step.unit_axes)
-        units_first = read(block).transpose(*step.unit_axes, *others).reshape(wanted[where].size, -1)
-        rows = units_first[wanted[where].ravel()]
-        wide = np.empty(rows.shape)
-        widen(np.ascontiguousarray(rows), wide)
-        scale = exponents[where].ravel()[wanted[where].ravel()]
-        total.add(numbers[where][wanted[where]], np.ldexp(wide, -scale[:, None]))
+        values = read(block)
+        for part in partition(block.shape, _EXACT_ELEMENTS):
+            where = within(part.behind(block.start), origin, step.unit_axes)
+            chosen = wanted[where].ravel()
+            if not chosen.any():
+                continue
+            units_first = values[part.box].transpose(*step.unit_axes, *others).reshape(chosen.size, -1)
+            rows = units_first[chosen]
+            wide = np.empty(rows.shape)
+            widen(rows, wide)
+            np.ldexp(wide, -exponents[where].ravel()[chosen][:, None], out=wide)
+            total.add(numbers[where].ravel()[chosen], wide)
 
 
 def negatives(read: Read, blocks: Sequence[Block]) -> int:

@@ -278,7 +278,11 @@ Device = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", metavar="N", min=1, help="Threads; one per processor by default.", rich_help_panel=COMPUTING
+        "--jobs",
+        metavar="N",
+        min=1,
+        help="Threads; one per processor by default, at most 8.",
+        rich_help_panel=COMPUTING,
     ),
 ]
 

@@ -15,6 +15,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_MOST = 8
+"""Threads unless told otherwise: each holds up to 20 MiB of blocks, and 250 MB is promised on machines of any size."""
+
+
 class Imap(Protocol):
     """The signature of `map` with one iterable."""
 
@@ -23,8 +27,8 @@ class Imap(Protocol):
 
 @contextmanager
 def threads(jobs: int | None) -> Iterator[Imap]:
-    """A lazy, ordered `map` over `jobs` threads (None: one per processor); plain `map` for one."""
-    count = jobs or _processors()
+    """A lazy, ordered `map` over `jobs` threads (None: one per processor, `_MOST` at most); plain `map` for one."""
+    count = jobs or min(_processors(), _MOST)
     if count <= 1:
         yield map
         return

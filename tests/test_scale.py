@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+import ml_dtypes
 import numpy as np
 import pytest
 from bench import files, ours
@@ -15,6 +16,7 @@ from bench.measure import Cost, Program, Stopwatch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float64": np.float64}
 MANY = 10_000
 FEWER = 2_000
 
@@ -92,6 +94,17 @@ def test_memory_is_the_same_for_a_tensor_eight_times_as_large(
     assert abs(large.peak - small.peak) < 20e6
     assert abs(large.tree - small.tree) < 20e6
     assert large.tree < 250e6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("per", ["unit", "tensor"])
+def test_as_many_threads_as_there_are_unless_asked_for_stay_within_250_mb(
+    dtype: str, per: str, folder: Path, tmp_path: Path, stopwatch: Stopwatch
+) -> None:
+    layers = files.network(128 << 20, itemsize=np.dtype(DTYPES[dtype]).itemsize)
+    source = files.checkpoint(folder, dtype, ".weights.h5", layers, DTYPES[dtype])
+    cost = stopwatch.run(ours.apply(source, tmp_path, "--jobs", "8", "--per", per), watch=True)
+    assert cost.tree < 250e6
 
 
 def test_a_program_that_holds_its_tensor_would_be_found(tmp_path: Path, stopwatch: Stopwatch) -> None:
