@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from renorm_cli.model import Baseline, Declared, NormStats, Report, Row, Skip
@@ -19,8 +19,9 @@ def render_json(reports: Sequence[Report]) -> str:
     Strict JSON in ASCII: no NaN, no Infinity. Each variable has a line of its own, so that line tools and diffs work
     and a hundred thousand of them are fast.
     """
-    texts = [dump(report_dict(report)) for report in reports]
-    return texts[0] + "\n" if len(texts) == 1 else "[" + ",\n".join(texts) + "]\n"
+    if len(reports) == 1:
+        return dump(_fields(reports[0])) + "\n"
+    return "[" + ",\n".join(dump(_fields(report)) for report in reports) + "]\n"
 
 
 def report_dict(report: Report) -> dict[str, Any]:
@@ -29,6 +30,11 @@ def report_dict(report: Report) -> dict[str, Any]:
     An infinite `p` is "inf". A string that is not valid Unicode has U+FFFD in place of each lone surrogate, and beside
     it, under the same key with `_base64`, the exact bytes.
     """
+    return {key: list(value) if isinstance(value, Iterator) else value for key, value in _fields(report).items()}
+
+
+def _fields(report: Report) -> dict[str, Any]:
+    """The object, its records as iterators: all of them together would take ten times the memory of their text."""
     totals = report.totals
     return valid(
         {
@@ -51,8 +57,8 @@ def report_dict(report: Report) -> dict[str, Any]:
                 "under": totals.under,
                 "negative": totals.negative,
             },
-            "variables": [valid(_row(row)) for row in report.rows],
-            "skipped": [valid(_skip(skip)) for skip in report.skips],
+            "variables": (valid(_row(row)) for row in report.rows),
+            "skipped": (valid(_skip(skip)) for skip in report.skips),
             "baseline": None if report.baseline is None else _baseline(report.baseline),
             "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
             "seconds": _number(report.seconds),
@@ -181,14 +187,28 @@ def _base64(text: str) -> str:
 
 def dump(record: Mapping[str, Any]) -> str:
     """Write a record as JSON, each of its fields and each of the records in them on a line of its own."""
-    fields = (f" {_compact(key)}: {_lines(value)}" for key, value in record.items())
-    return "{\n" + ",\n".join(fields) + "\n}"
+    return "".join(_pieces(record))
 
 
-def _lines(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n  " + ",\n  ".join(map(_compact, value)) + "\n ]"
-    return _compact(value)
+def _pieces(record: Mapping[str, Any]) -> Iterator[str]:
+    before = "{\n "
+    for key, value in record.items():
+        yield f"{before}{_compact(key)}: "
+        yield from _lines(value)
+        before = ",\n "
+    yield "\n}"
+
+
+def _lines(value: Any) -> Iterator[str]:
+    records = value if isinstance(value, Iterator) else iter(value) if isinstance(value, list) else iter(())
+    first = next(records, None)
+    if not isinstance(first, dict):
+        yield _compact([] if isinstance(value, Iterator) else value)
+        return
+    yield f"[\n  {_compact(first)}"
+    for one in records:
+        yield f",\n  {_compact(one)}"
+    yield "\n ]"
 
 
 def _compact(value: Any) -> str:
