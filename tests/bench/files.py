@@ -196,14 +196,24 @@ def sparse_dataset(file: h5py.File, path: str, shape: tuple[int, int], real: int
 
 
 def four_axes(folder: Path, nbytes: int) -> Path:
-    """One float32 variable of rank 4 in plain HDF5, whose axes are all of about one size."""
-    side = max(4, round((nbytes / 4) ** 0.25))
-    shape = (side, side, side, max(4, nbytes // 4 // side**3))
+    """One float32 variable of rank 4 in plain HDF5: normal values of variance 1, all axes of about one size."""
+    shape = _four(nbytes)
 
     def write(part: Path) -> None:
-        builders.write_h5(part / "four.h5", {"block/kernel": values(shape, -1)})
+        drawn = np.random.default_rng(0).standard_normal(min(math.prod(shape), _TILE), np.float32)
+        builders.write_h5(part / "four.h5", {"block/kernel": np.resize(drawn, shape)})
 
-    return made(folder, f"four-{nbytes}", write) / "four.h5"
+    return made(folder, f"four-normal-{nbytes}", write) / "four.h5"
+
+
+def four_axes_limit(nbytes: int, unit_axes: tuple[int, ...]) -> float:
+    """A bound that all units of that variable are over, by about a half."""
+    return math.sqrt(math.prod(size for axis, size in enumerate(_four(nbytes)) if axis not in unit_axes)) * 2 / 3
+
+
+def _four(nbytes: int) -> tuple[int, ...]:
+    side = max(4, round((nbytes / 4) ** 0.25))
+    return (side, side, side, max(4, nbytes // 4 // side**3))
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
