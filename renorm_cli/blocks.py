@@ -7,13 +7,12 @@ units replaced by 1.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Slices = tuple[slice, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A box of a C-order array that is one contiguous run of its elements."""
 
     start: tuple[int, ...]
@@ -47,8 +46,7 @@ class Block:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """A shape with neighbouring axes of one kind merged: what the executors work on."""
 
     shape: tuple[int, ...]

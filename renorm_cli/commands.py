@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from renorm_cli import __version__
 from renorm_cli.arrays import pick
@@ -25,7 +25,7 @@ from renorm_cli.formats import (
     recover,
     refuse_folders,
 )
-from renorm_cli.model import DiffReport, Note, Plan, Report, Row, Step
+from renorm_cli.model import Note, Plan, Report, Row, Step
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
 from renorm_cli.spread import Imap, threads
@@ -33,6 +33,7 @@ from renorm_cli.spread import Imap, threads
 # Rooms that one command or option alone has a use for are imported there: the others start sooner.
 if TYPE_CHECKING:
     from renorm_cli.baseline import Reference
+    from renorm_cli.differences import DiffReport
     from renorm_cli.suggest import Aim
     from renorm_cli.suggestion import Suggestion
 
@@ -40,8 +41,7 @@ _WORTH_THREADS = 4 << 20
 """Bytes of weights below which starting threads would take longer than the work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The options that all commands share."""
 
     wanted: Wanted
@@ -75,8 +75,7 @@ class Destination:
         return output
 
 
-@dataclass(frozen=True, slots=True)
-class RulesOutput:
+class RulesOutput(NamedTuple):
     """The file that `suggest` writes rules to."""
 
     path: Path

@@ -15,12 +15,13 @@ from renorm_cli import __version__, maths
 from renorm_cli.arrays import Arrays
 from renorm_cli.blocks import Block, collapse, grid_shape, groups, partition
 from renorm_cli.comparison import Comparison, Task
+from renorm_cli.differences import DiffReport, DiffRow, DiffSide, Verdict
 from renorm_cli.errors import some_names
 from renorm_cli.formats.checkpoint import Checkpoint
 from renorm_cli.formats.stored import item_bytes
 from renorm_cli.maths import Bools, Float64
 from renorm_cli.measure import Read, measure, within
-from renorm_cli.model import FLOATS, DiffReport, DiffRow, DiffSide, MaxNorm, Note, Step, Variable, Verdict
+from renorm_cli.model import FLOATS, MaxNorm, Note, Step, Variable
 from renorm_cli.multiples import Factors, Rounding, bits, factors, largest_change
 from renorm_cli.pairs import Pair
 from renorm_cli.plan import Wanted

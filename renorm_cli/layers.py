@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from renorm_cli.model import Role
 
@@ -19,8 +18,7 @@ Config = Mapping[str, Any]
 Axes = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
+class Weight(NamedTuple):
     """One weight of a layer class.
 
     `units` are the axes that name units, counted from the end, or such axes by rank; None where only an equation tells.

@@ -9,7 +9,7 @@ the norm above the limit; float64 has no wider type to round from and is allowed
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,7 @@ _REACH = 2.0**-50
 _WIDEST_SAFE_P = 6.0
 
 
-@dataclass(frozen=True, slots=True)
-class PowerSums:
+class PowerSums(NamedTuple):
     """Per unit, the sum of (|x| * 2**-exponent) ** p, in float64; for p = inf the largest |x|."""
 
     sums: Float64

@@ -6,16 +6,16 @@ import os
 import stat
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from renorm_cli.errors import UsageError
-from renorm_cli.model import DiffReport, Report
+from renorm_cli.model import Report
 from renorm_cli.render.formats import FORMATS, Format, format_of, render
 from renorm_cli.terminal import complain, print_text
 
 if TYPE_CHECKING:
+    from renorm_cli.differences import DiffReport
     from renorm_cli.suggestion import Suggestion
 
 Colour = Literal["auto", "always", "never"]
@@ -24,16 +24,14 @@ SUMMARY_BYTES = 900 << 10
 """GitHub drops the summary of a step whole if it is larger than 1 MiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A file that a report is written to, and the name of its format."""
 
     path: Path
     format: str
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """What is printed: `format` is None where none was asked for, `gate` prints the verdict then and not the table."""
 
     format: str | None = None

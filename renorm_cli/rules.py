@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from renorm_cli.errors import SelectionError
 from renorm_cli.model import MaxNorm, Note, Variable
@@ -18,8 +18,7 @@ _SPECIAL = re.compile(r"[*?\[]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What is to be done with the variables that one of the patterns in `match` matches.
 
     Without a `limit` they are left alone. Where `p`, `units` or `per` is None, the rule does not say it. `number` is
@@ -44,8 +43,7 @@ class Rule:
         return replace(otherwise, limit=self.limit, p=p, per=self.per or otherwise.per)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """The rules of one file, in their order: the first that matches a variable decides."""
 
     path: str

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -131,8 +131,7 @@ def refuse_nonfinite(step: Step, nonfinite: int, units: int) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(NamedTuple):
     norms: Float64
     after: Float64
     over: int
@@ -188,8 +187,7 @@ def _bound(
     raise AssertionError(f"{variable.name!r}: the bound {limit} was not reached in {ATTEMPTS} tries")
 
 
-@dataclass(frozen=True, slots=True)
-class Scaled:
+class Scaled(NamedTuple):
     """Blocks with their units scaled; `factors` is a unit grid that begins at `origin`."""
 
     step: Step

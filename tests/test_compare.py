@@ -24,9 +24,10 @@ from renorm_cli.arrays.numpy_arrays import NumpyArrays
 from renorm_cli.commands import Options, diff
 from renorm_cli.compare import compare
 from renorm_cli.comparison import plan_comparison
+from renorm_cli.differences import DiffReport, DiffRow
 from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats import open_checkpoint
-from renorm_cli.model import DiffReport, DiffRow, MaxNorm, Selection
+from renorm_cli.model import MaxNorm, Selection
 from renorm_cli.plan import Wanted
 from renorm_cli.spread import threads
 

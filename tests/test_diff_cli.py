@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from test_cli import refused, renorm, renorm_here
 
-from renorm_cli.model import DiffReport, DiffRow, DiffSide, MaxNorm, Note, Step, Variable
+from renorm_cli.differences import DiffReport, DiffRow, DiffSide
+from renorm_cli.model import MaxNorm, Note, Step, Variable
 from renorm_cli.render.diff_record import render_diff_csv, render_diff_json
 from renorm_cli.render.diff_table import render_diff
 

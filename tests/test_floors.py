@@ -16,7 +16,7 @@ PACKAGE = Path(renorm_cli.__file__).parent
 FLOORS = [
     {"errors"},
     {"model", "buffers", "spread", "small_file"},
-    {"layers", "findings", "earlier", "suggestion"},
+    {"layers", "findings", "earlier", "suggestion", "differences"},
     {"selection", "units", "blocks", "distribution", "baseline", "maths", "arrays", "formats", "render"},
     {"measure", "multiples", "declared", "rules"},
     {"plan", "rules_file", "suggest", "run", "verify", "pairs"},

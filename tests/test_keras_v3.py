@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -359,7 +358,7 @@ def test_a_shard_without_the_names_is_named_by_the_first_that_has_them(saved: Ca
     """The attribute `name` is only in the first shard of a group; the merged survey has it."""
     _, path, _ = saved("keras", "confusing")
     survey = survey_of(path)
-    split = replace(survey, datasets=tuple(reversed(survey.datasets)))
+    split = survey._replace(datasets=tuple(reversed(survey.datasets)))
     assert keras_v3.name_variables(split, None) == keras_v3.name_variables(survey, None)
 
 

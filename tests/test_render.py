@@ -437,9 +437,9 @@ def test_the_json_says_what_the_report_says() -> None:
     assert record["tool"] == "renorm-ckpt"
     assert record["source"] == {"path": report.path, "format": "keras-weights-h5", "bytes": 12_345_678}
     assert record["output"] == report.output
-    assert record["totals"] == dataclasses.asdict(report.totals)
+    assert record["totals"] == report.totals._asdict()
     assert record["totals"]["variables"] == len(record["variables"]) + len(record["skipped"])
-    assert record["notes"] == [dataclasses.asdict(note) for note in report.notes]
+    assert record["notes"] == [note._asdict() for note in report.notes]
     assert record["seconds"] == 0.25
     for found, row in zip(record["variables"], report.rows, strict=True):
         variable = row.step.variable
@@ -460,7 +460,7 @@ def test_the_json_says_what_the_report_says() -> None:
         assert found["histogram"] == list(row.histogram)
         for key in ("norm", "norm_after"):
             stats = getattr(row, key)
-            assert found[key] == (None if stats is None else dataclasses.asdict(stats))
+            assert found[key] == (None if stats is None else stats._asdict())
     for found, skip in zip(record["skipped"], report.skips, strict=True):
         assert found == {
             "name": skip.variable.name,

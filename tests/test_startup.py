@@ -42,7 +42,7 @@ NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
 
 HELP = rooms("__main__ asked cli completion errors options terminal") | {"renorm_cli"}
 
-OTHER_COMMANDS = rooms("compare comparison pairs multiples suggest suggestion training tf")
+OTHER_COMMANDS = rooms("compare comparison differences pairs multiples suggest suggestion training tf")
 OPTIONS = rooms("baseline earlier run_global findings")
 """Rooms of ours that serve one option: --baseline, --per global, the formats of findings."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from renorm_cli.errors import some_names
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
@@ -16,8 +17,7 @@ _MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length
 _PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
 
 
-@dataclass(frozen=True)
-class Naming:
+class Naming(NamedTuple):
     """The variables of a file under unique names, in the order to report.
 
     `twins` are tuples of keys that hold the same weight, if their bytes prove equal (`join_copies`).

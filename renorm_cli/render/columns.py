@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from renorm_cli.model import NormStats, Report, Row, Skip, Variable
 from renorm_cli.render.text import count_text, exact_text, number_text, shape_text, show, sparkline
@@ -20,8 +20,7 @@ MARKS = {
 """The footnote marks of the terminal table, and what they say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column: `text(row, ascii)` is safe to print, `value(row)` is the exact value, foreign text included.
 
     `skipped` is the value for a skipped variable, None where such a variable has none. `rank` is the order in which a

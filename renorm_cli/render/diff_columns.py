@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from renorm_cli.model import DiffReport, DiffRow, Variable
+from renorm_cli.differences import DiffReport, DiffRow
+from renorm_cli.model import Variable
 from renorm_cli.render.columns import Cell
 from renorm_cli.render.text import count_text, number_text, shape_text, show
 

@@ -7,7 +7,8 @@ import io
 import math
 from typing import Any
 
-from renorm_cli.model import DiffReport, DiffRow, DiffSide, Variable
+from renorm_cli.differences import DiffReport, DiffRow, DiffSide
+from renorm_cli.model import Variable
 from renorm_cli.render.csv_report import safe_line
 from renorm_cli.render.diff_columns import DIFF_COLUMNS
 from renorm_cli.render.json_report import SCHEMA_VERSION, dump, valid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from renorm_cli.model import DiffReport, DiffRow, Verdict
+from renorm_cli.differences import DiffReport, DiffRow, Verdict
 from renorm_cli.render.diff_columns import DIFF_COLUMNS, DiffColumn
 from renorm_cli.render.layout import Filled, Look, counted, table_lines, title_lines
 from renorm_cli.render.text import bytes_text, count_text, exact_text

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from renorm_cli.model import DiffReport, Report
+from renorm_cli.model import Report
+
+if TYPE_CHECKING:
+    from renorm_cli.differences import DiffReport
 
 Renderer = Callable[[Sequence[Report]], str]
-DiffRenderer = Callable[[DiffReport], str]
+DiffRenderer = Callable[["DiffReport"], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """A format by its `name`, the `endings` of file names that choose it, and a file name that is usual for it.
 
     `renderer` and `diff_renderer` import what they return, so that a run pays for its own formats only;
@@ -113,7 +115,7 @@ def format_of(file_name: str, formats: Mapping[str, Format] = FORMATS) -> str | 
 
 def render(found: Sequence[Report] | DiffReport, name: str) -> str:
     """Write reports or a comparison in the format of that name; the renderer is imported here and now."""
-    if isinstance(found, DiffReport):
+    if not isinstance(found, Sequence):
         make = FORMATS[name].diff_renderer
         if make is None:
             raise KeyError(name)

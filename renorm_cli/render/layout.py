@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from renorm_cli.render.columns import ASCII_MARKS
 from renorm_cli.render.text import LINE_LIMIT, cells, count_text, shorten, show
@@ -21,8 +21,7 @@ KEPT = (1, 2)
 _SGR = {"bold": "1", "dim": "2", "bad": "1;31", "good": "1;32"}
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """How lines look: `width` in cells, None where there is no terminal and nothing is folded or cut."""
 
     width: int | None

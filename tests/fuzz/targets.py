@@ -199,7 +199,7 @@ class ConfigTarget:
             survey = odd_survey(chance, survey)
         text = data.decode("utf-8", "surrogateescape")
         parse_config(text, "mutant")
-        _, naming = name_file(replace(survey, model_config=text), "mutant")
+        _, naming = name_file(survey._replace(model_config=text), "mutant")
         self._check(survey, naming)
         plan_all(naming.variables)
 
@@ -223,22 +223,21 @@ def odd_survey(chance: random.Random, survey: Survey) -> Survey:
     for _ in range(chance.choice((1, 2, 4, 8))):
         match chance.randrange(6):
             case 0:
-                survey = replace(survey, names=_odd_mapping(chance, survey.names, chance.choice(_WORDS)))
+                survey = survey._replace(names=_odd_mapping(chance, survey.names, chance.choice(_WORDS)))
             case 1:
-                survey = replace(
-                    survey, layer_names=_odd_mapping(chance, survey.layer_names, _odd_list(chance, survey.layer_names))
+                survey = survey._replace(
+                    layer_names=_odd_mapping(chance, survey.layer_names, _odd_list(chance, survey.layer_names))
                 )
             case 2:
-                survey = replace(
-                    survey,
+                survey = survey._replace(
                     weight_names=_odd_mapping(chance, survey.weight_names, _odd_list(chance, survey.weight_names)),
                 )
             case 3:
-                survey = replace(survey, groups=survey.groups ^ {_odd_path(chance, survey)})
+                survey = survey._replace(groups=survey.groups ^ {_odd_path(chance, survey)})
             case 4:
-                survey = replace(survey, soft_links={**survey.soft_links, _odd_path(chance, survey): "/x"})
+                survey = survey._replace(soft_links={**survey.soft_links, _odd_path(chance, survey): "/x"})
             case _:
-                survey = replace(survey, datasets=tuple(_odd_datasets(chance, survey)))
+                survey = survey._replace(datasets=tuple(_odd_datasets(chance, survey)))
     return survey
 
 
@@ -272,8 +271,7 @@ def _odd_datasets(chance: random.Random, survey: Survey) -> Iterable[Dataset]:
         if chance.random() < 0.3:
             path = _odd_path(chance, survey)
             kept = _turned(item.shape)
-            item = replace(
-                item,
+            item = item._replace(
                 path=path if chance.random() < 0.5 else item.path,
                 shape=chance.choice((*_SHAPES, kept)),
                 dtype=chance.choice(("float32", "float16", "int8", "string", "opaque", "bfloat16", item.dtype)),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(NamedTuple):
     """One stored dataset. `links` are its further hard-link paths; paths have no leading slash.
 
     `dtype` is "float32", "bfloat16", "int8", "string" and so on, `order` its byte order ("<" or ">").
@@ -24,8 +23,7 @@ class Dataset:
     locked: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """One HDF5 image. `names` holds the attribute `name` of groups (Keras >= 3.6 writes it on `vars` groups).
 
     `groups` are the paths of all groups ("" is the root). `layer_names` and `weight_names` are the Keras attribute

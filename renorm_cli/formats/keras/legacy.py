@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
@@ -32,8 +33,7 @@ _OPTIMIZER = "optimizer_weights"
 _WRAPPED = ("layer", "cell", "forward_layer")
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
+class _Listed(NamedTuple):
     """A dataset as its layer lists it."""
 
     layer: str

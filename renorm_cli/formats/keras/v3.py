@@ -89,7 +89,7 @@ class _Namer:
             nodes = self._siblings.match(_candidates(place), children, self._real_names(group, children))
             for child in reversed(children):
                 stack.append((_join(group, child), self._place(group, place, child, nodes.get(child))))
-        variables.extend(name_plainly(replace(self._survey, datasets=tuple(self._other))).variables)
+        variables.extend(name_plainly(self._survey._replace(datasets=tuple(self._other))).variables)
         variables.sort(key=lambda variable: by_number(variable.key))
         return Naming(unique_names(variables, _qualified), tuple(self._twins), self._notes())
 
