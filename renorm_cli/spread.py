@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 _MOST = 8
-"""Threads unless told otherwise: each holds up to 20 MiB of blocks, and 250 MB is promised on machines of any size."""
+"""Threads unless told otherwise: each holds some 20 MiB of blocks, and 250 MB is promised on machines of any size."""
 
 
 class Imap(Protocol):
