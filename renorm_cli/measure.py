@@ -20,7 +20,8 @@ from renorm_cli.model import FLOATS, Step
 from renorm_cli.spread import Imap
 
 _EXACT_ELEMENTS = 1 << 17
-"""Elements that are summed exactly at a time: it takes some ten float64 arrays of that size."""
+"""Elements that are summed exactly at a time: it takes some ten float64 arrays of that size. A dry run of 512 MiB of
+float64 on two threads took 1.51 s, with 2**16 1.71, with 2**18 1.57, with whole blocks 1.79."""
 
 Read = Callable[[Block], npt.NDArray[Any]]
 

@@ -34,7 +34,7 @@ def report_dict(report: Report) -> dict[str, Any]:
 
 
 def _fields(report: Report) -> dict[str, Any]:
-    """The object, its records as iterators: all of them together would take ten times the memory of their text."""
+    """The object, its records as iterators, so that not all of them are held at once beside their text."""
     totals = report.totals
     return valid(
         {
