@@ -163,6 +163,7 @@ def failed(lab: Lab, fault: Fault, *, mend: bool) -> None:
         lab.mends()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "way"), QUICK)
 def test_a_killed_run_leaves_the_old_or_the_new_output(labs: Labs, name: str, way: str) -> None:
     lab = labs(name, way)
@@ -170,6 +171,7 @@ def test_a_killed_run_leaves_the_old_or_the_new_output(labs: Labs, name: str, wa
         killed(lab, Fault(number, "kill after" if turn % 2 else "kill within"), mend=turn % 2 == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "way"), QUICK_FAILURES)
 def test_a_call_that_fails_is_one_error_and_leaves_the_old_output(labs: Labs, name: str, way: str) -> None:
     lab = labs(name, way)

@@ -30,6 +30,7 @@ def tool() -> Iterator[Tool]:
     started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_hostile_checkpoint_is_refused_in_one_line_or_handled_without_harm(
     case: Case, tmp_path: Path, tool: Tool
