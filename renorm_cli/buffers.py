@@ -9,6 +9,10 @@ import numpy.typing as npt
 
 Buffer = npt.NDArray[np.uint8]
 
+_ALIGNMENT = 64
+"""A line of the processor's cache. Where memory begins 16 bytes behind a page, as large new memory does, some
+processors (Zen 3) take five times as long for the system's copy into it: reads of 1 GiB took 0.48 s, so 0.09."""
+
 
 class _Held(threading.local):
     def __init__(self) -> None:
@@ -22,5 +26,12 @@ def reuse(purpose: str, nbytes: int) -> Buffer:
     """`nbytes` of this thread's memory for a purpose; what was in it for that purpose before is gone."""
     held = _HELD.by_purpose.get(purpose)
     if held is None or held.size < nbytes:
-        held = _HELD.by_purpose[purpose] = np.empty(nbytes, dtype=np.uint8)
+        held = _HELD.by_purpose[purpose] = aligned(nbytes)
     return held[:nbytes]
+
+
+def aligned(nbytes: int) -> Buffer:
+    """New memory that begins where the system copies into it fast."""
+    room = np.empty(nbytes + _ALIGNMENT, dtype=np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + nbytes]

@@ -177,7 +177,7 @@ def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected:
         comparison = plan_comparison(one, other, options.wanted, expected=expected)
         meter.start(comparison.nbytes)
         arrays, _ = pick("numpy")
-        with threads(options.jobs if comparison.nbytes > _WORTH_THREADS else 1) as imap:
+        with _threads(options.jobs, comparison.nbytes) as imap:
             report = compare(
                 one,
                 other,
@@ -249,7 +249,7 @@ class _Engine:
 
     def threads(self, nbytes: int) -> AbstractContextManager[Imap]:
         """The jobs for so much work."""
-        return threads(self._jobs if nbytes > _WORTH_THREADS else 1)
+        return _threads(self._jobs, nbytes)
 
     def report(
         self,
@@ -301,7 +301,7 @@ def _damage(source: Checkpoint, jobs: int | None, *, refuse: bool) -> tuple[Note
 
     To be asked when the checkpoint was read for other reasons: what was read then is not read again.
     """
-    with threads(jobs if source.size > _WORTH_THREADS else 1) as imap:
+    with _threads(jobs, source.size) as imap:
         wrong = source.damage(imap)
     if not wrong:
         return ()
@@ -309,6 +309,11 @@ def _damage(source: Checkpoint, jobs: int | None, *, refuse: bool) -> tuple[Note
     if refuse:
         raise FormatError(f"{text}; get a sound copy of it")
     return (Note(text, warning=True),)
+
+
+def _threads(jobs: int | None, nbytes: int) -> AbstractContextManager[Imap]:
+    """The jobs for so much work."""
+    return threads(jobs if nbytes > _WORTH_THREADS else 1)
 
 
 def _bytes(steps: Sequence[Step]) -> int:

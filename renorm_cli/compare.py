@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from renorm_cli.multiples import Factors, Rounding, bits, factors, largest_chang
 from renorm_cli.pairs import Pair
 from renorm_cli.plan import Wanted
 from renorm_cli.run import BLOCK_BYTES, SMALL_BYTES
-from renorm_cli.spread import Imap
+from renorm_cli.spread import Imap, by_size
 
 _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")
 
@@ -54,51 +53,19 @@ def compare(
 ) -> DiffReport:
     """Do every task, in order; results do not depend on the number of jobs behind `imap`. Raises FormatError."""
     work = _Work(before, after, arrays, block_bytes, advance)
-    rows: list[DiffRow] = []
-    for large, batch in _batches(comparison.tasks):
-        if large:
-            rows.append(_row(work, imap, batch[0]))
-        else:
-            rows += chain.from_iterable(imap(partial(_rows, work), _chunks(batch)))
+    do = partial(_row, work)
+    small = 2 * SMALL_BYTES
+    rows = tuple(by_size(do, comparison.tasks, lambda task: task.nbytes, imap, small=small, together=BLOCK_BYTES))
     return DiffReport(
         version=__version__,
         before=DiffSide(str(before.path), before.format, before.size),
         after=DiffSide(str(after.path), after.format, after.size),
         matched_by=comparison.matched_by,
         constraint=wanted.constraint,
-        rows=tuple(rows),
+        rows=rows,
         expected=expected,
         notes=(*dict.fromkeys((*before.notes, *after.notes)), *_doubts(rows)),
     )
-
-
-def _batches(tasks: Sequence[Task]) -> Iterator[tuple[bool, list[Task]]]:
-    """Runs of small tasks, to be spread over the jobs whole; each large one alone."""
-    small: list[Task] = []
-    for task in tasks:
-        if task.nbytes <= 2 * SMALL_BYTES:
-            small.append(task)
-            continue
-        yield False, small
-        small = []
-        yield True, [task]
-    yield False, small
-
-
-def _chunks(tasks: Sequence[Task]) -> Iterator[list[Task]]:
-    chunk: list[Task] = []
-    size = 0
-    for task in tasks:
-        chunk.append(task)
-        size += task.nbytes
-        if size >= BLOCK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    yield chunk
-
-
-def _rows(work: _Work, tasks: Sequence[Task]) -> list[DiffRow]:
-    return [_row(work, map, task) for task in tasks]
 
 
 def _doubts(rows: Sequence[DiffRow]) -> list[Note]:
@@ -111,7 +78,7 @@ def _doubts(rows: Sequence[DiffRow]) -> list[Note]:
     return [Note(f"{some_names(names)}: {text}", warning=True) for names, text in told if names]
 
 
-def _row(work: _Work, imap: Imap, task: Task) -> DiffRow:
+def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
     old, new = task.pair.before, task.pair.after
     row = DiffRow(task.pair.name, old, new, "not compared", step=task.step)
     if task.left_out is not None:

@@ -127,8 +127,7 @@ def factors(before: Array, after: Array, kept: tuple[int, ...], rounding: Roundi
     tiles = _Tiles(before.dtype, min(before.size, _TILE))
     with np.errstate(all="ignore"):
         for tile in partition(before.shape, _TILE):
-            box = tuple(slice(at, at + size) for at, size in zip(tile.start, tile.shape, strict=True))
-            found.add(tile.units(kept), tiles.factors(before[box], after[box], others, rounding))
+            found.add(tile.units(kept), tiles.factors(before[tile.box], after[tile.box], others, rounding))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
@@ -21,16 +21,13 @@ from renorm_cli.errors import NonFiniteError
 from renorm_cli.maths import Float64
 from renorm_cli.measure import Read, measure, negatives, within
 from renorm_cli.model import FLOATS, Row, Step, Variable
-from renorm_cli.spread import Imap
+from renorm_cli.spread import Imap, by_size
 
 BLOCK_BYTES = 4 << 20
 """Weights in memory at once, per job."""
 
 SMALL_BYTES = 16 * BLOCK_BYTES
 """Variables up to this size are spread over the jobs whole, larger ones block by block."""
-
-_CHUNK_BYTES = BLOCK_BYTES
-"""Small variables go to a job together up to this size: handing over many tiny ones would cost more than doing them."""
 
 ATTEMPTS = 27
 """Tries to get a unit within its limit; more than two are only needed among subnormal numbers, the last is factor 0."""
@@ -72,18 +69,11 @@ def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
 
     Raises NonFiniteError where a variable holds NaN or Inf and `work.nonfinite` is "refuse".
     """
-    rows: list[Row] = []
-    for batch in _batches(steps):
-        if len(batch) == 1:
-            rows.append(renorm_variable(batch[0], work, imap))
-        else:
-            for done in imap(partial(_renorm_chunk, work), _chunks(batch)):
-                rows.extend(done)
-    return tuple(rows)
 
+    def do(step: Step, imap: Imap) -> Row:
+        return renorm_variable(step, work, imap)
 
-def _renorm_chunk(work: Work, steps: Sequence[Step]) -> list[Row]:
-    return [renorm_variable(step, work) for step in steps]
+    return tuple(by_size(do, steps, lambda step: step.variable.nbytes, imap, small=SMALL_BYTES, together=BLOCK_BYTES))
 
 
 def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
@@ -198,11 +188,10 @@ class Scaled(NamedTuple):
 
     def read(self, block: Block) -> npt.NDArray[Any]:
         values = self.source(block)
-        scale = self._factors(block)
-        if not maths.changes(scale).any():
+        if not self._is_scaled(block):
             return values
         layout = collapse(block.shape, self.step.unit_axes)
-        flat_scale = scale.reshape(tuple(layout.shape[axis] for axis in layout.kept))
+        flat_scale = self._factors(block).reshape(tuple(layout.shape[axis] for axis in layout.kept))
         result = self.work.arrays.scale(values.reshape(layout.shape), layout.kept, flat_scale)
         return result.reshape(block.shape)
 
@@ -232,32 +221,3 @@ def _reader(source: Source, variable: Variable, purpose: str) -> Read:
     """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
     size = FLOATS[variable.dtype]
     return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))
-
-
-def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    """Runs of small steps, to be spread over the jobs whole; each large step alone."""
-    small: list[Step] = []
-    for step in steps:
-        if step.variable.nbytes <= SMALL_BYTES:
-            small.append(step)
-            continue
-        if small:
-            yield small
-            small = []
-        yield [step]
-    if small:
-        yield small
-
-
-def _chunks(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    """The steps in order, in lists of about `_CHUNK_BYTES`."""
-    chunk: list[Step] = []
-    size = 0
-    for step in steps:
-        chunk.append(step)
-        size += step.variable.nbytes
-        if size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk

@@ -52,6 +52,57 @@ def threads(jobs: int | None) -> Iterator[Imap]:
         yield imap
 
 
+def by_size(
+    do: Callable[[Item, Imap], Result],
+    items: Iterable[Item],
+    nbytes: Callable[[Item], int],
+    imap: Imap,
+    *,
+    small: int,
+    together: int,
+) -> Iterator[Result]:
+    """Do every item, in order: those of up to `small` bytes whole, spread over the jobs, about `together` at a time.
+
+    A larger one, or one that no other small one is beside, is done alone, and given `imap` to spread its own parts.
+    """
+    for run in _runs(items, nbytes, small):
+        if len(run) == 1:
+            yield do(run[0], imap)
+        else:
+            for done in imap(lambda parcel: [do(item, map) for item in parcel], parcels(run, nbytes, together)):
+                yield from done
+
+
+def parcels(items: Iterable[Item], nbytes: Callable[[Item], int], together: int) -> Iterator[list[Item]]:
+    """The items in order, in lists of about `together` bytes: handing over many tiny ones would take longer than
+    doing them."""
+    parcel: list[Item] = []
+    size = 0
+    for item in items:
+        parcel.append(item)
+        size += nbytes(item)
+        if size >= together:
+            yield parcel
+            parcel, size = [], 0
+    if parcel:
+        yield parcel
+
+
+def _runs(items: Iterable[Item], nbytes: Callable[[Item], int], small: int) -> Iterator[list[Item]]:
+    """Runs of items of up to `small` bytes; each larger item alone."""
+    run: list[Item] = []
+    for item in items:
+        if nbytes(item) <= small:
+            run.append(item)
+            continue
+        if run:
+            yield run
+            run = []
+        yield [item]
+    if run:
+        yield run
+
+
 def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renorm_cli.spread import threads
+from renorm_cli.spread import Imap, by_size, parcels, threads
 
 
 @given(items=st.lists(st.integers(), max_size=40), jobs=st.integers(1, 5))
@@ -56,3 +57,35 @@ def test_there_is_a_thread_for_each_processor_but_eight_at_most(
 
     with threads(None) as imap:
         assert len(set(imap(name, range(5 * expected)))) == expected
+
+
+SIZES = st.lists(st.integers(0, 30), max_size=40)
+
+
+@given(sizes=SIZES, jobs=st.integers(1, 3), small=st.integers(0, 30), together=st.integers(1, 60))
+def test_work_by_size_is_done_in_order_and_only_large_items_may_spread_their_parts(
+    sizes: list[int], jobs: int, small: int, together: int
+) -> None:
+    def do(item: tuple[int, int], given: Imap) -> tuple[int, int, bool]:
+        return (*item, given is imap)
+
+    with threads(jobs) as imap:
+        found = list(by_size(do, enumerate(sizes), lambda item: item[1], imap, small=small, together=together))
+    assert [(number, size) for number, size, _ in found] == list(enumerate(sizes))
+    if jobs > 1:
+        for (_, size, may_spread), (_, after, _) in pairwise(found):
+            if size > small:
+                assert may_spread
+            elif after <= small:
+                assert not may_spread  # it has a small one beside it
+
+
+@given(sizes=SIZES, together=st.integers(1, 60))
+def test_parcels_hold_all_items_in_order_and_are_closed_as_soon_as_they_are_large_enough(
+    sizes: list[int], together: int
+) -> None:
+    found = list(parcels(sizes, lambda size: size, together))
+    assert [size for parcel in found for size in parcel] == sizes
+    assert all(parcel for parcel in found)
+    assert all(sum(parcel) >= together for parcel in found[:-1])
+    assert all(sum(parcel[:-1]) < together for parcel in found)

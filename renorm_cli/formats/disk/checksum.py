@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from renorm_cli.buffers import reuse
 from renorm_cli.formats.disk.files import read_exactly
-from renorm_cli.spread import Imap
+from renorm_cli.spread import Imap, parcels
 
 _PART_BYTES = 4 << 20
 _WORTH_KEEPING = 1 << 18
@@ -108,7 +108,9 @@ def checksums(ranges: Sequence[Range], crc: Crc, imap: Imap = map) -> Iterator[i
     """The checksum of each range, in order. Raises FormatError where a file ends too soon or cannot be read."""
     cut = [tuple(_cut(span)) for span in ranges]
     unknown = (part.range for parts in cut for part in parts if part.crc is None)
-    found = (one for done in imap(partial(_sums, crc), _tasks(unknown)) for one in done)
+    found = (
+        one for done in imap(partial(_sums, crc), parcels(unknown, lambda part: part.size, _PART_BYTES)) for one in done
+    )
     for parts in cut:
         joined = 0
         for part in parts:
@@ -128,20 +130,6 @@ def _cut(span: Range) -> Iterator[_Part]:
 def _unread(span: Range, start: int, end: int) -> Iterator[_Part]:
     for at in range(start, end, _PART_BYTES):
         yield _Part(span._replace(offset=at, size=min(_PART_BYTES, end - at)))
-
-
-def _tasks(parts: Iterable[Range]) -> Iterator[list[Range]]:
-    """All parts in order, small ones together: handing over many of them would cost more than doing them."""
-    task: list[Range] = []
-    size = 0
-    for part in parts:
-        task.append(part)
-        size += part.size
-        if size >= _PART_BYTES:
-            yield task
-            task, size = [], 0
-    if task:
-        yield task
 
 
 def _sums(crc: Crc, parts: Iterable[Range]) -> list[int]:
