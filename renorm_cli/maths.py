@@ -2,8 +2,13 @@
 
 All of it is NumPy on the host, shared by every engine and every command, so that no two of them can disagree.
 
-A clipped weight is the product weight * limit / norm rounded toward zero in its stored dtype, so rounding cannot lift
-the norm above the limit; float64 has no wider type to round from and is allowed `FLOAT64_SLACK` instead.
+A clipped weight is the product weight * limit / norm, and no rounding may lift the norm above the limit:
+
+- float32 products are rounded to nearest, by u = 2**-24 at most. The factor is the largest float32 up to
+  limit / norm / (1 + u), less than 2u below that: the norm after is above limit * (1 - 2u) * (1 - u)**2. A power of two
+  is taken as it is: its products are exact.
+- 16 bit products are cut toward zero from float64.
+- float64 has no wider type to round from, and is allowed `FLOAT64_SLACK` instead.
 """
 
 from __future__ import annotations
@@ -26,8 +31,16 @@ FLOAT64_SLACK = 5e-13
 LOWEST = -(1 << 20)
 """The exponent of a sum of nothing but zeros: below that of any other, so that it never decides a joint one."""
 
+FLOAT32_ROUNDOFF = 2.0**-24
+FLOAT32_BITS = 24
+"""Significant bits of a float32."""
+
+LIFT = 1.0 + 2.0**-50
+"""What the factors of 16 bits are lifted by: a few roundoffs of float64, so that a product that is a stored number
+(30 * 0.2 = 6) is not cut down to its neighbour. The norm is looked at again afterwards."""
+
 _ROUNDOFF = 2.0**-53
-_REACH = 2.0**-50
+_STEP = 2.0**-50
 _WIDEST_SAFE_P = 6.0
 
 
@@ -115,12 +128,15 @@ def doubtful(found: Float64, limit: float | None, dtype: str, terms: int, p: flo
 def factors(found: Float64, limit: float, dtype: str) -> Float64:
     """What to multiply each unit by: exactly 1 where it is not over, NaN where it is not finite: its bytes stay.
 
-    Up to float32 the factor is lifted by a few float64 roundoffs, so that a product that is a stored number
-    (30 * 0.2 = 6) is not rounded down to its neighbour; the norm is looked at again afterwards.
+    Elsewhere limit / norm, rounded as the top of this file has it.
     """
-    lift = 1.0 if dtype == "float64" else 1.0 + _REACH
     result: Float64 = np.where(np.isfinite(found), 1.0, np.nan)
-    np.divide(limit * lift, found, out=result, where=over(found, limit, dtype))
+    clipped = over(found, limit, dtype)
+    np.divide(limit if dtype in ("float32", "float64") else limit * LIFT, found, out=result, where=clipped)
+    if dtype == "float32":
+        exact = np.frexp(result)[0] == 0.5
+        np.divide(result, 1 + FLOAT32_ROUNDOFF, out=result, where=clipped & ~exact)
+        return _cut(result)
     return result
 
 
@@ -129,9 +145,17 @@ def changes(scale: Float64) -> Bools:
     return np.asarray((scale != 1.0) & ~np.isnan(scale))
 
 
-def reduce(scale: Float64, again: Bools, attempt: int) -> Float64:
-    """Slightly smaller factors for the units that are still over after `attempt` tries."""
-    return np.asarray(np.where(again, scale * (1.0 - _REACH * 4.0**attempt), scale))
+def reduce(scale: Float64, again: Bools, attempt: int, dtype: str) -> Float64:
+    """Slightly smaller factors for the units that are still over after `attempt` tries; 0 after many."""
+    step = FLOAT32_ROUNDOFF if dtype == "float32" else _STEP
+    smaller = scale * max(0.0, 1.0 - step * 4.0**attempt)
+    return np.asarray(np.where(again, _cut(smaller) if dtype == "float32" else smaller, scale))
+
+
+def _cut(scale: Float64) -> Float64:
+    """Factors cut toward zero to the precision of float32, in the range of float64."""
+    kept = np.int64(-(1 << (53 - FLOAT32_BITS)))
+    return np.asarray(np.where(np.isnan(scale), scale, (scale.view(np.int64) & kept).view(np.float64)))
 
 
 def _root(sums: Float64, p: float) -> Float64:

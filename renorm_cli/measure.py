@@ -33,11 +33,12 @@ def measure(
     blocks: Sequence[Block],
     imap: Imap,
     advance: Callable[[int], None] = lambda nbytes: None,
+    read_again: Read | None = None,
 ) -> Float64:
     """Norms of all units in `blocks`, which share them with no other block, as the part of the unit grid they cover.
 
-    Fast sums first; units for which the order of summation could matter are summed again exactly, from a second
-    look at their blocks.
+    Fast sums first, for which `read` is called once for each block; units for which the order of summation could
+    matter are summed again exactly, from a second look at their blocks, by `read_again` if that is another way.
     """
     p, dtype = step.constraint.p, step.variable.dtype
     total = power_sums(step, arrays, read, blocks, imap, advance)
@@ -46,7 +47,7 @@ def measure(
     doubtful = maths.doubtful(norms, step.constraint.ceiling, dtype, terms, p)
     if doubtful.any():
         exact = ExactSums(int(np.count_nonzero(doubtful)), p)
-        add_exactly(exact, step, read, blocks, doubtful, total.exponents)
+        add_exactly(exact, step, read_again or read, blocks, doubtful, total.exponents)
         total.sums[doubtful] = exact.sums
         norms = maths.norms(total, p)
     return norms

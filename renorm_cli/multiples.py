@@ -3,8 +3,8 @@
 Let `b` and `a` be the sizes of an element before and after, `a-` and `a+` the stored numbers next to `a`, and `(..)`
 the middle of two. `a` is the product `f * b`, rounded once, exactly for the factors `f` in an interval:
 
-    rounded toward zero, as `apply` does      a / b <= f < a+ / b
-    rounded to nearest                        (a- a) / b <= f <= (a a+) / b
+    rounded toward zero, as 16 bits are by `apply`      a / b <= f < a+ / b
+    rounded to nearest, as float32 is                   (a- a) / b <= f <= (a a+) / b
 
 A unit is a multiple if one factor of at most 1 lies in the intervals of all its elements, all rounded the one way or
 all the other, and if no sign changed, no element grew, and it is not zero all over where it was not.

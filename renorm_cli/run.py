@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -168,12 +167,11 @@ def _bound(
     factors = maths.factors(norms, limit, variable.dtype)
     for attempt in range(ATTEMPTS):
         scaled = Scaled(step, work, read, factors, blocks[0].start)
-        scaled.write(blocks, imap)
-        after = measure(step, work.arrays, scaled.back, blocks, imap)
+        after = measure(step, work.arrays, scaled.put, blocks, imap, read_again=scaled.back)
         still_over = maths.over(after, limit, variable.dtype)
         if not still_over.any():
             return after
-        factors = maths.reduce(factors, still_over, attempt)
+        factors = maths.reduce(factors, still_over, attempt, variable.dtype)
     raise AssertionError(f"{variable.name!r}: the bound {limit} was not reached in {ATTEMPTS} tries")
 
 
@@ -195,20 +193,17 @@ class Scaled(NamedTuple):
         result = self.work.arrays.scale(values.reshape(layout.shape), layout.kept, flat_scale)
         return result.reshape(block.shape)
 
-    def write(self, blocks: Sequence[Block], imap: Imap) -> None:
-        """Put what is scaled in its place, where there is a sink."""
-        if self.work.sink is not None:
-            deque(imap(self._write, blocks), maxlen=0)
+    def put(self, block: Block) -> npt.NDArray[Any]:
+        """Put the block in its place, where there is a sink, and read it back: one thread writes while others sum."""
+        if self.work.sink is not None and self._is_scaled(block):
+            self.work.sink.write(self.step.variable, block, self.read(block))
+        return self.back(block)
 
     def back(self, block: Block) -> npt.NDArray[Any]:
         """The block as it is in the sink now; without a sink, as it would be."""
         if self.work.sink is None or not self._is_scaled(block):
             return self.read(block)
         return _reader(self.work.sink, self.step.variable, "sink")(block)
-
-    def _write(self, block: Block) -> None:
-        if self.work.sink is not None and self._is_scaled(block):
-            self.work.sink.write(self.step.variable, block, self.read(block))
 
     def _is_scaled(self, block: Block) -> bool:
         return bool(maths.changes(self._factors(block)).any())

@@ -20,7 +20,7 @@ from renorm_cli.spread import Imap
 
 
 def run_global(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
-    """Measure the norm over all steps and, if it is over the limit, scale all of them by one factor.
+    """Measure the norm over all steps and, if it is over the limit, scale all of them by one factor (rounded by dtype).
 
     A row has one unit: its norm is that of its variable alone, and it is over where the joint norm is. A variable with
     NaN or Inf makes the joint norm no number: it is refused or counted, and with "skip" left out of the norm and alone.
@@ -82,17 +82,19 @@ class _Global:
         """Scale until the joint norm of what is written is within the limit; the norm of each variable then."""
         if self._limit is None:
             raise AssertionError("nothing is bounded without a limit")
-        factor = maths.factors(joint, self._limit, self._dtype)
+        dtypes = {self._steps[number].variable.dtype for number in taken}
+        factors = {dtype: maths.factors(joint, self._limit, dtype) for dtype in dtypes}
         for attempt in range(ATTEMPTS):
-            scaled = {number: self._scaled(self._steps[number], read[number], factor) for number in taken}
-            for number, one in scaled.items():
-                one.write(self._blocks(self._steps[number]), self._imap)
-            sums = {number: self._sums(self._steps[number], scaled[number].back) for number in taken}
+            scaled = {
+                number: self._scaled(self._steps[number], read[number], factors[self._steps[number].variable.dtype])
+                for number in taken
+            }
+            sums = {number: self._sums(self._steps[number], scaled[number].put) for number in taken}
             after = self._joint(taken, sums, {number: scaled[number].back for number in taken})
             still_over = maths.over(after, self._limit, self._dtype)
             if not still_over.any():
                 return {number: float(maths.norms(sums[number], self._p).item()) for number in taken}
-            factor = maths.reduce(factor, still_over, attempt)
+            factors = {dtype: maths.reduce(one, still_over, attempt, dtype) for dtype, one in factors.items()}
         raise AssertionError(f"the joint bound {self._limit} was not reached in {ATTEMPTS} tries")
 
     def _scaled(self, step: Step, read: Read, factor: Float64) -> Scaled:

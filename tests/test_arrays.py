@@ -164,7 +164,9 @@ def test_every_number_of_16_bits_keeps_its_bits_at_factor_one_beside_units_that_
 
 @given(case=cases())
 @ours
-def test_scaled_weights_are_never_larger_than_their_product_and_within_one_step(arrays: Arrays, case: Case) -> None:
+def test_scaled_weights_are_their_product_rounded_to_nearest_and_those_of_16_bits_toward_zero(
+    arrays: Arrays, case: Case
+) -> None:
     before, after = bits_of(case.block), bits_of(arrays.scale(case.block, case.kept, case.factors))
     for position, factor in case.elements():
         old = floats.value_of(int(before[position]), case.dtype)
@@ -176,10 +178,13 @@ def test_scaled_weights_are_never_larger_than_their_product_and_within_one_step(
             continue
         assert isinstance(new, Fraction)
         exact = abs(old * Fraction(factor))
-        narrowing = "float64" if case.dtype == "float64" else "float32"
-        nearest = floats.smallest(narrowing) / 2 if exact <= floats.smallest_normal(narrowing) else 0
-        assert abs(new) <= exact * (1 + Fraction(1, 2**50)) + nearest
-        assert abs(new) > exact - floats.unit_in_last_place(exact, case.dtype) * (1 + Fraction(1, 2**20))
+        twice = 1 + Fraction(1, 2**20)  # the product itself is rounded to float64 before
+        if case.block.itemsize == 2:
+            nearest = floats.smallest("float32") / 2 if exact <= floats.smallest_normal("float32") else 0
+            assert abs(new) <= exact * (1 + Fraction(1, 2**50)) + nearest
+            assert abs(new) > exact - floats.unit_in_last_place(exact, case.dtype) * twice
+        else:
+            assert abs(abs(new) - exact) <= floats.unit_in_last_place(exact, case.dtype) / 2 * twice
         sign = 8 * case.block.itemsize - 1
         assert int(before[position]) >> sign == int(after[position]) >> sign
 
@@ -236,8 +241,24 @@ def test_blocks_of_many_tiles_give_what_numpy_gives_in_one_piece(
     step = 2.0 ** -floats.FRACTION_BITS[block.dtype.name]
     found = np.abs(scaled.astype(np.float64))
     allowance = 2.0**-24 if name == "float16" else 0.0  # the distance between its subnormals
-    assert np.all(found <= products)
-    assert np.all(found >= products * (1 - step) - allowance)
+    above, below = (0.0, step) if block.itemsize == 2 else (step / 2, step / 2)
+    assert np.all(found <= products * (1 + above))
+    assert np.all(found >= products * (1 - below) - allowance)
+
+
+@given(case=cases(finite=True))
+@ours
+def test_short_factors_give_the_same_bits_whether_products_are_taken_in_float32_or_float64(case: Case) -> None:
+    """A unit with a factor that is no float32 beside the others has the whole block multiplied in float64."""
+    if case.dtype != "float32" or not case.kept:
+        return
+    short = case.factors.astype(np.float32).astype(np.float64)
+    whole = NumpyArrays().scale(case.block, case.kept, short).tobytes()
+    axis = case.kept[0]
+    wider = np.insert(case.block, 0, 1.0, axis=axis)
+    factors = np.insert(short, 0, 1.0 - 2.0**-40, axis=0)
+    scaled = np.delete(NumpyArrays().scale(wider, case.kept, factors), 0, axis=axis)
+    assert scaled.tobytes() == whole
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float64"])

@@ -188,29 +188,44 @@ def test_factors_are_one_where_the_norm_is_within_none_where_it_is_not_finite_an
     assert np.all(factors[~over & np.isfinite(norms)] == 1.0)
     assert np.all(np.isnan(factors[~np.isfinite(norms)]))
     np.testing.assert_array_equal(maths.changes(factors), over & (factors != 1.0))
+    lift = 0 if dtype in ("float32", "float64") else Fraction(1, 2**50)
+    less = Fraction(3, 2**24) if dtype == "float32" else 0
     for norm, factor in zip(norms[over], factors[over], strict=True):
         brought = Fraction(float(norm)) * Fraction(float(factor)) / Fraction(limit)
-        lift = 0 if dtype == "float64" else Fraction(1, 2**50)
-        assert 1 - Fraction(1, 2**52) <= brought <= 1 + lift + Fraction(1, 2**52)
+        assert 1 - less - Fraction(1, 2**52) <= brought <= 1 + lift + Fraction(1, 2**52)
+        if dtype == "float32":
+            significand, _ = math.frexp(factor)
+            assert significand == 0.5 or brought <= 1 - Fraction(1, 2**24) + Fraction(1, 2**47)
+            assert (significand * 2**24).is_integer()
 
 
 @given(number=st.integers(1, 2000), divisor=st.integers(1, 2000))
-def test_a_product_that_is_a_stored_number_is_not_rounded_below_it(number: int, divisor: int) -> None:
+def test_a_product_that_is_a_number_of_16_bits_is_not_cut_below_it(number: int, divisor: int) -> None:
     """30 * (limit 6 / norm 30) is 6, also where 6 / 30 is no float64."""
     norm = float(number * divisor)
     if norm > divisor:
-        factor = maths.factors(np.array([norm]), float(divisor), "float32")[0]
+        factor = maths.factors(np.array([norm]), float(divisor), "float16")[0]
         assert divisor <= norm * factor < divisor * (1 + 2.0**-23)
 
 
-@given(factor=st.floats(1e-6, 1.0), attempt=st.integers(0, ATTEMPTS - 3))
-def test_only_the_factors_of_units_still_over_are_reduced_and_each_time_by_more(factor: float, attempt: int) -> None:
+@given(norm=st.integers(1, 2**20), halvings=st.integers(1, 30), dtype=st.sampled_from(["float32", "float64"]))
+def test_a_factor_that_is_a_power_of_two_is_taken_as_it_is(norm: int, halvings: int, dtype: str) -> None:
+    found = maths.factors(np.array([float(norm)]), norm * 2.0**-halvings, dtype)
+    np.testing.assert_array_equal(found, [2.0**-halvings])
+
+
+@given(factor=st.floats(1e-6, 1.0), attempt=st.integers(0, ATTEMPTS - 3), dtype=st.sampled_from(DTYPES))
+def test_only_the_factors_of_units_still_over_are_reduced_and_each_time_by_more(
+    factor: float, attempt: int, dtype: str
+) -> None:
     scale = np.array([factor, factor])
-    found = maths.reduce(scale, np.array([True, False]), attempt)
+    found, more = (maths.reduce(scale, np.array([True, False]), number, dtype) for number in (attempt, attempt + 1))
     assert found[1] == factor
-    assert 0 < factor - found[0] <= factor * 2.0**-50 * 4.0**attempt * 1.5
-    assert found[0] > maths.reduce(scale, np.array([True, False]), attempt + 1)[0]
+    step = 2.0**-24 if dtype == "float32" else 2.0**-50
+    assert 0 < factor - found[0] <= factor * step * (4.0**attempt * 1.5 + 2)
+    assert found[0] > more[0] or found[0] == more[0] == 0
 
 
-def test_the_last_factor_is_zero_so_that_no_unit_stays_over() -> None:
-    assert maths.reduce(np.array([0.7]), np.array([True]), ATTEMPTS - 2)[0] == 0.0
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_last_factor_is_zero_so_that_no_unit_stays_over(dtype: str) -> None:
+    assert maths.reduce(np.array([0.7]), np.array([True]), ATTEMPTS - 2, dtype)[0] == 0.0

@@ -82,10 +82,10 @@ def test_widening_float32_is_exact_in_both_byte_orders(bits: list[int]) -> None:
 
 @given(
     values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1),
-    name=st.sampled_from(sorted(DTYPES)),
+    name=st.sampled_from(NARROW),
 )
 def test_any_product_rounds_to_the_neighbour_nearer_to_zero(values: list[float], name: str) -> None:
-    lowest = 0 if name in ("float16", "float64") else float(floats.smallest_normal("float32"))
+    lowest = 0 if name == "float16" else float(floats.smallest_normal("float32"))
     fit = [value for value in values if lowest <= abs(value) <= float(floats.largest("float32"))]
     found = narrowed(np.array(fit), DTYPES[name])
     for value, rounded in zip(fit, found, strict=True):
@@ -93,20 +93,20 @@ def test_any_product_rounds_to_the_neighbour_nearer_to_zero(values: list[float],
         assert math.copysign(1, float(rounded)) == math.copysign(1, value)
 
 
-@given(values=st.lists(st.floats(-(2.0**-126), 2.0**-126), min_size=1), name=st.sampled_from(["bfloat16", "float32"]))
-def test_below_the_normal_range_of_float32_a_product_moves_less_than_one_step(values: list[float], name: str) -> None:
-    found = narrowed(np.array(values), DTYPES[name])
+@given(values=st.lists(st.floats(-(2.0**-126), 2.0**-126), min_size=1))
+def test_below_the_normal_range_of_float32_a_product_moves_less_than_one_step(values: list[float]) -> None:
+    found = narrowed(np.array(values), DTYPES["bfloat16"])
     for value, rounded in zip(values, found, strict=True):
-        assert abs(Fraction(float(rounded)) - Fraction(value)) < floats.smallest(name)
+        assert abs(Fraction(float(rounded)) - Fraction(value)) < floats.smallest("bfloat16")
 
 
-@pytest.mark.parametrize("name", sorted(DTYPES))
+@pytest.mark.parametrize("name", NARROW)
 def test_infinity_and_nan_stay_what_they_are(name: str) -> None:
     found = narrowed(np.array([math.inf, -math.inf, math.nan]), DTYPES[name]).astype(np.float64)
     np.testing.assert_array_equal(found, [math.inf, -math.inf, math.nan])
 
 
-@given(bits=st.lists(st.integers(0, 2**32 - 1), min_size=1), name=st.sampled_from(["float16", "bfloat16", "float32"]))
+@given(bits=st.lists(st.integers(0, 2**32 - 1), min_size=1), name=st.sampled_from(NARROW))
 def test_float32_and_float64_products_are_rounded_alike(bits: list[int], name: str) -> None:
     values = np.array(bits, dtype=np.uint32).view(np.float32)
     with np.errstate(all="ignore"):
@@ -117,9 +117,8 @@ def test_float32_and_float64_products_are_rounded_alike(bits: list[int], name: s
     assert from_float32.tobytes() == from_float64.tobytes()
 
 
-@pytest.mark.parametrize("name", ["float16", "float32", "float64"])
-def test_the_byte_order_asked_for_is_the_one_given(name: str) -> None:
+def test_the_byte_order_asked_for_is_the_one_given() -> None:
     values = np.random.default_rng(3).standard_normal(500)
-    swapped = narrowed(values, DTYPES[name].newbyteorder(">"))
-    assert swapped.dtype == DTYPES[name].newbyteorder(">")
-    assert swapped.tobytes() == narrowed(values, DTYPES[name]).byteswap().tobytes()
+    swapped = narrowed(values, np.dtype(">f2"))
+    assert swapped.dtype == np.dtype(">f2")
+    assert swapped.tobytes() == narrowed(values, np.dtype("<f2")).byteswap().tobytes()

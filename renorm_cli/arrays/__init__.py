@@ -43,7 +43,7 @@ class Arrays(Protocol):
     def scale(
         self, block: npt.NDArray[Any], kept: tuple[int, ...], factors: npt.NDArray[np.float64]
     ) -> npt.NDArray[Any]:
-        """The block times one factor per unit, rounded toward zero.
+        """The block times one factor per unit, rounded to nearest; of 16 bits, toward zero.
 
         A unit whose factor is 1 keeps its numbers, one whose factor is NaN its bytes, also those of a NaN in it. The
         result is valid until the next call on the same thread.

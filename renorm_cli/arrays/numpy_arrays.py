@@ -72,31 +72,36 @@ class NumpyArrays:
         return self._reduce(block, kept, sums, np.add, exponents)
 
     def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
-        """The block times one factor per unit, rounded toward zero; those of factor 1 and NaN as the protocol has it.
+        """The block times one factor per unit, rounded as the protocol has it.
 
         It lies in memory that the next call on the same thread takes over.
         """
         result = reuse("scaled", block.nbytes).view(block.dtype).reshape(block.shape)
-        buffer = reuse("tile", 8 * _TILE).view(np.float64)
         grid = _grid(factors, block.ndim, kept)
-        alone = np.isnan(grid)
-        some_alone = bool(alone.any())
-        untouched = alone | (grid == 1.0)
-        differ = kept[:1] == (0,)  # only then may all units of one tile stay, and not those of another
         with np.errstate(all="ignore"):
-            for tile in _tiles(block.shape, kept):
-                part, target = block[tile.box], result[tile.box]
-                if differ and untouched[tile.grid].all():
-                    target[...] = part
-                    continue
-                wide = buffer[: tile.size].reshape(tile.shape)
-                widen(part, wide)
-                np.multiply(wide, grid[tile.grid], out=wide)
-                narrow(wide, target)
-                if some_alone:
-                    bits = f"u{part.itemsize}"
-                    np.copyto(target.view(bits), part.view(bits), where=alone[tile.grid])
+            if block.itemsize == 2:
+                self._scale_16_bits(block, result, kept, grid)
+            else:
+                np.multiply(block, _as_narrow_as(block, grid), out=result, casting="same_kind")
+            alone = np.isnan(grid)
+            if alone.any():
+                bits = f"u{block.itemsize}"
+                np.copyto(result.view(bits), block.view(bits), where=alone)
         return result
+
+    def _scale_16_bits(self, block: Array, result: Array, kept: tuple[int, ...], grid: Array) -> None:
+        buffer = reuse("tile", 8 * _TILE).view(np.float64)
+        untouched = (grid == 1.0) | np.isnan(grid)
+        differ = kept[:1] == (0,)  # only then may all units of one tile stay, and not those of another
+        for tile in _tiles(block.shape, kept):
+            part, target = block[tile.box], result[tile.box]
+            if differ and untouched[tile.grid].all():
+                target[...] = part
+                continue
+            wide = buffer[: tile.size].reshape(tile.shape)
+            widen(part, wide)
+            np.multiply(wide, grid[tile.grid], out=wide)
+            narrow(wide, target)
 
     def _reduce(
         self,
@@ -147,6 +152,17 @@ def _tile(box: tuple[slice, ...], kept: tuple[int, ...]) -> _Tile:
         (*(box[axis] for axis in kept), ...),
         tuple(cut if axis in kept else slice(None) for axis, cut in enumerate(box)),
     )
+
+
+def _as_narrow_as(block: Array, grid: Array) -> Array:
+    """The factors as float32 where the block is that and they are float32 numbers.
+
+    A product of two is then rounded once in float32, as it is from float64, which holds it exactly.
+    """
+    if block.itemsize != 4:
+        return grid
+    narrowed = grid.astype(np.float32)
+    return narrowed if np.array_equal(narrowed, grid, equal_nan=True) else grid
 
 
 def _grid(per_unit: Array, ndim: int, kept: tuple[int, ...]) -> Array:

@@ -1,4 +1,4 @@
-"""Sums of powers and products rounded toward zero, on TensorFlow tensors; how files and training compute alike.
+"""Sums of powers and rounded products on TensorFlow tensors; how files and training compute alike.
 
 Every function takes the `tensorflow` module first, as this one imports none. `axes` are those the sums run over, a
 tuple or an integer tensor. TensorFlow may set numbers below the smallest normal one to zero, in some threads and not
@@ -63,7 +63,7 @@ def exact_power_sums(tf: Any, base: Any, axes: Any, p: float) -> Any:
     """
     lower = 0.0
     if p == 2:
-        upper_half = _masked(tf, base, 25)  # 26 bits with the first one: its square is a float64
+        upper_half = cut(tf, base, 26)  # its square is a float64
         rest = base - upper_half
         base, lower = upper_half, (upper_half + base) * rest
     whole = int(p) if is_small_whole(p) else None
@@ -90,7 +90,7 @@ def toward_zero(tf: Any, wide: Any, target: Any) -> Any:
     In the subnormal range of float32 and bfloat16 the result is the nearest number or zero, as the thread has it; of
     float16, whose subnormals are normal in wider floats, it is rounded toward zero like all others.
     """
-    kept = _masked(tf, wide, _FRACTION_BITS[target.name])
+    kept = cut(tf, wide, _FRACTION_BITS[target.name] + 1)
     if target == tf.float16:
         small = tf.less(tf.abs(wide), tf.constant(_SMALLEST_NORMAL["float16"], tf.float64))
         steps = tf.floor(tf.abs(wide) * 2.0**24) * 2.0**-24
@@ -107,15 +107,15 @@ def flushed(tf: Any, wide: Any, target: Any) -> Any:
     return tf.where(small, _with_sign_of(tf, tf.zeros_like(wide), wide), wide)
 
 
+def cut(tf: Any, wide: Any, bits: int) -> Any:
+    """The float64 numbers cut off, toward zero, after so many significant bits."""
+    mask = tf.constant(-(1 << (53 - bits)), tf.int64)
+    return tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(wide, tf.int64), mask), tf.float64)
+
+
 def power_of_two(tf: Any, exponents: Any) -> Any:
     """2.0 ** exponent for int64 exponents from -1022 to 1023, made of bits and so exact."""
     return tf.bitcast(tf.bitwise.left_shift(exponents + 1023, tf.constant(52, tf.int64)), tf.float64)
-
-
-def _masked(tf: Any, wide: Any, fraction_bits: int) -> Any:
-    """The float64 numbers cut off, toward zero, after so many bits of their fraction."""
-    mask = tf.constant(-(1 << (52 - fraction_bits)), tf.int64)
-    return tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(wide, tf.int64), mask), tf.float64)
 
 
 def _with_sign_of(tf: Any, sizes: Any, wide: Any) -> Any:

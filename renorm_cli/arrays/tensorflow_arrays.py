@@ -73,7 +73,7 @@ class TensorFlowArrays:
         return np.asarray(sums.numpy())
 
     def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
-        """The block times one factor per unit, rounded toward zero; units whose factor is 1 or NaN keep their bytes."""
+        """The block times one factor per unit, rounded as on NumPy; units whose factor is 1 or NaN keep their bytes."""
         untouched = (factors == 1.0) | np.isnan(factors)
         if not block.size or untouched.all():
             return block.copy()
@@ -88,10 +88,10 @@ class TensorFlowArrays:
         wide = products.numpy()
         with np.errstate(over="ignore", invalid="ignore"):
             result = np.empty_like(block)
-            if block.itemsize == 8:
-                np.copyto(result, wide)
-            else:
+            if block.itemsize == 2:
                 narrow_float32(wide, result)
+            else:
+                np.copyto(result, wide)
         if untouched.any():
             bits = f"u{block.itemsize}"
             np.copyto(result.view(bits), block.view(bits), where=np.expand_dims(untouched, axes))
@@ -162,15 +162,15 @@ def _power_sums(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...],
 def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
     """(block, factors) -> (products, whether one was lost).
 
-    Products of a float64 block are float64, others are rounded toward zero to float32. Those of factor 1 are not
-    looked at: their bytes are kept by the caller.
+    Products of a float64 block are float64, of a float32 block they are rounded to nearest, of 16 bits toward zero to
+    float32. Those of factor 1 are not looked at: their bytes are kept by the caller.
     """
 
     def products(block: Any, factors: Any) -> tuple[Any, Any]:
         wide = tf.cast(block, tf.float64) * factors
         target = tf.float64 if dtype.itemsize == 8 else tf.float32
         any_lost = tf.reduce_any(lost(tf, block, tf.abs(wide), target) & tf.not_equal(factors, 1.0))
-        return (wide if target == tf.float64 else toward_zero(tf, wide, target)), any_lost
+        return (toward_zero(tf, wide, target) if dtype.itemsize == 2 else tf.cast(wide, target)), any_lost
 
     return _function(tf, products, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), rank)])
 

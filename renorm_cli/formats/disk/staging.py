@@ -17,7 +17,7 @@ from types import TracebackType
 
 from renorm_cli.errors import OutputError
 from renorm_cli.formats.disk import journal, temporaries
-from renorm_cli.formats.disk.bytes import Span, copy_range, without
+from renorm_cli.formats.disk.bytes import Span, copy_range, reserve, without
 from renorm_cli.formats.disk.exchange import exchange
 from renorm_cli.formats.disk.files import SourceFile, open_source, reason
 from renorm_cli.formats.disk.folders import flush_folder, held
@@ -167,6 +167,8 @@ class Staging:
             )
         self._promised += sum(end - start for start, end in staged.holes)
         os.ftruncate(staged.fd, source.size)
+        for start, end in staged.holes:
+            reserve(staged.fd, start, end - start)
         for start, end in without([(0, source.size)], staged.holes):
             copy_range(source.fd, start, staged.fd, start, end - start, self._advance)
 
