@@ -98,7 +98,7 @@ def promises_hold(
     assert (norms[over] >= limit * (1 - 4 * ROUNDOFF[name]) - tiny).all()  # B4
     exact = oracle.renorm(before, unit_axes, limit, p)[changed]
     stored = after.astype(np.float64)[changed]
-    roundings = (4 if name in ("float32", "float64") else 2) * ROUNDOFF[name]  # the factor is rounded, too
+    roundings = {2: 2, 4: 4, 8: 8}[before.dtype.itemsize] * ROUNDOFF[name]  # of the factor, and of the oracle's root
     allowed = roundings * (np.abs(exact) * (1 + 1e-9) + SMALLEST_NORMAL[name])
     assert (np.abs(stored - exact) <= np.where(np.abs(exact) < lost, np.abs(exact), allowed)).all()  # B5
     assert np.array_equal(np.signbit(stored), np.signbit(before.astype(np.float64)[changed]))  # B5
