@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +60,30 @@ class Case:
     options: tuple[str, ...] = ()
 
 
+_USUAL = 0.025
+"""Seconds that `_work` may take on a machine for which the limits are meant; a slow virtual one took 0.05 to 0.08."""
+
+
+def _work() -> float:
+    """Seconds for making and reading many small objects, which is what most hostile files make a parser do."""
+    started = time.perf_counter()
+    made = [(number, str(number)) for number in range(200_000)]
+    assert sum(len(text) for _, text in made) > len(made)
+    return time.perf_counter() - started
+
+
+@functools.lru_cache(maxsize=1)
+def _slowness(minute: int) -> float:
+    """How many times longer than usual this machine takes, looked at once a minute: neighbours make it change."""
+    return min(_work() for _ in range(3)) / _USUAL
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one run may take: seconds of wall time, and bytes of the largest of its processes.
 
     Where other programs keep the processors busy, it may take as many times the seconds as there are programs for
-    each processor, unless `alone`.
+    each processor, and on a slow machine as many times as that is slower, unless `alone`.
     """
 
     seconds: float = 5.0
@@ -72,7 +92,10 @@ class Limits:
 
     @property
     def wall(self) -> float:
-        return self.seconds * (1.0 if self.alone else max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+        if self.alone:
+            return self.seconds
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        return self.seconds * max(1.0, load, _slowness(int(time.monotonic() // 60)))
 
 
 @dataclass(frozen=True)
