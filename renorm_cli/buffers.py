@@ -26,11 +26,11 @@ def reuse(purpose: str, nbytes: int) -> Buffer:
     """`nbytes` of this thread's memory for a purpose; what was in it for that purpose before is gone."""
     held = _HELD.by_purpose.get(purpose)
     if held is None or held.size < nbytes:
-        held = _HELD.by_purpose[purpose] = aligned(nbytes)
+        held = _HELD.by_purpose[purpose] = _aligned(nbytes)
     return held[:nbytes]
 
 
-def aligned(nbytes: int) -> Buffer:
+def _aligned(nbytes: int) -> Buffer:
     """New memory that begins where the system copies into it fast."""
     room = np.empty(nbytes + _ALIGNMENT, dtype=np.uint8)
     start = -room.ctypes.data % _ALIGNMENT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -85,10 +85,7 @@ class _Global:
         dtypes = {self._steps[number].variable.dtype for number in taken}
         factors = {dtype: maths.factors(joint, self._limit, dtype) for dtype in dtypes}
         for attempt in range(ATTEMPTS):
-            scaled = {
-                number: self._scaled(self._steps[number], read[number], factors[self._steps[number].variable.dtype])
-                for number in taken
-            }
+            scaled = {number: self._scaled(self._steps[number], read[number], factors) for number in taken}
             sums = {number: self._sums(self._steps[number], scaled[number].put) for number in taken}
             after = self._joint(taken, sums, {number: scaled[number].back for number in taken})
             still_over = maths.over(after, self._limit, self._dtype)
@@ -97,8 +94,8 @@ class _Global:
             factors = {dtype: maths.reduce(one, still_over, attempt, dtype) for dtype, one in factors.items()}
         raise AssertionError(f"the joint bound {self._limit} was not reached in {ATTEMPTS} tries")
 
-    def _scaled(self, step: Step, read: Read, factor: Float64) -> Scaled:
-        rank = len(step.variable.shape)
+    def _scaled(self, step: Step, read: Read, factors: Mapping[str, Float64]) -> Scaled:
+        rank, factor = len(step.variable.shape), factors[step.variable.dtype]
         return Scaled(step, self._work, read, factor.reshape((1,) * rank), (0,) * rank)
 
     def _sums(self, step: Step, read: Read, advance: Callable[[int], None] = lambda nbytes: None) -> PowerSums:

@@ -119,7 +119,7 @@ def test_both_engines_and_any_number_of_jobs_store_the_same(
     assert [row.over for row in rows] == [row.over for row in other]
     for name in model:
         assert np.array_equal(bits(ours[name]), bits(spread[name]))
-        apart = np.abs(bits(ours[name]).astype(np.float64) - bits(theirs[name]).astype(np.float64))
+        apart = np.abs(bits(ours[name]).astype(np.int64) - bits(theirs[name]).astype(np.int64))
         assert (apart <= (4 if model[name].dtype.itemsize == 8 else 1)).all()
 
 

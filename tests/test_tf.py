@@ -98,7 +98,8 @@ def promises_hold(
     assert (norms[over] >= limit * (1 - 4 * ROUNDOFF[name]) - tiny).all()  # B4
     exact = oracle.renorm(before, unit_axes, limit, p)[changed]
     stored = after.astype(np.float64)[changed]
-    roundings = {2: 2, 4: 4, 8: 8}[before.dtype.itemsize] * ROUNDOFF[name]  # of the factor, and of the oracle's root
+    # The factor of float32 is rounded, too, and so is the oracle's cube root.
+    roundings = {2: 2, 4: 4, 8: 8 if p == 3 else 4}[before.dtype.itemsize] * ROUNDOFF[name]
     allowed = roundings * (np.abs(exact) * (1 + 1e-9) + SMALLEST_NORMAL[name])
     assert (np.abs(stored - exact) <= np.where(np.abs(exact) < lost, np.abs(exact), allowed)).all()  # B5
     assert np.array_equal(np.signbit(stored), np.signbit(before.astype(np.float64)[changed]))  # B5
@@ -160,7 +161,7 @@ def test_values_are_those_that_apply_stores_within_a_unit_in_the_last_place(
         return
     stored, _ = bounded(before, unit_axes, limit, p, NumpyArrays())
     ours = in_eager(before, unit_axes, limit, p)
-    apart = np.abs(bits(ours).astype(np.float64) - bits(stored).astype(np.float64))
+    apart = np.abs(bits(ours).astype(np.int64) - bits(stored).astype(np.int64))  # float64 would round such numbers
     assert (apart <= (4 if before.dtype.itemsize == 8 else 1)).all()
 
 
@@ -204,7 +205,8 @@ def test_negative_zero_and_nan_payloads_survive_in_units_that_are_left_alone(ren
     before[0, 3] = np.inf
     after = renormed(before, 1, 1.0)
     assert np.array_equal(bits(after)[:, [0, 2, 3]], bits(before)[:, [0, 2, 3]])
-    np.testing.assert_allclose(after[:, 1].astype(np.float64), [1.0, 0.0], rtol=2.0**-22)
+    exact = 0.0 if name != "float32" else 2.0**-22
+    np.testing.assert_allclose(after[:, 1].astype(np.float64), [1.0, 0.0], rtol=exact)
     assert np.signbit(after[1, 1].astype(np.float64))
 
 
