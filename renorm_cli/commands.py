@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -128,7 +128,7 @@ def apply(
     destination: Destination,
     nonfinite: Literal["refuse", "skip"],
     meter: Meter,
-    publish_with: Callable[[Report], dict[Path, bytes]],
+    publish_with: Callable[[Report], Mapping[Path, Iterable[bytes]]],
 ) -> Report:
     """Write a renormalized copy of a checkpoint, together with the files that `publish_with` makes of the report.
 
@@ -157,7 +157,7 @@ def apply(
                 if destination.verify:
                     from renorm_cli.verify import verify
 
-                    reopen = partial(open_staged, staging, output)
+                    reopen = partial(open_staged, staging, output, source)
                     measure = partial(engine.measure, plan.steps)
                     verify(source, reopen, staging.parts, rows, sealed, measure, imap)
             report = replace(engine.report("apply", source, plan, rows, started), output=str(output.path))
@@ -217,12 +217,12 @@ def suggest(path: Path, options: Options, aim: Aim, meter: Meter, rules: RulesOu
         if rules is None:
             return found
         made = rules_for(found, aim, options.wanted.units, source.variables)
-        save({rules.path: rules_text(made, remarks(found, made, aim)).encode("ascii")})
+        save({rules.path: [rules_text(made, remarks(found, made, aim)).encode("ascii")]})
     return replace(found, rules=str(rules.path))
 
 
-def save(files: dict[Path, bytes]) -> None:
-    """Write small files, each whole or not at all. Raises OutputError."""
+def save(files: Mapping[Path, Iterable[bytes]]) -> None:
+    """Write files, each whole or not at all. Raises OutputError."""
     with Staging() as staging:
         for target, content in files.items():
             staging.companion(target, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -218,7 +219,7 @@ class Row:
     nonfinite: int
     norm: NormStats | None
     norm_after: NormStats | None = None
-    histogram: tuple[int, ...] = ()
+    histogram: Sequence[int] = ()
     under: int = 0
     negative: int = 0
     worst: tuple[UnitNorm, ...] = ()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model import Report
-from renorm_cli.render.formats import FORMATS, Format, format_of, render
+from renorm_cli.render.formats import FORMATS, Format, format_of, parts, render
 from renorm_cli.terminal import complain, print_text
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ Colour = Literal["auto", "always", "never"]
 
 SUMMARY_BYTES = 900 << 10
 """GitHub drops the summary of a step whole if it is larger than 1 MiB."""
+
+_PART = 1 << 20
+"""Characters that are written at once."""
 
 
 class Target(NamedTuple):
@@ -78,14 +81,33 @@ def _all(formats: Mapping[str, Format]) -> str:
     return ", ".join(formats)
 
 
-def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, bytes]:
-    """The content of every report file."""
-    return {target.path: render(found, target.format).encode("utf-8", "backslashreplace") for target in targets}
+def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
+    """The content of every report file, in parts that are made when they are asked for."""
+    return {target.path: map(_utf8, _joined(parts(found, target.format))) for target in targets}
 
 
-def _text(found: Sequence[Report] | DiffReport, output: Output) -> str:
-    if output.format in FORMATS:
-        return render(found, output.format)
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _joined(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, small ones together."""
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        held.append(text)
+        size += len(text)
+        if size >= _PART:
+            yield "".join(held)
+            held, size = [], 0
+    yield "".join(held)
+
+
+def _texts(found: Sequence[Report] | DiffReport, output: Output) -> Iterator[str]:
+    return _joined(parts(found, output.format)) if output.format in FORMATS else iter((_for_eyes(found, output),))
+
+
+def _for_eyes(found: Sequence[Report] | DiffReport, output: Output) -> str:
     width, colour, ascii = _look(output.colour)
     if not isinstance(found, Sequence):
         from renorm_cli.render.diff_table import render_diff
@@ -125,7 +147,8 @@ def show(found: Sequence[Report] | DiffReport, output: Output) -> None:
     _warn(reports)
     if not reports:
         return
-    print_text(_text(found, output))
+    for text in _texts(found, output):
+        print_text(text)
     if isinstance(found, Sequence):
         _tell_github(found, output)
 
@@ -179,7 +202,7 @@ def _add_to_summary(found: Sequence[Report]) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         with os.fdopen(fd, "ab") as file:
             room = SUMMARY_BYTES - os.fstat(fd).st_size if stat.S_ISREG(os.fstat(fd).st_mode) else 0
-            text = render_markdown(found, limit_bytes=room).encode("utf-8", "backslashreplace") if room > 0 else b""
+            text = _utf8(render_markdown(found, limit_bytes=room)) if room > 0 else b""
             if not 0 < len(text) <= room:
                 complain("warning: the summary of the workflow's step is full; nothing was added to it")
             else:

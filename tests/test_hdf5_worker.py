@@ -8,7 +8,7 @@ import os
 import resource
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -660,6 +660,49 @@ def test_a_file_inside_another_is_read_in_place_at_any_position(here: Path, tmp_
     assert outer.read_bytes()[base + offset : base + offset + plain.nbytes] == plain.tobytes()
     with image(outer, base, len(content) - 5000) as opened, pytest.raises(FormatError):
         opened.survey()
+
+
+EDITS: dict[str, Callable[[h5py.File], object]] = {
+    "another name": lambda file: file.move("a/x", "a/y"),
+    "another shape": lambda file: replaced(file, "a/x", np.ones((3, 4), "<f4")),
+    "another dtype": lambda file: replaced(file, "a/x", np.ones((4, 3), "<i4")),
+    "another byte order": lambda file: replaced(file, "a/x", np.ones((4, 3), ">f4")),
+    "another place": lambda file: replaced(file, "a/x", np.ones((4, 3), "<f4")),
+    "a dataset more": lambda file: file.create_dataset("a/z", data=np.ones(3)),
+    "a group more": lambda file: file.create_group("b"),
+    "a hard link": lambda file: file.__setitem__("b", file["a/x"]),
+    "a soft link": lambda file: file.__setitem__("b", h5py.SoftLink("/a/x")),
+    "a name": lambda file: file["a"].attrs.__setitem__("name", "dense"),
+    "layer names": lambda file: file.attrs.__setitem__("layer_names", [b"dense"]),
+    "weight names": lambda file: file["a"].attrs.__setitem__("weight_names", [b"kernel:0"]),
+    "a config": lambda file: file.attrs.__setitem__("model_config", "{}"),
+}
+
+
+def replaced(file: h5py.File, path: str, values: npt.NDArray[Any]) -> None:
+    file["new"] = values  # in another place, as the old one is not free yet
+    del file[path]
+    file.move("new", path)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_file_is_as_another_only_if_their_surveys_are_the_same(here: Path, tmp_path: Path, edit: str) -> None:
+    with h5py.File(here, "w") as file:
+        file["a/x"] = numbers("<f4", (4, 3))
+        file["a/chunks"] = numbers("<f4", (4, 3))
+    other, edited = tmp_path / "other.h5", tmp_path / "edited.h5"
+    other.write_bytes(here.read_bytes().replace(numbers("<f4", (4, 3)).tobytes(), bytes(48)))
+    assert other.read_bytes() != here.read_bytes()
+    edited.write_bytes(here.read_bytes())
+    with h5py.File(edited, "r+") as file:
+        EDITS[edit](file)
+    with image(here) as first, image(other) as second, image(edited) as third:
+        survey = first.survey()
+        assert second.is_as(first.digest)
+        assert second.survey() == survey
+        assert not third.is_as(first.digest)
+        assert third.survey() != survey
+        assert not second.is_as(None)
 
 
 def test_a_file_that_is_unlinked_or_renamed_while_open_is_still_read(here: Path) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 import builders
 import numpy as np
 import pytest
+from report_maker import a_report, a_row
 from test_cli import on_a_terminal, refused, renorm, renorm_here
 
-from renorm_cli.output import SUMMARY_BYTES
+from renorm_cli.output import SUMMARY_BYTES, Target, rendered
 from renorm_cli.render.formats import FORMATS, format_of
+from renorm_cli.render.json_report import report_dict
 
 Capture = pytest.CaptureFixture[str]
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
@@ -99,6 +101,15 @@ def test_the_ending_or_the_word_before_it_chooses_the_format_of_a_report(
         printed = renorm_here(capfd, "check", DENSE, "--max-norm", "1", "--format", name).stdout
         seconds = re.compile(r'"seconds": [\d.e-]+|time="[\d.e-]+"')
         assert seconds.sub("", printed) == seconds.sub("", text)
+
+
+def test_a_report_of_many_variables_is_never_held_as_one_text(tmp_path: Path) -> None:
+    report = a_report([a_row("dense/kernel")] * 20_000)
+    (written,) = rendered([report], [Target(tmp_path / "r.json", "json")]).values()
+    with (tmp_path / "r.json").open("wb") as file:
+        sizes = [file.write(part) for part in written]
+    assert json.loads((tmp_path / "r.json").read_bytes()) == report_dict(report)
+    assert max(sizes) < sum(sizes) / 5
 
 
 def test_an_ending_counts_as_a_whole_and_in_its_case() -> None:

@@ -57,7 +57,7 @@ def test_any_way_out_but_the_good_one_leaves_nothing(
     with pytest.raises(failure), Staging() as staging:
         staging.copy(open_source(source), target)
         staging.scratch(target)
-        staging.companion(tmp_path / "report.json", b"{}")
+        staging.companion(tmp_path / "report.json", [b"{}"])
         raise failure
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bin"]
 
@@ -161,7 +161,7 @@ with Staging() as staging:
         living.copy(open_source(source), target)
         assert len(leftovers(tmp_path)) == 1
         with Staging() as other:
-            other.companion(target, b"other")
+            other.companion(target, [b"other"])
             assert len(leftovers(tmp_path)) == 2
     assert leftovers(tmp_path) == []
 
@@ -350,7 +350,7 @@ def test_nothing_but_a_file_is_ever_replaced(source: Path, tmp_path: Path) -> No
         with pytest.raises(OutputError, match="not a regular file"), Staging(force=True) as staging:
             staging.copy(open_source(source), target)
         with pytest.raises(OutputError, match="not a regular file"), Staging() as staging:
-            staging.companion(target, b"{}")
+            staging.companion(target, [b"{}"])
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
@@ -488,7 +488,7 @@ def test_a_report_that_cannot_follow_is_said_and_the_output_stays(source: Path, 
     target, report = tmp_path / "out.bin", tmp_path / "out.json"
     with pytest.raises(OutputError, match=r"out.bin' was written, but not all that follows it"), Staging() as staging:
         staging.copy(open_source(source), target)
-        staging.companion(report, b"{}")
+        staging.companion(report, [b"{}"])
         report.mkdir()
     assert target.read_bytes() == CONTENT
     assert leftovers(tmp_path) == []

@@ -79,7 +79,7 @@ def written(path: Path, folder: Path) -> Iterator[Written]:
             def measure(copy: Checkpoint) -> tuple[Row, ...]:
                 return run(steps, Work(copy, ARRAYS))
 
-            reopen = partial(open_staged, staging, output)
+            reopen = partial(open_staged, staging, output, source)
             yield Written(
                 source,
                 staging,

@@ -39,16 +39,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return _open_at(location, path, open_source, open_beside)
 
 
-def open_staged(staging: Staging, output: Location) -> Checkpoint:
+def open_staged(staging: Staging, output: Location, like: Checkpoint | None = None) -> Checkpoint:
     """Open an output before it has its name, as `open_checkpoint` will open it then.
 
+    Of an output that only differs in its weights from `like`, the input, what is known of that is not built again: what
+    the names come from must be compared by the caller.
     Raises FormatError as that does, and OutputError where the output cannot be completed.
     """
     staging.settle()
-    return _open_at(output, staging.place(output.path), staging.reopen, staging.reopen)
+    return _open_at(output, staging.place(output.path), staging.reopen, staging.reopen, like)
 
 
-def _open_at(location: Location, path: Path, open_first: Opener, open_others: Opener) -> Checkpoint:
+def _open_at(
+    location: Location, path: Path, open_first: Opener, open_others: Opener, like: Checkpoint | None = None
+) -> Checkpoint:
     if location.kind == "directory":
         from renorm_cli.formats.tf.directory import open_saved_model
 
@@ -59,24 +63,24 @@ def _open_at(location: Location, path: Path, open_first: Opener, open_others: Op
         return open_tf_checkpoint(path, location, open_others)
     file = open_first(path)
     try:
-        return _open(file, open_others)
+        return _open(file, open_others, like)
     except BaseException:
         file.close()
         raise
 
 
-def _open(file: SourceFile, open_others: Opener) -> Checkpoint:
+def _open(file: SourceFile, open_others: Opener, like: Checkpoint | None) -> Checkpoint:
     if file.size == 0:
         raise FormatError(f"{file.shown!r} is empty; a checkpoint file was expected")
     head = os.pread(file.fd, 64, 0)
     if _is_hdf5(file):
         from renorm_cli.formats.hdf5.checkpoint import open_hdf5
 
-        return open_hdf5(file)
+        return open_hdf5(file, like)
     if head.startswith(b"PK") or _ZIP_END in os.pread(file.fd, _ZIP_END_REACH, max(0, file.size - _ZIP_END_REACH)):
         from renorm_cli.formats.keras.zipped import open_keras_zip
 
-        return open_keras_zip(file)
+        return open_keras_zip(file, like)
     if head.lstrip().startswith(b"{"):
         from renorm_cli.formats.keras.shards import open_keras_shards
 

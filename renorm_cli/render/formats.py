@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from renorm_cli.model import Report
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 Renderer = Callable[[Sequence[Report]], str]
 DiffRenderer = Callable[["DiffReport"], str]
+Parts = Callable[[Sequence[Report]], Iterator[str]]
 
 
 class Format(NamedTuple):
     """A format by its `name`, the `endings` of file names that choose it, and a file name that is usual for it.
 
-    `renderer` and `diff_renderer` import what they return, so that a run pays for its own formats only;
-    `diff_renderer` is None where a comparison cannot be written so.
+    `renderer`, `diff_renderer` and `parts` import what they return, so that a run pays for its own formats only;
+    `diff_renderer` is None where a comparison cannot be written so, `parts` where a report is only written as a whole.
     """
 
     name: str
@@ -26,12 +27,19 @@ class Format(NamedTuple):
     usual: str
     renderer: Callable[[], Renderer]
     diff_renderer: Callable[[], DiffRenderer] | None = None
+    parts: Callable[[], Parts] | None = None
 
 
 def _json() -> Renderer:
     from renorm_cli.render.json_report import render_json
 
     return render_json
+
+
+def _json_parts() -> Parts:
+    from renorm_cli.render.json_report import json_parts
+
+    return json_parts
 
 
 def _diff_json() -> DiffRenderer:
@@ -91,7 +99,7 @@ def _github() -> Renderer:
 FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
-        Format("json", (".json",), "report.json", _json, _diff_json),
+        Format("json", (".json",), "report.json", _json, _diff_json, _json_parts),
         Format("csv", (".csv",), "report.csv", _csv, _diff_csv),
         Format("md", (".md",), "report.md", _markdown),
         Format("html", (".html",), "report.html", _html),
@@ -111,6 +119,15 @@ def format_of(file_name: str, formats: Mapping[str, Format] = FORMATS) -> str | 
     """The name of the format that a file name's ending chooses, the longest ending first; None if none does."""
     found = [(len(end), one.name) for one in formats.values() for end in one.endings if file_name.endswith(end)]
     return max(found)[1] if found else None
+
+
+def parts(found: Sequence[Report] | DiffReport, name: str) -> Iterator[str]:
+    """What `render` writes, in parts where the format allows."""
+    in_parts = FORMATS[name].parts
+    if in_parts is None or not isinstance(found, Sequence):
+        yield render(found, name)
+    else:
+        yield from in_parts()(found)
 
 
 def render(found: Sequence[Report] | DiffReport, name: str) -> str:

@@ -19,9 +19,17 @@ def render_json(reports: Sequence[Report]) -> str:
     Strict JSON in ASCII: no NaN, no Infinity. Each variable has a line of its own, so that line tools and diffs work
     and a hundred thousand of them are fast.
     """
-    if len(reports) == 1:
-        return dump(_fields(reports[0])) + "\n"
-    return "[" + ",\n".join(dump(_fields(report)) for report in reports) + "]\n"
+    return "".join(json_parts(reports))
+
+
+def json_parts(reports: Sequence[Report]) -> Iterator[str]:
+    """The same text in parts of about one variable each: whole, it would take as much memory as all that it tells."""
+    start, end = ("", "\n") if len(reports) == 1 else ("[", "]\n")
+    yield start
+    for number, report in enumerate(reports):
+        yield ",\n" if number else ""
+        yield from _pieces(_fields(report))
+    yield end
 
 
 def report_dict(report: Report) -> dict[str, Any]:

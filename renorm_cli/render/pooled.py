@@ -63,7 +63,7 @@ def _curve(row: Row, low: float, high: float) -> tuple[Float64, Float64]:
     if low == high:
         return np.array([low]), np.array([total])
     norms = np.linspace(low, high, len(row.histogram) + 1)
-    within = np.concatenate([[0.0], np.cumsum(row.histogram, dtype=np.float64)])
+    within = np.concatenate([[0.0], np.cumsum(list(row.histogram), dtype=np.float64)])
     ceiling = row.step.constraint.ceiling
     if ceiling is None or not low <= ceiling < high or row.step.constraint.per == "global":
         return norms, within

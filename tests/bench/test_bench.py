@@ -201,8 +201,11 @@ def test_ten_times_as_many_variables_take_about_ten_times_as_long(
         source = files.checkpoint(folder, f"many-{count}", kind, files.many(count))
         programs[str(count)] = ours.inspect(source) if command == "inspect" else ours.apply(source, out)
     ran = stopwatch.race(programs, min(RUNS, 3))
-    what = f"{command} {kind}, {much:,} / {few:,} variables"
-    board.add(Row(what, ran[str(much)], ran[str(few)], Promise("times", 13)))
+    what = f"{command} {kind}, {much:,}"
+    board.add(
+        Row(f"{what} / {few:,} variables", ran[str(much)], ran[str(few)], Promise("times", 13)),
+        Row(f"{what} variables", ran[str(much)], (), Promise("memory", 250e6), memory=True),
+    )
 
 
 @pytest.mark.parametrize("kind", FORMATS)

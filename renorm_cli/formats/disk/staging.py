@@ -100,11 +100,15 @@ class Staging:
         """Make a folder, and those above it, inside a tree."""
         self._guard(lambda: path.mkdir(parents=True, exist_ok=True))
 
-    def companion(self, target: Path, content: bytes) -> None:
-        """A small file that is no part of the checkpoint (a report) and follows it; an older one is replaced."""
+    def companion(self, target: Path, content: Iterable[bytes]) -> None:
+        """A file, given in parts, that is no part of the checkpoint (a report) and follows it; an older one is
+        replaced."""
         staged = self._create(target, True)
         self._companions.append(staged)
-        staged.write(0, memoryview(content))
+        size = 0
+        for part in content:
+            staged.write(size, memoryview(part))
+            size += len(part)
 
     @property
     def parts(self) -> tuple[Staged, ...]:

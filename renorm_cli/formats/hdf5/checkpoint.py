@@ -13,7 +13,7 @@ from renorm_cli.formats.disk.files import SourceFile
 from renorm_cli.formats.disk.staged import Staged, unwritten
 from renorm_cli.formats.disk.staging import Staging
 from renorm_cli.formats.hdf5.store import Hdf5Store
-from renorm_cli.formats.hdf5.survey import Survey
+from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.hdf5.worker import Hdf5Image
 from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.location import Location
@@ -50,7 +50,9 @@ class Hdf5Checkpoint(Checkpoint):
         links: Mapping[str, str],
     ) -> None:
         self.stores = tuple(stores)
-        self.places = dict(places)
+        self.places = places
+        self.naming = naming
+        self.links = links
         variables = join_copies(naming, partial(same_bytes, self))
         super().__init__(format, path, files, variables, (*naming.notes, *_link_notes(links)))
 
@@ -119,8 +121,15 @@ class Hdf5Sink(Sink):
             raise unwritten(error) from None
 
 
-def open_hdf5(file: SourceFile) -> Hdf5Checkpoint:
-    """Open one HDF5 file. Raises FormatError where it is damaged or names anything outside itself."""
+def open_hdf5(file: SourceFile, like: Checkpoint | None = None) -> Hdf5Checkpoint:
+    """Open one HDF5 file. Raises FormatError where it is damaged or names anything outside itself.
+
+    A copy of `like` that holds the same datasets in the same places shares what is known of them.
+    """
+    if isinstance(like, Hdf5Checkpoint):
+        known = same_image(file.fd, file.shown, 0, file.size, like.stores[0])
+        if known is not None:
+            return Hdf5Checkpoint(like.format, file.path, [file], [known], like.places, like.naming, like.links)
     store, survey = survey_image(file.fd, file.shown, 0, file.size)
     format, naming = name_file(survey, file.shown)
     places = {variable.key: (0, variable.key) for variable in naming.variables}
@@ -136,12 +145,40 @@ def survey_image(fd: int, shown: str, base: int, length: int, tally: Tally | Non
         image.close()
         raise
     datasets = {dataset.path: dataset for dataset in survey.datasets}
-    decoded = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in survey.datasets)
+    return _store(fd, shown, base, length, tally, image, datasets, image.digest), survey
+
+
+def same_image(
+    fd: int, shown: str, base: int, length: int, known: Hdf5Store, tally: Tally | None = None
+) -> Hdf5Store | None:
+    """The store of an HDF5 image if it holds what that of `known` does, but for the data; else None."""
+    image = Hdf5Image(fd, base, length, shown)
+    try:
+        if not image.is_as(known.digest):
+            image.close()
+            return None
+    except BaseException:
+        image.close()
+        raise
+    return _store(fd, shown, base, length, tally, image, known.datasets, known.digest)
+
+
+def _store(
+    fd: int,
+    shown: str,
+    base: int,
+    length: int,
+    tally: Tally | None,
+    image: Hdf5Image,
+    datasets: Mapping[str, Dataset],
+    digest: object,
+) -> Hdf5Store:
+    """The store of an image that was surveyed, without its worker where nothing needs it."""
+    decoded = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in datasets.values())
     if not decoded:
         image.close()
     kept = image if decoded else None
-    store = Hdf5Store(fd, shown, datasets, base=base, length=length, image=kept, tally=tally)
-    return store, survey
+    return Hdf5Store(fd, shown, datasets, base=base, length=length, image=kept, tally=tally, digest=digest)
 
 
 def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:

@@ -43,14 +43,16 @@ class Hdf5Store:
         image: Hdf5Image | None = None,
         output: Staged | None = None,
         tally: Tally | None = None,
+        digest: object = None,
     ) -> None:
-        """With a `tally`, it is told of all plain bytes that are read and written."""
+        """With a `tally`, it is told of all plain bytes that are read and written; see `Hdf5Image.digest`."""
         self.fd = fd
         self.shown = shown
         self.datasets = datasets
         self.base = base
         self.length = length
         self.tally = tally
+        self.digest = digest
         self.written = False
         self._output = output
         self._image = image

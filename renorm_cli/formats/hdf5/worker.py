@@ -6,6 +6,7 @@ never opens a file with it.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import resource
@@ -52,15 +53,26 @@ class Hdf5Image:
         self._length = there if length is None or writable else min(length, there)
         self._shown = shown
         self._unsaved = False
+        self.digest: object = None
+        """A number for what the survey told; the same one, in this process, for the same facts alone."""
         server = _Server(_library(), fd, base, None if writable else self._length, shown, writable)
         self._worker = Worker(server.serve, shown, keep=(fd,), memory=MEMORY)
 
     def survey(self) -> Survey:
         """Everything the file holds, without its data."""
+        reply, config = self._surveyed("survey")
+        self.digest = reply.get("digest")
+        return survey_of(reply, config, self._length, self._shown)
+
+    def is_as(self, other: object) -> bool:
+        """Whether a survey would tell what that of the digest `other` told; itself it is not brought over."""
+        reply, _ = self._surveyed("digest")
+        return type(other) is int and reply.get("digest") == other
+
+    def _surveyed(self, what: str) -> tuple[dict[str, Any], bytes]:
         size = min(self._length, self._filled)
         processor = SURVEY_PROCESSOR + (SURVEY_PROCESSOR_PER_MIB * size >> 20)
-        reply, config = self._call({"op": "survey"}, self._length, limit=MAX_CONFIG, processor=processor)
-        return survey_of(reply, config, self._length, self._shown)
+        return self._call({"op": what}, self._length, limit=MAX_CONFIG, processor=processor)
 
     def read(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], nbytes: int) -> bytes:
         """The box of `shape` at `start` of a dataset, C order, as stored (in the byte order of the dataset)."""
@@ -174,6 +186,8 @@ class _Server:
         match request["op"]:
             case "survey":
                 return self._survey()
+            case "digest":
+                return {"digest": self._survey()[0]["digest"]}, b""
             case "read":
                 return {}, self._read(request["path"], request["start"], request["shape"], request["nbytes"])
             case "write":
@@ -239,7 +253,9 @@ class _Server:
         root = self._h5.h5g.open(self._file, b"/")
         reply = walk.run(root)
         config = walk.config(root)
-        return {**reply, "config": config is not None}, config or b""
+        # Python's own hash: keyed at random when a process starts, and with one key for all its forks.
+        digest = hash((json.dumps(reply), config))
+        return {**reply, "config": config is not None, "digest": digest}, config or b""
 
     def _read(self, path: str, start: list[int], shape: list[int], nbytes: int) -> bytes | memoryview:
         import numpy as np

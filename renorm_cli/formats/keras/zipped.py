@@ -9,16 +9,16 @@ from functools import partial
 from typing import IO
 
 from renorm_cli.errors import FormatError, OutputError
-from renorm_cli.formats.checkpoint import Sink
+from renorm_cli.formats.checkpoint import Checkpoint, Sink
 from renorm_cli.formats.disk.bytes import copy_range
 from renorm_cli.formats.disk.checksum import CRC32, Range, Tally, checksums
 from renorm_cli.formats.disk.files import SourceFile, reason
 from renorm_cli.formats.disk.staged import Staged, unwritten
 from renorm_cli.formats.disk.staging import Staging
-from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
+from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, same_image, survey_image
 from renorm_cli.formats.hdf5.store import Hdf5Store
 from renorm_cli.formats.keras import v3
-from renorm_cli.formats.keras.config import parse_config
+from renorm_cli.formats.keras.config import LayerNode, parse_config
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.zip.archive import (
@@ -122,21 +122,16 @@ class KerasZip(Hdf5Checkpoint):
             self._unpacked.close()
 
 
-def open_keras_zip(file: SourceFile) -> KerasZip:
-    """Open a `.keras` archive. Raises FormatError where it is damaged, hostile or holds no HDF5 weights."""
+def open_keras_zip(file: SourceFile, like: Checkpoint | None = None) -> KerasZip:
+    """Open a `.keras` archive. Raises FormatError where it is damaged, hostile or holds no HDF5 weights.
+
+    A copy of `like` whose weights are the same datasets in the same places shares what is known of them.
+    """
     archive = read_archive(file.fd, file.size, file.shown)
     members = {member.name: member for member in archive.members}
     if WEIGHTS not in members:
         raise FormatError(_no_weights(file.shown, members))
     member = members[WEIGHTS]
-    config = None
-    if CONFIG in members:
-        where = f"{file.shown}: {CONFIG}"
-        raw = read_member(file.fd, members[CONFIG], file.shown, _CONFIG_BYTES)
-        try:
-            config = parse_config(raw.decode("utf-8"), where)
-        except UnicodeDecodeError:
-            raise FormatError(f"{where!r} is not UTF-8 text; the archive is damaged") from None
     unpacked = None
     try:
         fd, base = file.fd, member.payload_offset
@@ -144,7 +139,13 @@ def open_keras_zip(file: SourceFile) -> KerasZip:
             unpacked = _unpack(file, member)
             fd, base = unpacked.fileno(), 0
         tally = Tally(CRC32) if member.method == _STORED else None
-        store, survey = survey_image(fd, f"{file.shown}: {WEIGHTS}", base, member.size, tally)
+        shown = f"{file.shown}: {WEIGHTS}"
+        if isinstance(like, KerasZip):
+            known = same_image(fd, shown, base, member.size, like.stores[0], tally)
+            if known is not None:
+                return KerasZip(file, archive, member, known, like.places, like.naming, like.links, unpacked)
+        config = _config(file, members[CONFIG]) if CONFIG in members else None
+        store, survey = survey_image(fd, shown, base, member.size, tally)
         naming = v3.name_variables(survey, config)
         places = {variable.key: (0, variable.key) for variable in naming.variables}
         return KerasZip(file, archive, member, store, places, naming, survey.soft_links, unpacked)
@@ -152,6 +153,15 @@ def open_keras_zip(file: SourceFile) -> KerasZip:
         if unpacked is not None:
             unpacked.close()
         raise
+
+
+def _config(file: SourceFile, member: Member) -> LayerNode:
+    where = f"{file.shown}: {CONFIG}"
+    raw = read_member(file.fd, member, file.shown, _CONFIG_BYTES)
+    try:
+        return parse_config(raw.decode("utf-8"), where)
+    except UnicodeDecodeError:
+        raise FormatError(f"{where!r} is not UTF-8 text; the archive is damaged") from None
 
 
 def _unpack(file: SourceFile, member: Member) -> IO[bytes]:

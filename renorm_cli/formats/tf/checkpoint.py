@@ -125,7 +125,7 @@ class TfCheckpoint(Checkpoint):
         index = staging.create(output.index)
         state = output.folder / state_file.NAME
         if not state.exists():
-            staging.companion(state, state_file.state_text(output.name))
+            staging.companion(state, [state_file.state_text(output.name)])
         return TfSink(self, data, index)
 
     def extents(self, variables: Sequence[Variable], shard: int) -> list[tuple[int, int]]:

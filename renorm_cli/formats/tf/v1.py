@@ -90,7 +90,7 @@ class V1Checkpoint(Checkpoint):
         index = staging.create(prefix.index)
         state = prefix.folder / state_file.NAME
         if not state.exists():
-            staging.companion(state, state_file.state_text(prefix.name))
+            staging.companion(state, [state_file.state_text(prefix.name)])
         return V1Sink(data, index, write_data(self, data.fd), str(prefix.path))
 
 
