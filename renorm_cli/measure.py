@@ -13,6 +13,7 @@ import numpy.typing as npt
 from renorm_cli import maths
 from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.exact import ExactSums
+from renorm_cli.arrays.powers import times_power_of_two
 from renorm_cli.arrays.rounding import widen
 from renorm_cli.blocks import Block, collapse, grid_shape, partition
 from renorm_cli.maths import Bools, Float64, Ints, PowerSums
@@ -95,7 +96,7 @@ def add_exactly(
             rows = units_first[chosen]
             wide = np.empty(rows.shape)
             widen(rows, wide)
-            np.ldexp(wide, -exponents[where].ravel()[chosen][:, None], out=wide)
+            times_power_of_two(wide, -exponents[where].ravel()[chosen][:, None], wide)
             total.add(numbers[where].ravel()[chosen], wide)
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renorm_cli.arrays.powers import is_small_whole, power
+from renorm_cli.arrays.powers import is_small_whole, power, times_power_of_two
+from renorm_cli.maths import LOWEST
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,27 @@ def test_other_powers_are_those_of_the_mathematical_library(values: list[float],
 def test_the_powers_are_written_where_the_values_were(values: list[float], p: float) -> None:
     array = np.array(values)
     assert np.shares_memory(power(array, p), array)
+
+
+@given(
+    units=st.lists(
+        st.tuples(st.lists(st.floats(allow_nan=False), min_size=3, max_size=3), st.integers(-1200, 1200)), min_size=1
+    )
+)
+def test_values_times_powers_of_two_are_those_of_the_mathematical_library(
+    units: list[tuple[list[float], int]],
+) -> None:
+    units = [*units, ([0.0, -0.0, 0.0], -LOWEST)]
+    values, exponents = np.array([row for row, _ in units]), np.array([[exponent] for _, exponent in units])
+    found = np.empty(values.shape)
+    with np.errstate(all="ignore"):
+        times_power_of_two(values, exponents, found)
+    for row, (weights, exponent) in zip(found.tolist(), units, strict=True):
+        assert row == [ldexp(weight, exponent) for weight in weights]
+
+
+def ldexp(value: float, exponent: int) -> float:
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.arrays.powers import power
+from renorm_cli.arrays.powers import power, times_power_of_two
 from renorm_cli.arrays.rounding import narrow, widen
 from renorm_cli.buffers import reuse
 
@@ -53,20 +53,26 @@ class NumpyArrays:
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
         """Largest |x| per unit, NaN where a unit holds NaN. Shape: the kept axes of `block`."""
 
-        def peak(wide: Float64, axes: tuple[int, ...]) -> Float64:
-            return np.asarray(np.maximum(wide.max(axis=axes), -wide.min(axis=axes)))
+        axes = _others(block.ndim, kept)
 
+        def peak(values: Array) -> Float64:
+            return np.asarray(np.maximum(values.max(axis=axes), -values.min(axis=axes)), dtype=np.float64)
+
+        if block.itemsize > 2 and block.size:
+            with np.errstate(all="ignore"):
+                return peak(block)
         return self._reduce(block, kept, peak, np.maximum)
 
     def power_sums(self, block: Array, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
         """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
+        axes = _others(block.ndim, kept)
         labels = "abcdefgh"[: block.ndim]
         squares = f"{labels},{labels}->{''.join(labels[axis] for axis in kept)}"
         if p == 2 and exponents is None and block.dtype.name in _CAST_FAST and block.shape[-1] >= _WHOLE_ROWS:
             with np.errstate(all="ignore"):
                 return np.asarray(np.einsum(squares, block, block, dtype=np.float64, casting="safe"))
 
-        def sums(wide: Float64, axes: tuple[int, ...]) -> Float64:
+        def sums(wide: Float64) -> Float64:
             if p == 2:
                 return np.asarray(np.einsum(squares, wide, wide))
             np.abs(wide, out=wide)
@@ -110,23 +116,24 @@ class NumpyArrays:
         self,
         block: Array,
         kept: tuple[int, ...],
-        reduce_tile: Callable[[Float64, tuple[int, ...]], Float64],
+        reduce_tile: Callable[[Float64], Float64],
         join: np.ufunc,
         exponents: Array | None = None,
     ) -> Float64:
-        axes = tuple(axis for axis in range(block.ndim) if axis not in kept)
         result = np.zeros(tuple(block.shape[axis] for axis in kept))
         grid = None if exponents is None else _grid(-exponents, block.ndim, kept)
         room = _TILE_16_BITS if block.itemsize == 2 else _TILE
         buffer = reuse("tile", 8 * room).view(np.float64)
         with np.errstate(all="ignore"):
             for tile in _tiles(block.shape, kept, room):
-                wide = buffer[: tile.size].reshape(tile.shape)
-                widen(block[tile.box], wide)
+                part, wide = block[tile.box], buffer[: tile.size].reshape(tile.shape)
+                if grid is None or part.itemsize < 8:
+                    widen(part, wide)
+                    part = wide
                 if grid is not None:
-                    np.ldexp(wide, grid[tile.grid], out=wide)
+                    times_power_of_two(part, grid[tile.grid], wide)
                 units = result[tile.units]
-                join(units, reduce_tile(wide, axes), out=units)
+                join(units, reduce_tile(wide), out=units)
         return result
 
 
@@ -170,5 +177,9 @@ def _as_narrow_as(block: Array, grid: Array) -> Array:
 
 def _grid(per_unit: Array, ndim: int, kept: tuple[int, ...]) -> Array:
     """Per-unit numbers, shaped so that they broadcast over a block."""
-    others = tuple(axis for axis in range(ndim) if axis not in kept)
-    return np.asarray(np.expand_dims(per_unit, others))
+    return np.asarray(np.expand_dims(per_unit, _others(ndim, kept)))
+
+
+def _others(ndim: int, kept: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that name no units."""
+    return tuple(axis for axis in range(ndim) if axis not in kept)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from renorm_cli.maths import LOWEST
+
 _LARGEST_BY_HAND = 8
 
 
@@ -23,3 +25,17 @@ def power(values: npt.NDArray[np.float64], p: float) -> npt.NDArray[np.float64]:
     for _ in range(int(p) - 1):
         np.multiply(values, base, out=values)
     return values
+
+
+def times_power_of_two(
+    values: npt.NDArray[np.floating], exponents: npt.NDArray[np.int64], out: npt.NDArray[np.float64]
+) -> None:
+    """Write `values` times 2 ** `exponents`, rounded once; where the exponent is -`LOWEST` they must be zeros.
+
+    By ldexp only where a power is no float64 (of units that are subnormal as a whole): it takes ten times as long.
+    """
+    factors = np.ldexp(1.0, np.where(exponents == -LOWEST, 0, exponents))
+    if np.isfinite(factors).all() and factors.all():
+        np.multiply(values, factors, out=out)
+    else:
+        np.ldexp(values, exponents, out=out)
