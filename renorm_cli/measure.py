@@ -64,11 +64,16 @@ def power_sums(
 ) -> PowerSums:
     """The sums of all units in `blocks`, joined in their order, so that they do not depend on the number of jobs."""
     p, dtype = step.constraint.p, step.variable.dtype
+    parts = imap(partial(_block_sums, step, arrays, read), blocks)
+    if len(blocks) == 1:
+        (only,) = parts
+        advance(blocks[0].elements * FLOATS[dtype])
+        return only
     origin = blocks[0].start
     shape = tuple(blocks[-1].start[axis] + blocks[-1].shape[axis] - origin[axis] for axis in range(len(origin)))
     grid = grid_shape(shape, step.unit_axes)
     total = PowerSums(np.zeros(grid), np.full(grid, maths.LOWEST if maths.needs_exponents(dtype, p) else 0))
-    for block, part in zip(blocks, imap(partial(_block_sums, step, arrays, read), blocks), strict=True):
+    for block, part in zip(blocks, parts, strict=True):
         where = within(block, origin, step.unit_axes)
         joined = PowerSums(total.sums[where], total.exponents[where]).join(part, p)
         total.sums[where], total.exponents[where] = joined.sums, joined.exponents

@@ -184,32 +184,31 @@ class Scaled(NamedTuple):
     factors: Float64
     origin: tuple[int, ...]
 
-    def read(self, block: Block) -> npt.NDArray[Any]:
-        values = self.source(block)
-        if not self._is_scaled(block):
-            return values
-        layout = collapse(block.shape, self.step.unit_axes)
-        flat_scale = self._factors(block).reshape(tuple(layout.shape[axis] for axis in layout.kept))
-        result = self.work.arrays.scale(values.reshape(layout.shape), layout.kept, flat_scale)
-        return result.reshape(block.shape)
-
     def put(self, block: Block) -> npt.NDArray[Any]:
         """Put the block in its place, where there is a sink, and read it back: one thread writes while others sum."""
-        if self.work.sink is not None and self._is_scaled(block):
-            self.work.sink.write(self.step.variable, block, self.read(block))
-        return self.back(block)
+        return self._after(block, write=True)
 
     def back(self, block: Block) -> npt.NDArray[Any]:
         """The block as it is in the sink now; without a sink, as it would be."""
-        if self.work.sink is None or not self._is_scaled(block):
-            return self.read(block)
-        return _reader(self.work.sink, self.step.variable, "sink")(block)
+        return self._after(block, write=False)
 
-    def _is_scaled(self, block: Block) -> bool:
-        return bool(maths.changes(self._factors(block)).any())
+    def _after(self, block: Block, *, write: bool) -> npt.NDArray[Any]:
+        factors = self.factors[within(block, self.origin, self.step.unit_axes)]
+        if not maths.changes(factors).any():
+            return self.source(block)
+        sink = self.work.sink
+        if sink is None:
+            return self._scaled(block, factors)
+        if write:
+            sink.write(self.step.variable, block, self._scaled(block, factors))
+        return _reader(sink, self.step.variable, "sink")(block)
 
-    def _factors(self, block: Block) -> Float64:
-        return self.factors[within(block, self.origin, self.step.unit_axes)]
+    def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:
+        layout = collapse(block.shape, self.step.unit_axes)
+        per_unit = factors.reshape(tuple(layout.shape[axis] for axis in layout.kept))
+        return self.work.arrays.scale(self.source(block).reshape(layout.shape), layout.kept, per_unit).reshape(
+            block.shape
+        )
 
 
 def _reader(source: Source, variable: Variable, purpose: str) -> Read:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,7 +20,20 @@ ASKED_FOR = ("bench", "exhaustive", "fuzz")
 """Markers of tests that run only where `-m` names them: they take minutes, or want the machine to themselves."""
 
 
+LOADS_MUCH = re.compile(
+    r"\b(import|from) (tensorflow|keras|tf_keras)\b|\b(keras_zoo|tf_zoo|tf_files|small_checkpoints|arrays: Arrays)\b"
+)
+"""What a file of tests says that loads TensorFlow or Keras, by itself or through others."""
+
+
+@cache
+def _loads_much(path: Path) -> bool:
+    return LOADS_MUCH.search(path.read_text("utf-8")) is not None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Last, because a process that holds TensorFlow takes ten times as long to fork, and the tool forks for HDF5.
+    items.sort(key=lambda item: _loads_much(item.path))
     unasked = [marker for marker in ASKED_FOR if marker not in config.getoption("markexpr")]
     left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in unasked)]
     if left_out:

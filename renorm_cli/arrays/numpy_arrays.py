@@ -172,7 +172,7 @@ def _as_narrow_as(block: Array, grid: Array) -> Array:
     if block.itemsize != 4:
         return grid
     narrowed = grid.astype(np.float32)
-    return narrowed if np.array_equal(narrowed, grid, equal_nan=True) else grid
+    return narrowed if np.all((narrowed == grid) | np.isnan(grid)) else grid
 
 
 def _grid(per_unit: Array, ndim: int, kept: tuple[int, ...]) -> Array:
