@@ -50,7 +50,7 @@ def tensorflow_arrays() -> Arrays:
     return TensorFlowArrays(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
 
 
-@pytest.fixture(scope="session", params=["numpy", "tensorflow"])
+@pytest.fixture(scope="session", params=["numpy", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def arrays(request: pytest.FixtureRequest) -> Arrays:
     """Both executors of the same three operations."""
     if request.param == "numpy":

@@ -509,6 +509,7 @@ def kernels(draw: st.DrawFn) -> tuple[np.ndarray, tuple[int, ...]]:
     return (values * draw(st.sampled_from([0.1, 1.0, 30.0]))).astype(dtype), unit_axes
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     kernel=kernels(),
@@ -544,6 +545,7 @@ def test_a_renorm_by_the_oracle_rounded_to_nearest_is_a_pure_one(
     assert report == compared(*files, wanted(limit, "w", p=p, units=unit_axes or None), block_bytes, jobs=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     kernel=kernels(), place=st.integers(0, 200), by=st.sampled_from([-1.0, 0.0, 0.9, 1.1, 2.0]), jobs=st.integers(1, 2)

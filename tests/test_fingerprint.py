@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from renorm_cli.formats.tf.fingerprint import fingerprint64, with_checkpoint_hash
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in tf_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in tf_zoo.WARNINGS)]
 
 
 @pytest.fixture(scope="module")

@@ -421,6 +421,7 @@ def test_a_dataset_in_two_shards_is_refused(tmp_path: Path) -> None:
         look(index)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(cut=st.floats(0, 1), name=st.sampled_from(["dense.h5", "dense.keras", "deflated.keras", "dense.weights.json"]))
 def test_a_file_cut_short_anywhere_is_an_error_or_still_whole(

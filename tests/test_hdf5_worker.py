@@ -552,6 +552,7 @@ def test_any_box_is_read_as_the_bytes_that_h5py_reads(
             assert opened.read("x", start, count, box.nbytes) == box.tobytes()
 
 
+@pytest.mark.slow
 @many
 @given(dtype=st.sampled_from(FLOATS), storage=st.sampled_from(list(STORAGE)), shape=shapes, data=st.data())
 def test_a_written_box_changes_these_values_and_nothing_else(
@@ -914,6 +915,7 @@ def test_the_sample_is_read_whole(here: Path, samples: list[bytes]) -> None:
         assert explore(here) == "read"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_file_cut_short_anywhere_is_refused(here: Path, samples: list[bytes], which: int) -> None:
@@ -923,6 +925,7 @@ def test_a_file_cut_short_anywhere_is_refused(here: Path, samples: list[bytes], 
         assert explore(here).startswith("f.h5: ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.integers(0, 1), data=st.data())

@@ -87,6 +87,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(requests=st.lists(st.tuples(st.dictionaries(st.text(), json_values, max_size=3), st.binary()), max_size=4))
 def test_requests_and_payloads_arrive_and_come_back_unchanged(requests: list[tuple[dict[str, Any], bytes]]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.keras.config import LayerNode, parse_config
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

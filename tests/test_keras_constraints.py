@@ -22,6 +22,7 @@ from renorm_cli.formats.keras.constraints import parse_constraint
 from renorm_cli.model import Declared, Variable
 
 pytestmark = [
+    pytest.mark.slow,
     *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS),
     pytest.mark.filterwarnings("ignore:The `keras.constraints.serialize:UserWarning"),
 ]

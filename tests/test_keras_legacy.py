@@ -20,7 +20,7 @@ from renorm_cli.formats.naming import Naming, join_copies, name_plainly
 from renorm_cli.model import Variable
 from renorm_cli.units import role_of, unit_axes
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 Saved = tuple[Any, Path]
 KINDS = ("confusing", "sequences", "images")

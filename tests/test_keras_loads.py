@@ -11,7 +11,7 @@ import oracle
 import pytest
 from test_formats import agrees, bound
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 LIMIT = 0.8
 

@@ -24,10 +24,13 @@ from renorm_cli.layers import (
     stored_weights,
 )
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:keras|tf_keras|tensorflow|google",
-    "ignore:You passed `rms_scaling=True`:UserWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning:keras|tf_keras|tensorflow|google",
+        "ignore:You passed `rms_scaling=True`:UserWarning",
+    ),
+]
 
 LINE, GRID, CUBE = (6, 4), (6, 5, 4), (6, 5, 4, 3)
 MADE: list[tuple[str, dict[str, Any], tuple[Any, ...]]] = [

@@ -60,7 +60,12 @@ def train(keras: Any, optimizer: Any) -> Any:
     return model
 
 
-@pytest.fixture(scope="module", params=["adam", "sgd", "ema", "loss_scale", "exported"])
+def slow(*names: str) -> list[Any]:
+    """Parameters whose fixtures load TensorFlow and Keras."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="module", params=slow("adam", "sgd", "ema", "loss_scale", "exported"))
 def keras_3(tf: Any, folder: Path, request: pytest.FixtureRequest) -> tuple[Path, Any]:
     import keras
 
@@ -80,7 +85,7 @@ def keras_3(tf: Any, folder: Path, request: pytest.FixtureRequest) -> tuple[Path
     return Path(tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(prefix))), model
 
 
-@pytest.fixture(scope="module", params=["new", "legacy", "saved"])
+@pytest.fixture(scope="module", params=slow("new", "legacy", "saved"))
 def keras_2(tf: Any, folder: Path, request: pytest.FixtureRequest) -> tuple[Path, Any]:
     import tf_keras
 

@@ -65,6 +65,7 @@ def test_without_a_gpu_the_engine_is_numpy_and_tensorflow_is_not_imported(engine
     assert done.stdout == "numpy cpu () False\n", done.stderr
 
 
+@pytest.mark.slow
 def test_the_look_at_modules_can_fail() -> None:
     done = python(
         "import sys\nfrom renorm_cli.arrays import pick\nfound, _ = pick('tensorflow', 'cpu')\n"
@@ -85,6 +86,7 @@ def test_numpy_on_a_gpu_is_an_error_that_names_the_engine_that_can() -> None:
         pick("numpy", "gpu")
 
 
+@pytest.mark.slow
 def test_a_driver_without_the_cuda_libraries_is_an_error_that_says_how_to_get_them() -> None:
     done = python(
         "import os\nos.environ['CUDA_VISIBLE_DEVICES'] = ''\n"

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 QUIET = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "RENORM_", "PYTHON"))}
 
 STUB = """
@@ -38,6 +40,7 @@ def stub(folder: Path, then: str = "") -> Path:
 IMPORT = "from renorm_cli.arrays.quiet import quiet\nwith quiet():\n    import noisy\n"
 
 
+@pytest.mark.slow
 def test_tensorflow_starts_and_works_without_a_byte_on_stdout_or_stderr() -> None:
     done = python(
         "import numpy as np\n"

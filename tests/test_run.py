@@ -117,6 +117,7 @@ def test_applying_again_changes_no_bit_on_any_engine_and_any_block_size(
     assert np.array_equal(bits(once), bits(again))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(tensor=tensors(), limit=limits, p=st.sampled_from(POWERS))
 def test_both_engines_clip_the_same_units_and_store_the_same_values(

@@ -107,6 +107,7 @@ def test_the_joint_norm_is_bounded_tightly_once_and_for_all(
     assert all(np.array_equal(bits(again[name]), bits(after[name])) for name in model)  # B3
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(model=models(), limit=st.floats(0.01, 100), p=st.sampled_from(POWERS))
 def test_both_engines_and_any_number_of_jobs_store_the_same(
@@ -124,6 +125,7 @@ def test_both_engines_and_any_number_of_jobs_store_the_same(
         assert (apart <= (4 if model[name].dtype.itemsize == 8 else 1)).all()
 
 
+@pytest.mark.slow
 def test_a_global_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     tf = pytest.importorskip("tensorflow")
     rng = np.random.default_rng(5)
@@ -135,6 +137,7 @@ def test_a_global_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     assert joint_note(rows).text == f"the norm over all 2 variables together is {float(norm):.6g}, 3 after"
 
 
+@pytest.mark.slow
 def test_a_tensor_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     tf = pytest.importorskip("tensorflow")
     array = np.random.default_rng(6).standard_normal((30, 20)).astype(np.float32)

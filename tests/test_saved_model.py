@@ -30,7 +30,7 @@ from renorm_cli.formats.tf.saved_model import (
     variable_operations,
 )
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in tf_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in tf_zoo.WARNINGS)]
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 OBJECTS = ["module", "keras_3_export", "tf_keras_save", "older_save"]

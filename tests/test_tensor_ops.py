@@ -16,7 +16,7 @@ from keras_zoo import WARNINGS
 from renorm_cli.arrays import tensor_ops
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = [pytest.mark.filterwarnings(line) for line in WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in WARNINGS)]
 
 ours = settings(max_examples=60, deadline=None)
 signed = st.sampled_from([1.0, -1.0])

@@ -21,7 +21,7 @@ from test_run import DTYPES, LARGEST, POWERS, ROUNDOFF, SLACK, SMALLEST_NORMAL, 
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = [pytest.mark.filterwarnings(line) for line in WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in WARNINGS)]
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "torch_renorm.json").read_text("utf-8"))
 WORKED = np.array([[0, 0], [3, 4], [30, 40], [300, 400]], dtype=np.float32)

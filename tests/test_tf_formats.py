@@ -24,7 +24,7 @@ from renorm_cli.formats.location import locate
 from renorm_cli.formats.tf.checkpoint import open_tf_checkpoint
 from renorm_cli.formats.tf.table import read_table
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 Make = Callable[[Path], Path]
 KERNEL, UP = builders.kernel((12, 6)), builders.kernel((2, 2, 4, 3), (2,), seed=1)

@@ -21,7 +21,7 @@ from renorm_cli.units import role_of, unit_axes
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 LIMIT = 1.5
 MODES = {"compiled": {"jit_compile": False}, "xla": {"jit_compile": True}, "eager": {"run_eagerly": True}}

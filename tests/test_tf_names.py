@@ -23,7 +23,10 @@ from renorm_cli.formats.tf.table import Table
 from renorm_cli.model import Variable
 from renorm_cli.units import role_of, unit_axes
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in (*tf_zoo.WARNINGS, "ignore::UserWarning:tf_keras")]
+pytestmark = [
+    pytest.mark.slow,
+    *(pytest.mark.filterwarnings(line) for line in (*tf_zoo.WARNINGS, "ignore::UserWarning:tf_keras")),
+]
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 KERAS = ["keras_3", "keras_3_average", "keras_3_save", "keras_3_export"]

@@ -33,7 +33,7 @@ from renorm_cli.model import MaxNorm, Variable
 from renorm_cli.plan import Wanted, make_plan
 from renorm_cli.run import Work, run
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 LIMIT = 1.0
 TEXT = ((b"ab", b"", b"\0\xff" * 300), (b"\xc3\xa9", b"x", bytes(range(256)) * 40))

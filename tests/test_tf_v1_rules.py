@@ -27,7 +27,7 @@ from renorm_cli.formats.tf.table import read_table
 from renorm_cli.formats.tf.v1 import open_v1
 from renorm_cli.formats.tf.v1_table import Budget, read_runs
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 FLOAT, DOUBLE, INT8, STRING, BOOL, HALF = 1, 2, 6, 7, 10, 19
 Box = tuple[tuple[int, int], ...]

@@ -15,7 +15,7 @@ from renorm_cli.layers import LAYERS, TELLING
 from renorm_cli.model import Role, Variable
 from renorm_cli.units import role_of, unit_axes, why_skipped
 
-pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 LINE, GRID, CUBE = (5, 2), (4, 4, 2), (3, 3, 3, 2)
 MEASURED: list[tuple[str, dict[str, Any], tuple[int, ...], str]] = [

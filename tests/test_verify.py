@@ -141,6 +141,7 @@ def test_an_untouched_output_passes_and_is_published(paths: Paths, name: str, tm
     assert small.temporaries(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COPIED)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.maths import LOWEST
-
 _LARGEST_BY_HAND = 8
+
+_OF_ZEROS = 1 << 12
+"""No float64 other than 0 needs a larger exponent to get anywhere."""
 
 
 def is_small_whole(p: float) -> bool:
@@ -30,11 +31,11 @@ def power(values: npt.NDArray[np.float64], p: float) -> npt.NDArray[np.float64]:
 def times_power_of_two(
     values: npt.NDArray[np.floating], exponents: npt.NDArray[np.int64], out: npt.NDArray[np.float64]
 ) -> None:
-    """Write `values` times 2 ** `exponents`, rounded once; where the exponent is -`LOWEST` they must be zeros.
+    """Write `values` times 2 ** `exponents`, rounded once; where the exponent is above `_OF_ZEROS` they must be zeros.
 
     By ldexp only where a power is no float64 (of units that are subnormal as a whole): it takes ten times as long.
     """
-    factors = np.ldexp(1.0, np.where(exponents == -LOWEST, 0, exponents))
+    factors = np.ldexp(1.0, np.where(exponents > _OF_ZEROS, 0, exponents))
     if np.isfinite(factors).all() and factors.all():
         np.multiply(values, factors, out=out)
     else:
