@@ -145,7 +145,9 @@ def survey_image(fd: int, shown: str, base: int, length: int, tally: Tally | Non
         image.close()
         raise
     datasets = {dataset.path: dataset for dataset in survey.datasets}
-    return _store(fd, shown, base, length, tally, image, datasets, image.digest), survey
+    kept = _needed(image, datasets)
+    store = Hdf5Store(fd, shown, datasets, base=base, length=length, image=kept, tally=tally, digest=image.digest)
+    return store, survey
 
 
 def same_image(
@@ -160,25 +162,16 @@ def same_image(
     except BaseException:
         image.close()
         raise
-    return _store(fd, shown, base, length, tally, image, known.datasets, known.digest)
+    kept = _needed(image, known.datasets)
+    return Hdf5Store(fd, shown, known.datasets, base=base, length=length, image=kept, tally=tally, digest=known.digest)
 
 
-def _store(
-    fd: int,
-    shown: str,
-    base: int,
-    length: int,
-    tally: Tally | None,
-    image: Hdf5Image,
-    datasets: Mapping[str, Dataset],
-    digest: object,
-) -> Hdf5Store:
-    """The store of an image that was surveyed, without its worker where nothing needs it."""
-    decoded = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in datasets.values())
-    if not decoded:
-        image.close()
-    kept = image if decoded else None
-    return Hdf5Store(fd, shown, datasets, base=base, length=length, image=kept, tally=tally, digest=digest)
+def _needed(image: Hdf5Image, datasets: Mapping[str, Dataset]) -> Hdf5Image | None:
+    """The image if its worker is needed to read any of the datasets; else it is closed."""
+    if any(dataset.offset is None and dataset.dtype in FLOATS for dataset in datasets.values()):
+        return image
+    image.close()
+    return None
 
 
 def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:
