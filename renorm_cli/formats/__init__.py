@@ -60,7 +60,7 @@ def _open_at(
     if location.kind == "prefix":
         from renorm_cli.formats.tf.checkpoint import open_tf_checkpoint
 
-        return open_tf_checkpoint(path, location, open_others)
+        return open_tf_checkpoint(path, location, open_others, like)
     file = open_first(path)
     try:
         return _open(file, open_others, like)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,7 @@ class TfCheckpoint(Checkpoint):
         self.index = index
         self.raw_index = raw_index
         self.bundle = bundle
+        self.naming = naming
         self.entries = {entry.key: entry for entry in bundle.entries}
         self._shards = [Shard(file.fd, file.shown, Tally(CRC32C)) for file in data]
         variables = join_copies(naming, lambda one, other: same_bytes(self, one, other))
@@ -178,13 +180,21 @@ class TfSink(Sink):
         return crcs
 
 
-def open_tf_checkpoint(path: Path, location: Location, open_file: Opener = open_beside) -> TfCheckpoint:
-    """Open the checkpoint at a prefix. Raises FormatError where a file of it is missing, damaged or a link."""
+def open_tf_checkpoint(
+    path: Path, location: Location, open_file: Opener = open_beside, like: Checkpoint | None = None
+) -> TfCheckpoint:
+    """Open the checkpoint at a prefix. Raises FormatError where a file of it is missing, damaged or a link.
+
+    A copy of `like` with the same tensors and the same object graph shares its names.
+    """
     files: list[SourceFile] = []
     try:
         raw, bundle = open_bundle(location, files, open_file)
         index, *data = files
-        naming = name_variables(bundle, graph_of(bundle, data, index.shown), {}, exported=False)
+        if isinstance(like, TfCheckpoint) and _is_named_as(bundle, data, index.shown, like):
+            naming = like.naming
+        else:
+            naming = name_variables(bundle, graph_of(bundle, data, index.shown), {}, exported=False)
         others = _others(location)
         files.extend(others)
         return TfCheckpoint("tf-checkpoint", path, location, data, others, index, raw, bundle, naming)
@@ -220,15 +230,41 @@ def open_bundle(location: Location, files: list[SourceFile], open_file: Opener =
 
 def graph_of(bundle: Bundle, data: Sequence[SourceFile], shown: str) -> ObjectGraph | None:
     """The object graph of an object-based checkpoint; None for one saved by names."""
-    entry = next((entry for entry in bundle.entries if entry.key == OBJECT_GRAPH_KEY), None)
-    if entry is None or entry.dtype != "string" or entry.shape:
+    entry = _graph_entry(bundle)
+    if entry is None:
         return None
+    raw = _graph_bytes(entry, data, shown)
+    return read_object_graph(raw, shown, order="<" if bundle.order == "<" else ">", crc=entry.crc)
+
+
+def _graph_entry(bundle: Bundle) -> Entry | None:
+    entry = next((entry for entry in bundle.entries if entry.key == OBJECT_GRAPH_KEY), None)
+    return None if entry is None or entry.dtype != "string" or entry.shape else entry
+
+
+def _graph_bytes(entry: Entry, data: Sequence[SourceFile], shown: str) -> bytes:
     if entry.size > MAX_GRAPH_BYTES:
         raise FormatError(f"{shown!r}: its object graph is {entry.size} bytes; at most {MAX_GRAPH_BYTES} are read")
     raw = bytearray(entry.size)
     file = data[entry.shard]
     read_exactly(file.fd, entry.offset, memoryview(raw), file.shown)
-    return read_object_graph(bytes(raw), shown, order="<" if bundle.order == "<" else ">", crc=entry.crc)
+    return bytes(raw)
+
+
+def _is_named_as(bundle: Bundle, data: Sequence[SourceFile], shown: str, other: TfCheckpoint) -> bool:
+    """Whether all that names come from is as in the other checkpoint: keys, shapes, dtypes and the object graph."""
+
+    def facts(entry: Entry) -> object:
+        return entry.key, entry.shape, entry.dtype
+
+    if bundle.order != other.bundle.order or len(bundle.entries) != len(other.bundle.entries):
+        return False
+    if not all(map(operator.eq, map(facts, bundle.entries), map(facts, other.bundle.entries))):
+        return False
+    mine, theirs = _graph_entry(bundle), _graph_entry(other.bundle)
+    if mine is None or theirs is None:
+        return mine is theirs
+    return mine.crc == theirs.crc and _graph_bytes(mine, data, shown) == _graph_bytes(theirs, other.data, shown)
 
 
 def shard_suffix(shard: int, count: int) -> str:
