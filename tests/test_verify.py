@@ -54,6 +54,7 @@ class Written:
     source: Checkpoint
     staging: Staging
     tree: Path
+    reopen: Callable[[Checkpoint | None], Checkpoint]
     check: Callable[[], None]
 
     @property
@@ -79,12 +80,13 @@ def written(path: Path, folder: Path) -> Iterator[Written]:
             def measure(copy: Checkpoint) -> tuple[Row, ...]:
                 return run(steps, Work(copy, ARRAYS))
 
-            reopen = partial(open_staged, staging, output, source)
+            reopen = partial(open_staged, staging, output)
             yield Written(
                 source,
                 staging,
                 staging.place(output.path),
-                lambda: verify(source, reopen, staging.parts, rows, sealed, measure, map),
+                reopen,
+                lambda: verify(source, partial(reopen, source), staging.parts, rows, sealed, measure, map),
             )
 
 
@@ -130,6 +132,17 @@ def repacked(archive: bytes, name: str, edit: Callable[[bytes], bytes]) -> bytes
             body = old.read(info)
             new.writestr(info, edit(body) if info.filename == name else body)
     return memory.getvalue()
+
+
+@pytest.mark.parametrize("name", [name for name in small.FORMATS if name not in ("shards", "v1", "saved model")])
+def test_an_output_shares_the_names_of_its_input_and_they_are_what_it_has_by_itself(
+    paths: Paths, name: str, tmp_path: Path
+) -> None:
+    with written(paths(name), tmp_path) as output, output.reopen(output.source) as copy, output.reopen(None) as alone:
+        assert copy.naming is output.source.naming
+        assert copy.naming == alone.naming
+        assert copy.format == alone.format
+        assert [copy.extent(one) for one in copy.variables] == [alone.extent(one) for one in alone.variables]
 
 
 @pytest.mark.parametrize("name", small.FORMATS)
