@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model import Report
-from renorm_cli.render.formats import FORMATS, Format, format_of, parts, render
+from renorm_cli.render.formats import FORMATS, Format, format_of, parts
+from renorm_cli.spread import parcels
 from renorm_cli.terminal import complain, print_text
 
 if TYPE_CHECKING:
@@ -83,28 +84,21 @@ def _all(formats: Mapping[str, Format]) -> str:
 
 def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
     """The content of every report file, in parts that are made when they are asked for."""
-    return {target.path: map(_utf8, _joined(parts(found, target.format))) for target in targets}
+    return {target.path: map(_utf8, _parts(found, target.format)) for target in targets}
 
 
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _joined(texts: Iterable[str]) -> Iterator[str]:
-    """The texts, small ones together."""
-    held: list[str] = []
-    size = 0
-    for text in texts:
-        held.append(text)
-        size += len(text)
-        if size >= _PART:
-            yield "".join(held)
-            held, size = [], 0
-    yield "".join(held)
+def _parts(found: Sequence[Report] | DiffReport, name: str) -> Iterator[str]:
+    """What is written in the format of that name, small parts together."""
+    return map("".join, parcels(parts(found, name), len, _PART))
 
 
-def _texts(found: Sequence[Report] | DiffReport, output: Output) -> Iterator[str]:
-    return _joined(parts(found, output.format)) if output.format in FORMATS else iter((_for_eyes(found, output),))
+def _print(found: Sequence[Report] | DiffReport, name: str) -> None:
+    for text in _parts(found, name):
+        print_text(text)
 
 
 def _for_eyes(found: Sequence[Report] | DiffReport, output: Output) -> str:
@@ -147,8 +141,10 @@ def show(found: Sequence[Report] | DiffReport, output: Output) -> None:
     _warn(reports)
     if not reports:
         return
-    for text in _texts(found, output):
-        print_text(text)
+    if output.format in FORMATS:
+        _print(found, output.format)
+    else:
+        print_text(_for_eyes(found, output))
     if isinstance(found, Sequence):
         _tell_github(found, output)
 
@@ -186,7 +182,7 @@ def _tell_github(found: Sequence[Report], output: Output) -> None:
     """A gate says its findings to the workflow it runs in unless a format was asked for; `github` always does."""
     unasked = output.gate and output.format is None and os.environ.get("GITHUB_ACTIONS") == "true"
     if unasked:
-        print_text(render(found, "github"))
+        _print(found, "github")
     if unasked or output.format == "github":
         _add_to_summary(found)
 

@@ -74,8 +74,8 @@ def by_size(
 
 
 def parcels(items: Iterable[Item], nbytes: Callable[[Item], int], together: int) -> Iterator[list[Item]]:
-    """The items in order, in lists of about `together` bytes: handing over many tiny ones would take longer than
-    doing them."""
+    """The items in order, in lists of about `together` bytes or characters: handing over many tiny ones would take
+    longer than doing them."""
     parcel: list[Item] = []
     size = 0
     for item in items:

@@ -10,16 +10,17 @@ from renorm_cli.model import Report
 if TYPE_CHECKING:
     from renorm_cli.differences import DiffReport
 
-Renderer = Callable[[Sequence[Report]], str]
+Renderer = Callable[[Sequence[Report]], Iterator[str]]
+"""Gives the text in parts, as many as the format allows."""
+
 DiffRenderer = Callable[["DiffReport"], str]
-Parts = Callable[[Sequence[Report]], Iterator[str]]
 
 
 class Format(NamedTuple):
     """A format by its `name`, the `endings` of file names that choose it, and a file name that is usual for it.
 
-    `renderer`, `diff_renderer` and `parts` import what they return, so that a run pays for its own formats only;
-    `diff_renderer` is None where a comparison cannot be written so, `parts` where a report is only written as a whole.
+    `renderer` and `diff_renderer` import what they return, so that a run pays for its own formats only;
+    `diff_renderer` is None where a comparison cannot be written so.
     """
 
     name: str
@@ -27,16 +28,13 @@ class Format(NamedTuple):
     usual: str
     renderer: Callable[[], Renderer]
     diff_renderer: Callable[[], DiffRenderer] | None = None
-    parts: Callable[[], Parts] | None = None
+
+
+def _whole(render: Callable[[Sequence[Report]], str]) -> Renderer:
+    return lambda reports: iter((render(reports),))
 
 
 def _json() -> Renderer:
-    from renorm_cli.render.json_report import render_json
-
-    return render_json
-
-
-def _json_parts() -> Parts:
     from renorm_cli.render.json_report import json_parts
 
     return json_parts
@@ -51,7 +49,7 @@ def _diff_json() -> DiffRenderer:
 def _csv() -> Renderer:
     from renorm_cli.render.csv_report import render_csv
 
-    return render_csv
+    return _whole(render_csv)
 
 
 def _diff_csv() -> DiffRenderer:
@@ -63,43 +61,43 @@ def _diff_csv() -> DiffRenderer:
 def _markdown() -> Renderer:
     from renorm_cli.render.markdown import render_markdown
 
-    return render_markdown
+    return _whole(render_markdown)
 
 
 def _html() -> Renderer:
     from renorm_cli.render.page import render_html
 
-    return render_html
+    return _whole(render_html)
 
 
 def _junit() -> Renderer:
     from renorm_cli.render.junit import render_junit
 
-    return render_junit
+    return _whole(render_junit)
 
 
 def _sarif() -> Renderer:
     from renorm_cli.render.sarif import render_sarif
 
-    return render_sarif
+    return _whole(render_sarif)
 
 
 def _gitlab() -> Renderer:
     from renorm_cli.render.gitlab import render_gitlab
 
-    return render_gitlab
+    return _whole(render_gitlab)
 
 
 def _github() -> Renderer:
     from renorm_cli.render.github import render_github
 
-    return render_github
+    return _whole(render_github)
 
 
 FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
-        Format("json", (".json",), "report.json", _json, _diff_json, _json_parts),
+        Format("json", (".json",), "report.json", _json, _diff_json),
         Format("csv", (".csv",), "report.csv", _csv, _diff_csv),
         Format("md", (".md",), "report.md", _markdown),
         Format("html", (".html",), "report.html", _html),
@@ -122,19 +120,11 @@ def format_of(file_name: str, formats: Mapping[str, Format] = FORMATS) -> str | 
 
 
 def parts(found: Sequence[Report] | DiffReport, name: str) -> Iterator[str]:
-    """What `render` writes, in parts where the format allows."""
-    in_parts = FORMATS[name].parts
-    if in_parts is None or not isinstance(found, Sequence):
-        yield render(found, name)
-    else:
-        yield from in_parts()(found)
-
-
-def render(found: Sequence[Report] | DiffReport, name: str) -> str:
-    """Write reports or a comparison in the format of that name; the renderer is imported here and now."""
-    if not isinstance(found, Sequence):
-        make = FORMATS[name].diff_renderer
-        if make is None:
-            raise KeyError(name)
-        return make()(found)
-    return FORMATS[name].renderer()(found)
+    """Write reports or a comparison in the format of that name, in parts; the renderer is imported at the first."""
+    if isinstance(found, Sequence):
+        yield from FORMATS[name].renderer()(found)
+        return
+    make = FORMATS[name].diff_renderer
+    if make is None:
+        raise KeyError(name)
+    yield make()(found)
