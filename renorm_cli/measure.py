@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli import maths
-from renorm_cli.arrays import Arrays
+from renorm_cli.arrays import Arrays, others
 from renorm_cli.arrays.exact import ExactSums
 from renorm_cli.arrays.powers import times_power_of_two
 from renorm_cli.arrays.rounding import widen
@@ -87,7 +87,7 @@ def add_exactly(
     """Add the elements of the `wanted` units of the grid, by a second look at them, to `total` in their order."""
     origin = blocks[0].start
     numbers = np.cumsum(wanted.ravel()).reshape(wanted.shape) - 1
-    others = tuple(axis for axis in range(len(origin)) if axis not in step.unit_axes)
+    summed = others(len(origin), step.unit_axes)
     for block in blocks:
         if not wanted[within(block, origin, step.unit_axes)].any():
             continue
@@ -97,7 +97,7 @@ def add_exactly(
             chosen = wanted[where].ravel()
             if not chosen.any():
                 continue
-            units_first = values[part.box].transpose(*step.unit_axes, *others).reshape(chosen.size, -1)
+            units_first = values[part.box].transpose(*step.unit_axes, *summed).reshape(chosen.size, -1)
             rows = units_first[chosen]
             wide = np.empty(rows.shape)
             widen(rows, wide)

@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from renorm_cli.arrays import others
 from renorm_cli.arrays.rounding import widen
 from renorm_cli.blocks import grid_shape, partition
 
@@ -123,11 +124,11 @@ class Factors:
 def factors(before: Array, after: Array, kept: tuple[int, ...], rounding: Rounding) -> Factors:
     """The factors that fit the elements of one block, of few axes; `kept` are its axes that name units."""
     found = Factors.none(grid_shape(before.shape, kept))
-    others = tuple(axis for axis in range(before.ndim) if axis not in kept)
+    summed = others(before.ndim, kept)
     tiles = _Tiles(before.dtype, min(before.size, _TILE))
     with np.errstate(all="ignore"):
         for tile in partition(before.shape, _TILE):
-            found.add(tile.units(kept), tiles.factors(before[tile.box], after[tile.box], others, rounding))
+            found.add(tile.units(kept), tiles.factors(before[tile.box], after[tile.box], summed, rounding))
     return found
 
 

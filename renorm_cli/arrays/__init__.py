@@ -51,6 +51,11 @@ class Arrays(Protocol):
         ...
 
 
+def others(rank: int, kept: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that name no units: those that sums run over."""
+    return tuple(axis for axis in range(rank) if axis not in kept)
+
+
 def pick(engine: str = "auto", device: str = "auto") -> tuple[Arrays, tuple[Note, ...]]:
     """The executor for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and what to say of it.
 

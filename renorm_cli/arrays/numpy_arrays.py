@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from renorm_cli.arrays import others
 from renorm_cli.arrays.powers import power, times_power_of_two
 from renorm_cli.arrays.rounding import narrow, widen
 from renorm_cli.buffers import reuse
@@ -53,7 +54,7 @@ class NumpyArrays:
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
         """Largest |x| per unit, NaN where a unit holds NaN. Shape: the kept axes of `block`."""
 
-        axes = _others(block.ndim, kept)
+        axes = others(block.ndim, kept)
 
         def peak(values: Array) -> Float64:
             return np.asarray(np.maximum(values.max(axis=axes), -values.min(axis=axes)), dtype=np.float64)
@@ -65,7 +66,7 @@ class NumpyArrays:
 
     def power_sums(self, block: Array, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
         """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
-        axes = _others(block.ndim, kept)
+        axes = others(block.ndim, kept)
         labels = "abcdefgh"[: block.ndim]
         squares = f"{labels},{labels}->{''.join(labels[axis] for axis in kept)}"
         if p == 2 and exponents is None and block.dtype.name in _CAST_FAST and block.shape[-1] >= _WHOLE_ROWS:
@@ -177,9 +178,4 @@ def _as_narrow_as(block: Array, grid: Array) -> Array:
 
 def _grid(per_unit: Array, ndim: int, kept: tuple[int, ...]) -> Array:
     """Per-unit numbers, shaped so that they broadcast over a block."""
-    return np.asarray(np.expand_dims(per_unit, _others(ndim, kept)))
-
-
-def _others(ndim: int, kept: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes that name no units."""
-    return tuple(axis for axis in range(ndim) if axis not in kept)
+    return np.asarray(np.expand_dims(per_unit, others(ndim, kept)))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from renorm_cli.arrays import others
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
 from renorm_cli.arrays.powers import is_small_whole
 from renorm_cli.arrays.quiet import quiet
@@ -51,7 +52,7 @@ class TensorFlowArrays:
         if not block.size:
             return self._host.peaks(block, kept)
         native = _native(block)
-        bits = self._call(_peak_bits, native.dtype, native.ndim, _others(native, kept), inputs=(native,))
+        bits = self._call(_peak_bits, native.dtype, native.ndim, others(native.ndim, kept), inputs=(native,))
         whole = np.asarray(bits.numpy()).astype(f"u{native.dtype.itemsize}")
         result = np.empty(whole.shape)
         with np.errstate(invalid="ignore"):  # a signalling NaN
@@ -63,7 +64,7 @@ class TensorFlowArrays:
         if not block.size or p > LARGEST_P:
             return self._host.power_sums(block, kept, p, exponents)
         native = _native(block)
-        axes = _others(native, kept)
+        axes = others(native.ndim, kept)
         scales = [] if exponents is None else [np.expand_dims(half, axes) for half in _powers_of_two(exponents)]
         whole = int(p) if is_small_whole(p) else None
         key = (native.dtype, native.ndim, axes, whole, len(scales))
@@ -80,7 +81,7 @@ class TensorFlowArrays:
         if np.nanmin(factors) < np.finfo(np.float64).tiny:  # it would be taken as zero, and zero times Inf is NaN
             return self._host.scale(block, kept, factors)
         native = _native(block)
-        axes = _others(native, kept)
+        axes = others(native.ndim, kept)
         inputs = (native, np.expand_dims(np.where(untouched, 1.0, factors), axes))
         products, lost = self._call(_products, native.dtype, native.ndim, inputs=inputs)
         if lost.numpy():
@@ -187,11 +188,6 @@ def _spec(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
 def _native(block: Array) -> Array:
     """The block in the byte order of the machine."""
     return block if block.dtype.isnative else block.astype(block.dtype.newbyteorder("="))
-
-
-def _others(block: Array, kept: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes the sums run over."""
-    return tuple(axis for axis in range(block.ndim) if axis not in kept)
 
 
 def _powers_of_two(exponents: Array) -> tuple[Float64, Float64]:

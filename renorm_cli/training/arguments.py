@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from renorm_cli.arrays import others
 from renorm_cli.arrays.tensor_ops import LARGEST_P
 from renorm_cli.model import FLOATS
 
@@ -94,7 +95,7 @@ def reduced_axes(x: Any, axis: Any) -> Any:
     rank = x.shape.rank
     if rank is not None:
         kept = positive_axes(axes, rank, "axis")
-        return tuple(one for one in range(rank) if one not in kept)
+        return others(rank, kept)
     return _reduced_at_run_time(x, axes)
 
 

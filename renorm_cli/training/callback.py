@@ -8,6 +8,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from renorm_cli.arrays import others
 from renorm_cli.errors import SelectionError, some_names
 from renorm_cli.model import FLOATS, Selection, Variable
 from renorm_cli.selection import chosen
@@ -96,7 +97,7 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
         def apply() -> Any:
             clipped = tf.constant(0, tf.int64)
             for variable, kept in steps:
-                reduced = tuple(axis for axis in range(len(variable.shape)) if axis not in kept)
+                reduced = others(len(variable.shape), kept)
                 bound = Bound(reduced, tf.constant(limit, tf.float64), p)
                 value, over = bounded(tf.convert_to_tensor(variable), bound)
                 variable.assign(value)
