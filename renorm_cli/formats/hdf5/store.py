@@ -43,7 +43,7 @@ class Hdf5Store:
         image: Hdf5Image | None = None,
         output: Staged | None = None,
         tally: Tally | None = None,
-        digest: object = None,
+        digest: int | None = None,
     ) -> None:
         """With a `tally`, it is told of all plain bytes that are read and written; see `Hdf5Image.digest`."""
         self.fd = fd

@@ -53,7 +53,7 @@ class Hdf5Image:
         self._length = there if length is None or writable else min(length, there)
         self._shown = shown
         self._unsaved = False
-        self.digest: object = None
+        self.digest: int | None = None
         """A number for what the survey told; the same one, in this process, for the same facts alone."""
         server = _Server(_library(), fd, base, None if writable else self._length, shown, writable)
         self._worker = Worker(server.serve, shown, keep=(fd,), memory=MEMORY)
@@ -61,13 +61,13 @@ class Hdf5Image:
     def survey(self) -> Survey:
         """Everything the file holds, without its data."""
         reply, config = self._surveyed("survey")
-        self.digest = reply.get("digest")
+        digest = reply.get("digest")
+        self.digest = digest if type(digest) is int else None
         return survey_of(reply, config, self._length, self._shown)
 
-    def is_as(self, other: object) -> bool:
+    def is_as(self, other: int | None) -> bool:
         """Whether a survey would tell what that of the digest `other` told; itself it is not brought over."""
-        reply, _ = self._surveyed("digest")
-        return type(other) is int and reply.get("digest") == other
+        return other is not None and self._surveyed("digest")[0].get("digest") == other
 
     def _surveyed(self, what: str) -> tuple[dict[str, Any], bytes]:
         size = min(self._length, self._filled)

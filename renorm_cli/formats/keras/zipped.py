@@ -132,6 +132,7 @@ def open_keras_zip(file: SourceFile, like: Checkpoint | None = None) -> KerasZip
     if WEIGHTS not in members:
         raise FormatError(_no_weights(file.shown, members))
     member = members[WEIGHTS]
+    config = _config(file, members) if not isinstance(like, KerasZip) else None
     unpacked = None
     try:
         fd, base = file.fd, member.payload_offset
@@ -144,7 +145,7 @@ def open_keras_zip(file: SourceFile, like: Checkpoint | None = None) -> KerasZip
             known = same_image(fd, shown, base, member.size, like.stores[0], tally)
             if known is not None:
                 return KerasZip(file, archive, member, known, like.places, like.naming, like.links, unpacked)
-        config = _config(file, members[CONFIG]) if CONFIG in members else None
+            config = _config(file, members)
         store, survey = survey_image(fd, shown, base, member.size, tally)
         naming = v3.name_variables(survey, config)
         places = {variable.key: (0, variable.key) for variable in naming.variables}
@@ -155,9 +156,11 @@ def open_keras_zip(file: SourceFile, like: Checkpoint | None = None) -> KerasZip
         raise
 
 
-def _config(file: SourceFile, member: Member) -> LayerNode:
+def _config(file: SourceFile, members: Mapping[str, Member]) -> LayerNode | None:
+    if CONFIG not in members:
+        return None
     where = f"{file.shown}: {CONFIG}"
-    raw = read_member(file.fd, member, file.shown, _CONFIG_BYTES)
+    raw = read_member(file.fd, members[CONFIG], file.shown, _CONFIG_BYTES)
     try:
         return parse_config(raw.decode("utf-8"), where)
     except UnicodeDecodeError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +258,7 @@ def _is_named_as(bundle: Bundle, data: Sequence[SourceFile], shown: str, other: 
 
     if bundle.order != other.bundle.order or len(bundle.entries) != len(other.bundle.entries):
         return False
-    if not all(map(operator.eq, map(facts, bundle.entries), map(facts, other.bundle.entries))):
+    if any(facts(one) != facts(two) for one, two in zip(bundle.entries, other.bundle.entries, strict=True)):
         return False
     mine, theirs = _graph_entry(bundle), _graph_entry(other.bundle)
     if mine is None or theirs is None:
