@@ -35,7 +35,7 @@ def report(*rows: Row, skips: tuple[Skip, ...] = (), path: str = "m.h5") -> Repo
 
 
 def compared(path: Path, before: Report, after: Report, growth: float = 0.05, **allowed: bool) -> tuple[Growth, ...]:
-    path.write_text(render_json([before]))
+    path.write_text("".join(render_json([before])))
     found = held_against(after, read_baseline(path, growth, **allowed)).baseline
     assert found is not None
     assert (found.path, found.max_growth) == (str(path), growth)
@@ -132,7 +132,7 @@ def test_a_growth_that_is_no_share_is_refused(text: str) -> None:
 
 
 def good() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render_json([report(row("a", 1.0), row("b", 2.0))]))
+    found: dict[str, Any] = json.loads("".join(render_json([report(row("a", 1.0), row("b", 2.0))])))
     return found
 
 

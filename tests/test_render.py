@@ -11,7 +11,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -413,6 +413,10 @@ def _misfit(value: Any, schema: Any, where: str = "") -> str | None:
     return None if fits else where
 
 
+def _json(reports: Sequence[Report]) -> str:
+    return "".join(render_json(reports))
+
+
 def _strict(text: str) -> Any:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -423,7 +427,7 @@ def _strict(text: str) -> Any:
 
 @pytest.mark.parametrize("limit", [None, 0.9])
 def test_the_json_has_exactly_the_fields_of_its_schema(limit: float | None) -> None:
-    record = _strict(render_json([_report(limit)]))
+    record = _strict(_json([_report(limit)]))
     assert _misfit(record, SCHEMA) is None
     del record["variables"][1]["p"]
     assert _misfit(record, SCHEMA) == ".variables[1]"  # the check can fail
@@ -431,7 +435,7 @@ def test_the_json_has_exactly_the_fields_of_its_schema(limit: float | None) -> N
 
 def test_the_json_says_what_the_report_says() -> None:
     report = _report()
-    record = _strict(render_json([report]))
+    record = _strict(_json([report]))
     assert record == report_dict(report)
     assert record["schema_version"] == 1
     assert record["tool"] == "renorm-ckpt"
@@ -480,20 +484,20 @@ def test_infinities_are_written_as_json_can_write_them() -> None:
         step=dataclasses.replace(first.step, constraint=MaxNorm(None, math.inf, "tensor"), unit_axes=()),
         norm=NormStats(1e308, 1.5e308, math.inf, 1.6e308, 1.7e308),
     )
-    found = _strict(render_json([_report(rows=(row,))]))["variables"][0]
+    found = _strict(_json([_report(rows=(row,))]))["variables"][0]
     assert (found["limit"], found["p"], found["per"]) == (None, "inf", "tensor")
     assert (found["norm"]["mean"], found["norm"]["max"]) == (None, 1.7e308)
 
 
 def test_several_reports_are_an_array_and_one_is_an_object() -> None:
     one, two = _report(), _report(None)
-    assert _strict(render_json([one, two])) == [report_dict(one), report_dict(two)]
-    assert _strict(render_json([])) == []
-    assert isinstance(_strict(render_json([one])), dict)
+    assert _strict(_json([one, two])) == [report_dict(one), report_dict(two)]
+    assert _strict(_json([])) == []
+    assert isinstance(_strict(_json([one])), dict)
 
 
 def test_every_variable_has_a_line_of_its_own() -> None:
-    lines = render_json([_report()]).splitlines()
+    lines = _json([_report()]).splitlines()
     assert sum('"name": ' in line for line in lines) == 20
     assert all(line.count('"name": ') <= 1 for line in lines)
 
@@ -648,7 +652,7 @@ def test_a_hostile_name_in_csv_is_only_text_in_its_cell(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name[:12]))
 def test_a_hostile_name_in_json_is_exact(name: str) -> None:
-    text = render_json([_hostile(name)])
+    text = _json([_hostile(name)])
     assert _is_printable_lines(text)
     record = _strict(text)
     places = [
@@ -681,11 +685,11 @@ def test_any_name_leaves_every_renderer_safe(name: str) -> None:
         lambda: _table(report),
         lambda: _table(report, 80),
         lambda: render_csv([report]),
-        lambda: render_json([report]),
+        lambda: _json([report]),
     )
     for render in renderers:
         text = render()
         assert _is_printable_lines(text)
         text.encode("utf-8")
-    assert _strict(render_json([report]))["totals"]["variables"] == 2
+    assert _strict(_json([report]))["totals"]["variables"] == 2
     assert len(_read(render_csv([report]))) == 2

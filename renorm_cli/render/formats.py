@@ -35,9 +35,9 @@ def _whole(render: Callable[[Sequence[Report]], str]) -> Renderer:
 
 
 def _json() -> Renderer:
-    from renorm_cli.render.json_report import json_parts
+    from renorm_cli.render.json_report import render_json
 
-    return json_parts
+    return render_json
 
 
 def _diff_json() -> DiffRenderer:

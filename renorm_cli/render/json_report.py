@@ -13,17 +13,13 @@ from renorm_cli.model import Baseline, Declared, NormStats, Report, Row, Skip
 SCHEMA_VERSION = 1
 
 
-def render_json(reports: Sequence[Report]) -> str:
+def render_json(reports: Sequence[Report]) -> Iterator[str]:
     """Write one report as a JSON object, several or none as an array of them, with a newline at the end.
 
     Strict JSON in ASCII: no NaN, no Infinity. Each variable has a line of its own, so that line tools and diffs work
-    and a hundred thousand of them are fast.
+    and a hundred thousand of them are fast. In parts of about one variable each: whole, the text would take as much
+    memory as all that it tells.
     """
-    return "".join(json_parts(reports))
-
-
-def json_parts(reports: Sequence[Report]) -> Iterator[str]:
-    """The same text in parts of about one variable each: whole, it would take as much memory as all that it tells."""
     start, end = ("", "\n") if len(reports) == 1 else ("[", "]\n")
     yield start
     for number, report in enumerate(reports):
