@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Buffer = npt.NDArray[np.uint8]
 
-_ALIGNMENT = 64
+ALIGNMENT = 64
 """A line of the processor's cache. Where memory begins 16 bytes behind a page, as large new memory does, some
 processors (Zen 3) take five times as long for the system's copy into it: reads of 1 GiB took 0.48 s, so 0.09."""
 
@@ -32,6 +32,6 @@ def reuse(purpose: str, nbytes: int) -> Buffer:
 
 def _aligned(nbytes: int) -> Buffer:
     """New memory that begins where the system copies into it fast."""
-    room = np.empty(nbytes + _ALIGNMENT, dtype=np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
+    room = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
     return room[start : start + nbytes]

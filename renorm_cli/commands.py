@@ -109,8 +109,9 @@ def examine(
     started = time.monotonic()
     with open_checkpoint(path) as source:
         plan = make_plan(source.variables, source.notes, options.wanted)
-        meter.start(_bytes(plan.steps))
-        engine = _Engine(options)
+        nbytes = _bytes(plan.steps)
+        meter.start(nbytes)
+        engine = _Engine(options, nbytes)
         rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance))
         plan = _with_damage(plan, source, options.jobs, refuse=command == "check")
         source.check_unchanged()
@@ -139,8 +140,9 @@ def apply(
     output = destination.of(locate(path))
     with open_checkpoint(path) as source:
         plan = make_plan(source.variables, source.notes, options.wanted)
-        meter.start(_bytes(plan.steps) + (0 if destination.dry_run else source.size))
-        engine = _Engine(options)
+        nbytes = _bytes(plan.steps)
+        meter.start(nbytes + (0 if destination.dry_run else source.size))
+        engine = _Engine(options, nbytes)
         work = Work(source, engine.arrays, bound=True, nonfinite=nonfinite, advance=meter.advance)
         if destination.dry_run:
             rows = _bounded(engine, plan, work, source, options.jobs)
@@ -207,8 +209,9 @@ def suggest(path: Path, options: Options, aim: Aim, meter: Meter, rules: RulesOu
         if rules is not None:
             rules.check(source)
         plan = make_plan(source.variables, source.notes, options.wanted)
-        meter.start(_bytes(plan.steps))
-        engine = _Engine(options)
+        nbytes = _bytes(plan.steps)
+        meter.start(nbytes)
+        engine = _Engine(options, nbytes)
         collector = Collector(plan.steps, aim)
         rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance, collect=collector.take))
         plan = _with_damage(plan, source, options.jobs, refuse=False)
@@ -231,8 +234,8 @@ def save(files: Mapping[Path, Iterable[bytes]]) -> None:
 class _Engine:
     """The chosen executor and its jobs."""
 
-    def __init__(self, options: Options) -> None:
-        self.arrays, self._notes = pick(options.engine, options.device)
+    def __init__(self, options: Options, nbytes: int) -> None:
+        self.arrays, self._notes = pick(options.engine, options.device, nbytes)
         self._jobs = options.jobs
 
     def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:

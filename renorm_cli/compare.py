@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from renorm_cli import __version__, maths
-from renorm_cli.arrays import Arrays
+from renorm_cli.arrays import BLOCK_BYTES, Arrays
 from renorm_cli.blocks import Block, collapse, grid_shape, groups, partition
 from renorm_cli.comparison import Comparison, Task
 from renorm_cli.differences import DiffReport, DiffRow, DiffSide, Verdict
@@ -24,7 +24,7 @@ from renorm_cli.model import FLOATS, MaxNorm, Note, Step, Variable
 from renorm_cli.multiples import Factors, Rounding, bits, factors, largest_change
 from renorm_cli.pairs import Pair
 from renorm_cli.plan import Wanted
-from renorm_cli.run import BLOCK_BYTES, SMALL_BYTES
+from renorm_cli.run import SMALL_BYTES
 from renorm_cli.spread import Imap, by_size
 
 _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")

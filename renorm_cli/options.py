@@ -268,7 +268,7 @@ Engine = Annotated[
     Literal["auto", "numpy", "tensorflow"],
     typer.Option(
         "--engine",
-        help="What computes; auto is TensorFlow if a GPU is there, else NumPy.",
+        help="What computes; auto is TensorFlow for over 2 GiB where a GPU is, else NumPy.",
         rich_help_panel=COMPUTING,
     ),
 ]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli import maths
-from renorm_cli.arrays import Arrays
+from renorm_cli.arrays import BLOCK_BYTES, Arrays
 from renorm_cli.blocks import Block, collapse, grid_shape, groups
 from renorm_cli.buffers import Buffer, reuse
 from renorm_cli.distribution import Distribution, Worst
@@ -21,9 +21,6 @@ from renorm_cli.maths import Float64
 from renorm_cli.measure import Read, measure, negatives, within
 from renorm_cli.model import FLOATS, Row, Step, Variable
 from renorm_cli.spread import Imap, by_size
-
-BLOCK_BYTES = 4 << 20
-"""Weights in memory at once, per job."""
 
 SMALL_BYTES = 16 * BLOCK_BYTES
 """Variables up to this size are spread over the jobs whole, larger ones block by block."""
@@ -57,10 +54,15 @@ class Work:
     bound: bool = False
     sink: Sink | None = None
     nonfinite: Literal["count", "skip", "refuse"] = "count"
-    block_bytes: int = BLOCK_BYTES
+    block_bytes: int | None = None
+    """Weights in memory at once, per job, if not as many as the executor is best given."""
     advance: Callable[[int], None] = lambda nbytes: None
     collect: Callable[[Step, Distribution], None] = lambda step, norms: None
     """Given the norms of all units of a variable, from the thread that measured it."""
+
+    def elements(self, dtype: str) -> int:
+        """The most weights of a dtype in a block."""
+        return max(1, (self.block_bytes or self.arrays.block_bytes) // FLOATS[dtype])
 
 
 def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -84,7 +86,7 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     worst = Worst(grid, step.unit_axes)
     seen = 0
     over = under = negative = nonfinite = 0
-    cut = groups(variable.shape, step.unit_axes, max(1, work.block_bytes // FLOATS[variable.dtype]))
+    cut = groups(variable.shape, step.unit_axes, work.elements(variable.dtype))
     spread_blocks = imap if len(cut) == 1 else map
     spread_groups = map if len(cut) == 1 else imap
     for group in spread_groups(partial(_renorm_group, step, work, spread_blocks), cut):

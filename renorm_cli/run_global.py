@@ -14,7 +14,7 @@ from renorm_cli.blocks import Block, partition
 from renorm_cli.distribution import Distribution
 from renorm_cli.maths import Float64, PowerSums
 from renorm_cli.measure import Read, add_exactly, power_sums
-from renorm_cli.model import FLOATS, Note, Row, Step, UnitNorm
+from renorm_cli.model import Note, Row, Step, UnitNorm
 from renorm_cli.run import ATTEMPTS, Scaled, Work, refuse_nonfinite
 from renorm_cli.spread import Imap
 
@@ -121,7 +121,7 @@ class _Global:
         return maths.norms(PowerSums(exact.sums, total.exponents), self._p)
 
     def _blocks(self, step: Step) -> tuple[Block, ...]:
-        return partition(step.variable.shape, max(1, self._work.block_bytes // FLOATS[step.variable.dtype]))
+        return partition(step.variable.shape, self._work.elements(step.variable.dtype))
 
 
 def _distribution(norm: float) -> Distribution:

@@ -47,7 +47,13 @@ def tensorflow_arrays() -> Arrays:
     pytest.importorskip("tensorflow")
     from renorm_cli.arrays.tensorflow_arrays import TensorFlowArrays
 
-    return TensorFlowArrays(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
+    device = os.environ.get("RENORM_TEST_DEVICE", "cpu")
+    found = TensorFlowArrays(device)
+    if device == "gpu":
+        import tensorflow as tf
+
+        tf.config.set_soft_device_placement(False)  # what has no kernel there would run on the CPU, unseen
+    return found
 
 
 @pytest.fixture(scope="session", params=["numpy", pytest.param("tensorflow", marks=pytest.mark.slow)])

@@ -13,6 +13,8 @@ from renorm_cli import arrays
 from renorm_cli.arrays import pick
 from renorm_cli.errors import EngineError
 
+LARGE = 1 << 40
+
 NOT_INSTALLED = """
 import sys
 
@@ -63,6 +65,18 @@ def test_without_a_gpu_the_engine_is_numpy_and_tensorflow_is_not_imported(engine
         "print(found.name, found.device, notes, 'tensorflow' in sys.modules)\n"
     )
     assert done.stdout == "numpy cpu () False\n", done.stderr
+
+
+@pytest.mark.parametrize(("nbytes", "loaded"), [(1 << 30, False), pytest.param(LARGE, True, marks=pytest.mark.slow)])
+def test_a_gpu_is_worth_the_start_of_tensorflow_only_for_many_weights(nbytes: int, loaded: bool) -> None:
+    done = python(
+        "import sys\n"
+        "from renorm_cli import arrays\n"
+        "arrays._GPU_NODES = ('/dev/null',)\n"
+        f"arrays.pick(nbytes={nbytes})\n"
+        "print('tensorflow' in sys.modules)\n"
+    )
+    assert done.stdout == f"{loaded}\n", done.stderr
 
 
 @pytest.mark.slow
@@ -120,7 +134,7 @@ def test_a_tensorflow_that_does_not_load_is_an_error_in_one_line_after_its_own_w
 @pytest.mark.usefixtures("some_gpu")
 def test_a_gpu_without_tensorflow_is_said_and_numpy_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found, notes = pick()
+    found, notes = pick(nbytes=LARGE)
     assert found.name == "numpy"
     assert [note.warning for note in notes] == [True]
     assert "pip install 'renorm-ckpt[gpu]'" in notes[0].text

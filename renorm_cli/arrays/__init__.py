@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+BLOCK_BYTES = 4 << 20
+"""Weights in memory at once, per job, where the CPU computes."""
+
+_WORTH_A_GPU = 2 << 30
+"""Bytes of weights up to which NumPy is faster than any GPU path: see "Engines" in the README for what was measured."""
+
 _GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Device files of NVIDIA, AMD and WSL drivers: a look at them costs nothing, importing TensorFlow costs seconds."""
 
@@ -29,6 +35,11 @@ class Arrays(Protocol):
 
     @property
     def device(self) -> str: ...
+
+    @property
+    def block_bytes(self) -> int:
+        """How many bytes of weights it is best given at a time."""
+        ...
 
     def peaks(self, block: npt.NDArray[Any], kept: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """Largest |x| per unit, NaN where a unit holds NaN."""
@@ -56,11 +67,12 @@ def others(rank: int, kept: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axis for axis in range(rank) if axis not in kept)
 
 
-def pick(engine: str = "auto", device: str = "auto") -> tuple[Arrays, tuple[Note, ...]]:
+def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[Arrays, tuple[Note, ...]]:
     """The executor for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and what to say of it.
 
-    `auto` is TensorFlow if a GPU is there, else NumPy: TensorFlow's import alone takes seconds, and on a CPU its
-    float64 sums are slower. Raises EngineError where the asked engine or device is not there.
+    `auto` is TensorFlow if a GPU is there and so many bytes of weights are worth its start, which takes seconds, else
+    NumPy: on a CPU TensorFlow's float64 sums are slower. Raises EngineError where the asked engine or device is not
+    there.
     """
     if engine == "numpy" and device == "gpu":
         raise EngineError("--engine numpy runs on the CPU only; use --engine tensorflow with --device gpu")
@@ -68,7 +80,7 @@ def pick(engine: str = "auto", device: str = "auto") -> tuple[Arrays, tuple[Note
     if device == "gpu" and not gpu:
         raise EngineError("--device gpu: no GPU device was found on this machine; use --device cpu or auto")
     demanded = engine == "tensorflow" or device == "gpu"
-    if demanded or (gpu and engine == device == "auto"):
+    if demanded or (gpu and engine == device == "auto" and nbytes > _WORTH_A_GPU):
         if importlib.util.find_spec("tensorflow") is not None:
             from renorm_cli.arrays.tensorflow_arrays import TensorFlowArrays
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.arrays import others
+from renorm_cli.arrays import BLOCK_BYTES, others
 from renorm_cli.arrays.powers import power, times_power_of_two
 from renorm_cli.arrays.rounding import narrow, widen
 from renorm_cli.buffers import reuse
@@ -50,6 +50,7 @@ class NumpyArrays:
 
     name = "numpy"
     device = "cpu"
+    block_bytes = BLOCK_BYTES
 
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
         """Largest |x| per unit, NaN where a unit holds NaN. Shape: the kept axes of `block`."""

@@ -24,8 +24,8 @@ def dry_run(checkpoint: Path, *options: str) -> Program:
     return Program((*TOOL, "apply", str(checkpoint), "--max-norm", str(LIMIT), "--dry-run", *options))
 
 
-def inspect(checkpoint: Path) -> Program:
-    return Program((*TOOL, "inspect", str(checkpoint)))
+def inspect(checkpoint: Path, *options: str) -> Program:
+    return Program((*TOOL, "inspect", str(checkpoint), *options))
 
 
 HELP = Program((*TOOL, "--help"))

@@ -57,6 +57,11 @@ TENSORFLOW = _CLIP.format(
     clipped="tf.clip_by_norm(item[()], limit, axes=list(range(item.ndim - 1))).numpy()",
 )
 
+_TORCH_ON_GPU = _CLIP.format(
+    imports="import torch",
+    clipped="torch.renorm(torch.from_numpy(item[()]).cuda(), 2, item.ndim - 1, limit).cpu().numpy()",
+)
+
 KERAS = """
 import os, sys
 import keras
@@ -91,4 +96,13 @@ def norms(checkpoint: Path) -> Program:
 
 
 def clip(clipper: str, checkpoint: Path, output: Path) -> Program:
-    return Program((sys.executable, "-c", CLIPPERS[clipper], str(checkpoint), str(output), str(LIMIT)), (output,))
+    return _clip(CLIPPERS[clipper], checkpoint, output)
+
+
+def clip_on_gpu(checkpoint: Path, output: Path) -> Program:
+    """h5py and torch.renorm, each tensor sent to the GPU and back."""
+    return _clip(_TORCH_ON_GPU, checkpoint, output)
+
+
+def _clip(code: str, checkpoint: Path, output: Path) -> Program:
+    return Program((sys.executable, "-c", code, str(checkpoint), str(output), str(LIMIT)), (output,))

@@ -7,13 +7,18 @@ not held against a smaller file. The table is also written into the folder, as t
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+from gpus import needs_gpu
 
 from bench import files, ours, peers
 from bench.files import FORMATS, Format
@@ -188,6 +193,57 @@ def test_what_an_engine_costs_on_the_cpu(folder: Path, stopwatch: Stopwatch, boa
     engines = {name: ours.dry_run(source, "--engine", name, "--device", "cpu") for name in ("numpy", "tensorflow")}
     ran = stopwatch.race(engines, RUNS)
     board.add(Row("dry run, NumPy / TensorFlow on the CPU", ran["numpy"], ran["tensorflow"], None, BYTES))
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_a_gpu_costs(dtype: str, folder: Path, out: Path, stopwatch: Stopwatch, board: Board) -> None:
+    width = np.dtype(dtype).itemsize
+    source = files.checkpoint(
+        folder, f"{dtype}-{BYTES}", ".weights.h5", files.network(BYTES, itemsize=width), DTYPES[dtype]
+    )
+    copies = out / "copies"
+    copies.mkdir(exist_ok=True)
+    programs = {"cp": peers.copy(source, copies)}
+    for place, options in {"CPU": ("--engine", "numpy"), "GPU": ("--device", "gpu")}.items():
+        programs[f"inspect {place}"] = ours.inspect(source, *options)
+        programs[f"dry run {place}"] = ours.dry_run(source, *options)
+        programs[f"apply {place}"] = ours.apply(source, out, *options)
+    if importlib.util.find_spec("torch") is not None:
+        programs["torch"] = peers.clip_on_gpu(source, out / "clipped.h5")
+    ran = stopwatch.race(programs, min(RUNS, 3))
+    nbytes = files.size(source)
+    board.add(
+        *(
+            Row(f"{command} {dtype} on the GPU / NumPy", ran[f"{command} GPU"], ran[f"{command} CPU"], None, nbytes)
+            for command in ("inspect", "dry run", "apply")
+        ),
+        Row(f"apply {dtype} on the GPU / cp + sync", ran["apply GPU"], ran["cp"], None, nbytes),
+        Row(f"apply {dtype} with NumPy / cp + sync", ran["apply CPU"], ran["cp"], None, nbytes),
+        Row(
+            f"apply {dtype} on the GPU / h5py + torch.renorm on it",
+            ran["apply GPU"],
+            ran.get("torch", ()),
+            None,
+            nbytes,
+            "not installed",
+        ),
+    )
+
+
+@needs_gpu
+@pytest.mark.parametrize("unit_axis", [0, 1])
+def test_what_arithmetic_costs_on_a_gpu(unit_axis: int, board: Board) -> None:
+    """Of weights that are there already, against a copy within the memory of the GPU."""
+    found: dict[str, float] = {}
+    for library in ("tensorflow", "torch"):
+        if importlib.util.find_spec(library) is not None:
+            argv = [sys.executable, str(Path(__file__).with_name("resident.py")), library, str(BYTES), str(unit_axis)]
+            found |= json.loads(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)
+    costs = {name: (Cost(seconds, 0, 0),) for name, seconds in found.items()}
+    for name in found.keys() - {"copy"}:
+        what = f"{name} of float32 in the GPU, unit axis {unit_axis} / a copy there"
+        board.add(Row(what, costs[name], costs["copy"], None, BYTES))
 
 
 @pytest.mark.parametrize("command", ["inspect", "apply"])
