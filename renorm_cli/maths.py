@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from renorm_cli.error_free import power_pair
 from renorm_cli.errors import UsageError
 
 Float64 = npt.NDArray[np.float64]
@@ -42,6 +43,8 @@ LIFT = 1.0 + 2.0**-50
 _ROUNDOFF = 2.0**-53
 _STEP = 2.0**-50
 _WIDEST_SAFE_P = 6.0
+_WHOLE = range(3, 9)
+"""Powers of which the root is taken to the last bit; the same that `arrays` takes by multiplication."""
 
 
 class PowerSums(NamedTuple):
@@ -163,6 +166,15 @@ def _root(sums: Float64, p: float) -> Float64:
         return sums
     if p == 2:
         return np.sqrt(sums)
-    if p == 3:
-        return np.cbrt(sums)
-    return np.asarray(sums ** (1.0 / p))
+    found = np.asarray(sums ** (1.0 / p))
+    return _polished(found, sums, int(p)) if p in _WHOLE else found
+
+
+def _polished(roots: Float64, sums: Float64, p: int) -> Float64:
+    """Roots right to the last bit, by one Newton step in some 106 bits: 1.5 is the third root of 3.375.
+
+    Those of the system's library are one or two bits off for half of all numbers, and not the same on every machine.
+    """
+    powers, errors = power_pair(roots, p)
+    better = roots + ((sums - powers) - errors) / powers * (roots / p)
+    return np.asarray(np.where(np.isfinite(better), better, roots))

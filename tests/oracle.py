@@ -41,7 +41,19 @@ def scaled_norm(values: list[float], p: float) -> tuple[float, int]:
         return max(parts), power
     if p == 2:
         return math.sqrt(math.fsum(part * part for part in parts)), power
-    return math.fsum(part**p for part in parts) ** (1 / p), power
+    return root(math.fsum(part**p for part in parts), p), power
+
+
+def root(value: float, p: float) -> float:
+    """The p-th root; of a whole p the float64 nearest to it, found in fractions."""
+    found = value ** (1 / p)
+    if p != int(p):
+        return found
+    while (Fraction(found) + Fraction(above := math.nextafter(found, INF))) ** int(p) < 2 ** int(p) * Fraction(value):
+        found = above
+    while (Fraction(found) + Fraction(below := math.nextafter(found, 0))) ** int(p) > 2 ** int(p) * Fraction(value):
+        found = below
+    return found
 
 
 def _joined(number: float, power: int) -> float:

@@ -15,7 +15,7 @@ PACKAGE = Path(renorm_cli.__file__).parent
 
 FLOORS = [
     {"errors"},
-    {"model", "buffers", "spread", "small_file"},
+    {"model", "buffers", "spread", "small_file", "error_free"},
     {"layers", "findings", "earlier", "suggestion", "differences"},
     {"selection", "units", "blocks", "distribution", "baseline", "maths", "arrays", "formats", "render"},
     {"measure", "multiples", "declared", "rules"},

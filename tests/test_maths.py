@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import floats
 import numpy as np
+import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -229,3 +230,24 @@ def test_only_the_factors_of_units_still_over_are_reduced_and_each_time_by_more(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_last_factor_is_zero_so_that_no_unit_stays_over(dtype: str) -> None:
     assert maths.reduce(np.array([0.7]), np.array([True]), ATTEMPTS - 2, dtype)[0] == 0.0
+
+
+@given(p=st.integers(3, 8), number=st.integers(1, 2**6), exponent=st.integers(-20, 20))
+def test_the_norm_of_a_unit_of_one_short_number_is_that_number(p: int, number: int, exponent: int) -> None:
+    value = math.ldexp(number, exponent)
+    assert Fraction(value) ** p == Fraction(value**p)
+    assert maths.norms(summed([value], p), p) == [value]
+
+
+@given(p=st.integers(3, 8), total=st.floats(2.0**-200, 2.0**200))
+def test_the_root_of_a_whole_power_is_the_nearest_float64(p: int, total: float) -> None:
+    found = maths.norms(PowerSums(np.array([total]), np.zeros(1, dtype=np.int64)), p)
+    assert found == [oracle.root(total, p)]
+
+
+@pytest.mark.parametrize("p", [3.0, 5.0, 6.0])
+def test_roots_at_the_ends_of_float64_are_roots(p: float) -> None:
+    ends = np.array([0.0, 2.0**-894, 2.0**1023, math.inf, math.nan])
+    found = maths.norms(PowerSums(ends, np.zeros(5, dtype=np.int64)), p)
+    expected = [0.0, oracle.root(2.0**-894, p), oracle.root(2.0**1023, p), math.inf, math.nan]
+    np.testing.assert_array_equal(found, expected)

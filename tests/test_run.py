@@ -83,8 +83,8 @@ def test_the_bound_holds_tightly_and_only_units_that_are_over_change(
     assert (norms[over] >= limit * (1 - 4 * ROUNDOFF[name]) - tiny).all()  # B4
     exact = oracle.renorm(before, unit_axes, limit, p)[changed]
     stored = after.astype(np.float64)[changed]
-    # The factor is rounded, and each element once; for float64 the norms are, too, cube roots by one or two.
-    roundings = {2: 2, 4: 4, 8: 8 if p == 3 else 4}[before.dtype.itemsize]
+    # The factor is rounded, and each element once; for float64 the norms are, too.
+    roundings = {2: 2, 4: 4, 8: 4}[before.dtype.itemsize]
     assert (
         np.abs(stored - exact) <= roundings * ROUNDOFF[name] * (np.abs(exact) * (1 + 1e-9) + SMALLEST_NORMAL[name])
     ).all()

@@ -7,16 +7,13 @@ the sum lies within 2**-40 of a unit in the last place of the middle between two
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.arrays.powers import power
+from renorm_cli.error_free import two_square, two_sum
 
 Float64 = npt.NDArray[np.float64]
-
-_SPLITTER = 2.0**27 + 1.0
 
 
 class ExactSums:
@@ -30,8 +27,8 @@ class ExactSums:
     def add(self, where: npt.NDArray[np.intp], values: Float64) -> None:
         """Add elements to the units numbered `where`; `values` is (units, elements), scaled, any sign."""
         high, low = _tree(*_powers(np.abs(values), self._p))
-        total, error = _two_sum(self._high[where], high)
-        self._high[where], self._low[where] = _two_sum(total, error + self._low[where] + low)
+        total, error = two_sum(self._high[where], high)
+        self._high[where], self._low[where] = two_sum(total, error + self._low[where] + low)
 
     @property
     def sums(self) -> Float64:
@@ -41,11 +38,7 @@ class ExactSums:
 def _powers(values: Float64, p: float) -> tuple[Float64, Float64]:
     """Powers as pairs (rounded value, rounding error); the error is known for p = 1 and 2."""
     if p == 2:
-        square = values * values
-        coarse = values * _SPLITTER  # Veltkamp's split and Dekker's product: exact where nothing underflows
-        high = coarse - (coarse - values)
-        low = values - high
-        return square, ((high * high - square) + 2 * high * low) + low * low
+        return two_square(values)
     return power(values.copy(), p), np.zeros_like(values)
 
 
@@ -53,13 +46,7 @@ def _tree(high: Float64, low: Float64) -> tuple[Float64, Float64]:
     while high.shape[1] > 1:
         half = (high.shape[1] + 1) // 2
         rest = high.shape[1] - half
-        total, error = _two_sum(high[:, :rest], high[:, half:])
+        total, error = two_sum(high[:, :rest], high[:, half:])
         low = np.concatenate((low[:, :rest] + low[:, half:] + error, low[:, rest:half]), axis=1)
         high = np.concatenate((total, high[:, rest:half]), axis=1)
     return high[:, 0], low[:, 0]
-
-
-def _two_sum(a: Any, b: Any) -> tuple[Float64, Float64]:
-    total = a + b
-    virtual = total - a
-    return total, (a - (total - virtual)) + (b - virtual)

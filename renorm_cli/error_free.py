@@ -1,0 +1,52 @@
+"""Sums and products of float64 together with what rounding took from them.
+
+Knuth's sum of two numbers, Veltkamp's split and Dekker's product: exact where nothing overflows or becomes subnormal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float64 = npt.NDArray[np.float64]
+
+_SPLITTER = 2.0**27 + 1.0
+
+
+def two_sum(a: Any, b: Any) -> tuple[Float64, Float64]:
+    """a + b as (the rounded sum, its rounding error)."""
+    total = a + b
+    virtual = total - a
+    return total, (a - (total - virtual)) + (b - virtual)
+
+
+def two_product(a: Float64, b: Float64) -> tuple[Float64, Float64]:
+    """a * b as (the rounded product, its rounding error)."""
+    product = a * b
+    (high, low), (other_high, other_low) = _split(a), _split(b)
+    return product, ((high * other_high - product) + high * other_low + low * other_high) + low * other_low
+
+
+def two_square(a: Float64) -> tuple[Float64, Float64]:
+    """a * a as (the rounded square, its rounding error)."""
+    square = a * a
+    high, low = _split(a)
+    return square, ((high * high - square) + 2 * high * low) + low * low
+
+
+def power_pair(a: Float64, p: int) -> tuple[Float64, Float64]:
+    """a ** p as (a float64, the error it has); the error itself is right to some p * 2**-53 of it."""
+    high, low = a, np.zeros_like(a)
+    for _ in range(p - 1):
+        high, error = two_product(high, a)
+        low = low * a + error
+    return high, low
+
+
+def _split(a: Float64) -> tuple[Float64, Float64]:
+    """Two numbers of 26 bits, the sum of which is `a`."""
+    coarse = a * _SPLITTER
+    high = coarse - (coarse - a)
+    return high, a - high
