@@ -13,8 +13,12 @@ from hypothesis import settings
 from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
 
-settings.register_profile("steady", deadline=None)  # how long an example takes says more of the machine
-settings.load_profile("steady")
+settings.register_profile("all", deadline=None)  # how long an example takes says more of the machine
+settings.register_profile("loop", settings.get_profile("all"), max_examples=25)
+settings.load_profile("all")
+
+LOOP = "not slow"
+"""What `-m` says in the developer's loop: properties are tried with fewer examples there."""
 
 ASKED_FOR = ("bench", "exhaustive", "fuzz")
 """Markers of tests that run only where `-m` names them: they take minutes, or want the machine to themselves."""
@@ -29,6 +33,11 @@ LOADS_MUCH = re.compile(
 @cache
 def _loads_much(path: Path) -> bool:
     return LOADS_MUCH.search(path.read_text("utf-8")) is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("markexpr") == LOOP:
+        settings.load_profile("loop")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 import oracle
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -39,7 +40,7 @@ PS_SCALED = [*PS, 8.0, 9.5, 100.0, 300.0]
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, 1.0, -1.0, 3e-8, 1e-5, -1e-30, 1e30, 1e-40, -2e-40, 1e200, 5e-324, 1e-310]
 FACTORS = [1.0, 0.5, 0.75, 1 / 3, 1e-3, 0.9999999999999999, 1e-20, 1e-36, 1e-300, 5e-324]
 
-ours = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ours = settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import crc32c as wheel
 import numpy as np
 import pytest
 import raw_tables as raw
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -328,7 +329,7 @@ def test_a_changed_byte_anywhere_in_the_index_is_an_error_or_changes_nothing(cro
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 def test_values_damaged_under_true_checksums_raise_nothing_but_format_errors(
     crossed: Path, data: st.DataObject
 ) -> None:

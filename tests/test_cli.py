@@ -291,6 +291,7 @@ def test_a_read_only_folder_is_one_line(model: Path, tmp_path: Path) -> None:
     refused(done, "nothing can be written to the folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_the_run_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """The run is stopped as soon as its temporary file is there."""

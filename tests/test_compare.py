@@ -16,6 +16,7 @@ import numpy as np
 import oracle
 import pytest
 import tf_files
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_formats import MANIFEST, SAMPLES, WHOLE, Silent, bound
@@ -59,6 +60,7 @@ def row_of(report: DiffReport, name: str) -> DiffRow:
     return row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", WHOLE, ids=lambda entry: str(entry["file"]))
 def test_an_apply_of_a_sample_is_proven_and_only_what_was_over_changed(entry: dict[str, Any], tmp_path: Path) -> None:
     source, output = SAMPLES / entry["file"], tmp_path / entry["file"]
@@ -75,6 +77,7 @@ def test_an_apply_of_a_sample_is_proven_and_only_what_was_over_changed(entry: di
     assert look(source, source).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(*keras_zoo.WARNINGS)
 @pytest.mark.parametrize(
     "make",
@@ -191,6 +194,7 @@ EDITS: dict[str, tuple[Callable[[h5py.File], None], str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EDITS)
 def test_any_other_edit_is_seen_and_the_renorm_is_not_proven(name: str, pair: tuple[Path, Path]) -> None:
     before, after = pair
@@ -401,6 +405,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "bfloat16", "<i4", ">u2", "?", "<c8", ">c16"])
 def test_the_layout_and_the_byte_order_are_no_difference(name: str, dtype: str, tmp_path: Path) -> None:
@@ -510,7 +515,7 @@ def kernels(draw: st.DrawFn) -> tuple[np.ndarray, tuple[int, ...]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     kernel=kernels(),
     limit=st.floats(0.05, 20.0),
@@ -546,7 +551,7 @@ def test_a_renorm_by_the_oracle_rounded_to_nearest_is_a_pure_one(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     kernel=kernels(), place=st.integers(0, 200), by=st.sampled_from([-1.0, 0.0, 0.9, 1.1, 2.0]), jobs=st.integers(1, 2)
 )

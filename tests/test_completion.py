@@ -154,6 +154,7 @@ def test_names_that_mean_something_to_a_shell_are_not_offered_and_nothing_is_run
     assert not (folder / "pwned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_what_cannot_be_read_offers_nothing_and_says_nothing(shell: str, folder: Path) -> None:
     (folder / "cut.h5").write_bytes((folder / "dense.h5").read_bytes()[:5000])

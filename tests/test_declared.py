@@ -17,6 +17,7 @@ import numpy as np
 import oracle
 import peek
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import Tensor
@@ -300,7 +301,7 @@ def test_the_tolerance_is_of_roundoffs_and_grows_with_the_root_of_the_terms() ->
     assert slack("float64", 4, 0.5) == pytest.approx((6 * 2.0**-53, 6 * 2.0**-53 + 20 * KERAS_EPSILON))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     dtype=st.sampled_from(DTYPES),
     shape=st.tuples(st.integers(1, 9), st.integers(1, 6)),
@@ -347,7 +348,7 @@ def test_a_unit_exactly_at_the_tolerance_passes_whatever_the_order_of_summation(
             assert renorm_variable(step, Work(Tensor(values), NumpyArrays(), block_bytes=block_bytes)).over == over
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     dtype=st.sampled_from(DTYPES),
     shape=st.tuples(st.integers(1, 40), st.integers(1, 6)),

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ def test_few_norms_have_the_quantiles_that_numpy_finds(norms: list[float], parts
 
 
 @given(norms=NORMS, parts=st.integers(1, 5))
-@settings(max_examples=30, deadline=None)  # two million buckets each
+@settings(max_examples=examples(30), deadline=None)  # two million buckets each
 def test_many_norms_have_quantiles_within_a_thousandth(norms: list[float], parts: int) -> None:
     stats = collected(norms, parts, bucketed=True).stats()
     assert stats is not None
@@ -60,7 +61,7 @@ def test_a_million_norms_in_buckets_agree_with_the_exact_ones_within_a_thousandt
 
 
 @given(norms=NORMS, bucketed=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_the_histogram_counts_every_finite_norm_once(norms: list[float], bucketed: bool) -> None:
     histogram = collected([*norms, math.nan, math.inf], bucketed=bucketed).histogram()
     assert len(histogram) == BINS

@@ -18,6 +18,7 @@ import numpy as np
 import oracle
 import peek
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,6 +77,7 @@ def test_every_dataset_of_a_sample_is_accounted_for_and_the_right_ones_are_const
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", WHOLE, ids=lambda entry: str(entry["file"]))
 def test_apply_bounds_what_the_manifest_names_and_touches_nothing_else(entry: dict[str, Any], tmp_path: Path) -> None:
     source = SAMPLES / entry["file"]
@@ -160,6 +162,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kwargs", FILTERS.values(), ids=FILTERS)
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "bfloat16"])
 @pytest.mark.parametrize(
@@ -422,7 +425,7 @@ def test_a_dataset_in_two_shards_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(cut=st.floats(0, 1), name=st.sampled_from(["dense.h5", "dense.keras", "deflated.keras", "dense.weights.json"]))
 def test_a_file_cut_short_anywhere_is_an_error_or_still_whole(
     tmp_path_factory: pytest.TempPathFactory, cut: float, name: str

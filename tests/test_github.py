@@ -124,6 +124,7 @@ RENDERERS: list[Callable[[Sequence[Report]], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("render", RENDERERS, ids=["github", "gitlab", "junit", "markdown", "cut markdown", "sarif"])
 def test_ten_thousand_variables_take_less_than_two_seconds(render: Callable[[Sequence[Report]], str]) -> None:
     names = [f"encoder/layer_{number}/attention/query/kernel" for number in range(10_000)]

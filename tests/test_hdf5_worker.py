@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import children
@@ -43,7 +44,7 @@ STORAGE: dict[str, dict[str, Any]] = {
     "gzip shuffle fletcher32": {"compression": "gzip", "shuffle": True, "fletcher32": True},
     "fletcher32": {"fletcher32": True},
 }
-many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @contextmanager
@@ -927,7 +928,7 @@ def test_a_file_cut_short_anywhere_is_refused(here: Path, samples: list[bytes], 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.integers(0, 1), data=st.data())
 def test_a_file_with_any_bytes_changed_is_read_or_refused_and_the_parent_lives(
     here: Path, samples: list[bytes], which: int, data: st.DataObject
@@ -960,7 +961,7 @@ GOOD: dict[str, Any] = {
 junk = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3) | st.just([[]])
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(data=st.data())
 def test_a_reply_with_anything_wrong_in_it_is_refused_or_a_sound_survey(data: st.DataObject) -> None:
     def spoiled(node: Any) -> Any:

@@ -49,6 +49,7 @@ def judged(launched: Tool, tmp_path: Path) -> Callable[..., Outcome]:
     return judge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", BREAKS, ids=lambda bad: bad.__name__)
 def test_a_tool_that_breaks_a_promise_is_found(bad: Callable[[], None], judged: Callable[..., Outcome]) -> None:
     faults = judged(ODD, f"hostile.bad_tools:{bad.__name__}").faults

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import children
@@ -88,7 +89,7 @@ json_values = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(requests=st.lists(st.tuples(st.dictionaries(st.text(), json_values, max_size=3), st.binary()), max_size=4))
 def test_requests_and_payloads_arrive_and_come_back_unchanged(requests: list[tuple[dict[str, Any], bytes]]) -> None:
     with Worker(echo, "f.h5") as worker:

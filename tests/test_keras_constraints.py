@@ -13,6 +13,7 @@ import builders
 import keras_zoo
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -318,7 +319,7 @@ declarations = json_values | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(raw=declarations)
 def test_no_json_makes_it_raise_and_what_is_known_is_sound(raw: object) -> None:
     found = parse_constraint(json.loads(json.dumps(raw)))

@@ -105,6 +105,7 @@ def seconds(call: Callable[[], object]) -> float:
     return min(times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [attributes, classes, inner_layers, wide_config])
 def test_four_times_the_layers_take_four_times_the_time(make: Callable[[int], Callable[[], object]]) -> None:
     """Eight times at most, where a search through all layers for each would take sixteen."""

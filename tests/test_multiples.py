@@ -9,6 +9,7 @@ import floats
 import ml_dtypes
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,7 +80,7 @@ def says(before: np.ndarray, after: np.ndarray, rounding: Any) -> bool:
     return bool(found.are_multiples(before.dtype.name, rounding).item())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(before=units(), factor=FACTORS, rounding=st.sampled_from(["toward zero", "to nearest"]))
 def test_a_product_rounded_once_is_a_multiple_unless_all_of_it_vanished(
     before: np.ndarray, factor: float, rounding: str
@@ -89,7 +90,7 @@ def test_a_product_rounded_once_is_a_multiple_unless_all_of_it_vanished(
     assert says(before, after, rounding) is not bool(vanished)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     before=units(), factor=FACTORS, rounding=st.sampled_from(["toward zero", "to nearest"]), place=st.integers(0, 5),
     flip=st.integers(0, 31),
@@ -103,7 +104,7 @@ def test_with_any_bit_flipped_it_is_one_exactly_where_some_factor_still_fits(
     assert says(before, after, rounding) == one_factor_fits(before, after, rounding)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(before=units(("float64",)), factor=FACTORS)
 def test_a_float64_product_is_a_multiple_and_one_element_eight_units_off_makes_it_none(
     before: np.ndarray, factor: float

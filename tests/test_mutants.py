@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from effort import examples
 from fuzz import seeds
 from fuzz.mutate import HDF5_TOKENS, JSON_TOKENS, ZIP_TOKENS, Kind, edit_hdf5, edit_json, edit_zip_fields, new_zip
 from fuzz.targets import ConfigTarget, Hdf5Target, MapTarget, ZipTarget, survey_bytes
@@ -17,7 +18,7 @@ from renorm_cli.errors import RenormError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="files in memory are used")
 
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 numbers = st.integers(1, 1 << 40)
 
 HDF5 = Kind(seeds.hdf5_seeds(), HDF5_TOKENS, (edit_hdf5,))

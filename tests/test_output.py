@@ -52,6 +52,7 @@ def parses(name: str, text: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PRINTED))
 def test_no_format_changes_the_exit_code_of_a_check(name: str, tmp_path: Path, capfd: Capture) -> None:
     nan = tmp_path / "nan.h5"

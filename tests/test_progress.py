@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a bar is only shown after a second
+
 WORK = """
 import sys, threading, time
 from renorm_cli.render.progress import Progress

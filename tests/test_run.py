@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import oracle
 import pytest
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from memory import Tensor, bounded, step_of
@@ -62,7 +63,7 @@ def spread(per_unit: np.ndarray, array: np.ndarray, unit_axes: tuple[int, ...]) 
     return np.broadcast_to(np.expand_dims(per_unit, others), array.shape)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(tensor=tensors(), limit=limits, p=st.sampled_from(POWERS), block_bytes=st.sampled_from([8, 64, 1 << 20]))
 def test_the_bound_holds_tightly_and_only_units_that_are_over_change(
     arrays: Arrays, tensor: tuple[np.ndarray, tuple[int, ...]], limit: float, p: float, block_bytes: int
@@ -98,7 +99,7 @@ def test_the_bound_holds_tightly_and_only_units_that_are_over_change(
     assert (np.abs(stored) <= np.abs(before.astype(np.float64)[changed])).all()  # B5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     tensor=tensors(),
     limit=limits,
@@ -118,7 +119,7 @@ def test_applying_again_changes_no_bit_on_any_engine_and_any_block_size(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(tensor=tensors(), limit=limits, p=st.sampled_from(POWERS))
 def test_both_engines_clip_the_same_units_and_store_the_same_values(
     tensorflow_arrays: Arrays, tensor: tuple[np.ndarray, tuple[int, ...]], limit: float, p: float
@@ -200,7 +201,7 @@ def test_a_unit_that_is_not_finite_is_refused_or_counted_never_over(arrays: Arra
     assert row.norm.max == pytest.approx(math.sqrt(162))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(tensor=tensors(), limit=limits)
 def test_a_dry_run_an_inspection_and_an_apply_give_the_same_numbers(
     tensor: tuple[np.ndarray, tuple[int, ...]], limit: float
@@ -278,7 +279,7 @@ def test_a_norm_beyond_float64_is_an_error_and_not_a_zero() -> None:
         bounded(before, (1,), 1.0, 0.01, NumpyArrays())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from([np.float16, np.float32]),

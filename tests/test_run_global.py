@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import Tensor, bounded
@@ -71,7 +72,7 @@ def models(draw: st.DrawFn) -> dict[str, np.ndarray]:
     }
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     model=models(),
     limit=st.floats(0.01, 100),
@@ -108,7 +109,7 @@ def test_the_joint_norm_is_bounded_tightly_once_and_for_all(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(model=models(), limit=st.floats(0.01, 100), p=st.sampled_from(POWERS))
 def test_both_engines_and_any_number_of_jobs_store_the_same(
     tensorflow_arrays: Arrays, model: dict[str, np.ndarray], limit: float, p: float

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,7 +232,7 @@ def test_a_range_is_copied_where_it_belongs_and_a_source_too_short_is_an_error(t
 spans = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(holes=spans, writes=spans)
 def test_a_copy_with_holes_is_the_source_with_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, holes: list[tuple[int, int]], writes: list[tuple[int, int]]

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import oracle
 import pytest
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import refused, renorm, renorm_here
@@ -70,7 +71,7 @@ def test_of_norms_that_all_differ_the_share_is_met_to_one_unit(norms: list[float
 
 @given(norms=NORMS)
 @example(norms=[math.nextafter(1.5, 0)] * 2 + [1.5] * 2)  # on both sides of the end of a bucket
-@settings(max_examples=30, deadline=None)  # two million buckets each
+@settings(max_examples=examples(30), deadline=None)  # two million buckets each
 def test_of_very_many_norms_the_bound_is_near_and_the_count_exact(norms: list[float]) -> None:
     for bound, share in zip(collected(norms, bucketed=True).bounds(SHARES), SHARES, strict=True):
         low, high = np.quantile(norms, 1 - share, method="lower"), np.quantile(norms, 1 - share, method="higher")
@@ -83,7 +84,7 @@ def test_of_very_many_norms_the_bound_is_near_and_the_count_exact(norms: list[fl
 
 
 @given(parts=st.lists(NORMS, min_size=1, max_size=4), pooled=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_merged_norms_have_the_bounds_of_all_of_them(parts: list[list[float]], pooled: bool) -> None:
     whole = Distribution(distribution.KEEP + 1 if pooled else sum(map(len, parts)))
     for part in parts:

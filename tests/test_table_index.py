@@ -8,6 +8,7 @@ from typing import Any
 import crc32c as wheel
 import pytest
 import raw_tables as raw
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,7 +231,7 @@ def test_a_damaged_block_that_tensorflow_skips_in_silence_is_an_error(tf: Any, m
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_damage_under_a_true_checksum_raises_nothing_but_format_errors(data: st.DataObject) -> None:
     pairs = [(f"layer_{number:03d}/kernel".encode(), bytes([8, number])) for number in range(40)]
     index = bytearray(write_table(pairs))

@@ -14,6 +14,7 @@ import keras_zoo
 import numpy as np
 import pytest
 import raw_tables as raw
+from effort import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_table_rules import BAD, GOOD
@@ -298,7 +299,7 @@ def test_a_table_against_the_rules_is_an_error(name: str, tmp_path: Path) -> Non
 PAIRS = st.lists(st.tuples(st.binary(max_size=6), st.binary(max_size=40)), min_size=1, max_size=9)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(300))
 @given(PAIRS, st.integers(0, 9), st.booleans(), st.data())
 @example(GOOD, 1, False, None)
 def test_tables_are_read_as_those_of_an_index_also_where_a_sealed_block_is_changed(

@@ -16,6 +16,7 @@ import keras_zoo
 import numpy as np
 import pytest
 import small_checkpoints as small
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -156,7 +157,7 @@ def test_an_untouched_output_passes_and_is_published(paths: Paths, name: str, tm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COPIED)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(data=st.data())
 def test_any_byte_that_was_not_written_and_is_another_is_noticed(
     paths: Paths, name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -178,7 +179,7 @@ def test_any_byte_that_was_not_written_and_is_another_is_noticed(
 
 
 @pytest.mark.parametrize("name", INDEXED)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(data=st.data())
 def test_an_index_that_tells_anything_else_is_noticed(
     paths: Paths, name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -301,7 +301,7 @@ def test_records_pushed_over_4_gib_get_64_bit_offsets(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("streamed", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_a_content_over_4_gib_gets_64_bit_sizes(tmp_path: Path, streamed: bool) -> None:
     source = tmp_path / "a.keras"
     entry = Entry(WEIGHTS, b"old", 8, (True, False) if streamed else None)

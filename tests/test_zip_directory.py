@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from zip_maker import BODY, CONFIG, WEIGHTS, Entry, archives, content_of, contents, inflated, infos, make_zip, read, two
@@ -34,7 +35,7 @@ def test_a_file_cut_short_is_refused(data: bytes, at: int) -> None:
         read(data[: at % len(data)])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(archives(), st.lists(st.tuples(st.integers(0, 2**32), st.integers(1, 255)), min_size=1, max_size=3))
 def test_a_damaged_file_is_refused_or_read_as_zipfile_reads_it(data: bytes, flips: list[tuple[int, int]]) -> None:
     damaged = bytearray(data)
