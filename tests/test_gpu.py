@@ -77,7 +77,6 @@ def test_the_gpu_bounds_what_numpy_bounds_and_either_leaves_the_output_of_the_ot
 def test_memory_of_the_gpu_does_not_grow_with_a_tensor(tmp_path: Path) -> None:
     code = """
 import sys
-from pathlib import Path
 from renorm_cli import cli
 import tensorflow as tf
 sys.argv[1:] = ["apply", sys.argv[1], "--max-norm", "1", "--dry-run", "-q", "--device", "gpu", "--jobs", "2"]

@@ -17,7 +17,8 @@ BLOCK_BYTES = 4 << 20
 """Weights in memory at once, per job, where the CPU computes."""
 
 _WORTH_A_GPU = 2 << 30
-"""Bytes of weights up to which NumPy is faster than any GPU path: see "Engines" in the README for what was measured."""
+"""Bytes of weights up to which NumPy was done first whatever the dtype, also on two threads beside an H200: TensorFlow
+takes four seconds to start there. The README has what was measured, under "Engines"."""
 
 _GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Device files of NVIDIA, AMD and WSL drivers: a look at them costs nothing, importing TensorFlow costs seconds."""

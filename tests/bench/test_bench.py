@@ -48,14 +48,20 @@ DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bf
 
 
 class Board:
-    """The rows so far."""
+    """The rows so far, in a file, so that a run that is stopped leaves what it has measured."""
 
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[Row] = []
+
+    @property
+    def text(self) -> str:
+        return f"{GIB:g} GiB, {RUNS} runs, {os.cpu_count()} processors\n{render(self._rows)}\n"
 
     def add(self, *rows: Row) -> None:
         """Put the rows into the table. Raises AssertionError where a promise is broken."""
-        self.rows += rows
+        self._rows += rows
+        self._path.write_text(self.text, encoding="utf-8")
         broken = [row for row in rows if not row.holds]
         assert not broken, "\n" + render(broken)
 
@@ -76,12 +82,10 @@ def out(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def board(folder: Path, request: pytest.FixtureRequest) -> Iterator[Board]:
-    found = Board()
+    found = Board(folder / "table.txt")
     yield found
-    text = f"{GIB:g} GiB, {RUNS} runs, {os.cpu_count()} processors\n{render(found.rows)}\n"
-    (folder / "table.txt").write_text(text, encoding="utf-8")
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        request.config.pluginmanager.getplugin("terminalreporter").write(f"\n{text}")
+        request.config.pluginmanager.getplugin("terminalreporter").write(f"\n{found.text}")
 
 
 @pytest.fixture(scope="module")
