@@ -7,15 +7,11 @@ import re
 from functools import cache
 from pathlib import Path
 
+import effort
 import pytest
-from hypothesis import settings
 
 from renorm_cli.arrays import Arrays
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
-
-settings.register_profile("all", deadline=None)  # how long an example takes says more of the machine
-settings.register_profile("loop", settings.get_profile("all"), max_examples=25)
-settings.load_profile("all")
 
 LOOP = "not slow"
 """What `-m` says in the developer's loop: properties are tried with fewer examples there."""
@@ -37,7 +33,7 @@ def _loads_much(path: Path) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") == LOOP:
-        settings.load_profile("loop")
+        effort.reduce()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
