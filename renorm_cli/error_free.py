@@ -1,4 +1,4 @@
-"""Sums and products of float64 together with what rounding took from them.
+"""Sums, products and small powers of float64 together with what rounding took from them.
 
 Knuth's sum of two numbers, Veltkamp's split and Dekker's product: exact where nothing overflows or becomes subnormal.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 Float64 = npt.NDArray[np.float64]
 
 _SPLITTER = 2.0**27 + 1.0
+_LARGEST_BY_HAND = 8
 
 
 def two_sum(a: Any, b: Any) -> tuple[Float64, Float64]:
@@ -34,6 +35,11 @@ def two_square(a: Float64) -> tuple[Float64, Float64]:
     square = a * a
     high, low = _split(a)
     return square, ((high * high - square) + 2 * high * low) + low * low
+
+
+def is_small_whole(p: float) -> bool:
+    """Whether powers of `p` are taken by multiplication: the same result on every machine, and faster."""
+    return p == int(p) and p <= _LARGEST_BY_HAND if p < float("inf") else False
 
 
 def power_pair(a: Float64, p: int) -> tuple[Float64, Float64]:

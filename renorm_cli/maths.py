@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.error_free import power_pair
+from renorm_cli.error_free import is_small_whole, power_pair
 from renorm_cli.errors import UsageError
 
 Float64 = npt.NDArray[np.float64]
@@ -43,8 +43,6 @@ LIFT = 1.0 + 2.0**-50
 _ROUNDOFF = 2.0**-53
 _STEP = 2.0**-50
 _WIDEST_SAFE_P = 6.0
-_WHOLE = range(3, 9)
-"""Powers of which the root is taken to the last bit; the same that `arrays` takes by multiplication."""
 
 
 class PowerSums(NamedTuple):
@@ -167,7 +165,7 @@ def _root(sums: Float64, p: float) -> Float64:
     if p == 2:
         return np.sqrt(sums)
     found = np.asarray(sums ** (1.0 / p))
-    return _polished(found, sums, int(p)) if p in _WHOLE else found
+    return _polished(found, sums, int(p)) if is_small_whole(p) else found
 
 
 def _polished(roots: Float64, sums: Float64, p: int) -> Float64:

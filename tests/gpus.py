@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+from renorm_cli.arrays import _GPU_NODES
 
 NEEDS_GPU = (
     pytest.mark.gpu,
-    pytest.mark.skipif(not any(Path(node).exists() for node in _DRIVERS), reason="this machine has no GPU device"),
+    pytest.mark.skipif(not any(Path(node).exists() for node in _GPU_NODES), reason="this machine has no GPU device"),
 )
 
 

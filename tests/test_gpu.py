@@ -17,6 +17,7 @@ pytestmark = list(NEEDS_GPU)
 
 HERE = Path(__file__).parent
 TOOL = (sys.executable, "-m", "renorm_cli")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def run(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,15 +29,14 @@ def run(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_contract_of_the_executors_holds_on_the_gpu() -> None:
-    pytest_here = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    run(*pytest_here, str(HERE / "test_arrays.py"), "-k", "tensorflow", RENORM_TEST_DEVICE="gpu")
+    run(*PYTEST, str(HERE / "test_arrays.py"), "-k", "tensorflow", RENORM_TEST_DEVICE="gpu")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_bound_in_training_holds_on_the_gpu() -> None:
-    pytest_here = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "4")
-    run(*pytest_here, str(HERE / "test_tf.py"), str(HERE / "test_tensor_ops.py"), TF_FORCE_GPU_ALLOW_GROWTH="true")
+    files = (str(HERE / "test_tf.py"), str(HERE / "test_tensor_ops.py"))
+    run(*PYTEST, "-n", "4", *files, TF_FORCE_GPU_ALLOW_GROWTH="true")
 
 
 def test_auto_picks_the_gpu_by_its_name() -> None:

@@ -43,6 +43,17 @@ def python(code: str, *first: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
 
+def beside(nodes: tuple[str, ...], arguments: str, shown: str) -> subprocess.CompletedProcess[str]:
+    """Pick, with these device nodes, in a process of its own, and print `shown`."""
+    return python(
+        "import sys\n"
+        "from renorm_cli import arrays\n"
+        f"arrays._GPU_NODES = {nodes!r}\n"
+        f"found, notes = arrays.pick({arguments})\n"
+        f"print({shown})\n"
+    )
+
+
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays, "_GPU_NODES", ("/dev/no-such-device",))
@@ -57,25 +68,13 @@ def some_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 @pytest.mark.parametrize("engine", ["auto", "numpy"])
 def test_without_a_gpu_the_engine_is_numpy_and_tensorflow_is_not_imported(engine: str, device: str) -> None:
-    done = python(
-        "import sys\n"
-        "from renorm_cli import arrays\n"
-        "arrays._GPU_NODES = ()\n"
-        f"found, notes = arrays.pick({engine!r}, {device!r})\n"
-        "print(found.name, found.device, notes, 'tensorflow' in sys.modules)\n"
-    )
+    done = beside((), f"{engine!r}, {device!r}", "found.name, found.device, notes, 'tensorflow' in sys.modules")
     assert done.stdout == "numpy cpu () False\n", done.stderr
 
 
 @pytest.mark.parametrize(("nbytes", "loaded"), [(1 << 30, False), pytest.param(LARGE, True, marks=pytest.mark.slow)])
 def test_a_gpu_is_worth_the_start_of_tensorflow_only_for_many_weights(nbytes: int, loaded: bool) -> None:
-    done = python(
-        "import sys\n"
-        "from renorm_cli import arrays\n"
-        "arrays._GPU_NODES = ('/dev/null',)\n"
-        f"arrays.pick(nbytes={nbytes})\n"
-        "print('tensorflow' in sys.modules)\n"
-    )
+    done = beside(("/dev/null",), f"nbytes={nbytes}", "'tensorflow' in sys.modules")
     assert done.stdout == f"{loaded}\n", done.stderr
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renorm_cli.arrays.powers import is_small_whole, power, times_power_of_two
+from renorm_cli.arrays.powers import power, times_power_of_two
+from renorm_cli.error_free import is_small_whole
 from renorm_cli.maths import LOWEST
 
 

@@ -100,8 +100,7 @@ def test_the_joint_norm_is_bounded_tightly_once_and_for_all(
             assert (np.abs(new) <= np.abs(old)).all()  # B5
             assert (np.signbit(new) == np.signbit(old)).all()
             exact = old * (limit / before)
-            roundings = 4
-            slack = roundings * ROUNDOFF[array.dtype.name] * np.abs(exact) + 1e-7 * (array.dtype == np.float16)
+            slack = 4 * ROUNDOFF[array.dtype.name] * np.abs(exact) + 1e-7 * (array.dtype == np.float16)
             assert (np.abs(new - exact) <= slack).all()
     again, second_rows = bound_all(after, limit, p, NumpyArrays(), block_bytes=second)
     assert not any(row.over for row in second_rows)

@@ -5,15 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-_LARGEST_BY_HAND = 8
+from renorm_cli.error_free import is_small_whole
 
 _OF_ZEROS = 1 << 12
 """No float64 other than 0 needs a larger exponent to get anywhere."""
-
-
-def is_small_whole(p: float) -> bool:
-    """Whether powers of `p` are taken by multiplication: the same result on every machine, and faster."""
-    return p == int(p) and p <= _LARGEST_BY_HAND if p < float("inf") else False
 
 
 def power(values: npt.NDArray[np.float64], p: float) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from renorm_cli.arrays.powers import is_small_whole
+from renorm_cli.error_free import is_small_whole
 
 LARGEST_P = 512.0
 """Up to here the powers that are set to zero are less than 2**-500 of the sum they are missing in."""

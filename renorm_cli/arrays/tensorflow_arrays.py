@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from renorm_cli.arrays import BLOCK_BYTES, others
 from renorm_cli.arrays.numpy_arrays import NumpyArrays
-from renorm_cli.arrays.powers import is_small_whole
 from renorm_cli.arrays.quiet import quiet
 from renorm_cli.arrays.rounding import widen
 from renorm_cli.arrays.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
 from renorm_cli.buffers import ALIGNMENT, reuse
+from renorm_cli.error_free import is_small_whole
 from renorm_cli.errors import EngineError
 
 _HOST = "/CPU:0"

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from renorm_cli import maths
-from renorm_cli.arrays.powers import is_small_whole
 from renorm_cli.arrays.tensor_ops import (
     cut,
     exact_power_sums,
@@ -34,6 +33,7 @@ from renorm_cli.arrays.tensor_ops import (
     power_sums,
     toward_zero,
 )
+from renorm_cli.error_free import is_small_whole
 
 _ROUNDOFF = 2.0**-53
 _FAR = 2.0**-900

@@ -31,13 +31,14 @@ def seconds(once: Callable[[], Any], wait: Callable[[], Any]) -> float:
 
 
 def tensorflow(nbytes: int, unit_axis: int) -> dict[str, float]:
+    import numpy as np
     import tensorflow as tf
 
     from renorm_cli.arrays import tensorflow_arrays as module
 
     arrays = module.TensorFlowArrays("gpu")
     rows = arrays.block_bytes // 4 // _COLUMNS
-    dtype = module.np.dtype("float32")
+    dtype = np.dtype("float32")
     axes = (1 - unit_axis,)
     with tf.device("/GPU:0"):
         blocks = [tf.random.normal((rows, _COLUMNS)) for _ in range(nbytes // arrays.block_bytes)]

@@ -81,6 +81,14 @@ def out(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def copies(out: Path) -> Path:
+    """Where `cp` writes."""
+    path = out / "copies"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="module")
 def board(folder: Path, request: pytest.FixtureRequest) -> Iterator[Board]:
     found = Board(folder / "table.txt")
     yield found
@@ -102,13 +110,16 @@ def mixed(folder: Path, kind: Format) -> Path:
     return files.checkpoint(folder, f"mixed-{BYTES}", kind, files.network(BYTES))
 
 
+def of_dtype(folder: Path, name: str) -> Path:
+    layers = files.network(BYTES, itemsize=np.dtype(DTYPES[name]).itemsize)
+    return files.checkpoint(folder, f"{name}-{BYTES}", ".weights.h5", layers, DTYPES[name])
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_apply_takes_little_longer_than_a_copy(
-    kind: Format, folder: Path, out: Path, stopwatch: Stopwatch, board: Board
+    kind: Format, folder: Path, out: Path, copies: Path, stopwatch: Stopwatch, board: Board
 ) -> None:
     source = mixed(folder, kind)
-    copies = out / "copies"
-    copies.mkdir(exist_ok=True)
     ran = stopwatch.race({"ours": ours.apply(source, out), "cp": peers.copy(source, copies)}, RUNS)
     promise = at_full_size("times", 1.2 if GIB >= 8 else 1.4)
     board.add(Row(f"apply {kind} / cp + sync", ran["ours"], ran["cp"], promise, files.size(source)))
@@ -167,10 +178,7 @@ def against_fastest(
 
 
 def test_what_a_dtype_costs_per_byte(folder: Path, out: Path, stopwatch: Stopwatch, board: Board) -> None:
-    programs = {}
-    for name, dtype in DTYPES.items():
-        layers = files.network(BYTES, itemsize=np.dtype(dtype).itemsize)
-        programs[name] = ours.apply(files.checkpoint(folder, f"{name}-{BYTES}", ".weights.h5", layers, dtype), out)
+    programs = {name: ours.apply(of_dtype(folder, name), out) for name in DTYPES}
     most = {"float16": 2.5, "bfloat16": 2.5}
     against_fastest(board, stopwatch.race(programs, RUNS), BYTES, "apply, {} / the fastest dtype", most)
 
@@ -201,13 +209,10 @@ def test_what_an_engine_costs_on_the_cpu(folder: Path, stopwatch: Stopwatch, boa
 
 @needs_gpu
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_what_a_gpu_costs(dtype: str, folder: Path, out: Path, stopwatch: Stopwatch, board: Board) -> None:
-    width = np.dtype(dtype).itemsize
-    source = files.checkpoint(
-        folder, f"{dtype}-{BYTES}", ".weights.h5", files.network(BYTES, itemsize=width), DTYPES[dtype]
-    )
-    copies = out / "copies"
-    copies.mkdir(exist_ok=True)
+def test_what_a_gpu_costs(
+    dtype: str, folder: Path, out: Path, copies: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    source = of_dtype(folder, dtype)
     programs = {"cp": peers.copy(source, copies)}
     for place, options in {"CPU": ("--engine", "numpy"), "GPU": ("--device", "gpu")}.items():
         programs[f"inspect {place}"] = ours.inspect(source, *options)
