@@ -19,7 +19,7 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_standard_files()
-    from renorm_cli.cli import main
+    from renorm_cli.cli.app import main
 
     try:
         main()

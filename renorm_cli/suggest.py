@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-from renorm_cli.blocks import grid_shape
-from renorm_cli.distribution import Distribution
 from renorm_cli.errors import UsageError
-from renorm_cli.model import MaxNorm, Report, Step, Variable
-from renorm_cli.rules import Rule, patterns_of
-from renorm_cli.suggestion import SHARES, USUAL_SHARE, Bound, Suggestion
+from renorm_cli.model.blocks import grid_shape
+from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.plan import Step
+from renorm_cli.model.report import Report
+from renorm_cli.model.suggestion import SHARES, USUAL_SHARE, Bound, Suggestion
+from renorm_cli.model.variable import Variable
+from renorm_cli.norms.distribution import Distribution
+from renorm_cli.plan.rules import Rule, patterns_of
 
 Units = tuple[int, ...] | None
 """The axes of `--units`, None for auto."""

@@ -7,11 +7,11 @@ import re
 from functools import cache
 from pathlib import Path
 
-import effort
 import pytest
+from support import effort
 
-from renorm_cli.arrays import Arrays
-from renorm_cli.arrays.numpy_arrays import NumpyArrays
+from renorm_cli.norms.engines.base import Arrays
+from renorm_cli.norms.engines.numpy_engine import NumpyArrays
 
 LOOP = "not slow"
 """What `-m` says in the developer's loop: properties are tried with fewer examples there."""
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def tensorflow_arrays() -> Arrays:
     """The TensorFlow executor, made once: its import takes seconds. RENORM_TEST_DEVICE=gpu puts it on a GPU."""
     pytest.importorskip("tensorflow")
-    from renorm_cli.arrays.tensorflow_arrays import TensorFlowArrays
+    from renorm_cli.norms.engines.tensorflow_engine import TensorFlowArrays
 
     device = os.environ.get("RENORM_TEST_DEVICE", "cpu")
     found = TensorFlowArrays(device)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from renorm_cli.errors import FormatError, OutputError, some_names
-from renorm_cli.formats.disk.files import reason
-from renorm_cli.formats.disk.journal import is_journaled, journaled
-from renorm_cli.formats.disk.temporaries import PREFIX
-from renorm_cli.formats.tf.state_file import newest_prefix
-from renorm_cli.formats.tf.v1_names import base_name
+from renorm_cli.formats.tensorflow.state_file import newest_prefix
+from renorm_cli.formats.tensorflow.v1.file_names import base_name
+from renorm_cli.storage.files import reason
+from renorm_cli.storage.journal import is_journaled, journaled
+from renorm_cli.storage.temporaries import PREFIX
 
 INDEX = ".index"
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")

@@ -1,4 +1,4 @@
-"""Names for stored arrays: what all formats share, and the rule for plain HDF5 files."""
+"""Names for stored arrays: what all formats share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from renorm_cli.conventions.keras import PARTS, ROLES, class_from_name, find_weight
 from renorm_cli.errors import some_names
-from renorm_cli.formats.hdf5.survey import Dataset, Survey
-from renorm_cli.layers import PARTS, ROLES, class_from_name, find_weight
-from renorm_cli.model import Note, Variable
+from renorm_cli.model.plan import Note
+from renorm_cli.model.variable import Variable
 
 _MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length is a control character
 _PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
@@ -72,11 +72,6 @@ def unique_names(variables: Iterable[Variable], qualified: Callable[[Variable], 
     )
 
 
-def variable_of(dataset: Dataset, name: str) -> Variable:
-    """A variable that only its name tells of."""
-    return Variable(name, dataset.path, dataset.shape, dataset.dtype, locked=dataset.locked, aliases=dataset.links)
-
-
 def by_number(path: str) -> str:
     """A sort key with numbers in their order, "vars/2" before "vars/10": how long each is stands before it."""
     return re.sub(r"0*([0-9]+)", lambda found: chr(min(len(found[1]), _MOST_DIGITS)) + found[1], path)
@@ -98,15 +93,6 @@ def from_names(variable: Variable, path: str) -> Variable:
     if known is None or not known.fits(variable.shape):
         layer = None
     return replace(variable, layer=layer, weight=weight, layer_source="name")
-
-
-def name_plainly(survey: Survey) -> Naming:
-    """Names for an HDF5 file of any writer: its paths; layers and weights as far as default Keras names tell them."""
-    datasets = sorted(survey.datasets, key=lambda dataset: by_number(dataset.path))
-    named = [
-        from_names(variable_of(dataset, plain_name(dataset.path)), plain_name(dataset.path)) for dataset in datasets
-    ]
-    return Naming(unique_names(named, lambda variable: variable.key))
 
 
 def lora_notes(variables: Sequence[Variable]) -> tuple[Note, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from renorm_cli.model import NormStats, Report, Row, Skip, Variable
-from renorm_cli.render.text import count_text, exact_text, number_text, shape_text, show, sparkline
+from renorm_cli.model.plan import Skip
+from renorm_cli.model.report import NormStats, Report, Row
+from renorm_cli.model.variable import Variable
+from renorm_cli.text import count_text, exact_text, number_text, shape_text, show, sparkline
 
 Cell = str | int | float | None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from renorm_cli.differences import DiffReport, DiffRow
-from renorm_cli.model import Variable
+from renorm_cli.model.difference import DiffReport, DiffRow
+from renorm_cli.model.variable import Variable
 from renorm_cli.render.columns import Cell
-from renorm_cli.render.text import count_text, number_text, shape_text, show
+from renorm_cli.text import count_text, number_text, shape_text, show
 
 
 @dataclass(frozen=True, slots=True)

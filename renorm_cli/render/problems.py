@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from renorm_cli.findings import Finding, Rule, findings
-from renorm_cli.model import Report, Row
-from renorm_cli.render.text import show
+from renorm_cli.model.findings import Finding, Rule, findings
+from renorm_cli.model.report import Report, Row
+from renorm_cli.text import show
 
 Level = Literal["error", "warning", "note"]
 

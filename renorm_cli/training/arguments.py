@@ -10,9 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from renorm_cli.arrays import others
-from renorm_cli.arrays.tensor_ops import LARGEST_P
-from renorm_cli.model import FLOATS
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.norms.engines.base import others
+from renorm_cli.norms.engines.tensor_ops import LARGEST_P
 
 
 def floating(x: Any) -> Any:

@@ -8,15 +8,17 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from renorm_cli.arrays import others
+from renorm_cli.conventions.units import role_of, unit_axes
 from renorm_cli.errors import SelectionError, some_names
-from renorm_cli.model import FLOATS, Selection, Variable
-from renorm_cli.selection import chosen
+from renorm_cli.model.constraint import Selection
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.variable import Variable
+from renorm_cli.norms.engines.base import others
+from renorm_cli.plan.selection import chosen
 from renorm_cli.training.arguments import exponent, number_above_zero, positive_axes
 from renorm_cli.training.clip import Bound, bounded
 from renorm_cli.training.constraint import wanted_units
 from renorm_cli.training.live import check_backend, variables_of
-from renorm_cli.units import role_of, unit_axes
 
 LOG = "renorm_clipped"
 

@@ -6,7 +6,7 @@ that the order of summation could decide are summed again, exactly. Units that a
 
 Why the bound holds. The first factor is a try, and only taken where the norm of its result, exact where that matters,
 is not above the limit. Elsewhere it is made of limit / norm * (1 - d). With u = 2**-53 the norm is off by less than
-b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`maths.doubtful`), division and product by u each;
+b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`policy.doubtful`), division and product by u each;
 rounding the elements only takes away, or (float32) adds what the factor has less. So the result's norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
 d is some n * 2**-52, far less than the roundoffs that rounding may take: the bound is also tight.
@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from renorm_cli import maths
-from renorm_cli.arrays.tensor_ops import (
+from renorm_cli.norms import policy
+from renorm_cli.norms.engines.tensor_ops import (
     cut,
     exact_power_sums,
     flushed,
@@ -33,7 +33,7 @@ from renorm_cli.arrays.tensor_ops import (
     power_sums,
     toward_zero,
 )
-from renorm_cli.error_free import is_small_whole
+from renorm_cli.norms.error_free import is_small_whole
 
 _ROUNDOFF = 2.0**-53
 _FAR = 2.0**-900
@@ -84,7 +84,7 @@ def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float) -> Any:
 
 def _bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     norms = measured(x, bound)
-    edge = maths.threshold(bound.limit, x.dtype.name)
+    edge = policy.threshold(bound.limit, x.dtype.name)
     over = norms.finite & ~(norms.value <= edge)  # so that a limit of NaN is not passed over in silence
     return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over), lambda: tf.identity(x)), over
 
@@ -143,7 +143,7 @@ def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
         exponents = exponents_of(x, axes)
         return exact_power_sums(tf, magnitudes(tf, x, halves(-exponents)), axes, p), exponents
     whole = int(p) if is_small_whole(p) else None
-    scaled = maths.needs_exponents(x.dtype.name, p)
+    scaled = policy.needs_exponents(x.dtype.name, p)
     exponents = exponents_of(x, axes) if scaled else None
     base = magnitudes(tf, x, [] if exponents is None else halves(-exponents))
     sums = power_sums(tf, base, axes, tf.constant(p, tf.float64), whole, keepdims=True)
@@ -157,8 +157,8 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 
 
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
-    """Units whose verdict or factor needs exact sums; see `maths.doubtful`."""
-    edge = maths.threshold(bound.limit, x.dtype.name)
+    """Units whose verdict or factor needs exact sums; see `policy.doubtful`."""
+    edge = policy.threshold(bound.limit, x.dtype.name)
     near = tf.abs(norms.value - edge) <= _band(x, norms, bound.p) * edge
     return near | (norms.finite & (norms.value > edge)) if x.dtype == tf.float64 else near
 
@@ -177,7 +177,7 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
     if x.dtype == tf.float64:
         return _scaled_float64(x, bound.limit, norms, over)
     quotient = bound.limit / norms.value
-    first = _factor(quotient, x.dtype, maths.LIFT)
+    first = _factor(quotient, x.dtype, policy.LIFT)
     tried = _scaled(x, [first], over)
     margin = 8 * _ROUNDOFF / min(bound.p, 1.0)
     edge = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
@@ -191,11 +191,11 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
 
 
 def _factor(quotient: Any, dtype: Any, lift: float = 1.0) -> Any:
-    """limit / norm, rounded as `maths.factors` does for files; not for float64."""
+    """limit / norm, rounded as `policy.factors` does for files; not for float64."""
     if dtype != tf.float32:
         return quotient * lift
     exact = tf.equal(quotient, cut(tf, quotient, 1))  # a power of two
-    return cut(tf, tf.where(exact, quotient, quotient / (1 + maths.FLOAT32_ROUNDOFF)), maths.FLOAT32_BITS)
+    return cut(tf, tf.where(exact, quotient, quotient / (1 + policy.FLOAT32_ROUNDOFF)), policy.FLOAT32_BITS)
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:

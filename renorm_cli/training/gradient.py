@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from renorm_cli import maths
+from renorm_cli.norms import policy
 from renorm_cli.training.clip import Bound, bounded, exponents_of, halves, root
 
 
@@ -53,7 +53,7 @@ def _pulled_back(x: Any, over: Any, bound: Bound, upstream: Any) -> tuple[Any, A
 
 def _scale(x: Any, bound: Bound) -> list[Any]:
     """Powers of two that keep powers of x inside float64, constants to the derivative: the norm scales with them."""
-    if maths.needs_exponents(x.dtype.name, bound.p):
+    if policy.needs_exponents(x.dtype.name, bound.p):
         return halves(-exponents_of(x, bound.axes))
     return [tf.constant(1.0, tf.float64)] * 2
 

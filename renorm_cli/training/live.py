@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 
-from renorm_cli.layers import LAYERS, canonical
-from renorm_cli.model import Variable
-from renorm_cli.units import unit_axes
+from renorm_cli.conventions.keras import LAYERS, canonical
+from renorm_cli.conventions.units import unit_axes
+from renorm_cli.model.variable import Variable
 
 
 def check_backend() -> None:

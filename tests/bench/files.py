@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import builders
 import h5py
 import ml_dtypes
 import numpy as np
+from support import builders
 
 Format = Literal[".weights.h5", ".keras", "TF checkpoint"]
 FORMATS: tuple[Format, ...] = (".weights.h5", ".keras", "TF checkpoint")

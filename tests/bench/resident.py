@@ -34,7 +34,7 @@ def tensorflow(nbytes: int, unit_axis: int) -> dict[str, float]:
     import numpy as np
     import tensorflow as tf
 
-    from renorm_cli.arrays import tensorflow_arrays as module
+    from renorm_cli.norms.engines import tensorflow_engine as module
 
     arrays = module.TensorFlowArrays("gpu")
     rows = arrays.block_bytes // 4 // _COLUMNS

@@ -18,7 +18,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from gpus import needs_gpu
+from support.gpus import needs_gpu
 
 from bench import files, ours, peers
 from bench.files import FORMATS, Format

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zip_maker import Entry, make_zip
+from support.zip_maker import Entry, make_zip
 
 INTEGERS = [0, 1, 2, 3, 4, 7, 8, 16, 31, 32, 63, 64, 127, 128, 200, 255, 256, 511, 512, 1023, 1024, 4096]
 INTEGERS += [(1 << bits) + step for bits in (15, 16, 24, 31, 32, 40, 48, 62, 63, 64) for step in (-2, -1, 0, 1)]

@@ -6,20 +6,18 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-
-SAMPLES = Path(__file__).parents[2] / "sample_checkpoints"
+from support.places import DATA, SAMPLES
 
 Fill = Callable[[h5py.File], None]
 
 WEIGHTS = np.linspace(-2, 2, 24, dtype="<f4").reshape(4, 6)
 
 
-ARCHIVE = Path(__file__).parents[1] / "data" / "hdf5_seeds.zip"
+ARCHIVE = DATA / "hdf5_seeds.zip"
 
 
 def made_seeds() -> dict[str, bytes]:

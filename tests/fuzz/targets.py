@@ -14,23 +14,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from renorm_cli import commands
-from renorm_cli.blocks import partition
+from renorm_cli import api
 from renorm_cli.errors import FormatError, RenormError
-from renorm_cli.formats.checkpoint import Checkpoint
-from renorm_cli.formats.disk.files import open_source
-from renorm_cli.formats.hdf5 import checkpoint as hdf5_checkpoint
+from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.hdf5 import store as hdf5_store
 from renorm_cli.formats.hdf5 import worker as hdf5_worker
-from renorm_cli.formats.hdf5.checkpoint import name_file
 from renorm_cli.formats.hdf5.isolation import Worker
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
+from renorm_cli.formats.keras import hdf5_files as hdf5_checkpoint
 from renorm_cli.formats.keras import shards
 from renorm_cli.formats.keras.config import parse_config
+from renorm_cli.formats.keras.hdf5_files import name_file
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.zip import archive as zip_archive
-from renorm_cli.model import FLOATS, MaxNorm, Variable
-from renorm_cli.plan import Wanted, make_plan
+from renorm_cli.model.blocks import partition
+from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.variable import Variable
+from renorm_cli.plan.planner import Wanted, make_plan
+from renorm_cli.storage.files import open_source
 
 _BLOCK = 1 << 16
 _BLOCKS = 4
@@ -383,14 +385,14 @@ class ApplyTarget:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="renorm-fuzz-", dir=SHM if SHM.is_dir() else None))
         self._path, self._output = self._folder / "mutant", self._folder / "out"
-        self._options = commands.Options(Wanted(MaxNorm(0.5)), engine="numpy", jobs=1)
+        self._options = api.Options(Wanted(MaxNorm(0.5)), engine="numpy", jobs=1)
         self.accepted = 0
 
     def __call__(self, data: bytes, number: int) -> None:
         self._path.write_bytes(data)
-        destination = commands.Destination(output=self._output)
+        destination = api.Destination(output=self._output)
         try:
-            commands.apply(self._path, self._options, destination, "skip", _Idle(), lambda report: {})
+            api.apply(self._path, self._options, destination, "skip", _Idle(), lambda report: {})
         except RenormError:
             assert self._names() == {"mutant"}, "an output or a temporary file is left after an error"
             raise

@@ -12,10 +12,10 @@ import pytest
 from fuzz.tf_hunt import hunt, mutant_of
 from fuzz.tf_parsers import DRAFTS, PARSERS
 from fuzz.tf_reader import Theirs
-from renorm_cli.blocks import Block
 from renorm_cli.errors import RenormError
-from renorm_cli.formats import open_checkpoint
-from renorm_cli.formats.stored import item_bytes
+from renorm_cli.formats.numbers import item_bytes
+from renorm_cli.formats.registry import open_checkpoint
+from renorm_cli.model.blocks import Block
 
 pytestmark = pytest.mark.fuzz
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-import raw_tables as raw
+from support import raw_tables as raw
 
 EXTREMES = (
     0, 1, 2, 7, 63, 64, 127, 128, 254, 255, 256, 65535, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32,

@@ -14,24 +14,25 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import raw_tables as raw
 from hostile import tf_build as build
+from support import raw_tables as raw
 
 from fuzz import tf_mutate as mutate
-from renorm_cli.blocks import partition
-from renorm_cli.commands import Destination, Options, apply, examine
-from renorm_cli.formats import Checkpoint, open_checkpoint
-from renorm_cli.formats.stored import item_bytes
-from renorm_cli.formats.tf.bundle import read_bundle
-from renorm_cli.formats.tf.fingerprint import with_checkpoint_hash
-from renorm_cli.formats.tf.keras_metadata import layer_facts, read_keras_metadata
-from renorm_cli.formats.tf.names import name_variables
-from renorm_cli.formats.tf.object_graph import ObjectGraph, read_object_graph
-from renorm_cli.formats.tf.saved_model import constants, read_saved_model, untrained_keys, variable_operations
-from renorm_cli.formats.tf.state_file import newest_prefix
-from renorm_cli.formats.tf.wire import Message, read_message
-from renorm_cli.model import MaxNorm
-from renorm_cli.plan import Wanted
+from renorm_cli.api import Destination, Options, apply, examine
+from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.numbers import item_bytes
+from renorm_cli.formats.protobuf import Message, read_message
+from renorm_cli.formats.registry import open_checkpoint
+from renorm_cli.formats.tensorflow.bundle import read_bundle
+from renorm_cli.formats.tensorflow.fingerprint import with_checkpoint_hash
+from renorm_cli.formats.tensorflow.graph import constants, read_saved_model, untrained_keys, variable_operations
+from renorm_cli.formats.tensorflow.keras_metadata import layer_facts, read_keras_metadata
+from renorm_cli.formats.tensorflow.names import name_variables
+from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, read_object_graph
+from renorm_cli.formats.tensorflow.state_file import newest_prefix
+from renorm_cli.model.blocks import partition
+from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.plan.planner import Wanted
 
 Mutant = Any
 _BLOCK = 1 << 20
@@ -154,7 +155,7 @@ def _mutate_graph(rng: Random, seed: bytes) -> Mutant:
 
 
 def _attempt_graph(mutant: Mutant, folder: Path) -> None:
-    from renorm_cli.formats.tf.table import unmask
+    from renorm_cli.formats.tensorflow.leveldb import unmask
 
     content, crc, exported = mutant
     found = read_object_graph(content, "graph", crc=None if crc is None else unmask(crc))

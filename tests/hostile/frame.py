@@ -5,7 +5,7 @@
     root/result/     where the output goes
     root/home/ temp/ work/   HOME, TMPDIR and the current directory of the tool, empty before and after
 
-A case is a `Case` in the tuple `CASES` of a module `hostile/*_cases.py`; tests/test_hostile.py runs them all.
+A case is a `Case` in the tuple `CASES` of a module `hostile/*_cases.py`; test_hostile.py runs them all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["COMMANDS", "Case", "Limits", "Outcome", "Tool", "outside", "run"]
 Expect = Literal["error", "handled"]
 Untouched = Callable[[Path, Path], None]
 
-TOOL = "renorm_cli.cli:main"
+TOOL = "renorm_cli.cli.app:main"
 LINE = 500
 _SAMPLED = 1 << 16
 _LARGE = 64 << 20

@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-import peek
+from support import peek
 
 Fill = Callable[[h5py.File, Path], None]
 

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import renorm_cli
 
-_LAZY = ("renorm_cli.training", "renorm_cli.tf", "renorm_cli.arrays.tensorflow_arrays", "renorm_cli.__main__")
+_LAZY = ("renorm_cli.training", "renorm_cli.tf", "renorm_cli.norms.engines.tensorflow_engine", "renorm_cli.__main__")
 """Modules that import TensorFlow, and the entry point itself."""
 
 FORBIDDEN_IMPORTS = ("tensorflow", "keras", "tf_keras", "torch", "jax", "dill", "joblib", "yaml")

@@ -13,7 +13,7 @@ from typing import Any
 
 import crc32c as library
 import numpy as np
-import raw_tables as raw
+from support import raw_tables as raw
 
 FLOAT, DOUBLE, INT32, STRING, HALF = 1, 2, 3, 7, 19
 GRAPH_KEY = b"_CHECKPOINTABLE_OBJECT_GRAPH"

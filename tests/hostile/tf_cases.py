@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import raw_tables as raw
+from support import raw_tables as raw
 
 from hostile import tf_build as build
 from hostile.frame import Case

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import raw_tables as raw
+from support import raw_tables as raw
 
 from hostile import tf_build as build
 from hostile.frame import Case, outside

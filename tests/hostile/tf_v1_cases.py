@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import raw_tables as raw
+from support import raw_tables as raw
 
 from hostile import tf_build as build
 from hostile.frame import Case

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zip_maker import Entry, make_zip
+from support.zip_maker import Entry, make_zip
 
 from hostile.keras_cases import dense, sequential, weights_image
 

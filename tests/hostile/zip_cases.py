@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import h5py
-from zip_maker import Entry, make_zip
+from support.zip_maker import Entry, make_zip
 
 from hostile.frame import Case, outside
 from hostile.h5_build import same_but_kernels, zeros_deflated

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from zip_maker import Entry, make_zip
+from support.zip_maker import Entry, make_zip
 
 from hostile.frame import Case
 from hostile.h5_build import same_but_kernels

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from renorm_cli.formats.disk.files import read_exactly
-from renorm_cli.formats.disk.staged import Staged
 from renorm_cli.formats.hdf5.survey import Dataset
 from renorm_cli.formats.hdf5.worker import Hdf5Image
-from renorm_cli.formats.stored import room_for, stored_dtype
-from renorm_cli.model import FLOATS
+from renorm_cli.formats.numbers import room_for, stored_dtype
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.storage.files import read_exactly
+from renorm_cli.storage.staged import Staged
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from renorm_cli.blocks import Block
-    from renorm_cli.buffers import Buffer
-    from renorm_cli.formats.disk.checksum import Tally
+    from renorm_cli.model.blocks import Block
+    from renorm_cli.parallel.memory import Buffer
+    from renorm_cli.storage.checksum import Tally
 
 
 class Hdf5Store:

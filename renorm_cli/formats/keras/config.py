@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from renorm_cli.conventions.keras import canonical
 from renorm_cli.errors import FormatError
-from renorm_cli.layers import canonical
 
 _BYTES = 64 << 20
 _DEPTH = 200

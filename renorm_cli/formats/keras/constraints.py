@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from renorm_cli.conventions.keras import LAYERS, snake_case
 from renorm_cli.formats.keras.config import LayerNode, is_custom
-from renorm_cli.layers import LAYERS, snake_case
-from renorm_cli.model import ConstraintKind, Declared
+from renorm_cli.model.variable import ConstraintKind, Declared
 
 _OPTIONS = {
     "kernel": "kernel_constraint",

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.checkpoint import Sink
-from renorm_cli.formats.disk.files import Opener, SourceFile, open_beside, read_exactly
-from renorm_cli.formats.disk.staged import Staged
-from renorm_cli.formats.disk.staging import Staging
-from renorm_cli.formats.hdf5.checkpoint import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
+from renorm_cli.formats.base import Sink
 from renorm_cli.formats.hdf5.store import Hdf5Store
 from renorm_cli.formats.hdf5.survey import Survey
-from renorm_cli.formats.keras import v3
+from renorm_cli.formats.keras import v3_names
 from renorm_cli.formats.keras.config import holds_too_much
+from renorm_cli.formats.keras.hdf5_files import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
-from renorm_cli.model import Variable
+from renorm_cli.model.variable import Variable
+from renorm_cli.storage.files import Opener, SourceFile, open_beside, read_exactly
+from renorm_cli.storage.staged import Staged
+from renorm_cli.storage.staging import Staging
 
 SUFFIX = ".weights.json"
 
@@ -132,7 +132,7 @@ def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Pla
         weight_names={},
         soft_links={path: target for survey in surveys for path, target in survey.soft_links.items()},
     )
-    return v3.name_variables(merged, None), places, dict(merged.soft_links)
+    return v3_names.name_variables(merged, None), places, dict(merged.soft_links)
 
 
 def _shard_name(output: str, number: int) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.disk.bytes import copy_range, write_all
 from renorm_cli.formats.zip.directory import Archive, Member, read_archive
 from renorm_cli.formats.zip.records import (
     CENTRAL,
@@ -41,6 +40,7 @@ from renorm_cli.formats.zip.records import (
     with_zip64,
     zip64_data,
 )
+from renorm_cli.storage.bytes import copy_range, write_all
 
 __all__ = [
     "Archive",

@@ -1,0 +1,207 @@
+"""Reports on their way out: the files of `--report`, what stdout shows, and what a GitHub workflow is told."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from renorm_cli.cli.terminal import complain, print_text
+from renorm_cli.errors import UsageError
+from renorm_cli.model.report import Report
+from renorm_cli.parallel.threads import parcels
+from renorm_cli.render.registry import FORMATS, Format, format_of, parts
+
+if TYPE_CHECKING:
+    from renorm_cli.model.difference import DiffReport
+    from renorm_cli.model.suggestion import Suggestion
+
+Colour = Literal["auto", "always", "never"]
+
+SUMMARY_BYTES = 900 << 10
+"""GitHub drops the summary of a step whole if it is larger than 1 MiB."""
+
+_PART = 1 << 20
+"""Characters that are written at once."""
+
+
+class Target(NamedTuple):
+    """A file that a report is written to, and the name of its format."""
+
+    path: Path
+    format: str
+
+
+class Output(NamedTuple):
+    """What is printed: `format` is None where none was asked for, `gate` prints the verdict then and not the table."""
+
+    format: str | None = None
+    colour: Colour = "auto"
+    quiet: bool = False
+    gate: bool = False
+
+
+def targets(texts: Sequence[str], taken: Sequence[Path], formats: Mapping[str, Format] = FORMATS) -> list[Target]:
+    """Take apart what `--report` was given: `FILE`, whose ending chooses the format, or `FORMAT=FILE`.
+
+    Raises UsageError for a file of no known format, under the name of a checkpoint (`taken`), or named twice.
+    """
+    names = {os.path.realpath(path) for path in taken}
+    found: dict[str, Target] = {}
+    for text in texts:
+        said, _, rest = text.partition("=")
+        target = Target(Path(rest), said) if said in FORMATS and rest else _by_ending(text, formats)
+        if target.format not in formats:
+            raise UsageError(f"--report {text!r}: this command writes {_all(formats)} only")
+        real = os.path.realpath(target.path)
+        if real in names:
+            raise UsageError(
+                f"--report {text!r} is a checkpoint of this run, or its baseline; give the report another name"
+            )
+        if real in found:
+            raise UsageError(f"--report {text!r}: another report of this run has that name; give it one of its own")
+        found[real] = target
+    return list(found.values())
+
+
+def _by_ending(text: str, formats: Mapping[str, Format]) -> Target:
+    name = format_of(text, formats)
+    if name is None:
+        endings = [ending for one in formats.values() for ending in one.endings[:1]]
+        raise UsageError(
+            f"--report {text!r}: the ending chooses the format; use {', '.join(endings[:-1])} or {endings[-1]},"
+            f" or say it as FORMAT=FILE ({_all(formats)})"
+        )
+    return Target(Path(text), name)
+
+
+def _all(formats: Mapping[str, Format]) -> str:
+    return ", ".join(formats)
+
+
+def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
+    """The content of every report file, in parts that are made when they are asked for."""
+    return {target.path: map(_utf8, _parts(found, target.format)) for target in targets}
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _parts(found: Sequence[Report] | DiffReport, name: str) -> Iterator[str]:
+    """What is written in the format of that name, small parts together."""
+    return map("".join, parcels(parts(found, name), len, _PART))
+
+
+def _print(found: Sequence[Report] | DiffReport, name: str) -> None:
+    for text in _parts(found, name):
+        print_text(text)
+
+
+def _for_eyes(found: Sequence[Report] | DiffReport, output: Output) -> str:
+    width, colour, ascii = _look(output.colour)
+    if not isinstance(found, Sequence):
+        from renorm_cli.render.terminal.diff_table import render_diff
+
+        return render_diff(found, width=width, colour=colour, ascii=ascii)
+    if output.gate and output.format is None:
+        from renorm_cli.render.terminal.verdict import render_verdict
+
+        return "".join(render_verdict(one, width=width, colour=colour, ascii=ascii) for one in found)
+    from renorm_cli.render.terminal.table import render_table
+
+    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii) for one in found)
+
+
+def _look(wanted: Colour) -> tuple[int | None, bool, bool]:
+    """The width of the terminal, None where there is none, whether there are colours, and whether only ASCII."""
+    ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+    terminal = sys.stdout.isatty()
+    width = os.get_terminal_size(sys.stdout.fileno()).columns or 80 if terminal else None
+    return width, wanted == "always" or (wanted == "auto" and _has_colour(terminal)), ascii
+
+
+def _has_colour(terminal: bool) -> bool:
+    """NO_COLOR and FORCE_COLOR count where they are not empty, the first before the second (no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return terminal and os.environ.get("TERM") != "dumb"
+
+
+def show(found: Sequence[Report] | DiffReport, output: Output) -> None:
+    """Warnings to stderr, what was found to stdout; in a GitHub workflow also annotations and the step's summary."""
+    if output.quiet:
+        return
+    reports = found if isinstance(found, Sequence) else (found,)
+    _warn(reports)
+    if not reports:
+        return
+    if output.format in FORMATS:
+        _print(found, output.format)
+    else:
+        print_text(_for_eyes(found, output))
+    if isinstance(found, Sequence):
+        _tell_github(found, output)
+
+
+def show_suggestions(found: Sequence[Suggestion], output: Output) -> None:
+    """Warnings to stderr, suggestions to stdout."""
+    if output.quiet:
+        return
+    _warn([one.measured for one in found])
+    if not found:
+        return
+    if output.format == "json":
+        from renorm_cli.render.data.suggest_record import render_suggest_json
+
+        print_text(render_suggest_json(found))
+    elif output.format == "csv":
+        from renorm_cli.render.data.suggest_record import render_suggest_csv
+
+        print_text(render_suggest_csv(found))
+    else:
+        from renorm_cli.render.terminal.suggest_table import render_suggestion
+
+        width, colour, ascii = _look(output.colour)
+        print_text("\n".join(render_suggestion(one, width=width, colour=colour, ascii=ascii) for one in found))
+
+
+def _warn(reports: Sequence[Report | DiffReport]) -> None:
+    for report in reports:
+        for note in report.notes:
+            if note.warning:
+                complain(f"warning: {note.text}")
+
+
+def _tell_github(found: Sequence[Report], output: Output) -> None:
+    """A gate says its findings to the workflow it runs in unless a format was asked for; `github` always does."""
+    unasked = output.gate and output.format is None and os.environ.get("GITHUB_ACTIONS") == "true"
+    if unasked:
+        _print(found, "github")
+    if unasked or output.format == "github":
+        _add_to_summary(found)
+
+
+def _add_to_summary(found: Sequence[Report]) -> None:
+    """Append Markdown to the summary of the workflow's step, as much as fits; a summary that fails is a warning."""
+    from renorm_cli.render.ci.markdown import render_markdown
+
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        with os.fdopen(fd, "ab") as file:
+            room = SUMMARY_BYTES - os.fstat(fd).st_size if stat.S_ISREG(os.fstat(fd).st_mode) else 0
+            text = _utf8(render_markdown(found, limit_bytes=room)) if room > 0 else b""
+            if not 0 < len(text) <= room:
+                complain("warning: the summary of the workflow's step is full; nothing was added to it")
+            else:
+                file.write(text)
+    except (OSError, ValueError):
+        complain("warning: the summary of the workflow's step cannot be written; is GITHUB_STEP_SUMMARY a file?")

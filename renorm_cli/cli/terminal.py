@@ -1,0 +1,82 @@
+"""The terminal: a progress bar and one-line messages on stderr, text on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from renorm_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from renorm_cli.render.terminal.progress import Progress
+
+
+@contextmanager
+def progress(label: str, quiet: bool, color: str) -> Iterator[Meter]:
+    meter = Meter(label, enabled=not quiet and sys.stderr.isatty(), colour=color != "never")
+    try:
+        yield meter
+    finally:
+        meter.stop()
+
+
+class Meter:
+    """A progress bar that is made when it is known how much there is to do."""
+
+    def __init__(self, label: str, *, enabled: bool, colour: bool) -> None:
+        self._label = label
+        self._colour = colour
+        self._enabled = enabled
+        self._bar: Progress | None = None
+
+    def start(self, total: int) -> None:
+        if self._enabled:
+            from renorm_cli.render.terminal.progress import Progress
+
+            self._bar = Progress(total, enabled=True, label=self._label, colour=self._colour)
+
+    def advance(self, nbytes: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(nbytes)
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+
+def print_text(text: str) -> None:
+    """Write to stdout; a reader that has gone away changes nothing. Raises OutputError where the disk is full."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+    except OSError as error:
+        _silence(sys.stdout)
+        raise OutputError(f"nothing can be written to stdout: {error.strerror}; is its disk full?") from None
+
+
+def print_error(text: str) -> None:
+    """Write to stderr; what cannot be said there cannot be said at all."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what the stream still holds go nowhere: the interpreter would fail on it at its end, and exit with 120."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    from renorm_cli.text import one_line
+
+    print_error(one_line(message) + "\n")

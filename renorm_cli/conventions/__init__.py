@@ -1,0 +1,1 @@
+"""What a weight is, and which of its axes name units."""

@@ -1,1 +1,0 @@
-"""Files on disk: opening inputs, and giving outputs their names safely."""

@@ -1,0 +1,320 @@
+"""Names for Keras v3 weights (`.weights.h5`, `.keras`): the file numbers the weights and names groups by attributes.
+
+Layout (keras.src.saving.saving_lib): `<group>/vars/<i>`, one group per attribute that leads to a layer; the layers of a
+list are groups named by their class in snake case and a counter. Keras >= 3.6 writes the layer's own name as the
+attribute `name` of its `vars` group, also for layers without weights; tf_keras and older Keras do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from renorm_cli.conventions.keras import (
+    CONTAINERS,
+    LAYERS,
+    PARTS,
+    cell_class,
+    class_from_name,
+    holds_quantized,
+    is_quantized,
+    snake_case,
+    stored_weights,
+)
+from renorm_cli.errors import some_names
+from renorm_cli.formats.hdf5.naming import name_plainly
+from renorm_cli.formats.hdf5.survey import Dataset, Survey
+from renorm_cli.formats.keras.config import LayerNode
+from renorm_cli.formats.keras.constraints import declared_for
+from renorm_cli.formats.keras.siblings import SiblingNames, base_name
+from renorm_cli.formats.naming import Naming, by_number, unique_names
+from renorm_cli.model.plan import Note
+from renorm_cli.model.variable import Role, Variable
+
+_LISTS = ("layers", "_layer_checkpoint_dependencies", "cells")
+_METRICS = ("metrics", "_metrics", "_compile_metrics", "compiled_metrics", "_loss_tracker")
+_SIDES = {"forward_layer": "forward_", "backward_layer": "backward_"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a group is: a layer under its friendly path, or (`in_list`) a list of layers of the layer it names.
+
+    `part` is set where the group holds a part of the layer (the cell of an LSTM); `""` stands for the root.
+    """
+
+    path: tuple[str, ...] = ()
+    node: LayerNode | None = None
+    layer: str | None = None
+    told: bool = False
+    custom: bool = False
+    part: str | None = None
+    in_list: str | None = None
+    state: Role | None = None
+
+
+def name_variables(survey: Survey, config: LayerNode | None) -> Naming:
+    """Names, layers and weights of a v3 weight file, as far as `config`, the attribute `name` and default names tell.
+
+    Keys are dataset paths; names are those of Keras' `variable.path` without the name of the model:
+    `bidirectional/forward_lstm/lstm_cell/kernel`. Weights of unknown classes keep their number, `my_layer/vars/0`.
+    """
+    return _Namer(survey, config).naming()
+
+
+class _Namer:
+    """One walk over one file: parents before children, every group once."""
+
+    def __init__(self, survey: Survey, config: LayerNode | None) -> None:
+        self._survey = survey
+        self._config = config
+        self._own: dict[str, list[Dataset]] = {}
+        self._other: list[Dataset] = []
+        for dataset in survey.datasets:
+            group = _owner(dataset)
+            self._other.append(dataset) if group is None else self._own.setdefault(group, []).append(dataset)
+        for datasets in self._own.values():
+            datasets.sort(key=lambda dataset: by_number(_address(dataset)))
+        self._children = _tree({*self._own, *(_parent(path) for path in survey.names if _parent(path) is not None)})
+        self._names = {group: name for path, name in survey.names.items() if (group := _parent(path)) is not None}
+        self._siblings = SiblingNames(config)
+        self._twins: list[tuple[str, ...]] = []
+        self._spectral: list[str] = []
+
+    def naming(self) -> Naming:
+        variables: list[Variable] = []
+        stack: list[tuple[str, _Place]] = [("", self._root())]
+        while stack:
+            group, place = stack.pop()
+            variables.extend(self._variables(group, place))
+            children = sorted(self._children.get(group, ()), key=by_number)
+            nodes = self._siblings.match(_candidates(place), children, self._real_names(group, children))
+            for child in reversed(children):
+                stack.append((_join(group, child), self._place(group, place, child, nodes.get(child))))
+        variables.extend(name_plainly(self._survey._replace(datasets=tuple(self._other))).variables)
+        variables.sort(key=lambda variable: by_number(variable.key))
+        return Naming(unique_names(variables, _qualified), tuple(self._twins), self._notes())
+
+    def _root(self) -> _Place:
+        node = self._config
+        if node is None:
+            return _Place()
+        return _Place(node=node, layer=node.class_name or None, told=True, custom=node.custom)
+
+    def _real_names(self, group: str, children: list[str]) -> dict[str, str]:
+        return {child: self._names[path] for child in children if (path := _join(group, child)) in self._names}
+
+    # --- groups -> places
+
+    def _place(self, group: str, parent: _Place, child: str, node: LayerNode | None) -> _Place:
+        path = _join(group, child)
+        state = parent.state or _state(path, self._names.get(path))
+        if self._is_list(path, parent, child):
+            named = () if child in _LISTS or self._names else (child,)
+            return replace(parent, path=(*parent.path, *named), in_list=child, part=None, state=state)
+        if node is None and parent.in_list is None:
+            node = _attribute(parent, child)
+        real = self._names.get(path)
+        part = None if node is not None else _part(parent, child)
+        name = real or _config_name(node, child, parent) or part or child
+        here = _Place(path=(*parent.path, name), state=state)
+        if node is not None:
+            state = state or ("quantized" if is_quantized(node.config) else None)
+            return replace(here, node=node, layer=node.class_name or None, told=True, custom=node.custom, state=state)
+        if part is not None:
+            mother = parent if parent.layer in PARTS else _Place(layer="MultiHeadAttention")
+            return replace(here, layer=mother.layer, told=mother.told, part=part, node=mother.node)
+        return replace(here, layer=self._guess(path, child, real))
+
+    def _is_list(self, path: str, parent: _Place, child: str) -> bool:
+        """Whether the group is a list of layers; where names are written, every layer has one and lists have none."""
+        if path in self._own or path in self._names:
+            return False
+        if self._names:
+            return True
+        if parent.in_list is not None:
+            return base_name(child) == "container"
+        if child in _LISTS:
+            return True
+        known = {snake_case(node.class_name) for node in parent.node.under(child)} if parent.node is not None else set()
+        return any(base_name(item) in known for item in self._children.get(path, ()))
+
+    def _guess(self, path: str, child: str, real: str | None) -> str | None:
+        """The class by the group's name or the layer's, if what is stored there fits."""
+        datasets = self._own.get(path, [])
+        shapes = [dataset.shape for dataset in datasets]
+        for name in (child, real or ""):
+            known = class_from_name(name.removeprefix("forward_").removeprefix("backward_"))
+            if known is None:
+                continue
+            if not datasets and (known in PARTS or known in CONTAINERS or known == "SpectralNormalization"):
+                return known
+            if stored_weights(known, shapes) or holds_quantized(known, shapes, [item.dtype for item in datasets]):
+                return known
+            if known == "SpectralNormalization" and len(datasets) == 2:
+                return known
+        return cell_class(shapes) if child == "cell" else None
+
+    # --- places -> variables
+
+    def _variables(self, group: str, place: _Place) -> list[Variable]:
+        datasets = self._own.get(group, [])
+        if not datasets:
+            return []
+        if place.layer == "SpectralNormalization" and not place.custom and len(datasets) == 2:
+            return self._spectral_variables(group, place, datasets)
+        shapes = [dataset.shape for dataset in datasets]
+        names: tuple[str, ...] | None = None
+        state = place.state
+        if place.layer is not None and not place.custom and state is None:
+            if holds_quantized(place.layer, shapes, [dataset.dtype for dataset in datasets]):
+                state = "quantized"
+            else:
+                config = place.node.config if place.node is not None else None
+                names = stored_weights(place.layer, shapes, config, place.part)
+        weights: list[str | None] = [*names] if names is not None else [None] * len(datasets)
+        return [
+            self._variable(dataset, place, weight, state) for dataset, weight in zip(datasets, weights, strict=True)
+        ]
+
+    def _variable(self, dataset: Dataset, place: _Place, weight: str | None, state: Role | None) -> Variable:
+        last = _last_parts(dataset) if weight is None else weight.rpartition("/")[2]
+        equation = place.node.config.get("equation") if place.node is not None and not place.custom else None
+        return Variable(
+            name="/".join((*place.path, last)),
+            key=dataset.path,
+            shape=dataset.shape,
+            dtype=dataset.dtype,
+            layer=place.layer,
+            layer_source="layer" if place.told else "name",
+            weight=weight,
+            equation=equation if isinstance(equation, str) and place.layer == "EinsumDense" else None,
+            state=state,
+            locked=dataset.locked,
+            aliases=dataset.links,
+            declared=declared_for(place.node, weight) if place.node is not None and state is None else None,
+        )
+
+    def _spectral_variables(self, group: str, place: _Place, datasets: list[Dataset]) -> list[Variable]:
+        """SpectralNormalization stores the kernel of the layer it wraps a second time; on load the wrapped one wins."""
+        inner = _join(group, "layer")
+        wrapped = self._place(group, place, "layer", None)
+        own = self._own.get(inner, [])
+        kernel, vector = datasets
+        twin = next((item for item in own if item.shape == kernel.shape and item.dtype == kernel.dtype), None)
+        first = next((item for item in self._variables(inner, wrapped) if twin and item.key == twin.path), None)
+        weight = first.weight if first is not None else None
+        if twin is not None:
+            self._twins.append((twin.path, kernel.path))
+        self._spectral.append("/".join(place.path))
+        source = replace(wrapped if first is not None else place, path=place.path)
+        return [
+            self._variable(kernel, source, weight, first.state if first is not None else place.state),
+            self._variable(vector, place, "vector_u", place.state),
+        ]
+
+    def _notes(self) -> tuple[Note, ...]:
+        if not self._spectral:
+            return ()
+        text = "the layer divides its kernel by its spectral norm in every training step, so a bound holds until then"
+        return (Note(f"{some_names(self._spectral)}: {text}", warning=True),)
+
+
+def _address(dataset: Dataset) -> str:
+    """The path that follows the layout, of all hard links to the dataset."""
+    return next((path for path in (dataset.path, *dataset.links) if _is_numbered(path)), dataset.path)
+
+
+def _is_numbered(path: str) -> bool:
+    parts = path.split("/")
+    return len(parts) >= 2 and parts[-2] == "vars" and parts[-1].isascii() and parts[-1].isdigit()
+
+
+def _owner(dataset: Dataset) -> str | None:
+    """The group of the layer that stores the dataset; None for a dataset that is no v3 weight."""
+    path = _address(dataset)
+    return path.removesuffix(_last_parts(dataset)).rstrip("/") if _is_numbered(path) else None
+
+
+def _last_parts(dataset: Dataset) -> str:
+    return "/".join(_address(dataset).split("/")[-2:])
+
+
+def _parent(path: str) -> str | None:
+    """The group that owns the `vars` group at `path`."""
+    head, _, last = path.rpartition("/")
+    return head if last == "vars" else None
+
+
+def _join(group: str, child: str) -> str:
+    return f"{group}/{child}" if group else child
+
+
+def _tree(groups: set[str | None]) -> Mapping[str, set[str]]:
+    """Group -> its child groups, for all groups on the way to the given ones."""
+    children: dict[str, set[str]] = {}
+    for group in groups:
+        path = group or ""
+        while path:
+            head, _, last = path.rpartition("/")
+            known = children.setdefault(head, set())
+            if last in known:
+                break
+            known.add(last)
+            path = head
+    return children
+
+
+def _candidates(place: _Place) -> tuple[LayerNode, ...]:
+    """The nodes of the config that the groups inside this one can be."""
+    if place.node is None or place.in_list is None:
+        return ()
+    key = "layers" if place.in_list == "_layer_checkpoint_dependencies" else place.in_list
+    return place.node.under(key)
+
+
+def _attribute(parent: _Place, child: str) -> LayerNode | None:
+    """The node an attribute holds: `layer`, `cell`, `forward_layer`, or any that the config has under its name."""
+    if parent.node is None:
+        return None
+    for key in (child, child.lstrip("_"), "layer" if child in _SIDES else ""):
+        nodes = parent.node.under(key) if key else ()
+        if len(nodes) == 1:
+            return nodes[0]
+    return None
+
+
+def _config_name(node: LayerNode | None, child: str, parent: _Place) -> str | None:
+    if node is None:
+        return None
+    if child in _SIDES and node.key == "layer" and parent.layer == "Bidirectional":
+        return _SIDES[child] + node.name.removeprefix(_SIDES[child])
+    return node.name or None
+
+
+def _part(parent: _Place, child: str) -> str | None:
+    """The part of its layer that an attribute holds; the attributes of attention are telling without the layer."""
+    attribute = child.lstrip("_")
+    if parent.in_list is not None:
+        return None
+    if parent.layer in PARTS and not parent.custom:
+        return PARTS[parent.layer].get(attribute)
+    if parent.layer in LAYERS and not parent.custom:
+        return None
+    return PARTS["MultiHeadAttention"].get(attribute)
+
+
+def _state(path: str, name: str | None) -> Role | None:
+    top = path.split("/", 1)[0]
+    if top == "optimizer":
+        return "optimizer"
+    if top in _METRICS or "seed_generator" in (name, path.rpartition("/")[2]):
+        return "state"
+    return None
+
+
+def _qualified(variable: Variable) -> str:
+    """The group's own path instead of the layer's name."""
+    if variable.weight is None or not _is_numbered(variable.key):
+        return variable.key
+    return f"{variable.key.rsplit('/', 2)[0]}/{variable.weight.rpartition('/')[2]}"

@@ -1,0 +1,380 @@
+"""The index of a TensorFlow V2 checkpoint (a "tensor bundle"): which bytes of which data file are which tensor.
+
+Source: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.protobuf import BYTES, Budget, Message, damaged, quoted, read_message, write_varint
+from renorm_cli.formats.tensorflow.leveldb import Table, TableEntry, mask, read_table, unmask
+
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""The key of the object graph, a scalar string tensor; only object-based checkpoints have it."""
+MAX_RANK = 254
+MAX_AXES = 32
+"""Of tensors whose values are read: NumPy 1 has no more."""
+
+Extents = tuple[tuple[int, int], ...]
+"""A box of a tensor: start and length along each axis; length -1 is the whole axis."""
+ShardSizes = Callable[[int, int], int] | Sequence[int]
+"""Bytes of each data file; or a function of (shard, number of shards), called once for each shard that is used."""
+
+DTYPES = {
+    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64", 9: "int64",
+    10: "bool", 11: "qint8", 12: "quint8", 13: "qint32", 14: "bfloat16", 15: "qint16", 16: "quint16", 17: "uint16",
+    18: "complex128", 19: "float16", 20: "resource", 21: "variant", 22: "uint32", 23: "uint64", 24: "float8_e5m2",
+    25: "float8_e4m3fn", 26: "float8_e4m3fnuz", 27: "float8_e4m3b11fnuz", 28: "float8_e5m2fnuz", 29: "int4",
+    30: "uint4", 31: "int2", 32: "uint2", 33: "float4_e2m1fn",
+}  # fmt: skip
+"""Names of tensorflow/core/framework/types.proto."""
+
+ITEM_BYTES = {
+    "float32": 4, "float64": 8, "int32": 4, "uint8": 1, "int16": 2, "int8": 1, "complex64": 8, "int64": 8, "bool": 1,
+    "qint8": 1, "quint8": 1, "qint32": 4, "bfloat16": 2, "qint16": 2, "quint16": 2, "uint16": 2, "complex128": 16,
+    "float16": 2, "uint32": 4, "uint64": 8, "float8_e5m2": 1, "float8_e4m3fn": 1, "float8_e4m3fnuz": 1,
+    "float8_e4m3b11fnuz": 1, "float8_e5m2fnuz": 1, "int4": 1, "uint4": 1, "int2": 1, "uint2": 1, "float4_e2m1fn": 1,
+}  # fmt: skip
+"""Stored bytes per element; types of less than 8 bits are not packed. string, variant and resource vary in size."""
+
+_MIN_ITEM_BYTES = {"string": 1, "variant": 5, "resource": 1}  # a length each, and for a variant a checksum
+_BUNDLE_VERSION = 1  # kTensorBundleVersion: what a reader of this format must at least and at most be
+_MAX_SHARDS = 1 << 20
+_MAX_NAME_BYTES = 1 << 16
+_CORNER_FIELDS = 4  # a corner of a slice takes as long as so many fields
+_ESCAPED = re.compile(rb"[\0\xff].", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor. Its bytes are `size` bytes at `offset` of data file `shard`, in C order.
+
+    `key` keeps bytes that are no UTF-8 as surrogates. `crc` is the CRC-32C of the stored bytes (of a string tensor: see
+    `object_graph.read_strings`), `crc_position` where its masked form stands in the index, None if it cannot be patched
+    there (compressed block, or left out because it is 0). `block` counts in `Bundle.table.blocks`.
+    A partitioned tensor has `slices` and no bytes of its own: size 0, crc None.
+    """
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    crc: int | None
+    crc_position: int | None
+    block: int
+    slices: tuple[Slice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One part of a partitioned tensor: it starts at `start`, its shape is `entry.shape`, its bytes are `entry`'s."""
+
+    start: tuple[int, ...]
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """All tensors in key order; parts of partitioned tensors stand only in their `slices`.
+
+    `order` is the byte order of the data, "<" or ">". `table` is the index itself, for writing.
+    """
+
+    num_shards: int
+    order: str
+    entries: tuple[Entry, ...]
+    table: Table = field(repr=False)
+
+    @property
+    def stored(self) -> Iterator[Entry]:
+        """Every entry that has bytes: plain tensors and the parts of partitioned ones."""
+        for entry in self.entries:
+            if entry.slices:
+                yield from (part.entry for part in entry.slices)
+            else:
+                yield entry
+
+
+def read_bundle(index: bytes, shard_sizes: ShardSizes, shown: str) -> Bundle:
+    """The tensors of a checkpoint, from the bytes of its `.index` file; `shown` names it in errors.
+
+    Raises FormatError if anything in it is not as TensorFlow writes it: table, header, dtypes, shapes, sizes, bytes
+    outside their data file or shared by two tensors, slices that do not tile their tensor. Data are not read.
+    """
+    table = read_table(index, shown)
+    if not table.entries or table.entries[0].key:
+        raise damaged(shown, "expected a header as the first entry, found none")
+    budget = Budget()
+    num_shards, order = _header(table.entries[0].value, shown, budget)
+    plain: list[tuple[Entry, list[bytes]]] = []
+    parts: dict[tuple[str, Extents], Entry] = {}
+    shapes: dict[bytes, tuple[int, ...]] = {}  # a model has few different ones
+    for item in table.entries[1:]:
+        if not item.key.startswith(b"\0"):
+            plain.append(_entry(item, num_shards, shapes, shown, budget))
+            continue
+        name, extents = decode_slice_key(item.key, shown, budget)
+        parts[name, extents], boxes = _entry(item, num_shards, shapes, shown, budget)
+        if boxes:
+            raise damaged(shown, f"expected bytes for the slice {_box_text(extents)} of {quoted(name)}, found slices")
+    entries = tuple(
+        replace(e, slices=read_slices(e, boxes, parts, shown, budget)) if boxes else e for e, boxes in plain
+    )
+    for name, _ in parts:
+        raise damaged(shown, f"found a slice of {quoted(name)}, which has no entry that lists it")
+    bundle = Bundle(num_shards, order, entries, table)
+    _check_extents(bundle.stored, num_shards, shard_sizes, shown)
+    return bundle
+
+
+def decode_slice_key(key: bytes, shown: str = "index", budget: Budget | None = None) -> tuple[str, Extents]:
+    """The name and the box in the key of a part of a partitioned tensor.
+
+    The key is 0, name, rank, then start and length of each axis, as TensorFlow's OrderedCode writes them
+    (tensorflow/core/util/saved_tensor_slice_util.cc, lib/strings/ordered_code.cc). Raises FormatError unless it is
+    exactly that, each number in its shortest form, and where it has more numbers than `budget` has fields left.
+    """
+    budget = budget or Budget()
+    budget.fields -= key.count(0) + key.count(255)  # escaped ones in the name
+    try:
+        zero, at = _ordered_number(key, 0)
+        name, at = _ordered_string(key, at)
+        rank, at = _ordered_number(key, at)
+        budget.fields -= 2 * rank
+        if zero or rank > MAX_RANK or budget.fields < 0:
+            raise ValueError
+        numbers = []
+        for _ in range(2 * rank):
+            number, at = _ordered_signed(key, at)
+            numbers.append(number)
+        if at != len(key):
+            raise ValueError
+    except (ValueError, IndexError):
+        shorn = quoted(key.decode("latin-1"))
+        raise damaged(shown, f"expected the key of a slice (name, starts, lengths), found {shorn}") from None
+    return name.decode("utf-8", "surrogateescape"), tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def with_crc(value: bytes, crc: int, shown: str) -> bytes:
+    """The stored value of an index entry with its checksum set to `crc`, for an index that is written anew."""
+    at = read_message(value, shown).fixed32(6)[1]
+    stored = struct.pack("<I", mask(crc))
+    if at is None:
+        return value + write_varint(6 << 3 | 5) + stored
+    return value[:at] + stored + value[at + 4 :]
+
+
+def _header(value: bytes, shown: str, budget: Budget) -> tuple[int, str]:
+    """Number of shards and byte order: BundleHeaderProto."""
+    header = read_message(value, shown, budget=budget)
+    if any(item.wire_type == BYTES for item in header.found.get(1, ())):
+        raise FormatError(f"{shown}: expected a V2 checkpoint, found one of format V1; save it again with a V2 Saver")
+    num_shards, order = header.integer(1), header.integer(2)
+    version = read_message(header.blob(3) or b"", shown, budget=budget)
+    if not 0 <= num_shards <= _MAX_SHARDS:
+        raise damaged(shown, f"expected 0 to {_MAX_SHARDS} shards in the header, found {num_shards}")
+    if order not in (0, 1):
+        raise damaged(shown, f"expected byte order 0 or 1 in the header, found {order}")
+    if version.integer(1) < 0 or version.integer(2) > _BUNDLE_VERSION or _BUNDLE_VERSION in version.integers(3):
+        raise FormatError(
+            f"{shown}: expected a checkpoint for readers of version {_BUNDLE_VERSION}, found one not for them "
+            f"(minimum {version.integer(2)}); save it again with an older TensorFlow"
+        )
+    return num_shards, "<>"[order]
+
+
+def _entry(
+    item: TableEntry, num_shards: int, shapes: dict[bytes, tuple[int, ...]], shown: str, budget: Budget
+) -> tuple[Entry, list[bytes]]:
+    """An entry (BundleEntryProto) and its slices (TensorSliceProto), still encoded."""
+    key = item.key.decode("utf-8", "surrogateescape")
+    where = f"{shown}: {quoted(key)}"
+    if len(item.key) > _MAX_NAME_BYTES:
+        raise damaged(where, f"expected a name of at most {_MAX_NAME_BYTES} bytes, found {len(item.key)}")
+    message = read_message(item.value, where, budget=budget)
+    number = message.integer(1)
+    dtype = DTYPES.get(number)
+    if dtype is None:
+        raise FormatError(f"{where}: expected a known dtype, found number {number}; use a newer renorm-ckpt")
+    encoded = message.blob(2) or b""
+    shape = shapes.get(encoded)
+    if shape is None:
+        shape = shapes[encoded] = read_shape(encoded, where, budget)
+    boxes = message.blobs(7)
+    if boxes:
+        return Entry(key, dtype, shape, 0, 0, 0, None, None, item.block), boxes
+    shard, offset, size = message.integer(3), message.integer(4), message.integer(5)
+    if not 0 <= shard < max(num_shards, 1):
+        raise damaged(where, f"expected a data file from 0 to {num_shards - 1}, found {shard}")
+    if offset < 0 or size < 0:
+        raise damaged(where, f"expected offset and size of at least 0, found {offset} and {size}")
+    _check_size(size, dtype, shape, where)
+    masked, at = message.fixed32(6)
+    position = None if at is None or item.position is None else item.position + at
+    return Entry(key, dtype, shape, shard, offset, size, unmask(masked), position, item.block), []
+
+
+def read_shape(encoded: bytes, where: str, budget: Budget | None = None) -> tuple[int, ...]:
+    """TensorShapeProto."""
+    message = read_message(encoded, where, budget=budget)
+    if message.integer(3):
+        raise damaged(where, "expected a shape, found one of unknown rank")
+    dims = message.blobs(2)
+    if len(dims) > MAX_RANK:
+        raise damaged(where, f"expected at most {MAX_RANK} axes, found {len(dims)}")
+    shape = tuple(read_message(dim, where, budget=budget).integer(1) for dim in dims)
+    if any(size < 0 for size in shape):
+        raise damaged(where, f"expected axes of length 0 or more, found {min(shape)}")
+    # Zeros are left out of the product: the elements along the other axes have to be countable too.
+    if math.prod(size for size in shape if size) >= 1 << 63:
+        raise damaged(where, "expected a shape of less than 2**63 elements, found more")
+    return shape
+
+
+def _check_size(size: int, dtype: str, shape: tuple[int, ...], where: str) -> None:
+    elements, exact = math.prod(shape), ITEM_BYTES.get(dtype)
+    expected = elements * (_MIN_ITEM_BYTES[dtype] if exact is None else exact)
+    if size < expected or (exact is not None and size > expected):
+        least = "at least " if exact is None else ""
+        raise damaged(where, f"expected {least}{expected} bytes for {elements} elements of {dtype}, found {size}")
+
+
+def _check_extents(stored: Iterable[Entry], num_shards: int, shard_sizes: ShardSizes, shown: str) -> None:
+    """Every tensor lies inside its data file, and no byte belongs to two."""
+    if not callable(shard_sizes) and len(shard_sizes) != num_shards:
+        raise FormatError(f"{shown}: expected {num_shards} data files, found {len(shard_sizes)}; copy all of them")
+    shard, length, end, owner = -1, 0, 0, ""
+    for entry in sorted(stored, key=lambda e: (e.shard, e.offset)):
+        where = f"{shown}: {quoted(entry.key)}"
+        if entry.shard != shard:
+            shard, end = entry.shard, 0
+            length = shard_sizes(shard, num_shards) if callable(shard_sizes) else shard_sizes[shard]
+        after = entry.offset + entry.size
+        if after > length:
+            raise damaged(where, f"expected bytes {entry.offset} to {after} in data file {shard}, found {length} bytes")
+        if entry.size and entry.offset < end:
+            raise damaged(
+                where, f"its bytes from {entry.offset} of data file {shard} are also those of {quoted(owner)}"
+            )
+        if entry.size:
+            end, owner = after, entry.key
+
+
+def read_slices(
+    entry: Entry, boxes: list[bytes], parts: dict[tuple[str, Extents], Entry], shown: str, budget: Budget
+) -> tuple[Slice, ...]:
+    """The parts of a partitioned tensor, taken out of `parts`, in listed order."""
+    where = f"{shown}: {quoted(entry.key)}"
+    slices = []
+    for box in boxes:
+        extents = read_box(box, where, budget)
+        part = parts.pop((entry.key, extents), None)
+        if part is None:
+            raise damaged(where, f"expected an entry for its slice {_box_text(extents)}, found none")
+        if len(extents) != len(entry.shape):
+            raise damaged(where, f"expected slices of {len(entry.shape)} axes, found one of {len(extents)}")
+        start = tuple(first for first, _ in extents)
+        lengths = tuple(size if length < 0 else length for (_, length), size in zip(extents, entry.shape, strict=True))
+        if any(a < 0 or a + n > size for a, n, size in zip(start, lengths, entry.shape, strict=True)):
+            raise damaged(where, f"expected slices inside its shape, found {_box_text(extents)}")
+        if (part.dtype, part.shape) != (entry.dtype, lengths):
+            raise damaged(where, f"expected its slice {_box_text(extents)} in {entry.dtype} and in that shape")
+        slices.append(Slice(start, part))
+    _check_tiling(entry.shape, slices, where, budget)
+    return tuple(slices)
+
+
+def read_box(encoded: bytes, where: str, budget: Budget | None = None) -> Extents:
+    """TensorSliceProto; an axis without a length is whole."""
+    extents = []
+    for extent in read_message(encoded, where, budget=budget).blobs(1):
+        message = read_message(extent, where, budget=budget)
+        start, length = message.integer(1), _length(message)
+        if length < -1 or (length == -1 and start):
+            raise damaged(where, f"expected slices with a length of 0 or more, found {length}")
+        extents.append((start, length))
+    return tuple(extents)
+
+
+def _length(message: Message) -> int:
+    return message.integer(2) if message.has(2) else -1
+
+
+def _box_text(extents: Extents) -> str:
+    text = ", ".join(f"{start}+{length}" if length >= 0 else "all" for start, length in extents[:8])
+    return f"[{text}, ...]" if len(extents) > 8 else f"[{text}]"
+
+
+def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str, budget: Budget | None = None) -> None:
+    """Every element of the tensor is in exactly one slice.
+
+    A sum of boxes is determined by their corners, counted +1 and -1 in turn along each axis (its mixed difference). So
+    the slices tile the tensor if and only if their corners add up to those of the tensor. Axes that no slice cuts are
+    left out, as every further axis doubles the corners.
+    """
+    if sum(math.prod(part.entry.shape) for part in slices) != math.prod(shape):  # cheap, and most lies end here
+        raise damaged(where, "expected slices that cover it exactly, found a gap or an overlap")
+    cut = [axis for axis, size in enumerate(shape) if any(part.entry.shape[axis] != size for part in slices)]
+    budget = budget or Budget()
+    budget.fields -= _CORNER_FIELDS * len(slices) << len(cut)
+    if budget.fields < 0:
+        raise damaged(where, f"expected few slices along few axes, found {len(slices)} along {len(cut)}")
+    corners: dict[tuple[int, ...], int] = {}
+    whole = ((0,) * len(shape), shape, -1)
+    for start, lengths, sign in [whole, *((part.start, part.entry.shape, 1) for part in slices)]:
+        for upper in product((0, 1), repeat=len(cut)):
+            corner = tuple(start[axis] + up * lengths[axis] for axis, up in zip(cut, upper, strict=True))
+            corners[corner] = corners.get(corner, 0) + (-sign if sum(upper) % 2 else sign)
+    if any(corners.values()):
+        raise damaged(where, "expected slices that cover it exactly, found a gap or an overlap")
+
+
+def _ordered_number(key: bytes, at: int) -> tuple[int, int]:
+    """A count of bytes, then the number, highest byte first."""
+    length = key[at]
+    digits = key[at + 1 : at + 1 + length]
+    if length > 8 or len(digits) != length or digits[:1] == b"\0":
+        raise ValueError
+    return int.from_bytes(digits), at + 1 + length
+
+
+def _ordered_string(key: bytes, at: int) -> tuple[bytes, int]:
+    """Ends with 0 1; 0 is written as 0 255 and 255 as 255 0."""
+    out = bytearray()
+    while True:
+        found = _ESCAPED.search(key, at)
+        if found is None:
+            raise ValueError
+        out += key[at : found.start()]
+        at = found.end()
+        if found[0] == b"\0\1":
+            return bytes(out), at
+        if found[0][1] != 255 - found[0][0]:
+            raise ValueError
+        out += found[0][:1]
+
+
+def _ordered_signed(key: bytes, at: int) -> tuple[int, int]:
+    """As many leading bits unlike the sign bit as there are bytes, then sign and number in two's complement."""
+    head = int.from_bytes(key[at : at + 2].ljust(2, b"\0"))
+    negative = not head >> 15
+    run = head ^ 0xFFFF if not negative else head
+    length = 16 - run.bit_length()
+    digits = key[at : at + length]
+    if length > 10 or len(digits) != length:
+        raise ValueError
+    value = int.from_bytes(digits) & (1 << 7 * length) - 1
+    value -= (1 << 7 * length) if negative else 0
+    size = (value if value >= 0 else ~value).bit_length() + 1
+    if size > 64 or length != -(-size // 7):
+        raise ValueError
+    return value, at + length

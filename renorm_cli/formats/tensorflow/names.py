@@ -1,0 +1,156 @@
+"""Names, roles and layers of the tensors of a TensorFlow checkpoint.
+
+Keys are the checkpoint's own ("model/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"); friendly names are those
+of the variables ("dense/kernel"), which the object graph keeps; of a TF1 checkpoint they are the keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
+from renorm_cli.errors import some_names
+from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
+from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
+from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
+from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
+from renorm_cli.formats.tensorflow.optimizer_state import AVERAGE, is_average, plain_key, states
+from renorm_cli.model.plan import Note
+from renorm_cli.model.variable import Variable
+
+_NO_NAME = re.compile(r"Variable(_[0-9]+)?")
+_TOO_MANY_AXES = f"it has more than {MAX_AXES} axes"
+_EXPORTED = re.compile(r"\A(_all_)?variables/[0-9]+\Z")
+
+_Twin = tuple[str, str]
+
+
+def name_variables(
+    bundle: Bundle,
+    graph: ObjectGraph | None,
+    layers: Mapping[str, LayerFacts],
+    *,
+    exported: bool,
+    untrained: Collection[str] = (),
+) -> Naming:
+    """Every tensor of the checkpoint, in the order of the keys and the numbers in them; a partitioned one once.
+
+    Names are those in `graph`; where two tensors share one, their keys without "/.ATTRIBUTES/VARIABLE_VALUE", and the
+    shared name is an alias. `layers` and `untrained` (what the model does not train) are by key. Only with `exported`,
+    for a SavedModel, are the copies that Keras 3 stores of each weight twins: the layout is `variables/N` and
+    `_all_variables/M`, in any order, and what belongs together is told by name, shape and dtype (and then by bytes);
+    the copies of `_all_variables` come last.
+    """
+    named = full_names(graph) if graph is not None else {}
+    drafts = [
+        Variable(
+            plain_name(named.get(entry.key, "")) or plain_key(entry.key),
+            entry.key,
+            entry.shape,
+            entry.dtype,
+            locked=_TOO_MANY_AXES if len(entry.shape) > MAX_AXES else None,
+        )
+        for entry in sorted(bundle.entries, key=lambda entry: by_number(entry.key))
+    ]
+    found = states(drafts, graph)
+    twins, open_names = _twins(drafts) if exported else ((), ())
+    seconds = {second for _, second in twins}
+    drafts.sort(key=lambda draft: draft.key in seconds)
+    variables = []
+    for draft in drafts:
+        variable = _tell(draft, layers.get(draft.key))
+        state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_told(variable) else None)
+        variables.append(_renamed(variable if state is None else replace(variable, state=state), draft.key in seconds))
+    unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)
+    return Naming(unique, twins, (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique)))
+
+
+def _renamed(variable: Variable, second: bool) -> Variable:
+    """Without a name that tells nothing, or that the first copy has."""
+    nameless = _NO_NAME.fullmatch(variable.name.rpartition("/")[2])
+    return replace(variable, name=plain_key(variable.key)) if second or nameless else variable
+
+
+def _with_aliases(variables: Sequence[Variable], drafts: Sequence[Variable]) -> tuple[Variable, ...]:
+    """The variables, found under the names they had in the graph too."""
+    return tuple(
+        variable if draft.name in (variable.name, variable.key) else replace(variable, aliases=(draft.name,))
+        for variable, draft in zip(variables, drafts, strict=True)
+    )
+
+
+def _tell(variable: Variable, facts: LayerFacts | None) -> Variable:
+    """The variable with its layer and weight: from the model's own description, else by default names.
+
+    What is known of the class counts if it fits the shape. A class that nothing is known of leaves the weight's name.
+    """
+    if facts is not None:
+        known = find_weight(facts.layer, facts.weight)
+        if known is not None and known.fits(variable.shape):
+            return replace(
+                variable,
+                layer=facts.layer,
+                layer_source="layer",
+                weight=known.name,
+                equation=facts.equation,
+                declared=facts.declared,
+            )
+    told = _by_names(variable)
+    if facts is None or known is not None or facts.layer in CONTAINERS:
+        return told
+    weight = facts.weight if not _is_told(told) else told.weight
+    return replace(told, layer=facts.layer, layer_source="layer", weight=weight, declared=facts.declared)
+
+
+def _by_names(variable: Variable) -> Variable:
+    """By the variable's own name, or if that tells nothing, by the attributes that lead to it."""
+    told = from_names(variable, variable.name.removesuffix(f"/{AVERAGE}"))
+    if _is_told(told):
+        return told
+    attributes = "/".join(part.lstrip("_") for part in plain_key(variable.key).split("/"))
+    by_attributes = from_names(variable, attributes)
+    return by_attributes if _is_told(by_attributes) else told
+
+
+def _is_told(variable: Variable) -> bool:
+    """Whether the weight's name says what it is."""
+    if variable.weight is None:
+        return False
+    known = find_weight(variable.layer, variable.weight) if variable.layer is not None else None
+    return known is not None or any(end in ROLES for end in suffixes(variable.weight))
+
+
+def _twins(variables: Iterable[Variable]) -> tuple[tuple[_Twin, ...], tuple[str, ...]]:
+    """Pairs of copies in the two lists of a Keras 3 export; and the names that several weights share in each.
+
+    Unrelated variables can share a name, so what lies outside the two lists is never paired.
+    """
+    alike: dict[tuple[object, ...], tuple[list[Variable], list[Variable]]] = {}
+    for variable in variables:
+        found = _EXPORTED.fullmatch(plain_key(variable.key))
+        if found is not None:
+            kind = (variable.name, variable.shape, variable.dtype)
+            alike.setdefault(kind, ([], []))[1 if found[1] else 0].append(variable)
+    both = [lists for lists in alike.values() if all(lists)]
+    pairs = tuple((first[0].key, second[0].key) for first, second in both if len(first) == len(second) == 1)
+    shared = tuple(dict.fromkeys(first[0].name for first, second in both if len(first) + len(second) > 2))
+    return pairs, shared
+
+
+def _export_notes(names: Sequence[str]) -> tuple[Note, ...]:
+    if not names:
+        return ()
+    text = "several weights of this export share the name, so which copies belong together is open"
+    return (
+        Note(f"{some_names(names)}: {text}; select them by this name, so that all are bounded alike", warning=True),
+    )
+
+
+def _average_notes(variables: Iterable[Variable]) -> tuple[Note, ...]:
+    names = [variable.name for variable in variables if variable.state == "optimizer" and is_average(variable)]
+    if not names:
+        return ()
+    text = "moving averages of weights, not bounded by default; where a program takes them in place of the weights, as"
+    return (Note(f"{some_names(names)}: {text} training with averages does, the bound is undone", warning=True),)

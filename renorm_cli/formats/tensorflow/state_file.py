@@ -1,0 +1,59 @@
+"""The text file `checkpoint` beside TensorFlow checkpoints, which names the newest of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from renorm_cli.storage.files import open_beside, read_exactly
+
+NAME = "checkpoint"
+
+_MOST_BYTES = 1 << 20
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_LETTERS = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v", strict=True))
+_NEWEST = re.compile(rb'^[ \t]*model_checkpoint_path\s*:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE | re.DOTALL)
+
+
+def newest_prefix(folder: Path, names: Collection[str]) -> str | None:
+    """The newest of the prefixes `names` in `folder`: the one the state file names, else the only one; else None.
+
+    A state file may name nothing outside its folder: paths that do (version 1 savers write absolute ones) count for
+    nothing. It is a protobuf in text form (tensorflow/python/training/checkpoint_state.proto).
+
+    Raises FormatError where the state file is a link or no regular file.
+    """
+    found = _NEWEST.search(_content(folder / NAME))
+    named = _ESCAPE.sub(_escaped, found[1]).decode("utf-8", "surrogateescape") if found else None
+    if named is not None and named in names:
+        return named
+    return next(iter(names)) if len(names) == 1 else None
+
+
+def _content(path: Path) -> bytes:
+    if not os.path.lexists(path):
+        return b""
+    file = open_beside(path)
+    try:
+        text = bytearray(min(file.size, _MOST_BYTES))
+        read_exactly(file.fd, 0, memoryview(text), file.shown)
+        return bytes(text)
+    finally:
+        file.close()
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    """The byte that an escape in a text of protobuf stands for."""
+    octal, hexadecimal, letter = found.groups()
+    if letter is None:
+        return bytes([int(octal, 8) & 255 if octal else int(hexadecimal, 16)])
+    return bytes([_LETTERS.get(letter[0], letter[0])])
+
+
+def state_text(name: str) -> bytes:
+    """A state file that names one checkpoint beside it."""
+    escaped = "".join(f"\\{char}" if char in '\\"' else char if char >= " " else f"\\{ord(char):03o}" for char in name)
+    lines = f'model_checkpoint_path: "{escaped}"\nall_model_checkpoint_paths: "{escaped}"\n'
+    return lines.encode("utf-8", "surrogateescape")

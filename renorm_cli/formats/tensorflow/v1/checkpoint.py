@@ -1,0 +1,271 @@
+"""TensorFlow V1 checkpoints: read where they are, written out as V2, since values inside them cannot be replaced."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from renorm_cli.errors import some_names
+from renorm_cli.formats.base import Checkpoint, Sink
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.naming import Naming
+from renorm_cli.formats.numbers import room_for, stored_dtype
+from renorm_cli.formats.protobuf import write_varint
+from renorm_cli.formats.tensorflow import state_file
+from renorm_cli.formats.tensorflow.bundle import DTYPES, ITEM_BYTES, Entry
+from renorm_cli.formats.tensorflow.checkpoint import CRC32C, Shard, pieces, read_pieces, shard_suffix
+from renorm_cli.formats.tensorflow.leveldb import crc32c, mask, write_table
+from renorm_cli.formats.tensorflow.names import name_variables
+from renorm_cli.formats.tensorflow.v1.file_names import base_name, shard_name
+from renorm_cli.formats.tensorflow.v1.tensors import Tensors, numpy_dtype, read_tensors
+from renorm_cli.model.blocks import Block, partition
+from renorm_cli.model.plan import Note
+from renorm_cli.model.variable import Variable
+from renorm_cli.parallel.threads import Imap
+from renorm_cli.storage.bytes import write_all
+from renorm_cli.storage.checksum import Tally, checksums
+from renorm_cli.storage.files import SourceFile, open_source
+from renorm_cli.storage.staged import Staged, unwritten
+from renorm_cli.storage.staging import Staging
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from renorm_cli.parallel.memory import Buffer
+
+_COPY_BYTES = 4 << 20
+_STRINGS = 1 << 16
+_HEADER = b"\x08\x01\x1a\x02\x08\x01"  # BundleHeaderProto: one data file, little-endian, version 1
+_WHOLE_ONLY = {"float16", "uint16", "string"}  # no slices of others: tensor_bundle.cc, GetSliceValue
+_NUMBERS = {name: number for number, name in DTYPES.items()}
+
+
+class V1Checkpoint(Checkpoint):
+    """A checkpoint of one file, or of several that hold tensors, or parts of tensors, each."""
+
+    def __init__(
+        self, path: Path, base: str, shards: Sequence[SourceFile], others: Sequence[SourceFile], tensors: Tensors
+    ) -> None:
+        self.base = base
+        self.others = tuple(others)
+        self.tensors = tensors
+        self.entries = {entry.key: entry for entry in tensors.bundle.entries}
+        naming: Naming = name_variables(tensors.bundle, None, {}, exported=False)
+        said = Note(f"{shards[0].shown!r} is a V1 checkpoint; `apply` writes it out as a V2 checkpoint")
+        notes = (said, *_joined_notes(self.entries.values()), *naming.notes)
+        super().__init__("tf-checkpoint-v1", path, (*shards, *others), naming.variables, notes)
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        return self.values(self.entries[variable.key], block)
+
+    def values(self, entry: Entry, block: Block) -> npt.NDArray[Any]:
+        """A block of any tensor of numbers, put together from the parts that it lies in."""
+        assembled: npt.NDArray[Any] | None = None
+        for piece in pieces(entry, block):
+            stored = self.tensors.values[piece.entry.key]
+            found = stored.read(piece.block.first_element(piece.entry.shape), piece.block.elements)
+            if piece.block.shape == block.shape:
+                return found.reshape(block.shape)
+            if assembled is None:
+                assembled = np.empty(block.shape, dtype=found.dtype)
+            assembled[piece.where] = found.reshape(piece.block.shape)
+        return np.empty(block.shape, dtype=numpy_dtype(entry.dtype)) if assembled is None else assembled
+
+    def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        """Strings as a V2 checkpoint stores them, so that an output can be compared with its input."""
+        return _Strings(self, self.entries[variable.key]).stored()
+
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
+        prefix = Location("prefix", output.path, output.name)
+        data = staging.create(prefix.beside(f"{prefix.name}{shard_suffix(0, 1)}"))
+        for file in self.others:
+            staging.copy(file, prefix.beside(file.path.name.replace(self.base, prefix.name, 1)))
+        index = staging.create(prefix.index)
+        state = prefix.folder / state_file.NAME
+        if not state.exists():
+            staging.companion(state, [state_file.state_text(prefix.name)])
+        return V1Sink(data, index, write_data(self, data.fd), str(prefix.path))
+
+
+class V1Sink(Sink):
+    """A staged data file of a V2 checkpoint, and the index that is written once its bytes are final."""
+
+    def __init__(self, data: Staged, index: Staged, entries: Mapping[str, Entry], shown: str) -> None:
+        """`entries` are the tensors of the V2 checkpoint in the order of their keys; their crc is known for strings."""
+        self._data = data
+        self._index = index
+        self._entries = entries
+        self._shard = Shard(data.fd, shown, Tally(CRC32C))
+
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
+        entry = self._entries[variable.key]
+        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        position = entry.offset + block.first_element(entry.shape) * ITEM_BYTES[entry.dtype]
+        self._data.write(position, raw)
+        self._shard.tally.forget(position)
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        values = room_for(block.shape, stored_dtype(variable.dtype, "<"), into)
+        return read_pieces(self._entries[variable.key], block, values, [self._shard])
+
+    def seal(self, imap: Imap = map) -> dict[str, int]:
+        unknown = [entry for entry in self._entries.values() if entry.crc is None]
+        found = checksums([self._shard.range_of(entry) for entry in unknown], CRC32C, imap)
+        crcs = {key: next(found) if entry.crc is None else entry.crc for key, entry in self._entries.items()}
+        self._index.write(0, memoryview(write_table(self._lines(crcs))))
+        return crcs
+
+    def _lines(self, crcs: Mapping[str, int]) -> Iterator[tuple[bytes, bytes]]:
+        yield b"", _HEADER
+        for key, entry in self._entries.items():
+            yield _key(key), encode_entry(replace(entry, crc=crcs[key]))
+
+
+def open_v1(path: Path, file: SourceFile) -> V1Checkpoint:
+    """Open the checkpoint that `file`, just opened, is or belongs to; on errors `file` stays open.
+
+    Raises FormatError where a file of it is missing, damaged or a link.
+    """
+    base = base_name(file.path.name)
+    shards: list[SourceFile] = []
+    others: list[SourceFile] = []
+    try:
+        while name := shard_name(file.path.name, len(shards)):
+            known = name == file.path.name
+            shards.append(file if known else open_source(file.path.with_name(name), follow=False))
+        meta = file.path.with_name(f"{base}.meta")
+        if meta.exists():
+            others.append(open_source(meta, follow=False))
+        return V1Checkpoint(path, base, shards, others, read_tensors(shards))
+    except BaseException:
+        for opened in (*shards, *others):
+            if opened is not file:
+                opened.close()
+        raise
+
+
+def _joined_notes(entries: Iterable[Entry]) -> tuple[Note, ...]:
+    names = [entry.key for entry in entries if len(entry.slices) > 1 and entry.dtype in _WHOLE_ONLY]
+    if not names:
+        return ()
+    text = "joined from its parts in the V2 checkpoint, and TensorFlow restores such a tensor only whole"
+    return (Note(f"{some_names(names)}: {text}"),)
+
+
+def write_data(source: V1Checkpoint, fd: int) -> dict[str, Entry]:
+    """Write all tensors one after the other, in the order of their keys; returns their entries in a V2 checkpoint.
+
+    A partitioned tensor is written whole. The crc is given for strings only: it does not run over their bytes as they
+    are stored. Raises OutputError.
+    """
+    entries: dict[str, Entry] = {}
+    offset = 0
+    for entry in sorted(source.entries.values(), key=lambda entry: _key(entry.key)):
+        try:
+            if entry.dtype == "string":
+                size, crc = _write_strings(_Strings(source, entry), fd, offset)
+                placed = replace(entry, slices=(), offset=offset, size=size, crc=crc)
+            else:
+                placed = replace(entry, slices=(), offset=offset, size=_write_numbers(source, entry, fd, offset))
+        except OSError as error:
+            raise unwritten(error) from None
+        entries[entry.key] = placed
+        offset += placed.size
+    return entries
+
+
+def _write_numbers(source: V1Checkpoint, entry: Entry, fd: int, offset: int) -> int:
+    item = ITEM_BYTES[entry.dtype]
+    for block in partition(entry.shape, _COPY_BYTES // item):
+        if block.elements:
+            raw = source.values(entry, block).reshape(-1).view(np.uint8).data
+            write_all(fd, offset + block.first_element(entry.shape) * item, raw)
+    return math.prod(entry.shape) * item
+
+
+class _Strings:
+    """The strings of a tensor in C order over its parts: the part, the start in it, and the size of each."""
+
+    def __init__(self, source: V1Checkpoint, entry: Entry) -> None:
+        self._parts = [source.tensors.values[part.entry.key] for part in entry.slices]
+        places = np.empty((*entry.shape, 3), np.int64) if math.prod(entry.shape) else np.empty((0, 3), np.int64)
+        for number, part in enumerate(entry.slices if places.size else ()):
+            where = tuple(slice(at, at + size) for at, size in zip(part.start, part.entry.shape, strict=True))
+            box = places[where]
+            box[..., 0] = number
+            box[..., 1:] = self._parts[number].strings().reshape(*part.entry.shape, 2)
+        self._places = places.reshape(-1, 3)
+
+    def lengths(self) -> Iterator[list[int]]:
+        """The sizes, some at a time."""
+        for start in range(0, len(self._places), _STRINGS):
+            yield self._places[start : start + _STRINGS, 2].tolist()
+
+    def stored(self) -> Iterator[bytes]:
+        """Lengths as varints, their masked checksum, the strings (tensor_bundle.cc, WriteStringTensor)."""
+        crc = 0
+        for lengths in self.lengths():
+            yield b"".join(map(write_varint, lengths))
+            crc = crc32c(_fixed(lengths), crc)
+        yield struct.pack("<I", mask(crc))
+        yield from self.content()
+
+    def content(self) -> Iterator[bytes]:
+        """The bytes of one string after the other, large ones in pieces."""
+        for number, begin, size in map(np.ndarray.tolist, self._places):
+            yield from self._parts[number].run.part(begin, size).pieces(_COPY_BYTES)
+
+
+def _write_strings(strings: _Strings, fd: int, offset: int) -> tuple[int, int]:
+    """Lengths as varints, their masked checksum, the strings (tensor_bundle.cc, WriteStringTensor).
+
+    Returns the number of bytes and the checksum of the tensor: over the lengths as 4 bytes (8 from 2**32 on), then all
+    that follows them.
+    """
+    at, crc = offset, 0
+    for lengths in strings.lengths():
+        at += _append(fd, at, b"".join(map(write_varint, lengths)))
+        crc = crc32c(_fixed(lengths), crc)
+    check = struct.pack("<I", mask(crc))
+    for raw in chain((check,), strings.content()):
+        at += _append(fd, at, raw)
+        crc = crc32c(raw, crc)
+    return at - offset, crc
+
+
+def _fixed(lengths: Iterable[int]) -> bytes:
+    """The form of lengths that checksums run over."""
+    return b"".join(length.to_bytes(4 if length < 1 << 32 else 8, "little") for length in lengths)
+
+
+def _append(fd: int, at: int, raw: bytes) -> int:
+    write_all(fd, at, memoryview(raw))
+    return len(raw)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """A BundleEntryProto (tensorflow/core/protobuf/tensor_bundle.proto); fields of value 0 are left out."""
+    shape = b"".join(_message(2, _number(1, size)) for size in entry.shape)
+    crc = b"" if entry.crc is None else write_varint(6 << 3 | 5) + struct.pack("<I", mask(entry.crc))
+    return (
+        _number(1, _NUMBERS[entry.dtype]) + _message(2, shape) + _number(4, entry.offset) + _number(5, entry.size) + crc
+    )
+
+
+def _number(field: int, value: int) -> bytes:
+    return write_varint(field << 3) + write_varint(value) if value else b""
+
+
+def _message(field: int, content: bytes) -> bytes:
+    return write_varint(field << 3 | 2) + write_varint(len(content)) + content
+
+
+def _key(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

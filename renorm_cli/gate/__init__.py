@@ -1,0 +1,1 @@
+"""A checkpoint held against an earlier report."""

@@ -1,0 +1,95 @@
+"""What a gate has to say: one finding per variable and broken rule, the worst first, for all reports that list them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from renorm_cli.model.report import Growth, Report, Row, UnitNorm
+
+Rule = Literal["over", "nonfinite", "under", "negative", "grew", "appeared", "vanished"]
+"""What can be wrong with a variable."""
+
+RULES: dict[Rule, str] = {
+    "over": "A unit's norm is above the bound",
+    "nonfinite": "A unit holds NaN or Inf",
+    "under": "A unit's norm is below the lower bound",
+    "negative": "A weight is negative that must not be",
+    "grew": "A variable's largest unit norm grew more than allowed since the baseline",
+    "appeared": "A variable is not in the baseline",
+    "vanished": "A variable of the baseline is gone",
+}
+"""One sentence on each rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that a variable breaks. `text` is one sentence without the variable's name, plain ASCII and ours alone;
+    `severity` orders findings, infinite for what is not finite."""
+
+    rule: Rule
+    name: str
+    key: str | None
+    text: str
+    severity: float = field(compare=False)
+
+
+def findings(report: Report) -> tuple[Finding, ...]:
+    """All findings of a report, the worst first; empty if and only if the report holds."""
+    found = [finding for row in report.rows for finding in _of_row(row)]
+    if report.baseline is not None:
+        found += [_of_growth(growth, report.baseline.max_growth) for growth in report.baseline.growths]
+    return tuple(sorted(found, key=lambda finding: -finding.severity))
+
+
+def _of_row(row: Row) -> Iterator[Finding]:
+    variable, constraint = row.step.variable, row.step.constraint
+
+    def finding(rule: Rule, text: str, severity: float) -> Finding:
+        return Finding(rule, variable.name, variable.key, text, severity)
+
+    if row.nonfinite:
+        unit = _unit(row, lambda unit: not math.isfinite(unit.norm))
+        yield finding("nonfinite", f"{_share(row.nonfinite, row.units)} NaN or Inf{unit}", math.inf)
+    if row.over and row.norm is not None:
+        unit = _unit(row, lambda unit: math.isfinite(unit.norm))
+        largest = f"the largest is {_norm(row.norm.max)}{unit}"
+        text = f"{_share(row.over, row.units)} a norm over {_exact(constraint.limit)}; {largest}"
+        yield finding("over", text, row.excess or 0.0)
+    if row.under and row.norm is not None:
+        text = (
+            f"{_share(row.under, row.units)} a norm under {_exact(constraint.low)}; the least is {_norm(row.norm.min)}"
+        )
+        yield finding("under", text, 0.0)
+    if row.negative:
+        yield finding("negative", f"{row.negative:,} weights are below 0", 0.0)
+
+
+def _of_growth(growth: Growth, most: float) -> Finding:
+    before, after = growth.before, growth.after
+    if growth.kind == "grew":
+        sizes = f"from {_norm(before)} to {_norm(after)}"
+        text = f"the largest norm grew {sizes}, more than the {most * 100:.6g} % allowed"
+        severity = after / before - 1 if before and after is not None else math.inf
+        return Finding("grew", growth.name, None, text, severity)
+    text = "is not in the baseline" if growth.kind == "appeared" else "is in the baseline and not in the checkpoint"
+    return Finding(growth.kind, growth.name, None, text, 0.0)
+
+
+def _share(count: int, units: int) -> str:
+    return f"{count:,} of {units:,} units {'has' if count == 1 else 'have'}"
+
+
+def _unit(row: Row, wanted: Callable[[UnitNorm], bool]) -> str:
+    unit = next((unit for unit in row.worst if wanted(unit)), None)
+    return "" if unit is None or not unit.index else f" (unit {', '.join(map(str, unit.index))})"
+
+
+def _exact(number: float | None) -> str:
+    return "-" if number is None else repr(float(number)).removesuffix(".0")
+
+
+def _norm(number: float | None) -> str:
+    return "a norm that is not finite" if number is None else f"{number:.9g}"

@@ -1,0 +1,129 @@
+"""What was found in a checkpoint: rows, totals, and the report that all renderers start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from renorm_cli.model.plan import Note, Skip, Step
+
+
+class NormStats(NamedTuple):
+    """The distribution of the finite unit norms of one variable."""
+
+    min: float
+    median: float
+    mean: float
+    p95: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnitNorm:
+    """A unit by its index along the unit axes (none for a whole tensor), and its norm; NaN or Inf where it is not
+    finite."""
+
+    index: tuple[int, ...]
+    norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was found for one constrained variable.
+
+    `norm` is None when no unit has a finite norm, `norm_after` when nothing was bounded. `histogram` counts the
+    finite unit norms in equal bins from `norm.min` to `norm.max`. `under` counts units below the lower bound,
+    `negative` weights below zero, each where the constraint asks for it. `worst` are the few units to look at first:
+    those that are not finite, then those of the largest norms.
+    """
+
+    step: Step
+    units: int
+    over: int
+    nonfinite: int
+    norm: NormStats | None
+    norm_after: NormStats | None = None
+    histogram: Sequence[int] = ()
+    under: int = 0
+    negative: int = 0
+    worst: tuple[UnitNorm, ...] = ()
+
+    @property
+    def excess(self) -> float | None:
+        """How far the largest norm is above the limit, relatively; 0 if it is not."""
+        limit = self.step.constraint.limit
+        return None if limit is None or self.norm is None else max(0.0, self.norm.max / limit - 1)
+
+
+class Growth(NamedTuple):
+    """A variable that is not as the baseline has it: its largest norm grew too much, or it came or went.
+
+    `before` and `after` are its largest unit norms, None where it has none; so is `before` for one that appeared.
+    """
+
+    name: str
+    kind: Literal["grew", "appeared", "vanished"]
+    before: float | None = None
+    after: float | None = None
+
+
+class Baseline(NamedTuple):
+    """An earlier report that a checkpoint was held against, and what is not within `max_growth` (0.05: 5 %) of it."""
+
+    path: str
+    max_growth: float
+    growths: tuple[Growth, ...] = ()
+
+
+class Totals(NamedTuple):
+    """Every variable of the file is counted: `variables` = `constrained` + `skipped`."""
+
+    variables: int
+    constrained: int
+    skipped: int
+    units: int
+    over: int
+    nonfinite: int
+    under: int = 0
+    negative: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one command on one checkpoint; all renderers start here."""
+
+    command: Literal["apply", "inspect", "check"]
+    version: str
+    path: str
+    format: str
+    bytes: int
+    engine: str
+    device: str
+    rows: tuple[Row, ...]
+    skips: tuple[Skip, ...]
+    notes: tuple[Note, ...] = ()
+    output: str | None = None
+    dry_run: bool = False
+    baseline: Baseline | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(
+            variables=len(self.rows) + len(self.skips),
+            constrained=len(self.rows),
+            skipped=len(self.skips),
+            units=sum(row.units for row in self.rows),
+            over=sum(row.over for row in self.rows),
+            nonfinite=sum(row.nonfinite for row in self.rows),
+            under=sum(row.under for row in self.rows),
+            negative=sum(row.negative for row in self.rows),
+        )
+
+    @property
+    def holds(self) -> bool:
+        """True if no unit is over its limit or under its lower bound, none is NaN or Inf, no weight is negative that
+        must not be, and nothing is out of line with the baseline."""
+        grown = self.baseline is not None and bool(self.baseline.growths)
+        return not grown and not any(row.over or row.nonfinite or row.under or row.negative for row in self.rows)

@@ -1,0 +1,98 @@
+"""A stored array, as a header describes it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from renorm_cli.model.dtypes import FLOATS
+
+Role = Literal[
+    "kernel",
+    "embedding",
+    "bias",
+    "scale",
+    "statistic",
+    "optimizer",
+    "quantized",
+    "lora",
+    "state",
+    "unknown",
+]
+
+
+ConstraintKind = Literal["MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg", "unknown"]
+
+
+class Declared(NamedTuple):
+    """What a layer's config declares for one of its weights; `name` is the class as the file has it.
+
+    A norm is at most `limit` and at least `low` (0 where there is no lower bound). `axis` are the axes Keras reduces,
+    as declared: the opposite of unit axes, negative ones possible, None for all. `rate` is how far MinMaxNorm goes in
+    one step. `problem` says why the kind is "unknown".
+    """
+
+    kind: ConstraintKind
+    name: str
+    limit: float | None = None
+    low: float | None = None
+    rate: float = 1.0
+    axis: tuple[int, ...] | None = None
+    problem: str | None = None
+
+    @property
+    def bounds_norm(self) -> bool:
+        return self.limit is not None
+
+    @property
+    def text(self) -> str:
+        """One line: "MinMaxNorm(0.5 to 1.0, rate 0.5, axis 0)"."""
+        if self.kind == "unknown":
+            return f"{self.name!r}, which is unknown: {self.problem}"
+        if self.kind == "NonNeg":
+            return "NonNeg"
+        axes = "all axes" if self.axis is None else f"axis {' '.join(map(str, self.axis)) or 'none'}"
+        bounds = {"MaxNorm": f"{self.limit}, ", "MinMaxNorm": f"{self.low} to {self.limit}, "}.get(self.kind, "")
+        rate = f"rate {self.rate}, " if self.rate != 1 else ""
+        return f"{self.kind}({bounds}{rate}{axes})"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What a header says of one stored array; no interpretation beyond its names.
+
+    `key` is the storage address, unique in the checkpoint. `name` is the friendly name, shared by all
+    stored copies of one weight; `copies` holds the keys of the others. `aliases` are further names of the
+    same bytes (hard links). `dtype` is a plain name such as "float32", "bfloat16" or "int64", whatever the byte order.
+    """
+
+    name: str
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+    layer: str | None = None
+    """Keras class of the layer, "Conv2DTranspose"."""
+    layer_source: Literal["layer", "name"] = "layer"
+    """How `layer` is known: "layer" from the file's own config, "name" from a default layer or group name."""
+    weight: str | None = None
+    """The weight's own name inside its layer: "kernel", "query/kernel"."""
+    equation: str | None = None
+    """The equation of an EinsumDense layer."""
+    state: Role | None = None
+    """Set where the file itself tells that this is no trainable weight: "optimizer", "quantized", "state"."""
+    locked: str | None = None
+    """Why the stored bytes cannot be changed (an unknown filter), if they cannot."""
+    declared: Declared | None = None
+    """What the file's own config declares for it, which loading does not enforce."""
+    aliases: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the plain C-order array; 0 for a dtype we do not read."""
+        return self.elements * FLOATS.get(self.dtype, 0)

@@ -1,0 +1,1 @@
+"""Norms of units, and the factors that bound them."""

@@ -1,0 +1,1 @@
+"""The block operations, on NumPy and on TensorFlow."""

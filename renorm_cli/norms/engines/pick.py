@@ -1,0 +1,52 @@
+"""The choice of the engine."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from renorm_cli.errors import EngineError
+from renorm_cli.model.plan import Note
+from renorm_cli.norms.engines.base import Arrays
+
+_WORTH_A_GPU = 2 << 30
+"""Bytes of weights up to which NumPy was done first whatever the dtype, also on two threads beside an H200: TensorFlow
+takes four seconds to start there. The README has what was measured, under "Engines"."""
+
+
+_GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Device files of NVIDIA, AMD and WSL drivers: a look at them costs nothing, importing TensorFlow costs seconds."""
+
+
+def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[Arrays, tuple[Note, ...]]:
+    """The executor for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and what to say of it.
+
+    `auto` is TensorFlow if a GPU is there and so many bytes of weights are worth its start, which takes seconds, else
+    NumPy: on a CPU TensorFlow's float64 sums are slower. Raises EngineError where the asked engine or device is not
+    there.
+    """
+    if engine == "numpy" and device == "gpu":
+        raise EngineError("--engine numpy runs on the CPU only; use --engine tensorflow with --device gpu")
+    gpu = any(Path(node).exists() for node in _GPU_NODES)
+    if device == "gpu" and not gpu:
+        raise EngineError("--device gpu: no GPU device was found on this machine; use --device cpu or auto")
+    demanded = engine == "tensorflow" or device == "gpu"
+    if demanded or (gpu and engine == device == "auto" and nbytes > _WORTH_A_GPU):
+        if importlib.util.find_spec("tensorflow") is not None:
+            from renorm_cli.norms.engines.tensorflow_engine import TensorFlowArrays
+
+            found = TensorFlowArrays(device)
+            if demanded or found.device != "cpu":
+                return found, ()
+        elif demanded:
+            raise EngineError("TensorFlow is not installed; pip install 'renorm-ckpt[gpu]', or use --engine numpy")
+        else:
+            advice = "pip install 'renorm-ckpt[gpu]' to use it"
+            return _numpy(), (Note(f"a GPU is there but TensorFlow is not: {advice}", warning=True),)
+    return _numpy(), ()
+
+
+def _numpy() -> Arrays:
+    from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+
+    return NumpyArrays()

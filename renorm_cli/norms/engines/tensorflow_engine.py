@@ -1,0 +1,236 @@
+"""The three block operations on TensorFlow, on a GPU or the CPU.
+
+TensorFlow sets numbers below the smallest normal one (subnormals) to zero, on the CPU in whichever thread an operation
+happens to run. Every function here therefore also says whether a weight that is not zero came out below the normal
+range; such a block is done again on NumPy. Bits are compared as integers, which nothing sets to zero.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli.errors import EngineError
+from renorm_cli.norms.engines.base import BLOCK_BYTES, others
+from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.quiet import quiet
+from renorm_cli.norms.engines.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
+from renorm_cli.norms.error_free import is_small_whole
+from renorm_cli.norms.rounding import widen
+from renorm_cli.parallel.memory import ALIGNMENT, reuse
+
+_HOST = "/CPU:0"
+
+_GPU_BLOCK_BYTES = 16 << 20
+"""A call takes a quarter of a millisecond whatever its size: a dry run of 4 GiB on an H200 took 10.4 s with blocks of
+4 MiB, 6.6 with these, of which some 4 are TensorFlow's start."""
+
+Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
+_Graph = tuple[Callable[..., Any], list[Any]]
+"""A function of tensors, the first of them a block, and its signature."""
+
+
+class TensorFlowArrays:
+    """Executor on a GPU or, with `device` "cpu" or where none is found, on the CPU; imports TensorFlow when made.
+
+    Raises EngineError where TensorFlow cannot be imported, or where `device` is "gpu" and TensorFlow sees none.
+    """
+
+    name = "tensorflow"
+
+    def __init__(self, device: str = "auto") -> None:
+        self._tf, gpu = _start(device)
+        if device == "gpu" and gpu is None:
+            raise EngineError(
+                "--device gpu: TensorFlow sees no GPU; the CUDA libraries may be missing:"
+                " pip install 'renorm-ckpt[gpu]', or use --device cpu"
+            )
+        self.device = "cpu" if gpu is None else f"gpu:0 {gpu}"
+        self.block_bytes = BLOCK_BYTES if gpu is None else _GPU_BLOCK_BYTES
+        self._place = _HOST if gpu is None else "/GPU:0"
+        self._host = NumpyArrays()
+        self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+
+    def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
+        """Largest |x| per unit, NaN where a unit holds NaN. Shape: the kept axes of `block`."""
+        if not block.size:
+            return self._host.peaks(block, kept)
+        native = _native(block)
+        bits = self._call(_peak_bits, native.dtype, native.ndim, others(native.ndim, kept), inputs=(native,))
+        whole = np.asarray(bits.numpy()).astype(f"u{native.dtype.itemsize}")
+        result = np.empty(whole.shape)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            widen(whole.view(native.dtype), result)
+        return result
+
+    def power_sums(self, block: Array, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
+        """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
+        if not block.size or p > LARGEST_P:
+            return self._host.power_sums(block, kept, p, exponents)
+        native = _native(block)
+        axes = others(native.ndim, kept)
+        scales = [] if exponents is None else [np.expand_dims(half, axes) for half in _powers_of_two(exponents)]
+        whole = int(p) if is_small_whole(p) else None
+        key = (native.dtype, native.ndim, axes, whole, len(scales))
+        sums, lost = self._call(_power_sums, *key, inputs=(native, np.float64(p), scales))
+        if lost.numpy():
+            return self._host.power_sums(block, kept, p, exponents)
+        return np.asarray(sums.numpy())
+
+    def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
+        """The block times one factor per unit, rounded as on NumPy; units whose factor is 1 or NaN keep their bytes."""
+        untouched = (factors == 1.0) | np.isnan(factors)
+        if not block.size or untouched.all():
+            return block.copy()
+        if np.nanmin(factors) < np.finfo(np.float64).tiny:  # it would be taken as zero, and zero times Inf is NaN
+            return self._host.scale(block, kept, factors)
+        native = _native(block)
+        axes = others(native.ndim, kept)
+        inputs = (native, np.expand_dims(np.where(untouched, 1.0, factors), axes))
+        products, lost = self._call(_products, native.dtype, native.ndim, inputs=inputs)
+        if lost.numpy():
+            return self._host.scale(block, kept, factors)
+        return np.asarray(products).astype(block.dtype, copy=False)
+
+    def _call(self, make: Callable[..., _Graph], *key: Any, inputs: tuple[Any, ...]) -> Any:
+        """Run the function that `make` builds for `key`; it is built once, whatever the shapes.
+
+        Blocks become tensors in the memory of the host, and go to the device inside of the function, as its results
+        come back: what moves them then holds no lock that the other threads wait for.
+        """
+        with self._lock:
+            found = self._functions.get((make, *key))
+            if found is None:
+                found = self._functions[(make, *key)] = _function(self._tf, self._place, *make(self._tf, *key))
+        block, *rest = inputs
+        with self._tf.device(_HOST):
+            return found(_tensor(self._tf, block), *rest)
+
+
+def _start(device: str) -> tuple[Any, str | None]:
+    """TensorFlow, set up for `device`, and the name of the GPU that is used, if any."""
+    try:
+        with quiet():
+            import tensorflow as tf
+
+            return tf, _choose_gpu(tf, device)
+    except ImportError as error:
+        raise EngineError(
+            "TensorFlow is not installed or does not load (python -c 'import tensorflow' tells);"
+            " pip install 'renorm-ckpt[gpu]', or use --engine numpy"
+        ) from error
+
+
+def _choose_gpu(tf: Any, device: str) -> str | None:
+    """Name of the first GPU; none, and all of them hidden, for `device` "cpu"."""
+    try:
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+            return None
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        pass  # someone else has started TensorFlow: its devices are set, and where work is placed is said at every call
+    gpus = [] if device == "cpu" else tf.config.get_visible_devices("GPU")
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else None
+
+
+def _peak_bits(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...]) -> _Graph:
+    """block -> largest magnitude per unit as the integer of its bits."""
+
+    def peaks(block: Any) -> Any:
+        return peak_bits(tf, block, tf.constant(axes, tf.int32))
+
+    return peaks, [_spec(tf, dtype, rank)]
+
+
+def _power_sums(
+    tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...], whole: int | None, scales: int
+) -> _Graph:
+    """(block, p, scales) -> (sum of (|x| * every scale) ** p per unit, whether one was lost).
+
+    A whole p is compiled in, and its powers are products as in `powers.power`; `p` is used where it is not.
+    """
+
+    def sums(block: Any, p: Any, grids: list[Any]) -> tuple[Any, Any]:
+        base = magnitudes(tf, block, grids)
+        any_lost = tf.reduce_any(lost(tf, block, base, tf.float64))
+        return power_sums(tf, base, tf.constant(axes, tf.int32), p, whole), any_lost
+
+    grid = _spec(tf, np.dtype(np.float64), rank)
+    return sums, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), 0), [grid] * scales]
+
+
+def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> _Graph:
+    """(block, factors) -> (products, whether one was lost).
+
+    Products are rounded to nearest, those of 16 bits toward zero; where the factor is 1 the block's bits are taken.
+    """
+    own = tf.as_dtype(dtype)
+
+    def products(block: Any, factors: Any) -> tuple[Any, Any]:
+        wide = tf.cast(block, tf.float64) * factors
+        changes = tf.not_equal(factors, 1.0)
+        any_lost = tf.reduce_any(lost(tf, block, tf.abs(wide), tf.float64 if own.size == 8 else tf.float32) & changes)
+        rounded = toward_zero(tf, wide, own) if own.size == 2 else tf.cast(wide, own)
+        return tf.where(changes, rounded, block), any_lost
+
+    return products, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), rank)]
+
+
+def _function(tf: Any, place: str, graph: Callable[..., Any], signature: list[Any]) -> Any:
+    """One graph for all shapes, which runs on the device `place`, from and to the memory of the host.
+
+    Traced here, since functions traced at a call are warned of when there are many.
+    """
+
+    def there_and_back(block: Any, *rest: Any) -> Any:
+        with tf.device(place):
+            results = graph(block if block.dtype == own else tf.bitcast(block, own), *rest)
+        with tf.device(_HOST):
+            return tf.nest.map_structure(tf.identity, results)
+
+    own = signature[0].dtype
+    if own == tf.bfloat16:
+        signature = [tf.TensorSpec(signature[0].shape, tf.uint16), *signature[1:]]
+    return tf.function(there_and_back, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _spec(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
+    return tf.TensorSpec([None] * rank, tf.as_dtype(dtype))
+
+
+def _tensor(tf: Any, block: Array) -> Any:
+    """The block as a tensor in the same memory, copied before only where TensorFlow cannot have that.
+
+    `tf.constant` would copy it into new memory, which takes longer than the sums. bfloat16 comes as uint16: DLPack
+    knows no dtypes that are not NumPy's own. The tensor is valid until the next call on the same thread.
+    """
+    if block.dtype.kind == "V":
+        block = block.view(np.uint16)
+    if not (block.flags.c_contiguous and block.flags.writeable and block.ctypes.data % ALIGNMENT == 0):
+        copy = reuse("tensor", block.nbytes).view(block.dtype).reshape(block.shape)
+        np.copyto(copy, block)
+        block = copy
+    return tf.experimental.dlpack.from_dlpack(block.__dlpack__())
+
+
+def _native(block: Array) -> Array:
+    """The block in the byte order of the machine."""
+    return block if block.dtype.isnative else block.astype(block.dtype.newbyteorder("="))
+
+
+def _powers_of_two(exponents: Array) -> tuple[Float64, Float64]:
+    """Two normal numbers whose product is 2**-exponent, as one alone can be subnormal or infinite.
+
+    Exponents far outside those of float64 belong to units of zeros, for which any will do.
+    """
+    bounded = np.clip(exponents, -1100, 1100)
+    half = bounded // 2
+    return np.ldexp(1.0, -half), np.ldexp(1.0, half - bounded)

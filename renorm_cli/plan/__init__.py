@@ -1,0 +1,1 @@
+"""From headers and options to a plan."""

@@ -1,0 +1,47 @@
+"""Findings as annotations of a GitHub workflow: lines on stdout that the runner takes for commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from renorm_cli.model.findings import RULES
+from renorm_cli.model.report import Report
+from renorm_cli.render.problems import PATH_LIMIT, Level, Problem, problems
+from renorm_cli.text import count_text, show
+
+MOST = 10
+"""Annotations of one level that GitHub keeps of a step; what comes after them is dropped."""
+
+_COMMANDS: dict[Level, str] = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def render_github(reports: Sequence[Report]) -> str:
+    """Write a line for each finding of all reports, the worst first; of more than 10 the first 9 and how many more.
+
+    Empty where nothing was found.
+    """
+    found = problems(reports)
+    shown = found if len(found) <= MOST else found[: MOST - 1]
+    lines = [_annotation(problem) for problem in shown]
+    if len(found) > len(shown):
+        command = _COMMANDS["error" if any(problem.level == "error" for problem in found) else found[0].level]
+        more = f"and {count_text(len(found) - len(shown))} more findings; a report of any other format has them"
+        lines.append(f"::{command} title=renorm-ckpt::{_data(more)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _annotation(problem: Problem) -> str:
+    path = show(problem.report.path.removeprefix("./"), PATH_LIMIT)
+    title = f"renorm-ckpt: {RULES[problem.finding.rule]}"
+    properties = f"title={_property(title)},file={_property(path)},line=1"
+    return f"::{_COMMANDS[problem.level]} {properties}::{_data(problem.sentence)}"
+
+
+def _data(text: str) -> str:
+    """Escape a message as the runner undoes it."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    """Escape a property as the runner undoes it."""
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,35 @@
+"""Findings as a GitLab code quality report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from renorm_cli.model.report import Report
+from renorm_cli.render.problems import PATH_LIMIT, Problem, fingerprints, problems, rule_id
+from renorm_cli.text import show
+
+
+def render_gitlab(reports: Sequence[Report]) -> str:
+    """Write a JSON array of the findings of all reports, the worst first, each on a line of its own."""
+    found = problems(reports)
+    entries = (_entry(problem, identity) for problem, identity in zip(found, fingerprints(found), strict=True))
+    lines = [json.dumps(entry, allow_nan=False) for entry in entries]
+    return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
+
+
+def _entry(problem: Problem, identity: str) -> dict[str, Any]:
+    return {
+        "description": problem.sentence,
+        "check_name": rule_id(problem.finding.rule),
+        "fingerprint": identity,
+        "severity": _severity(problem),
+        "location": {"path": show(problem.report.path.removeprefix("./"), PATH_LIMIT), "lines": {"begin": 1}},
+    }
+
+
+def _severity(problem: Problem) -> str:
+    if problem.level == "error":
+        return "critical" if problem.finding.rule == "nonfinite" else "major"
+    return "minor" if problem.level == "warning" else "info"

@@ -1,0 +1,143 @@
+"""Reports as GitHub flavoured Markdown, short enough for a pull request: what is wrong first, the rest folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from renorm_cli.model.plan import Skip
+from renorm_cli.model.report import Report, Row
+from renorm_cli.render.ci.fitting import Section, Table, fitted
+from renorm_cli.render.columns import COLUMNS, FOREIGN, MARKS, Column, marks
+from renorm_cli.render.problems import PATH_LIMIT, Subject, subjects
+from renorm_cli.render.sentences import account, verdict
+from renorm_cli.text import LINE_LIMIT, bytes_text, count_text, counted, shape_text, show
+
+VISIBLE = 10
+"""Rows of a report that are not folded."""
+
+_KEYS = ("shape", "units", "norm_median", "norm_max", "norm_after_max", "histogram", "low", "limit", "p")
+_VISIBLE, _FOLDED, _LAST = range(3)
+"""What is cut first when there is too much: the variables that hold and the skipped, then the folded findings."""
+
+
+def render_markdown(reports: Sequence[Report], limit_bytes: int | None = None) -> str:
+    """Write a heading, a verdict and the worst findings for each report, and fold all other variables.
+
+    With `limit_bytes` the text in UTF-8 has fewer bytes than that: what is too much is cut at the end of a table row,
+    the least important first, and a last line says how many rows are left out. Names from files are in code spans,
+    where nothing is a link, a mention or markup, and backticks and pipes are escaped as `show` escapes.
+    """
+    heads = [_summary(reports), *([()] * len(reports))]
+    return fitted([_section(report, head) for report, head in zip(reports, heads, strict=False)], limit_bytes)
+
+
+def code(text: str, limit: int = LINE_LIMIT) -> str:
+    """A foreign string as a code span, in a table or not: no backtick can end it, no pipe can end its cell."""
+    shown = show(text, limit).replace("`", r"\u{60}").replace("|", r"\u{7c}") or '""'
+    pad = " " if shown.strip() and shown[0] == shown[-1] == " " else ""  # one blank at each end is taken away
+    return f"`{pad}{shown}{pad}`"
+
+
+def _summary(reports: Sequence[Report]) -> tuple[str, ...]:
+    """What comes of many checks, to be read before any of them."""
+    checks = [report for report in reports if report.command == "check"]
+    broken = sum(not report.holds for report in checks)
+    return (f"**{count_text(broken)} of {counted(len(checks), 'checkpoint')} violated**",) if len(checks) > 1 else ()
+
+
+def _section(report: Report, above: tuple[str, ...]) -> Section:
+    said = verdict(report).partition(":") if report.command == "check" else None
+    facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
+    head = [*above, f"## {code(report.path, PATH_LIMIT)}", *([f"**{said[0]}**:{said[2]}"] if said else [])]
+    head.append(" · ".join((*account(report), facts)))
+    if report.output is not None:
+        head.append(f"{'Would write' if report.dry_run else 'Wrote'} {code(report.output, PATH_LIMIT)}")
+    found = subjects(report)
+    tables = [*_found(report, found), *_others(report, found), *_skipped(report), *_notes(report)]
+    return Section(tuple(head), tuple(tables), tuple(_legend(report)))
+
+
+def _found(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
+    """What is wrong, the worst first: some rows for all to see, the rest folded."""
+    broken = sorted(
+        (subject for subject in found if subject.findings), key=lambda subject: -subject.findings[0].severity
+    )
+    columns = _columns(report)
+    head = _header(["variable", "finding"], columns)
+    rows = [_line(_name(subject.name, subject.row), subject.text, *_cells(subject.row, columns)) for subject in broken]
+    if rows:
+        yield Table(_VISIBLE, None, head, rows[:VISIBLE])
+    if rows[VISIBLE:]:
+        title = f"{count_text(len(rows) - VISIBLE)} more with findings"
+        yield Table(_FOLDED, title, head, rows[VISIBLE:])
+
+
+def _others(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
+    """The constrained variables with which nothing is wrong."""
+    columns = _columns(report)
+    rows = [
+        _line(_name(subject.name, subject.row), *_cells(subject.row, columns))
+        for subject in found
+        if not subject.findings
+    ]
+    if rows:
+        title = f"{counted(len(rows), 'variable')} {'that holds' if len(rows) == 1 else 'that hold'}"
+        if report.command != "check":
+            title = f"{counted(len(rows), 'variable')} without findings"
+        yield Table(
+            _LAST,
+            title,
+            _header(["variable"], columns),
+            rows,
+            unfolded=report.command == "inspect" and len(rows) <= VISIBLE,
+        )
+
+
+def _skipped(report: Report) -> Iterator[Table]:
+    def line(skip: Skip) -> str:
+        variable = skip.variable
+        shape = shape_text(variable.shape, ascii=False)
+        return _line(_name(variable.name, None), skip.role, shape, code(variable.dtype), code(skip.reason))
+
+    if report.skips:
+        head = _header(["variable", "role", "shape", "dtype", "reason"], ())
+        yield Table(_LAST, f"{count_text(len(report.skips))} skipped", head, list(map(line, report.skips)))
+
+
+def _notes(report: Report) -> Iterator[Table]:
+    if report.notes:
+        rows = [f"- {code(note.text)}" for note in report.notes]
+        yield Table(_FOLDED, counted(len(rows), "note"), (), rows)
+
+
+def _legend(report: Report) -> Iterator[str]:
+    used = {mark for row in report.rows for mark in marks(row)}
+    if any(not skip.variable.name.isascii() for skip in report.skips):
+        used.add(FOREIGN)
+    yield from (f"{mark} {text}" for mark, text in MARKS.items() if mark in used)
+
+
+def _columns(report: Report) -> list[Column]:
+    return [column for column in COLUMNS if column.key in _KEYS and column.shown(report)]
+
+
+def _cells(row: Row | None, columns: Sequence[Column]) -> Iterator[str]:
+    for column in columns:
+        text = "" if row is None else column.text(row, False)
+        yield code(text) if text and column.key == "histogram" else text
+
+
+def _name(name: str, row: Row | None) -> str:
+    mark = marks(row) if row is not None else "" if name.isascii() else FOREIGN
+    return f"{code(name)} {mark}" if mark else code(name)
+
+
+def _header(titles: Sequence[str], columns: Sequence[Column]) -> tuple[str, str]:
+    return (
+        _line(*titles, *(column.title for column in columns)),
+        _line(*("---" for _ in titles), *("--:" if column.right else "---" for column in columns)),
+    )
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

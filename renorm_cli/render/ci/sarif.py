@@ -1,0 +1,112 @@
+"""Findings as SARIF 2.1.0, the OASIS format that code scanning services read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from renorm_cli import __version__
+from renorm_cli.model.findings import RULES, Rule
+from renorm_cli.model.report import Report
+from renorm_cli.render.problems import NAMED_IN_FULL, Problem, fingerprints, problems, rule_id
+from renorm_cli.text import count_text, show
+
+MOST = 25_000
+"""Results of one run that GitHub takes; it refuses a file with more."""
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+_HELP: dict[Rule, str] = {
+    "over": "Write a copy that keeps the bound with `renorm-ckpt apply`, or choose a larger bound.",
+    "nonfinite": "Go back to a checkpoint from before the training diverged; no renormalization mends NaN or Inf.",
+    "under": "Look at the units of the smallest norms: they may be dead, or the lower bound too high.",
+    "negative": "Load the file and let the constraint that it declares run once, or remove the constraint.",
+    "grew": "Look at what changed in the training since the baseline; if it is meant, make a new baseline.",
+    "appeared": "If the new variable is meant, make a new baseline.",
+    "vanished": "If the variable is meant to be gone, make a new baseline.",
+}
+"""What to do about each rule."""
+
+
+def render_sarif(reports: Sequence[Report]) -> str:
+    """Write one run with the findings of all reports, the worst first; of more than 25,000 the rest is only counted.
+
+    A location is the checkpoint's path as a URI reference, line 1 because a location needs a line, and the variable as
+    the logical location.
+    """
+    found = problems(reports)
+    kept = found[:MOST]
+    run: dict[str, Any] = {
+        "tool": {"driver": _driver(reports[0].version if reports else __version__)},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [_invocation(len(found) - len(kept))],
+        "results": [_result(one, identity) for one, identity in zip(kept, fingerprints(kept), strict=True)],
+    }
+    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, allow_nan=False) + "\n"
+
+
+def _driver(version: str) -> dict[str, Any]:
+    return {"name": "renorm-ckpt", "semanticVersion": version, "rules": [_rule(rule) for rule in RULES]}
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule_id(rule),
+        "shortDescription": {"text": f"{RULES[rule]}."},
+        "fullDescription": {"text": f"{RULES[rule]}. {_HELP[rule]}"},
+        "help": {"text": _HELP[rule]},
+        "defaultConfiguration": {"level": "error"},
+    }
+
+
+def _invocation(left_out: int) -> dict[str, Any]:
+    if not left_out:
+        return {"executionSuccessful": True}
+    text = f"{count_text(left_out)} more findings, none worse than these, are left out."
+    return {
+        "executionSuccessful": True,
+        "toolExecutionNotifications": [{"level": "warning", "message": {"text": text}}],
+    }
+
+
+def _result(problem: Problem, identity: str) -> dict[str, Any]:
+    finding = problem.finding
+    return {
+        "ruleId": rule_id(finding.rule),
+        "ruleIndex": _RULE_INDEX[finding.rule],
+        "level": problem.level,
+        "message": {"text": f"{_message(problem.sentence)}."},
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": _uri(problem.report.path)},
+                    "region": {"startLine": 1},
+                },
+                "logicalLocations": [{"fullyQualifiedName": show(finding.name, NAMED_IN_FULL), "kind": "variable"}],
+            }
+        ],
+        # the name under which GitHub looks for it; its own would be one for all variables, which share a line
+        "partialFingerprints": {"primaryLocationLineHash": identity},
+    }
+
+
+_RULE_INDEX = {rule: index for index, rule in enumerate(RULES)}
+
+
+def _message(text: str) -> str:
+    """Escape what plain text messages have links and placeholders in (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
+    for char, escaped in (("\\", r"\\"), ("[", r"\["), ("]", r"\]"), ("{", "{{"), ("}", "}}")):
+        text = text.replace(char, escaped)
+    return text
+
+
+def _uri(path: str) -> str:
+    """A path as a URI reference: `file://` where it is absolute, percent-encoded with its exact bytes."""
+    path = path.removeprefix("./")
+    try:
+        encoded = quote(path, errors="surrogateescape")
+    except UnicodeEncodeError:  # surrogates that stand for no byte
+        encoded = quote(path, errors="backslashreplace")
+    return f"file://{encoded}" if path.startswith("/") else encoded

@@ -1,0 +1,48 @@
+"""Reports as CSV: one line per variable, constrained or skipped."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from renorm_cli.model.report import Report
+from renorm_cli.render.columns import COLUMNS, Cell
+from renorm_cli.text import show
+
+CELL_LIMIT = 32_000
+"""Spreadsheets cut a cell at 32,767 characters."""
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")  # noqa: RUF001
+
+
+def render_csv(reports: Sequence[Report]) -> str:
+    """Write a header, then for each report its constrained and its skipped variables; lines end with LF.
+
+    Numbers are exact; a missing value is an empty cell. Text is escaped as `show` does, and a text cell that a
+    spreadsheet would take for a formula starts with an apostrophe.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "status", "reason", *(column.key for column in COLUMNS)])
+    for report in reports:
+        writer.writerows(_lines(report))
+    return out.getvalue()
+
+
+def _lines(report: Report) -> Iterator[list[Cell]]:
+    for row in report.rows:
+        yield safe_line([report.path, "constrained", None, *(column.value(row) for column in COLUMNS)])
+    for skip in report.skips:
+        facts = [None if column.skipped is None else column.skipped(skip) for column in COLUMNS]
+        yield safe_line([report.path, "skipped", skip.reason, *facts])
+
+
+def safe_line(line: list[Cell]) -> list[Cell]:
+    """The cells of a line, text among them escaped and made no formula."""
+    return [_guarded(cell) if isinstance(cell, str) else cell for cell in line]
+
+
+def _guarded(text: str) -> str:
+    shown = show(text, CELL_LIMIT)
+    return f"'{shown}" if text.startswith(_FORMULA) or shown.lstrip(" ").startswith(_FORMULA) else shown

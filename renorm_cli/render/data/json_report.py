@@ -1,0 +1,222 @@
+"""Reports as strict JSON, schema_version 1: the record the other renderings are excerpts of."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from renorm_cli.model.plan import Skip
+from renorm_cli.model.report import Baseline, NormStats, Report, Row
+from renorm_cli.model.variable import Declared
+
+SCHEMA_VERSION = 1
+
+
+def render_json(reports: Sequence[Report]) -> Iterator[str]:
+    """Write one report as a JSON object, several or none as an array of them, with a newline at the end.
+
+    Strict JSON in ASCII: no NaN, no Infinity. Each variable has a line of its own, so that line tools and diffs work
+    and a hundred thousand of them are fast. In parts of about one variable each: whole, the text would take as much
+    memory as all that it tells.
+    """
+    start, end = ("", "\n") if len(reports) == 1 else ("[", "]\n")
+    yield start
+    for number, report in enumerate(reports):
+        yield ",\n" if number else ""
+        yield from _pieces(_fields(report))
+    yield end
+
+
+def report_dict(report: Report) -> dict[str, Any]:
+    """Make the JSON object of one report, as plain dicts, lists, strings, numbers and None.
+
+    An infinite `p` is "inf". A string that is not valid Unicode has U+FFFD in place of each lone surrogate, and beside
+    it, under the same key with `_base64`, the exact bytes.
+    """
+    return {key: list(value) if isinstance(value, Iterator) else value for key, value in _fields(report).items()}
+
+
+def _fields(report: Report) -> dict[str, Any]:
+    """The object, its records as iterators, so that not all of them are held at once beside their text."""
+    totals = report.totals
+    return valid(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "tool": "renorm-ckpt",
+            "version": report.version,
+            "command": report.command,
+            "source": valid({"path": report.path, "format": report.format, "bytes": report.bytes}),
+            "output": report.output,
+            "dry_run": report.dry_run,
+            "engine": report.engine,
+            "device": report.device,
+            "totals": {
+                "variables": totals.variables,
+                "constrained": totals.constrained,
+                "skipped": totals.skipped,
+                "units": totals.units,
+                "over": totals.over,
+                "nonfinite": totals.nonfinite,
+                "under": totals.under,
+                "negative": totals.negative,
+            },
+            "variables": (valid(_row(row)) for row in report.rows),
+            "skipped": (valid(_skip(skip)) for skip in report.skips),
+            "baseline": None if report.baseline is None else _baseline(report.baseline),
+            "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
+            "seconds": _number(report.seconds),
+        }
+    )
+
+
+def _row(row: Row) -> dict[str, Any]:
+    step, variable, constraint = row.step, row.step.variable, row.step.constraint
+    return {
+        "name": variable.name,
+        "key": variable.key,
+        "copies": list(variable.copies),
+        "aliases": list(variable.aliases),
+        "layer": variable.layer,
+        "role": step.role,
+        "shape": list(variable.shape),
+        "dtype": variable.dtype,
+        "unit_axes": list(step.unit_axes),
+        "axis_source": step.axis_source,
+        "limit": constraint.limit,
+        "low": constraint.low,
+        "tolerance": constraint.slack_above,
+        "p": "inf" if math.isinf(constraint.p) else constraint.p,
+        "per": constraint.per,
+        "units": row.units,
+        "over": row.over,
+        "nonfinite": row.nonfinite,
+        "under": row.under,
+        "negative": row.negative,
+        "excess": None if row.excess is None else _number(row.excess),
+        "norm": _norm(row.norm),
+        "norm_after": _norm(row.norm_after),
+        "histogram": list(row.histogram),
+        "worst": [{"index": list(unit.index), "norm": _number(unit.norm)} for unit in row.worst],
+        "declared": _declared(variable.declared),
+    }
+
+
+def _baseline(baseline: Baseline) -> dict[str, Any]:
+    return valid(
+        {
+            "path": baseline.path,
+            "max_growth": baseline.max_growth,
+            "growths": [
+                valid({"name": one.name, "kind": one.kind, "before": one.before, "after": one.after})
+                for one in baseline.growths
+            ],
+        }
+    )
+
+
+def _skip(skip: Skip) -> dict[str, Any]:
+    variable = skip.variable
+    return {
+        "name": variable.name,
+        "key": variable.key,
+        "shape": list(variable.shape),
+        "dtype": variable.dtype,
+        "role": skip.role,
+        "reason": skip.reason,
+        "declared": _declared(variable.declared),
+    }
+
+
+def _declared(declared: Declared | None) -> dict[str, Any] | None:
+    if declared is None:
+        return None
+    return valid(
+        {
+            "kind": declared.kind,
+            "class": declared.name,
+            "limit": declared.limit,
+            "low": declared.low,
+            "rate": declared.rate,
+            "axis": None if declared.axis is None else list(declared.axis),
+            "problem": declared.problem,
+        }
+    )
+
+
+def _norm(stats: NormStats | None) -> dict[str, float | None] | None:
+    if stats is None:
+        return None
+    return {
+        "min": _number(stats.min),
+        "median": _number(stats.median),
+        "mean": _number(stats.mean),
+        "p95": _number(stats.p95),
+        "max": _number(stats.max),
+    }
+
+
+def _number(number: float) -> float | None:
+    return number if math.isfinite(number) else None  # a mean of finite float64 norms can overflow
+
+
+def valid(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its own strings made valid Unicode; see `report_dict`."""
+    made: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, str) and not _is_unicode(value):
+            made[key], made[f"{key}_base64"] = _replaced(value), _base64(value)
+        elif isinstance(value, list) and not all(_is_unicode(item) for item in value if isinstance(item, str)):
+            made[key], made[f"{key}_base64"] = [_replaced(item) for item in value], [_base64(item) for item in value]
+        else:
+            made[key] = value
+    return made
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _replaced(text: str) -> str:
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+
+
+def _base64(text: str) -> str:
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # surrogates that stand for no byte, such as those of a JSON escape
+        raw = text.encode("utf-8", "surrogatepass")
+    return base64.b64encode(raw).decode("ascii")
+
+
+def dump(record: Mapping[str, Any]) -> str:
+    """Write a record as JSON, each of its fields and each of the records in them on a line of its own."""
+    return "".join(_pieces(record))
+
+
+def _pieces(record: Mapping[str, Any]) -> Iterator[str]:
+    before = "{\n "
+    for key, value in record.items():
+        yield f"{before}{_compact(key)}: "
+        yield from _lines(value)
+        before = ",\n "
+    yield "\n}"
+
+
+def _lines(value: Any) -> Iterator[str]:
+    records = value if isinstance(value, Iterator) else iter(value) if isinstance(value, list) else iter(())
+    first = next(records, None)
+    if not isinstance(first, dict):
+        yield _compact([] if isinstance(value, Iterator) else value)
+        return
+    yield f"[\n  {_compact(first)}"
+    for one in records:
+        yield f",\n  {_compact(one)}"
+    yield "\n ]"
+
+
+def _compact(value: Any) -> str:
+    # CI runners take `##[error]` for a command anywhere in a line; outside of strings JSON has no such sign.
+    return json.dumps(value, allow_nan=False).replace("##", "#\\u0023")

@@ -1,0 +1,80 @@
+"""Suggestions as strict JSON, schema_version 1, and as CSV: every bound with what it would clip."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from renorm_cli.model.report import Row
+from renorm_cli.model.suggestion import Bound, Suggestion
+from renorm_cli.render.columns import Cell
+from renorm_cli.render.data.csv_report import safe_line
+from renorm_cli.render.data.json_report import dump, report_dict, valid
+
+_ROW = ("name", "key", "copies", "layer", "role", "shape", "dtype", "unit_axes", "axis_source", "p", "per", "units")
+_MEASURED = ("schema_version", "tool", "version", "source", "engine", "device", "totals", "skipped", "notes", "seconds")
+_HEAD = ("path", "of", "name", "key", "units", "nonfinite", "share", "limit", "over", "clipped")
+
+
+def render_suggest_json(found: Sequence[Suggestion]) -> str:
+    """Write one suggestion as a JSON object, several or none as an array, as `json_report.render_json` does."""
+    texts = [dump(suggestion_dict(one)) for one in found]
+    return texts[0] + "\n" if len(texts) == 1 else "[" + ",\n".join(texts) + "]\n"
+
+
+def suggestion_dict(found: Suggestion) -> dict[str, Any]:
+    """Make the JSON object of a suggestion, as plain dicts, lists, strings, numbers and None.
+
+    `bounds` and `together` are lists of `share` (aimed at), `limit` (null where there is none), `over` and `clipped`
+    (how many units the limit clips, and which share that is). The rest is as `json_report.report_dict` has it.
+    """
+    measured = report_dict(found.measured)
+    told = zip(measured["variables"], found.bounds, strict=True)
+    variables = [_some(row, (*_ROW, "nonfinite", "norm")) | {"bounds": _bounds(bounds)} for row, bounds in told]
+    return {
+        **_some(measured, _MEASURED[:3]),
+        "command": "suggest",
+        **_some(measured, _MEASURED[3:7]),
+        **valid({"rules": found.rules}),
+        "together": _bounds(found.together),
+        "variables": variables,
+        **_some(measured, _MEASURED[7:]),
+    }
+
+
+def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """These fields of a record, each with the exact bytes of its text where they stand beside it."""
+    both = (name for key in keys for name in (key, f"{key}_base64"))
+    return {name: record[name] for name in both if name in record}
+
+
+def _bounds(bounds: Iterable[Bound]) -> list[dict[str, Any]]:
+    return [{"share": one.share, "limit": one.limit, "over": one.over, "clipped": one.clipped} for one in bounds]
+
+
+def render_suggest_csv(found: Sequence[Suggestion]) -> str:
+    """Write a header and a line for every bound, escaped as `csv_report.render_csv` does; lines end with LF.
+
+    `of` is "variable", or "together" for a bound of the units of all.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for one in found:
+        path, totals = one.measured.path, one.measured.totals
+        for bound in one.together:
+            writer.writerow(safe_line([path, "together", None, None, totals.units, totals.nonfinite, *_cells(bound)]))
+        for row, bounds in zip(one.measured.rows, one.bounds, strict=True):
+            for bound in bounds:
+                writer.writerow(safe_line([path, "variable", *_names(row), *_cells(bound)]))
+    return out.getvalue()
+
+
+def _names(row: Row) -> list[Cell]:
+    return [row.step.variable.name, row.step.variable.key, row.units, row.nonfinite]
+
+
+def _cells(bound: Bound) -> list[Cell]:
+    return [bound.share, bound.limit, bound.over, bound.clipped]

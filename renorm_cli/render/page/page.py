@@ -1,0 +1,60 @@
+"""Reports as one HTML page for people who would rather look than read: it opens offline and asks nothing of anyone."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from renorm_cli.model.report import Report
+from renorm_cli.render.page.view import page_of
+from renorm_cli.text import show
+
+
+def render_html(reports: Sequence[Report]) -> str:
+    """Write one HTML page for all reports, with a section for each, and a contents list where there are several.
+
+    The page holds its own style and script and loads nothing; its content security policy allows just these two, by
+    their SHA-256. All text from files is escaped as `show` does, then as HTML. The result is valid Unicode.
+    """
+    environment = _environment()
+    style, script = (_resource(environment, name) for name in ("style.css", "script.js"))
+    return environment.get_template("page.html.j2").render(
+        page=page_of(reports), style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("renorm_cli.render.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _shown(value: Any) -> Any:
+    """Nothing but markup of the templates reaches the page without `show`: a second net under `page_of`."""
+    return show(value, None) if type(value) is str else value
+
+
+def _resource(environment: Environment, name: str) -> str:
+    """A style or script of this package, as it stands. Line ends are LF, as a browser's hash has them."""
+    loader = environment.loader
+    if loader is None:
+        raise AssertionError("the environment has a loader")
+    source, _, _ = loader.get_source(environment, name)
+    return source.replace("\r\n", "\n")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")

@@ -1,0 +1,121 @@
+"""The parts of the HTML page, as plain texts and numbers: the template only sets them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from renorm_cli.render.page.charts import Glyph, Spread, Tick, Trials
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number or short text of a row; `exact` is what it sorts by where the text is rounded."""
+
+    text: str
+    exact: str | None
+    number: bool
+    bad: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One variable. `found` says what is wrong with it; one without `cells` is skipped, for `reason`."""
+
+    name: str
+    key: str
+    facts: str
+    shape: str
+    found: str
+    tags: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    glyph: Glyph | None
+    summary: str
+    worst: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The variables; `left_out` of them have no line, `drawn` of them have a drawing, as many as can if `all_drawn`."""
+
+    heads: tuple[tuple[str, bool], ...]
+    lines: tuple[Line, ...]
+    total: int
+    drawn: int
+    all_drawn: bool
+    charts: bool
+    ticks: tuple[Tick, ...]
+
+    @property
+    def left_out(self) -> int:
+        return self.total - len(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The norms of all units of a checkpoint."""
+
+    spread: Spread
+    trials: Trials
+    log: bool
+    units: int
+    bound: str | None
+    facts: str
+    described: str
+    quantiles: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A variable that is out of line with the baseline."""
+
+    name: str
+    what: str
+    before: str
+    after: str
+    change: str
+    exact: tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One checkpoint; `bad` where a gate would fail, `good` where it would pass, neither where nothing was asked."""
+
+    title: str
+    path: str
+    state: str
+    verdict: str
+    figures: tuple[tuple[str, str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+    more_notes: int
+    findings: tuple[tuple[str, str], ...]
+    more_findings: int
+    chart: Chart | None
+    table: Table
+    skipped: tuple[tuple[str, str, str], ...]
+    declared: tuple[tuple[str, str], ...]
+    baseline: str | None
+    changes: tuple[Change, ...]
+    more_changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A checkpoint in the contents; `section` is the number of its section, None where it has none."""
+
+    path: str
+    state: str
+    verdict: str
+    section: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole page."""
+
+    title: str
+    version: str
+    entries: tuple[Entry, ...]
+    more_entries: int
+    sections: tuple[Section, ...]

@@ -1,0 +1,125 @@
+"""The table of variables on the HTML page: which of them it lists, and what it says of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from renorm_cli.model.findings import Rule
+from renorm_cli.model.plan import Skip
+from renorm_cli.model.report import Report, Row
+from renorm_cli.render.columns import COLUMNS, Column
+from renorm_cli.render.page.charts import glyph, ticks
+from renorm_cli.render.page.parts import Cell, Line, Table
+from renorm_cli.render.page.scale import Scale
+from renorm_cli.render.problems import Subject
+from renorm_cli.text import count_text, exact_text, number_text, shape_text, show
+
+NAME_LIMIT, TEXT_LIMIT = 160, 500
+
+_COLUMNS = (
+    *("shape", "units", "limit", "p", "low", "over", "under", "negative", "nonfinite"),
+    *("norm_min", "norm_median", "norm_p95", "norm_max", "norm_after_max"),
+)
+_TITLES = {"norm_min": "min", "norm_max": "max", "norm_after_max": "max after", "nonfinite": "NaN/Inf"}
+_BAD = ("over", "under", "negative", "nonfinite")
+_TAGS: dict[Rule, str] = {"grew": "grew", "appeared": "new", "vanished": "gone"}
+
+
+def table_of(report: Report, found: tuple[Subject, ...], scale: Scale | None, drawn: int, listed: int) -> Table:
+    """Choose the variables that have a line, `listed` at most, and of those the `drawn` that have a drawing.
+
+    `scale` is None where there is no norm to draw.
+    """
+    columns = [column for key in _COLUMNS for column in COLUMNS if column.key == key and column.shown(report)]
+    of_rows = [subject for subject in found if subject.row is not None]
+    order = sorted(range(len(of_rows)), key=lambda at: _rank(of_rows[at]))
+    with_drawing = set(order[:drawn]) if scale is not None else set()
+    chosen = sorted(order[:listed])
+    lines = [_line(of_rows[at], columns, scale if at in with_drawing else None) for at in chosen]
+    lines += [_skip_line(skip) for skip in report.skips[: listed - len(lines)]]
+    return Table(
+        tuple((_TITLES.get(column.key, column.title), column.right) for column in columns),
+        tuple(lines),
+        len(of_rows) + len(report.skips),
+        sum(line.glyph is not None for line in lines),
+        len(of_rows) <= drawn,
+        scale is not None,
+        () if scale is None else ticks(scale),
+    )
+
+
+def _rank(subject: Subject) -> tuple[float, float]:
+    """The worst first: by what is wrong, then by the largest norm."""
+    severity = max((1 + finding.severity for finding in subject.findings), default=0.0)
+    largest = subject.row.norm.max if subject.row is not None and subject.row.norm is not None else 0.0
+    return -severity, -largest
+
+
+def _line(subject: Subject, columns: Sequence[Column], scale: Scale | None) -> Line:
+    row = subject.row
+    if row is None:
+        raise AssertionError("a line is of a row")
+    step, variable = row.step, row.step.variable
+    axes = " ".join(map(str, step.unit_axes)) or "none"
+    facts = (variable.layer, step.role, variable.dtype, f"axes {axes} by {step.axis_source}")
+    drawing = None if scale is None or row.norm is None else glyph(row, row.norm, scale)
+    return Line(
+        name=named(variable.name),
+        key=show(variable.key, NAME_LIMIT),
+        facts=" · ".join(show(fact) for fact in facts if fact),
+        shape=shape_text(variable.shape, ascii=False),
+        found="; ".join(show(finding.text, TEXT_LIMIT) for finding in subject.findings),
+        tags=tuple(_TAGS[finding.rule] for finding in subject.findings if finding.rule in _TAGS),
+        cells=tuple(_cell(column, row) for column in columns),
+        glyph=drawing,
+        summary="" if drawing is None else _summary(row),
+        worst="; ".join(f"{','.join(map(str, unit.index)) or 'all'}: {_norm(unit.norm)}" for unit in row.worst),
+        reason="",
+    )
+
+
+def _skip_line(skip: Skip) -> Line:
+    variable = skip.variable
+    facts = (variable.layer, skip.role, variable.dtype)
+    return Line(
+        name=named(variable.name),
+        key=show(variable.key, NAME_LIMIT),
+        facts=" · ".join(show(fact) for fact in facts if fact),
+        shape=shape_text(variable.shape, ascii=False),
+        found="",
+        tags=(),
+        cells=(),
+        glyph=None,
+        summary="",
+        worst="",
+        reason=show(skip.reason, TEXT_LIMIT),
+    )
+
+
+def _cell(column: Column, row: Row) -> Cell:
+    value, text = column.value(row), column.text(row, False)
+    exact = sortable(value) if isinstance(value, float) else None
+    return Cell(text, None if exact in (text, "") else exact, column.right, column.key in _BAD and bool(value))
+
+
+def _summary(row: Row) -> str:
+    """A drawing in words; its numbers are in the cells beside it."""
+    over = f", {count_text(row.over)} over {exact_text(row.step.constraint.limit)}" if row.over else ""
+    after = "" if row.norm_after is None else f"; after: up to {number_text(row.norm_after.max)}"
+    norm = row.norm
+    return "" if norm is None else f"norms {number_text(norm.min)} to {number_text(norm.max)}{over}{after}"
+
+
+def _norm(norm: float) -> str:
+    return "NaN" if math.isnan(norm) else "Inf" if math.isinf(norm) else number_text(norm)
+
+
+def named(name: str, limit: int = NAME_LIMIT) -> str:
+    """A variable's name or a path as the page has it, never blank."""
+    return show(name, limit).strip() or "(no name)"
+
+
+def sortable(number: float | None) -> str:
+    """A number as a table sorts by it; empty, which sorts last, where there is none."""
+    return f"{number:.9g}" if number is not None and math.isfinite(number) else ""

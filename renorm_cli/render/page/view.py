@@ -1,0 +1,251 @@
+"""What the HTML page shows of some reports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from renorm_cli.model.report import Report
+from renorm_cli.render.columns import is_bounded, limits, orders
+from renorm_cli.render.page.charts import Trials, spread, trials
+from renorm_cli.render.page.parts import Change, Chart, Entry, Page, Section
+from renorm_cli.render.page.pooled import Pool
+from renorm_cli.render.page.scale import Scale, scale_of
+from renorm_cli.render.page.table import TEXT_LIMIT, named, sortable, table_of
+from renorm_cli.render.problems import subjects
+from renorm_cli.render.sentences import verdict
+from renorm_cli.text import bytes_text, count_text, counted, exact_text, number_text, show
+
+DRAWN = 500
+"""Variables of one page whose norms are drawn, the worst first."""
+
+LISTED = 3000
+"""Variables of one page that have a line in a table, the worst first."""
+
+SECTIONS = 50
+"""Checkpoints of one page that have a section, the worst first."""
+
+PATHS = 2000
+"""Checkpoints that the contents list."""
+
+FINDINGS = 10
+GROWTHS = 200
+NOTES = 50
+REASONS = 40
+DECLARED = 40
+PATH_LIMIT = 1000
+
+
+def page_of(reports: Sequence[Report]) -> Page:
+    """Choose what a page of reports shows, and write it as texts; foreign ones go through `show`."""
+    order = sorted(range(len(reports)), key=lambda at: (reports[at].holds, at))
+    shown = sorted(order[:SECTIONS])
+    share = max(1, len(shown))
+    sections = tuple(_section(reports[at], DRAWN // share, LISTED // share) for at in shown)
+    listed = sorted(order[:PATHS])
+    entries = tuple(
+        Entry(
+            named(reports[at].path, PATH_LIMIT),
+            _state(reports[at]),
+            _verdict(reports[at]),
+            shown.index(at) + 1 if at in shown else None,
+        )
+        for at in listed
+    )
+    one = sections[0].title if len(reports) == 1 else counted(len(reports), "checkpoint")
+    version = reports[0].version if reports else ""
+    return Page(one, show(version), entries, len(reports) - len(listed), sections)
+
+
+def _section(report: Report, drawn: int, listed: int) -> Section:
+    found = subjects(report)
+    bounds = [limit for limit in limits(report) if limit is not None]
+    bound = bounds[0] if len(limits(report)) == 1 and bounds else None
+    pool = Pool(report.rows)
+    scale = scale_of(pool, bounds) if pool.units else None
+    problems = sorted(
+        ((subject.name, finding) for subject in found for finding in subject.findings),
+        key=lambda one: -one[1].severity,
+    )
+    growths = () if report.baseline is None else report.baseline.growths
+    return Section(
+        title=named(report.path.rstrip("/").rpartition("/")[2] or report.path),
+        path=named(report.path, PATH_LIMIT),
+        state=_state(report),
+        verdict=_verdict(report),
+        figures=_figures(report),
+        facts=tuple(_facts(report)),
+        notes=tuple(
+            ("Warning" if note.warning else "Note", show(note.text, TEXT_LIMIT)) for note in report.notes[:NOTES]
+        ),
+        more_notes=max(0, len(report.notes) - NOTES),
+        findings=tuple((named(name), show(finding.text, TEXT_LIMIT)) for name, finding in problems)[:FINDINGS],
+        more_findings=max(0, len(problems) - FINDINGS),
+        chart=None if scale is None else _chart(report, pool, scale, bound),
+        table=table_of(report, found, scale, drawn, listed),
+        skipped=tuple(
+            (count_text(count), role, show(reason, TEXT_LIMIT))
+            for (role, reason), count in Counter((one.role, one.reason) for one in report.skips).most_common(REASONS)
+        ),
+        declared=_declared(report),
+        baseline=None if report.baseline is None else show(report.baseline.path, PATH_LIMIT),
+        changes=tuple(
+            Change(
+                named(growth.name),
+                growth.kind,
+                number_text(growth.before),
+                number_text(growth.after),
+                _change(growth.before, growth.after),
+                (sortable(growth.before), sortable(growth.after), sortable(_ratio(growth.before, growth.after))),
+            )
+            for growth in growths[:GROWTHS]
+        ),
+        more_changes=max(0, len(growths) - GROWTHS),
+    )
+
+
+def _state(report: Report) -> str:
+    if report.command == "check" or report.baseline is not None:
+        return "good" if report.holds else "bad"
+    return "bad" if report.totals.nonfinite else "plain"
+
+
+def _verdict(report: Report) -> str:
+    text = _sentence(report)
+    return text[:1].upper() + text[1:]
+
+
+def _sentence(report: Report) -> str:
+    if report.command == "check" or report.baseline is not None:
+        return verdict(report)
+    totals, units = report.totals, counted(report.totals.units, "unit")
+    broken = f", {count_text(totals.nonfinite)} not finite" if totals.nonfinite else ""
+    if not is_bounded(report):
+        return f"measured: {units} in {counted(totals.constrained, 'variable')}{broken}"
+    now, past = ("is", "was") if totals.over == 1 else ("are", "were")
+    word, verb = ("clipped", past) if report.command == "apply" and totals.over else ("measured", now)
+    if report.dry_run:
+        word, verb = "to be clipped" if totals.over else word, now
+    return f"{word}: {count_text(totals.over)} of {units} {verb} over {_bound_text(report)}{broken}"
+
+
+def _figures(report: Report) -> tuple[tuple[str, str, str], ...]:
+    """The few large numbers: what they count, the number, and a word more."""
+    totals = report.totals
+    found = [("Units", count_text(totals.units), f"in {counted(totals.constrained, 'variable')}")]
+    if is_bounded(report):
+        found.insert(
+            0, ("Over the bound", count_text(totals.over), f"{share_text(totals.over, totals.units)} of all units")
+        )
+    if totals.nonfinite:
+        found.insert(0, ("Not finite", count_text(totals.nonfinite), "units hold NaN or Inf"))
+    largest = max(((row.norm.max, -at) for at, row in enumerate(report.rows) if row.norm is not None), default=None)
+    if largest is not None:
+        norm, at = largest
+        found.append(("Largest norm", number_text(norm), named(report.rows[-at].step.variable.name)))
+        after = [row.norm_after.max for row in report.rows if row.norm_after is not None]
+        if after:
+            found.append(("Largest after", number_text(max(after)), f"bound {_bound_text(report)}"))
+    return tuple(found)
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    totals, order = report.totals, orders(report)
+    per = sorted({row.step.constraint.per for row in report.rows})
+    norm = f"p = {' or '.join(map(exact_text, sorted(order)))}, per {' or '.join(per)}" if order else "-"
+    found = [
+        ("Command", report.command),
+        ("Bound", _bound_text(report) if is_bounded(report) else "none"),
+        ("Norm", norm),
+        (
+            "Variables",
+            f"{count_text(totals.variables)}: {count_text(totals.constrained)} selected, "
+            f"{count_text(totals.skipped)} skipped",
+        ),
+        ("Format", f"{show(report.format)}, {bytes_text(report.bytes)}"),
+        ("Engine", f"{show(report.engine)} on {show(report.device)}, {number_text(report.seconds)} s"),
+    ]
+    if totals.under:
+        found.append(("Under the lower bound", count_text(totals.under)))
+    if totals.negative:
+        found.append(("Weights below 0", count_text(totals.negative)))
+    if report.dry_run:
+        found.append(("Output", "dry run: nothing written"))
+    elif report.output is not None:
+        found.append(("Output", show(report.output, PATH_LIMIT)))
+    return found
+
+
+def _bound_text(report: Report) -> str:
+    known = sorted(limit for limit in limits(report) if limit is not None)
+    if len(limits(report)) == 1:
+        return exact_text(known[0]) if known else "none"
+    return "their limit" if not known else f"their limits, {exact_text(known[0])} to {exact_text(known[-1])}"
+
+
+def _declared(report: Report) -> tuple[tuple[str, str], ...]:
+    """What the file's config declares, and on how many variables."""
+    variables = (*(row.step.variable for row in report.rows), *(skip.variable for skip in report.skips))
+    counts = Counter(variable.declared.text for variable in variables if variable.declared is not None)
+    return tuple((show(text, TEXT_LIMIT), counted(count, "variable")) for text, count in counts.most_common(DECLARED))
+
+
+def _chart(report: Report, pool: Pool, scale: Scale, bound: float | None) -> Chart:
+    drawn, tried = spread(pool, scale, bound), trials(pool, scale, bound)
+    over = sum(row.over for row in report.rows)
+    facts = []
+    if bound is not None and not scale.has(bound):
+        facts.append(f"The bound, {exact_text(bound)}, lies to the right of the axis.")
+    if bound is None and is_bounded(report):
+        facts.append(f"Variables have {_bound_text(report)}; the table draws each.")
+    if scale.low > pool.low:
+        facts.append(f"The first bar also holds what lies left of the axis, down to {number_text(pool.low)}.")
+    if len(orders(report)) > 1:
+        facts.append("Norms of different p are drawn together.")
+    if report.totals.nonfinite:
+        facts.append(f"Without {counted(report.totals.nonfinite, 'unit')} that hold NaN or Inf.")
+    described = (
+        f"{counted(pool.units, 'unit norm')} from {number_text(pool.low)} to {number_text(pool.high)}, "
+        f"median {number_text(pool.quantile(0.5))}."
+    )
+    if bound is not None:
+        described += f" {count_text(over)} are over the bound {exact_text(bound)}."
+    return Chart(
+        drawn,
+        tried,
+        scale.log,
+        pool.units,
+        None if bound is None else exact_text(bound),
+        " ".join(facts),
+        described,
+        tuple(_quantiles(pool, tried)),
+    )
+
+
+def _quantiles(pool: Pool, tried: Trials) -> list[tuple[str, str, str]]:
+    """For some shares the smallest bound tried that has at most that share over it."""
+    found = []
+    for percent in (0, 1, 5, 10, 25, 50):
+        allowed = percent / 100 * pool.units
+        at = next((at for at, count in enumerate(tried.over) if count <= allowed), None)
+        if at is not None:
+            count = tried.over[at]
+            found.append((f"{percent} %", exact_text(tried.bounds[at]), count_text(count)))
+    return found
+
+
+def _ratio(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None or before == 0 else after / before - 1
+
+
+def _change(before: float | None, after: float | None) -> str:
+    ratio = _ratio(before, after)
+    return "-" if ratio is None else f"{ratio * 100:+.4g} %"
+
+
+def share_text(part: int, whole: int) -> str:
+    """A share in percent, with one decimal: 0 % and 100 % are only said where they are exact."""
+    if part in (0, whole):
+        return "100 %" if part else "0 %"
+    percent = 100 * part / whole
+    return "< 0.1 %" if percent < 0.1 else "> 99.9 %" if percent > 99.9 else f"{percent:.1f} %"

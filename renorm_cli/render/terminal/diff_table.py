@@ -1,0 +1,118 @@
+"""A comparison as a table for people: what differs first, the identical ones counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from renorm_cli.model.difference import DiffReport, DiffRow, Verdict
+from renorm_cli.render.diff_columns import DIFF_COLUMNS, DiffColumn
+from renorm_cli.render.terminal.layout import Filled, Look, table_lines, title_lines
+from renorm_cli.text import bytes_text, count_text, counted, exact_text
+
+REASONS_ON_A_TERMINAL = 20
+
+_PLACES: tuple[Verdict, ...] = (
+    "other",
+    "shape changed",
+    "dtype changed",
+    "renamed",
+    "missing",
+    "added",
+    "not compared",
+    "pure renorm",
+)
+"""The verdicts that get a line, the worst first."""
+
+_SCOPE = "Variables were compared; a model's configuration, graph and other files were not."
+
+
+def render_diff(report: DiffReport, *, width: int | None, colour: bool, ascii: bool) -> str:
+    """Write a comparison for people: the two checkpoints, a line per variable that differs, and an account of all.
+
+    `width` is that of the terminal in cells, None where there is none: then nothing is folded, cut or left out. No
+    escape sequence is written without `colour`, no other character than ASCII with `ascii`. Ends with a newline.
+    """
+    look = Look(width, colour, ascii)
+    listed = [row for verdict in _PLACES for row in report.rows if row.verdict == verdict]
+    parts = [
+        list(_title(report, look)),
+        list(_rows(report, listed, look)),
+        list(_reasons(report, listed, look)),
+        list(_closing(report, look)),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _title(report: DiffReport, look: Look) -> Iterator[str]:
+    for side in (report.before, report.after):
+        facts = look.joined(look.show(side.format), bytes_text(side.bytes))
+        yield from title_lines(look.show(side.path), facts, look)
+
+
+def _rows(report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Iterator[str]:
+    if listed:
+        wanted = [column for column in DIFF_COLUMNS if column.rank is not None and column.shown(report)]
+        yield from table_lines([_filled(column, report, listed, look) for column in wanted], look)
+
+
+def _filled(column: DiffColumn, report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Filled:
+    bad = [column.key == "over" and bool(row.over) for row in listed]
+    if column.key == "verdict":
+        bad = [not _is_fine(row, report) for row in listed]
+    texts = [column.text(row, look.ascii) for row in listed]
+    return Filled(column.title, texts, right=column.right, rank=column.rank, bad=bad)
+
+
+def _is_fine(row: DiffRow, report: DiffReport) -> bool:
+    return row.is_renorm_within(report.constraint) if report.expected else row.verdict == "pure renorm"
+
+
+def _reasons(report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Iterator[str]:
+    """Why the verdicts that are not plain from their word are as they are."""
+    told = [(row, reason) for row in listed if (reason := _reason(row, report))]
+    shown = told if look.width is None else told[:REASONS_ON_A_TERMINAL]
+    for row, reason in shown:
+        line = f"{look.show(row.name, 120)}: {look.show(reason)}"
+        yield from (look.paint(part, "dim") for part in look.folded(line, 2))
+    if len(told) > len(shown):
+        yield look.paint(f"and {count_text(len(told) - len(shown))} more, all in the JSON", "dim")
+
+
+def _reason(row: DiffRow, report: DiffReport) -> str | None:
+    if row.reason is not None or row.verdict != "pure renorm" or not report.expected:
+        return row.reason
+    found = [f"{counted(row.over, 'unit')} over {exact_text(report.constraint.limit)}"] if row.over else []
+    found += [f"{counted(row.nonfinite, 'unit')} not finite"] if row.nonfinite else []
+    return ", ".join(found) or None
+
+
+def _closing(report: DiffReport, look: Look) -> Iterator[str]:
+    for note in report.notes:
+        if not note.warning:  # warnings are said on stderr
+            yield from look.folded(f"note: {look.show(note.text)}", 6)
+    counts = [f"{count_text(count)} {verdict}" for verdict, count in report.totals.items() if count]
+    yield from look.folded(f"{counted(len(report.rows), 'variable')}: {', '.join(counts)}")
+    yield from (look.paint(line, "dim") for line in look.folded(_SCOPE))
+    style = "good" if report.exit_code == 0 else "bad"
+    yield from (look.paint(line, style) for line in look.folded(_verdict(report)))
+
+
+def _verdict(report: DiffReport) -> str:
+    totals = report.totals
+    changed = counted(totals["pure renorm"], "variable")
+    if report.expected:
+        bound = exact_text(report.constraint.limit)
+        if not report.proven:
+            wrong = sum(row.verdict != "identical" and not _is_fine(row, report) for row in report.rows)
+            return f"not proven: {counted(wrong, 'variable')} neither identical nor a pure renorm within {bound}"
+        if not totals["pure renorm"]:
+            return "proven: nothing changed"
+        return f"proven: {changed} changed by a renorm within {bound} alone, all others are identical"
+    if report.same:
+        return "same"
+    if report.renorm_only:
+        return f"different: {changed} changed, by a renorm alone"
+    if report.exit_code == 1:
+        return "different"
+    unknown = totals["not compared"]
+    return f"unknown: {counted(unknown, 'variable')} {'was' if unknown == 1 else 'were'} not compared"

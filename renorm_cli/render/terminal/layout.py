@@ -1,0 +1,139 @@
+"""How the tables for people are laid out: aligned columns that fit a terminal, and styles.
+
+The lines are laid out here and not by rich, whose tables take most of a second for a thousand rows, fold and cut where
+there is no terminal, and know no way to shorten a name in the middle.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from renorm_cli.render.columns import ASCII_MARKS
+from renorm_cli.text import LINE_LIMIT, cells, shorten, show
+
+GAP = "  "
+SHORTEST_NAME, ENOUGH_NAME = 12, 40
+KEPT = (1, 2)
+"""The ranks of the columns that are never dropped: what a check is about."""
+
+_SGR = {"bold": "1", "dim": "2", "bad": "1;31", "good": "1;32"}
+
+
+class Look(NamedTuple):
+    """How lines look: `width` in cells, None where there is no terminal and nothing is folded or cut."""
+
+    width: int | None
+    colour: bool
+    ascii: bool
+
+    def paint(self, text: str, style: str) -> str:
+        return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if self.colour and style and text.strip() else text
+
+    def show(self, text: str, limit: int = LINE_LIMIT) -> str:
+        return show(text, limit, ascii=self.ascii)
+
+    def joined(self, *parts: str) -> str:
+        return (" | " if self.ascii else " · ").join(part for part in parts if part)
+
+    def mark(self, mark: str) -> str:
+        return ASCII_MARKS[mark] if self.ascii else mark
+
+    def folded(self, text: str, indent: int = 0) -> list[str]:
+        if self.width is None:
+            return [text]
+        return textwrap.wrap(
+            text,
+            max(self.width, 20),
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        )
+
+
+class Filled:
+    """One column with the texts of all rows, aligned; `marks` are footnote marks that stay when a text is shortened.
+
+    `rank` is that of a `columns.Column`. The texts of rows in `bad` are painted so.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        texts: Sequence[str],
+        *,
+        right: bool = False,
+        rank: int | None = 0,
+        marks: Sequence[str] | None = None,
+        bad: Sequence[bool] | None = None,
+    ) -> None:
+        self.title = title
+        self.right = right
+        self.rank = rank
+        self.texts = _aligned(list(texts)) if right else list(texts)
+        self.marks = list(marks or ("" for _ in texts))
+        self.bad = list(bad or (False for _ in texts))
+        filled = (cells(text + mark) for text, mark in zip(self.texts, self.marks, strict=True))
+        self.width = max(cells(title), *filled)
+
+    def shorten(self, width: int, look: Look) -> None:
+        self.width = min(self.width, width)
+        self.texts = [
+            shorten(text, self.width - cells(mark), ascii=look.ascii)
+            for text, mark in zip(self.texts, self.marks, strict=True)
+        ]
+
+    def padded(self, text: str) -> str:
+        blanks = " " * (self.width - cells(text))
+        return blanks + text if self.right else text + blanks
+
+    def painted(self, index: int, look: Look) -> str:
+        text = self.texts[index]
+        empty = self.right and text.strip() in ("0", "-")
+        style = "bad" if self.bad[index] else "dim" if empty else ""
+        return look.paint(self.padded(text + self.marks[index]), style)
+
+
+def table_lines(table: Sequence[Filled], look: Look) -> Iterator[str]:
+    """The lines of a table with at least one row, the first column its names."""
+    if look.width is not None:
+        table = _fitting(table, look, look.width)
+    heads = [filled.padded(filled.title) for filled in table]
+    yield look.paint(GAP.join(heads).rstrip(), "bold")
+    yield look.paint(("-" if look.ascii else "─") * cells(GAP.join(heads)), "dim")
+    for index in range(len(table[0].texts)):
+        yield GAP.join(filled.painted(index, look) for filled in table).rstrip()
+
+
+def title_lines(path: str, facts: str, look: Look) -> Iterator[str]:
+    """A path and what is to be said of it, on one line if they fit."""
+    if look.width is None or cells(path) + len(GAP) + cells(facts) <= look.width:
+        yield look.paint(path, "bold") + GAP + look.paint(facts, "dim")
+        return
+    yield look.paint(shorten(path, look.width, ascii=look.ascii), "bold")
+    yield from (look.paint(line, "dim") for line in look.folded(facts))
+
+
+def _aligned(texts: list[str]) -> list[str]:
+    """Pad numbers on the right so that their decimal points stand in one line."""
+    fractions = [len(text) - text.index(".") if "." in text else 0 for text in texts]
+    longest = max(fractions)
+    return [text + " " * (longest - fraction) for text, fraction in zip(texts, fractions, strict=True)]
+
+
+def _fitting(table: Sequence[Filled], look: Look, width: int) -> list[Filled]:
+    """Drop the least important columns until the names have a third of the terminal, or all they need."""
+    name, kept = table[0], list(table[1:])
+    wanted = min(name.width, min(max(SHORTEST_NAME, width // 3), ENOUGH_NAME))
+    for filled in sorted(kept, key=lambda filled: filled.rank or 0, reverse=True):
+        if _room(kept, width) >= wanted or filled.rank in KEPT:
+            break
+        kept.remove(filled)
+    name.shorten(max(SHORTEST_NAME, _room(kept, width)), look)
+    return [name, *kept]
+
+
+def _room(kept: Sequence[Filled], width: int) -> int:
+    return width - sum(len(GAP) + filled.width for filled in kept)

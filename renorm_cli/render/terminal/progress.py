@@ -1,0 +1,100 @@
+"""A progress bar on stderr, for work that takes long enough to wonder about."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from renorm_cli.text import bytes_text, shorten, show
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+DELAY = 1.0
+"""Seconds of work before there is a bar."""
+
+LABEL_WIDTH, BAR_WIDTH, FACTS_WIDTH = 30, 24, 40
+"""Cells of the label and of the bar where there is room, and of the bytes, the speed and the time beside them."""
+
+
+class Progress:
+    """Show how many of `total` bytes are done, how fast, and how long the rest will take.
+
+    Nothing at all is written unless `enabled`, stderr is a terminal that can move its cursor, and the work takes
+    longer than a second; rich is not even imported before. `advance` may be called from any thread. At the end, also
+    by an exception, the bar is gone from the terminal.
+    """
+
+    def __init__(self, total: int, *, enabled: bool, label: str, colour: bool = True) -> None:
+        self._total = total
+        self._colour = colour
+        self._label = label
+        self._enabled = enabled
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._done = 0
+        self._bar: tuple[Bar, TaskID] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._enabled = False
+            if self._bar is not None:
+                self._bar[0].stop()
+
+    def advance(self, nbytes: int) -> None:
+        """Count `nbytes` more as done."""
+        with self._lock:
+            self._done += nbytes
+            if self._bar is None and self._enabled and time.monotonic() - self._started > DELAY:
+                self._open()
+            if self._bar is not None and self._enabled:
+                self._bar[0].update(self._bar[1], completed=self._done)
+
+    def _open(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+        from rich.table import Column
+        from rich.text import Text
+
+        class Speed(ProgressColumn):  # rich has one, in MB/s beside the MiB of the other column
+            def render(self, task: Task) -> Text:
+                return Text(f"{bytes_text(int(task.speed))}/s" if task.speed else "", "dim")
+
+        console = Console(
+            stderr=True,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            color_system="auto" if self._colour else None,  # without NO_COLOR's half measures: no bold, no dim
+        )
+        if not (sys.stderr.isatty() and console.is_interactive):  # rich takes FORCE_COLOR for a terminal
+            self._enabled = False
+            return
+        spare = max(console.width - FACTS_WIDTH, 0)
+        width = min(BAR_WIDTH, spare // 2)
+        plain = not console.encoding.startswith("utf")
+        label = shorten(show(self._label, ascii=plain), min(LABEL_WIDTH, spare - width), ascii=plain)
+        whole = Column(no_wrap=True)
+        bar = Bar(
+            TextColumn("{task.description}", markup=False, table_column=whole),
+            BarColumn(width, table_column=whole),
+            DownloadColumn(binary_units=True, table_column=whole),
+            Speed(table_column=whole),
+            TimeRemainingColumn(table_column=whole),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._bar = bar, bar.add_task(label, total=self._total, completed=self._done)
+        bar.start()

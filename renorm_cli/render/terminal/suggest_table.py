@@ -1,0 +1,96 @@
+"""A suggestion as tables for people: one bound for all units, and a bound for each variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import ROUND_CEILING, Context
+
+from renorm_cli.model.suggestion import Bound, Suggestion
+from renorm_cli.render.sentences import account
+from renorm_cli.render.terminal.layout import Filled, Look, table_lines, title_lines
+from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, shape_text
+
+_DIGITS = Context(prec=5, rounding=ROUND_CEILING)
+
+
+def render_suggestion(found: Suggestion, *, width: int | None, colour: bool, ascii: bool) -> str:
+    """Write a suggestion for people: what was read, bounds for all units together, and for each variable.
+
+    `width` is that of the terminal in cells, None where there is none: then nothing is folded, cut or left out. No
+    escape sequence is written without `colour`, no other character than ASCII with `ascii`. Ends with a newline.
+    """
+    look = Look(width, colour, ascii)
+    parts = [list(_title(found, look)), list(_together(found, look)), list(_each(found, look))]
+    return "\n\n".join("\n".join(part) for part in (*parts, list(_closing(found, look))) if part) + "\n"
+
+
+def bound_text(limit: float | None) -> str:
+    """Write a bound with 5 digits, rounded up so that no more units are over it; `-` where there is none."""
+    if limit is None:
+        return "-"
+    rounded = _DIGITS.create_decimal_from_float(limit)
+    text = f"{rounded:f}" if -4 < rounded.adjusted() < 7 else f"{rounded:e}"
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def share_text(share: float) -> str:
+    """Write a share that was aimed at as a percentage: `5%`, `0.1%`."""
+    return f"{share * 100:.6g}%"
+
+
+def _title(found: Suggestion, look: Look) -> Iterator[str]:
+    report = found.measured
+    engine = f"{look.show(report.engine)} on {look.show(report.device)}"
+    facts = look.joined(look.show(report.format), bytes_text(report.bytes), engine)
+    yield from title_lines(look.show(report.path), facts, look)
+
+
+def _together(found: Suggestion, look: Look) -> Iterator[str]:
+    """A line for each share: the bound for all units, and what it would clip."""
+    shares = [f"to clip {share_text(bound.share)}" for bound in found.together]
+    yield from table_lines([Filled("one bound for all", shares), *_outcome(found.together)], look)
+
+
+def _outcome(bounds: Sequence[Bound]) -> list[Filled]:
+    """Columns that say what each of the bounds would clip."""
+    limits = [bound_text(bound.limit) for bound in bounds]
+    clips = [f"{count_text(bound.over)} of {count_text(bound.units)}" for bound in bounds]
+    shares = [f"{bound.clipped * 100:.2f}%" for bound in bounds]
+    return [
+        Filled("limit", limits, right=True, rank=1),
+        Filled("units clipped", clips, right=True, rank=3),
+        Filled("share", shares, right=True, rank=2),
+    ]
+
+
+def _each(found: Suggestion, look: Look) -> Iterator[str]:
+    """A line for each variable: its bounds for all shares, or for a single share the bound and what it would clip."""
+    rows = found.measured.rows
+    table = [
+        Filled("a bound for each", [look.show(row.step.variable.name, NAME_LIMIT) for row in rows]),
+        Filled("shape", [shape_text(row.step.variable.shape, ascii=look.ascii) for row in rows], rank=12),
+    ]
+    if len(found.shares) == 1:
+        yield from table_lines([*table, *_outcome([bound for (bound,) in found.bounds])], look)
+        return
+    table.append(Filled("units", [count_text(row.units) for row in rows], right=True, rank=11))
+    for place, share in enumerate(found.shares):
+        limits = [bound_text(bounds[place].limit) for bounds in found.bounds]
+        title = share_text(share) if place else f"to clip {share_text(share)}"
+        rank = 3 if place in (0, len(found.shares) - 1) else 3 + place
+        table.append(Filled(title, limits, right=True, rank=rank))
+    yield from table_lines(table, look)
+
+
+def _closing(found: Suggestion, look: Look) -> Iterator[str]:
+    for note in found.measured.notes:
+        if not note.warning:  # warnings are said on stderr
+            yield from look.folded(f"note: {look.show(note.text)}", 6)
+    yield from look.folded(look.joined(*account(found.measured)))
+    digits = "limits are rounded up to five digits, --format json has more"
+    yield from (look.paint(line, "dim") for line in look.folded(digits))
+    if found.rules is not None:
+        yield f"wrote {look.show(found.rules, 4096)}; use it with --rules"
+    else:
+        text = "use one bound with --max-norm, a bound for each with -o rules.toml and then --rules rules.toml"
+        yield from (look.paint(line, "dim") for line in look.folded(text))

@@ -1,0 +1,114 @@
+"""A report as a table for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from renorm_cli.errors import some_names
+from renorm_cli.model.report import Report, Row
+from renorm_cli.render.columns import COLUMNS, MARKS, Column, marks
+from renorm_cli.render.sentences import account, verdict
+from renorm_cli.render.terminal.layout import Filled, Look, table_lines, title_lines
+from renorm_cli.text import bytes_text, count_text, counted
+
+REASONS_ON_A_TERMINAL = 20
+DECLARATIONS = 20
+PATH_LIMIT = 4096
+
+
+def render_table(report: Report, *, width: int | None, colour: bool, ascii: bool) -> str:
+    """Write a report for people: what was read, a line per constrained variable, and an account of all others.
+
+    `width` is that of the terminal in cells, None where there is none: then nothing is folded, cut or left out. No
+    escape sequence is written without `colour`, no other character than ASCII with `ascii`. Ends with a newline.
+    """
+    look = Look(width, colour, ascii)
+    parts = [
+        list(_title(report, look)),
+        list(_rows(report, look)),
+        list(_skipped(report, look)),
+        list(_closing(report, look)),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _title(report: Report, look: Look) -> Iterator[str]:
+    facts = look.joined(
+        look.show(report.format), bytes_text(report.bytes), f"{look.show(report.engine)} on {look.show(report.device)}"
+    )
+    yield from title_lines(look.show(report.path), facts, look)
+
+
+def _rows(report: Report, look: Look) -> Iterator[str]:
+    if not report.rows:
+        yield "No variable is selected." if report.totals.variables else "The checkpoint has no variables."
+        return
+    table = [_filled(column, report, look) for column in COLUMNS if column.rank is not None and column.shown(report)]
+    yield from table_lines(table, look)
+    used = {mark for row in report.rows for mark in marks(row)}
+    notes = [f"{look.mark(mark)} {text}" for mark, text in MARKS.items() if mark in used]
+    yield from (look.paint(line, "dim") for note in notes for line in look.folded(note, 2))
+
+
+def _filled(column: Column, report: Report, look: Look) -> Filled:
+    return Filled(
+        column.title,
+        [column.text(row, look.ascii) for row in report.rows],
+        right=column.right,
+        rank=column.rank,
+        marks=[_suffix(row, look) for row in report.rows] if column.key == "name" else None,
+        bad=[
+            column.key in ("over", "under", "negative", "nonfinite") and column.value(row) != 0 for row in report.rows
+        ],
+    )
+
+
+def _suffix(row: Row, look: Look) -> str:
+    found = "".join(look.mark(mark) for mark in marks(row))
+    return f" {found}" if found else ""
+
+
+def _skipped(report: Report, look: Look) -> Iterator[str]:
+    groups = Counter((skip.role, skip.reason) for skip in report.skips).most_common()
+    if not groups:
+        return
+    listed = groups if look.width is None else groups[:REASONS_ON_A_TERMINAL]
+    digits = len(count_text(groups[0][1]))
+    yield "Skipped:"
+    for (role, reason), count in listed:
+        line = look.joined(f"{count_text(count):>{digits}} {role}", look.show(reason))
+        yield from (look.paint(part, "dim") for part in look.folded(f"  {line}", digits + 3))
+    rest = groups[len(listed) :]
+    if rest:
+        count = sum(count for _, count in rest)
+        yield look.paint(f"  and {count_text(count)} for {count_text(len(rest))} other reasons, all in the JSON", "dim")
+
+
+def _closing(report: Report, look: Look) -> Iterator[str]:
+    for note in report.notes:
+        if not note.warning:  # warnings are said on stderr
+            yield from look.folded(f"note: {look.show(note.text)}", 6)
+    if report.command == "inspect":
+        yield from _declared(report, look)
+    yield from look.folded(look.joined(*account(report)))
+    if report.command == "check":
+        style = "good" if report.holds else "bad"
+        yield from (look.paint(line, style) for line in look.folded(verdict(report)))
+    if report.dry_run:
+        yield "dry run: nothing written"
+    elif report.output is not None:
+        yield f"wrote {look.show(report.output, PATH_LIMIT)}"
+
+
+def _declared(report: Report, look: Look) -> Iterator[str]:
+    """What the file's config declares, a line for each constraint."""
+    named: dict[str, list[str]] = {}
+    for variable in (*(row.step.variable for row in report.rows), *(skip.variable for skip in report.skips)):
+        if variable.declared is not None:
+            named.setdefault(variable.declared.text, []).append(variable.name)
+    for text, names in list(named.items())[:DECLARATIONS]:
+        line = f"declared: {text} on {counted(len(names), 'variable')}: {some_names(names)}"
+        yield from look.folded(look.show(line), 10)
+    if len(named) > DECLARATIONS:
+        yield f"declared: {count_text(len(named) - DECLARATIONS)} other constraints, all in the JSON"

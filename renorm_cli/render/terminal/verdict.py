@@ -1,0 +1,40 @@
+"""What a gate prints: one line for a checkpoint that holds, and beneath it the findings where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from renorm_cli.model.findings import findings
+from renorm_cli.model.report import Report
+from renorm_cli.render.sentences import verdict
+from renorm_cli.render.terminal.layout import Look
+from renorm_cli.text import counted
+
+FINDINGS = 20
+"""Findings that are listed; the rest is counted."""
+
+PATH_LIMIT = 4096
+
+
+def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool) -> str:
+    """Write one line if all is well with a checkpoint, else also what is not, the worst first.
+
+    `width`, `colour` and `ascii` are those of `render_table`. Ends with a newline.
+    """
+    look = Look(width, colour, ascii)
+    head = f"{verdict(report)}, in '{look.show(report.path, PATH_LIMIT)}'"
+    lines = [look.paint(line, "good" if report.holds else "bad") for line in look.folded(head, 2)]
+    if not report.holds:
+        lines += _details(report, look)
+    return "\n".join(lines) + "\n"
+
+
+def _details(report: Report, look: Look) -> Iterator[str]:
+    found = findings(report)
+    for finding in found[:FINDINGS]:
+        yield from look.folded(f"  '{look.show(finding.name)}': {finding.text}", 4)
+    if len(found) > FINDINGS:
+        yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; --report FILE has all of them"
+    for note in report.notes:
+        if not note.warning:  # warnings are said on stderr
+            yield from look.folded(f"  note: {look.show(note.text)}", 4)

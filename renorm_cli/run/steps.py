@@ -1,0 +1,219 @@
+"""From a plan to the rows of a report: one path for inspect, check, dry run and apply, the destination optional."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli.errors import NonFiniteError
+from renorm_cli.model.blocks import Block, collapse, grid_shape, groups
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.plan import Step
+from renorm_cli.model.report import Row
+from renorm_cli.model.variable import Variable
+from renorm_cli.norms import policy
+from renorm_cli.norms.distribution import Distribution, Worst
+from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Arrays
+from renorm_cli.norms.measure import Read, measure, negatives, within
+from renorm_cli.norms.policy import Float64
+from renorm_cli.parallel.memory import Buffer, reuse
+from renorm_cli.parallel.threads import Imap, by_size
+
+ATTEMPTS = 27
+"""Tries to get a unit within its limit; more than two are only needed among subnormal numbers, the last is factor 0."""
+
+
+class Source(Protocol):
+    """Where blocks are read."""
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]: ...
+
+
+class Sink(Source, Protocol):
+    """Where blocks are written, and read again."""
+
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All a worker needs besides its step.
+
+    `bound` is whether units over the limit are scaled (in memory only, where there is no `sink`); `nonfinite` what
+    happens to a variable with NaN or Inf: it is counted, its units are left alone (skip), or it is an error (refuse).
+    """
+
+    source: Source
+    arrays: Arrays
+    bound: bool = False
+    sink: Sink | None = None
+    nonfinite: Literal["count", "skip", "refuse"] = "count"
+    block_bytes: int | None = None
+    """Weights in memory at once, per job, if not as many as the executor is best given."""
+    advance: Callable[[int], None] = lambda nbytes: None
+    collect: Callable[[Step, Distribution], None] = lambda step, norms: None
+    """Given the norms of all units of a variable, from the thread that measured it."""
+
+    def elements(self, dtype: str) -> int:
+        """The most weights of a dtype in a block."""
+        return max(1, (self.block_bytes or self.arrays.block_bytes) // FLOATS[dtype])
+
+
+def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
+    """Do every step, in order; results do not depend on the number of jobs behind `imap`.
+
+    Raises NonFiniteError where a variable holds NaN or Inf and `work.nonfinite` is "refuse".
+    """
+
+    def do(step: Step, imap: Imap) -> Row:
+        return renorm_variable(step, work, imap)
+
+    return tuple(by_size(do, steps, lambda step: step.variable.nbytes, imap, small=SMALL_BYTES, together=BLOCK_BYTES))
+
+
+def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
+    """Measure one variable and, if asked, scale its units that are over."""
+    variable = step.variable
+    grid = grid_shape(variable.shape, step.unit_axes)
+    units = math.prod(grid)
+    before, after = Distribution(units), Distribution(units)
+    worst = Worst(grid, step.unit_axes)
+    seen = 0
+    over = under = negative = nonfinite = 0
+    cut = groups(variable.shape, step.unit_axes, work.elements(variable.dtype))
+    spread_blocks = imap if len(cut) == 1 else map
+    spread_groups = map if len(cut) == 1 else imap
+    for group in spread_groups(partial(_renorm_group, step, work, spread_blocks), cut):
+        before.add(group.norms)
+        worst.add(group.norms, seen)
+        seen += group.norms.size
+        after.add(group.after)
+        over += group.over
+        under += group.under
+        negative += group.negative
+        nonfinite += group.nonfinite
+    work.collect(step, before)
+    return Row(
+        step,
+        units=units,
+        over=over,
+        nonfinite=nonfinite,
+        norm=before.stats(),
+        norm_after=after.stats() if work.bound else None,
+        histogram=before.histogram(),
+        under=under,
+        negative=negative,
+        worst=worst.units(),
+    )
+
+
+def refuse_nonfinite(step: Step, nonfinite: int, units: int) -> None:
+    """Raise NonFiniteError if any of the units of a variable is not finite."""
+    if nonfinite:
+        raise NonFiniteError(
+            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {units} units; nothing was written."
+            " Mend it, leave it out with -x, or leave those units alone with --nonfinite skip"
+        )
+
+
+class _Group(NamedTuple):
+    norms: Float64
+    after: Float64
+    over: int
+    under: int
+    negative: int
+    nonfinite: int
+
+
+def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
+    """Measure blocks that share units with no other block, and scale them."""
+    variable, limit = step.variable, step.constraint.ceiling
+    read = _reader(work.source, variable, "source")
+    if len(blocks) == 1:
+        only = read(blocks[0])
+        read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
+    norms = measure(step, work.arrays, read, blocks, imap, work.advance)
+    nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
+    if work.nonfinite == "refuse":
+        refuse_nonfinite(step, nonfinite, norms.size)
+    over = policy.over(norms, limit, variable.dtype)
+    after = norms
+    if work.bound and limit is not None and over.any():
+        after = _bound(step, work, read, blocks, imap, norms, limit)
+    under = policy.under(norms, step.constraint.floor)
+    return _Group(
+        norms.ravel(),
+        after.ravel(),
+        over=int(np.count_nonzero(over)),
+        under=int(np.count_nonzero(under)),
+        negative=negatives(read, blocks) if step.constraint.nonnegative else 0,
+        nonfinite=nonfinite,
+    )
+
+
+def _bound(
+    step: Step, work: Work, read: Read, blocks: tuple[Block, ...], imap: Imap, norms: Float64, limit: float
+) -> Float64:
+    """Scale the units that are over, write them, and return the norms of what was written.
+
+    The rounding rule keeps all but the rarest units within the limit at the first try. The norms are those of the
+    bytes that are read back, measured like any others, so that the bound is seen to hold and not only expected to.
+    """
+    variable = step.variable
+    factors = policy.factors(norms, limit, variable.dtype)
+    for attempt in range(ATTEMPTS):
+        scaled = Scaled(step, work, read, factors, blocks[0].start)
+        after = measure(step, work.arrays, scaled.put, blocks, imap, read_again=scaled.back)
+        still_over = policy.over(after, limit, variable.dtype)
+        if not still_over.any():
+            return after
+        factors = policy.reduce(factors, still_over, attempt, variable.dtype)
+    raise AssertionError(f"{variable.name!r}: the bound {limit} was not reached in {ATTEMPTS} tries")
+
+
+class Scaled(NamedTuple):
+    """Blocks with their units scaled; `factors` is a unit grid that begins at `origin`."""
+
+    step: Step
+    work: Work
+    source: Read
+    factors: Float64
+    origin: tuple[int, ...]
+
+    def put(self, block: Block) -> npt.NDArray[Any]:
+        """Put the block in its place, where there is a sink, and read it back: one thread writes while others sum."""
+        return self._after(block, write=True)
+
+    def back(self, block: Block) -> npt.NDArray[Any]:
+        """The block as it is in the sink now; without a sink, as it would be."""
+        return self._after(block, write=False)
+
+    def _after(self, block: Block, *, write: bool) -> npt.NDArray[Any]:
+        factors = self.factors[within(block, self.origin, self.step.unit_axes)]
+        if not policy.changes(factors).any():
+            return self.source(block)
+        sink = self.work.sink
+        if sink is None:
+            return self._scaled(block, factors)
+        if write:
+            sink.write(self.step.variable, block, self._scaled(block, factors))
+        return _reader(sink, self.step.variable, "sink")(block)
+
+    def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:
+        layout = collapse(block.shape, self.step.unit_axes)
+        per_unit = factors.reshape(tuple(layout.shape[axis] for axis in layout.kept))
+        return self.work.arrays.scale(self.source(block).reshape(layout.shape), layout.kept, per_unit).reshape(
+            block.shape
+        )
+
+
+def _reader(source: Source, variable: Variable, purpose: str) -> Read:
+    """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
+    size = FLOATS[variable.dtype]
+    return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))

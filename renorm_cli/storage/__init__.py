@@ -1,0 +1,1 @@
+"""Files: opened once, copied, patched, published whole."""

@@ -1,0 +1,152 @@
+"""Replacing several files at once: a list of renames on disk, so that a killed run can be finished, never half trusted.
+
+The last file is the index without which the others are no checkpoint. It is taken away first and comes back last, so
+no reader ever sees old and new files under one index. Whoever publishes holds the folder (`folders.held`), so a journal
+that is seen by somebody else who holds it is that of a killed run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.storage.bytes import write_all
+from renorm_cli.storage.exchange import restore
+from renorm_cli.storage.files import reason
+from renorm_cli.storage.folders import flush_folder, held
+from renorm_cli.storage.temporaries import JOURNAL, PREFIX, make_file, remove, short
+
+_MOST_BYTES = 16 << 20
+
+Move = tuple[Path, Path]
+
+
+def journal_of(index: Path) -> Path:
+    """Where the journal of a checkpoint with this index file lies while it is being replaced."""
+    return index.with_name(JOURNAL + short(index.name))
+
+
+def journaled(name: str) -> str:
+    """The name of the index whose journal has this name; any other name as it is."""
+    return name.removeprefix(JOURNAL)
+
+
+def is_journaled(index: Path) -> bool:
+    """Whether a checkpoint with this index file is half replaced, or being replaced."""
+    try:
+        return journal_of(index).exists()
+    except (OSError, ValueError):  # no file can have that name, or its folder may not be looked at
+        return False
+
+
+def begin(moves: Sequence[Move]) -> None:
+    """Put it on record that these temporary files are complete and will get their targets' names, the index last.
+
+    All lie in one folder, which is held. From here on the renames are finished, by this run or a later one.
+    Raises OSError; then there is no record.
+    """
+    index = moves[-1][1]
+    lines = json.dumps([[temporary.name, target.name] for temporary, target in moves])
+    drafts: list[Path] = []
+    try:
+        fd, draft = make_file(index, drafts.append)
+        try:
+            write_all(fd, 0, memoryview(lines.encode("ascii")))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        drafts.append(journal_of(index))
+        draft.replace(journal_of(index))
+        flush_folder(index.parent)
+    except BaseException:
+        for path in drafts:
+            remove(path)
+        raise
+
+
+def finish(moves: Sequence[Move]) -> None:
+    """Do the renames on record and strike the record. May be repeated. Raises OSError."""
+    index = moves[-1][1]
+    if moves[-1][0].exists():
+        with suppress(FileNotFoundError):
+            index.unlink()
+            flush_folder(index.parent)
+    for temporary, target in moves:
+        if temporary.exists():  # gone where an earlier try got this far
+            temporary.replace(target)
+    flush_folder(index.parent)
+    journal_of(index).unlink()
+
+
+def undo(moves: Sequence[Move]) -> None:
+    """Strike the record of renames of which none replaced anything, and take back the names. Never raises."""
+    remove(journal_of(moves[-1][1]))
+    for temporary, target in reversed(moves):
+        if not temporary.exists():
+            remove(target)
+
+
+def recover(index: Path) -> bool:
+    """Finish what a killed run began to publish at `index`; whether its output is there now. Raises OutputError."""
+    try:
+        if not index.parent.is_dir():
+            return False
+        restore(index)
+        if not is_journaled(index):
+            return False
+        with held([index.parent]):
+            moves = _read(journal_of(index))
+            if moves is None:
+                return False  # it was that of a living run, which is done by now
+            finish(moves)
+    except OSError as error:
+        raise OutputError(f"{str(index)!r} is half replaced and cannot be finished: {reason(error)}") from None
+    return True
+
+
+def refuse_half_replaced(index: Path) -> None:
+    """Raise FormatError where a killed run left a checkpoint half replaced; wait for one that replaces it now."""
+    if not is_journaled(index):
+        return
+    try:
+        with held([index.parent]):
+            replaced = not is_journaled(index)
+    except OSError:  # a folder that cannot be opened
+        replaced = False
+    if not replaced:
+        raise FormatError(
+            f"{str(index)!r} is half replaced: a run was killed while it published; repeat that `apply` to finish it"
+        )
+
+
+def _read(journal: Path) -> list[Move] | None:
+    """The renames still to be done; None if there is no journal. A journal not of our making is an OutputError."""
+    try:
+        fd = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        raw = os.read(fd, _MOST_BYTES)
+    finally:
+        os.close(fd)
+    wrong = f"{str(journal)!r} is not a journal of ours; look at it, and remove it if you did not expect it"
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise OutputError(wrong) from None
+    moves = []
+    for pair in found if isinstance(found, list) else [None]:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(_is_plain(name) for name in pair)):
+            raise OutputError(wrong)
+        moves.append((journal.with_name(pair[0]), journal.with_name(pair[1])))
+    if not moves or journal_of(moves[-1][1]) != journal or not all(m[0].name.startswith(PREFIX) for m in moves):
+        raise OutputError(wrong)
+    return moves
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name

@@ -1,0 +1,337 @@
+"""How output gets its name: written beside the target under a temporary one, flushed to disk, then renamed.
+
+A killed run leaves the old file or the new one, never a part; at worst a `.renorm-*` file stays, which the next run
+on the same output removes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from renorm_cli.errors import OutputError
+from renorm_cli.storage import journal, temporaries
+from renorm_cli.storage.bytes import Span, copy_range, reserve, without
+from renorm_cli.storage.exchange import exchange
+from renorm_cli.storage.files import SourceFile, open_source, reason
+from renorm_cli.storage.folders import flush_folder, held
+from renorm_cli.storage.permissions import Permissions, default_mode, permissions_of
+from renorm_cli.storage.signals import undisturbed
+from renorm_cli.storage.staged import Staged, unwritten
+
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Staging:
+    """A set of files that get their names together, in the order they were created, when the `with` block ends well.
+
+    Raises OutputError wherever the system refuses; then, and on any other way out, nothing of it stays.
+    """
+
+    def __init__(
+        self,
+        *,
+        force: bool = False,
+        protected: Iterable[Path] = (),
+        advance: Callable[[int], None] = lambda nbytes: None,
+    ) -> None:
+        """With `force`, existing targets are replaced; `protected` files, the inputs, never are."""
+        self._force = force
+        self._protected = frozenset(os.path.realpath(path) for path in protected)
+        self._advance = advance
+        self._parts: list[Staged] = []
+        self._companions: list[Staged] = []
+        self._trees: list[tuple[Path, Path]] = []
+        self._left: dict[Path, dict[str, list[Path]]] = {}
+        self._promised = 0
+        self._open: list[int] = []
+        self._temporaries: list[Path] = []
+        # Also where a signal ends the run between two lines, when no `with` statement would call us.
+        self._discard = weakref.finalize(self, _discard, os.getpid(), self._temporaries, self._open)
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        except OSError as failed:
+            raise unwritten(failed) from None
+        finally:
+            with undisturbed():
+                self._discard()
+
+    def create(self, target: Path) -> Staged:
+        """A new empty file that will become `target`; an existing one is refused unless forced.
+
+        The mode is that of the file it replaces, else what the process's umask leaves.
+        """
+        staged = self._create(target, False)
+        self._parts.append(staged)
+        return staged
+
+    def tree(self, target: Path) -> Path:
+        """A new folder that will become `target` as a whole; what is in it by then is up to the caller.
+
+        Files are created in it by the same methods. An existing `target` is exchanged, not merged.
+        """
+        self._refuse_existing(target)
+        if os.path.realpath(target) in self._protected:
+            raise OutputError(f"{str(target)!r} is the input; give another -o, or --in-place to replace it")
+        self._clear(target)
+        try:
+            fd, temporary = temporaries.make_folder(target, self._temporaries.append)
+        except OSError as error:
+            raise _no_folder(target, error) from None
+        self._open.append(fd)
+        self._trees.append((temporary, target))
+        return temporary
+
+    def folder(self, path: Path) -> None:
+        """Make a folder, and those above it, inside a tree."""
+        self._guard(lambda: path.mkdir(parents=True, exist_ok=True))
+
+    def companion(self, target: Path, content: Iterable[bytes]) -> None:
+        """A file, given in parts, that is no part of the checkpoint (a report) and follows it; an older one is
+        replaced."""
+        staged = self._create(target, True)
+        self._companions.append(staged)
+        size = 0
+        for part in content:
+            staged.write(size, memoryview(part))
+            size += len(part)
+
+    @property
+    def parts(self) -> tuple[Staged, ...]:
+        """The files of the checkpoint, in the order they were created."""
+        return tuple(self._parts)
+
+    def reopen(self, target: Path) -> SourceFile:
+        """Open what will be `target`, as an input, before it is; what is complete in a tree goes by its name there.
+
+        Raises FormatError if there will be no such file.
+        """
+        staged = next((staged for staged in self._parts if staged.target == target), None)
+        return open_source(target, follow=False) if staged is None else staged.reopened()
+
+    def settle(self) -> None:
+        """Complete all copies; may be called again."""
+        for staged in self._parts:
+            staged.fill()
+
+    def place(self, target: Path) -> Path:
+        """Where the tree that will be `target` is; of anything else, `target`."""
+        return next((temporary for temporary, tree in self._trees if tree == target), target)
+
+    def scratch(self, target: Path) -> Staged:
+        """A temporary file beside `target` that never gets a name."""
+        return self._make(target)
+
+    def copy(self, source: SourceFile, target: Path, holes: Sequence[Span] = ()) -> Staged:
+        """A byte for byte copy of `source` that will become `target`.
+
+        The `holes`, ranges that will be written, are only copied at the end, as far as they were not.
+        """
+        staged = self._create(target, False)
+        staged.source, staged.holes = source, tuple(sorted(holes))
+        self._parts.append(staged)
+        self._guard(partial(self._copy, source, staged))
+        return staged
+
+    def carry(self, source: SourceFile, target: Path) -> None:
+        """A byte for byte copy of `source` in a tree, complete and flushed at once: so there may be many of them."""
+        staged = self._create(target, False)
+        try:
+            self._guard(partial(self._copy, source, staged))
+            self._guard(partial(os.fsync, staged.fd))
+        finally:
+            self._open.remove(staged.fd)
+            os.close(staged.fd)
+
+    def write(self, target: Path, content: bytes) -> None:
+        """A small file that will become `target`."""
+        staged = self.create(target)
+        staged.write(0, memoryview(content))
+
+    def _copy(self, source: SourceFile, staged: Staged) -> None:
+        free = shutil.disk_usage(staged.temporary.parent).free - self._promised
+        if free < source.size:
+            raise OutputError(
+                f"{str(staged.target)!r} needs {source.size} bytes, the disk has {max(0, free)} free;"
+                " make room or choose another -o"
+            )
+        self._promised += sum(end - start for start, end in staged.holes)
+        os.ftruncate(staged.fd, source.size)
+        for start, end in staged.holes:
+            reserve(staged.fd, start, end - start)
+        for start, end in without([(0, source.size)], staged.holes):
+            copy_range(source.fd, start, staged.fd, start, end - start, self._advance)
+
+    def _create(self, target: Path, may_replace: bool) -> Staged:
+        if os.path.realpath(target) in self._protected:
+            raise OutputError(f"{str(target)!r} is an input; give another output, or --in-place to replace the input")
+        _refuse_irregular(target)
+        if not may_replace:
+            self._refuse_existing(target)
+        staged = self._make(target)
+        self._guard(partial(_permit, staged.fd, permissions_of(self._replaced(target))))
+        return staged
+
+    def _refuse_existing(self, target: Path) -> None:
+        if os.path.lexists(target) and not self._force:
+            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
+
+    def _make(self, target: Path) -> Staged:
+        inside = self._in_tree(target)  # all of it is temporary: no name, lock or list of its own
+        if not inside:
+            self._clear(target)
+        try:
+            if inside:
+                fd, temporary = os.open(target, _NEW_FILE, 0o600), target
+            else:
+                fd, temporary = temporaries.make_file(target, self._temporaries.append)
+        except OSError as error:
+            raise _no_folder(target, error) from None
+        self._open.append(fd)
+        return Staged(fd, temporary, target)
+
+    def _clear(self, target: Path) -> None:
+        """Make room for a temporary beside the target: the folder must be there, what killed runs left goes."""
+        folder = target.parent
+        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises where it may not look)
+            raise OutputError(f"the folder {str(folder)!r} is not there; make it first, or choose another -o")
+        if folder not in self._left:
+            self._left[folder] = temporaries.leftovers(folder)
+        temporaries.sweep(self._left[folder].pop(temporaries.short(target.name), ()))
+
+    def _commit(self) -> None:
+        self.settle()
+        for staged in (*self._parts, *self._companions):
+            os.fsync(staged.fd)
+        for temporary, target in self._trees:
+            _finish_tree(temporary, target)
+        parts = [staged for staged in self._parts if not self._in_tree(staged.target)]
+        targets = [*(staged.target for staged in parts), *(target for _, target in self._trees)]
+        with held(target.parent for target in targets) as flush, undisturbed():
+            for target in targets:
+                self._refuse_existing(target)  # another run may have been faster
+            self._rename([(staged.temporary, staged.target) for staged in parts])
+            for temporary, target in self._trees:
+                exchange(temporary, target)
+            try:
+                self._follow()
+                flush()
+            except OSError as error:
+                if not targets:
+                    raise
+                raise _unfinished(targets[-1], error) from None
+
+    def _rename(self, moves: list[journal.Move]) -> None:
+        if len(moves) == 1:
+            moves[0][0].replace(moves[0][1])
+        elif moves:
+            new = not any(os.path.lexists(target) for _, target in moves)
+            journal.begin(moves)
+            try:
+                journal.finish(moves)
+            except BaseException as error:
+                if new:
+                    journal.undo(moves)
+                    raise
+                owned = dict(moves)  # by the record, which a later run finishes
+                self._temporaries[:] = [path for path in self._temporaries if path not in owned]
+                if isinstance(error, OSError):
+                    raise _half_replaced(moves[-1][1], error) from None
+                raise
+
+    def _follow(self) -> None:
+        """Give the companions their names."""
+        for staged in self._companions:
+            staged.temporary.replace(staged.target)
+        for folder in {staged.target.parent for staged in self._companions}:
+            flush_folder(folder)
+
+    def _in_tree(self, path: Path) -> bool:
+        return any(temporary in path.parents for temporary, _ in self._trees)
+
+    def _replaced(self, path: Path) -> Path:
+        """What the file that will be at `path` replaces; in a tree, the file of the same place in the old folder."""
+        for temporary, target in self._trees:
+            if temporary in path.parents:
+                return target / path.relative_to(temporary)
+        return path
+
+    def _guard(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            raise unwritten(error) from None
+
+
+def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
+    """Remove the temporaries (gone already where they got their names), and close what is open."""
+    if os.getpid() != owner:
+        return  # a fork of the run
+    for temporary in left:
+        temporaries.remove(temporary)
+    for fd in fds:
+        os.close(fd)
+    left.clear()
+    fds.clear()
+
+
+def _refuse_irregular(target: Path) -> None:
+    """Raise OutputError where `target` is, or leads to, anything but a file: a rename would replace a device."""
+    try:
+        found = target.stat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise OutputError(f"{str(target)!r} is a directory; name a file with -o")
+    if not stat.S_ISREG(found.st_mode):
+        raise OutputError(f"{str(target)!r} is not a regular file; it is never replaced, name another")
+
+
+def _permit(fd: int, replaced: Permissions | None) -> None:
+    if replaced is None:
+        os.fchmod(fd, default_mode())
+    else:
+        replaced.give(fd)
+
+
+def _finish_tree(top: Path, target: Path) -> None:
+    """Give the folders of a tree the permissions of those they replace, and flush them to disk. Raises OSError."""
+    for name, _, _ in os.walk(top, topdown=False):
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            replaced = permissions_of(target / Path(name).relative_to(top))
+            if replaced is not None:
+                replaced.give(fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _no_folder(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"nothing can be written to the folder {str(target.parent)!r}: {reason(error)}")
+
+
+def _half_replaced(index: Path, error: OSError) -> OutputError:
+    return OutputError(f"{str(index)!r} is half replaced: {reason(error)}; mend that and repeat the run to finish it")
+
+
+def _unfinished(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{str(target)!r} was written, but not all that follows it: {reason(error)}; mend that and repeat the run"
+    )

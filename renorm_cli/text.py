@@ -1,0 +1,141 @@
+"""Foreign strings and numbers as text that is safe on a terminal, in an error line and in a CSV cell."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+NAME_LIMIT = 120
+LINE_LIMIT = 500
+
+_SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+_INVISIBLE = frozenset((0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)).union(*_SELECTORS)
+"""Printable to Python, and yet without ink: Unicode's Default_Ignorable_Code_Point, and the blank Braille pattern."""
+
+_RUNNER_COMMAND = re.compile(r"##([A-Za-z]*)\[")
+"""`##[error]` and `##vso[...]` are commands to CI runners anywhere in a line."""
+
+_RUNNER_LINE = re.compile(r"^( *):(?=:)")
+"""`::error::` is one where a line starts with it, after blanks."""
+
+_BARS = "▁▂▃▄▅▆▇█"
+_ASCII_BARS = ".:-=+*#"
+
+
+def show(text: str, limit: int | None = NAME_LIMIT, *, ascii: bool = False) -> str:
+    """Make a foreign string one line of printable text; every such string goes through here before anyone sees it.
+
+    Whatever is not printable (categories Cc, Cf, Cs, Co, Cn, Zl, Zp, blanks other than the space, characters without
+    ink) becomes `\\u{..}`, and with `ascii` all that is not ASCII; lone surrogates, which stand for bytes that are not
+    UTF-8, are among them. Commands to CI runners are broken up. What is longer than `limit` characters is shortened in
+    the middle. Text that is already plain comes back as it is.
+    """
+    if limit is not None and len(text) > 2 * limit:
+        text = text[:limit] + text[-limit:]  # the cut below removes the seam: no escaping of megabytes
+    if not (text.isprintable() and text.isascii()):
+        text = "".join(_visible(char, ascii) for char in text)
+    text = _RUNNER_COMMAND.sub(r"##\1\\u{5b}", text)
+    text = _RUNNER_LINE.sub(r"\1\\u{3a}", text)
+    return text if limit is None else shorten(text, limit, ascii=ascii)
+
+
+def one_line(message: str) -> str:
+    """Make a message one printable line of at most 500 characters, escaped as `show` does."""
+    return show(message, LINE_LIMIT)
+
+
+def cells(text: str) -> int:
+    """Count the terminal cells of printable text: 2 for wide characters, 0 for combining marks."""
+    return len(text) if text.isascii() else sum(0 if _is_mark(char) else _width(char) for char in text)
+
+
+def shorten(text: str, width: int, *, ascii: bool = False) -> str:
+    """Cut printable text in the middle, where names differ least, so that it takes at most `width` cells.
+
+    Combining marks count here as a cell each: a name of nothing else has an end, too.
+    """
+    if len(text) <= width and (text.isascii() or sum(map(_width, text)) <= width):
+        return text
+    dots = "..." if ascii else "…"
+    if width <= len(dots):
+        return dots[:width]
+    room = width - len(dots)
+    return _prefix(text, room // 2) + dots + _prefix(text[::-1], room - room // 2)[::-1]
+
+
+def shape_text(shape: Sequence[int], *, ascii: bool = True) -> str:
+    """Write a shape as `784x200` (with a real multiplication sign without `ascii`); that of a scalar as `scalar`."""
+    return ("x" if ascii else "\N{MULTIPLICATION SIGN}").join(map(str, shape)) or "scalar"
+
+
+def number_text(number: float | None) -> str:
+    """Write a norm with 4 significant digits: `0.01234`, `12.00`, `1.234e7`; `0` for zero, `-` where there is none."""
+    if number is None:
+        return "-"
+    if number == 0 or not math.isfinite(number):
+        return f"{abs(number):g}"
+    mantissa, _, exponent = f"{number:.3e}".partition("e")  # rounded first: 9.9999 is 10.00
+    power = int(exponent)
+    return f"{number:.{3 - power}f}" if -3 <= power <= 3 else f"{mantissa}e{power}"
+
+
+def exact_text(number: float | None) -> str:
+    """Write a limit or p as the user would type it, with no digit lost: `0.9`, `2`, `inf`; `-` where there is none."""
+    return "-" if number is None else repr(float(number)).removesuffix(".0")
+
+
+def count_text(count: int) -> str:
+    """Write a count with its thousands parted: `12,345`."""
+    return f"{count:,}"
+
+
+def bytes_text(count: int) -> str:
+    """Write a size in binary units: `512 B`, `1.2 MiB`."""
+    size, units = float(count), ("KiB", "MiB", "GiB", "TiB", "PiB")
+    if count < 1024:
+        return f"{count} B"
+    for unit in units:
+        size /= 1024
+        if size < 1023.95 or unit == units[-1]:  # 1023.95 and more would be rounded to 1024.0
+            break
+    return f"{size:.1f} {unit}"
+
+
+def sparkline(counts: Sequence[int], ascii: bool) -> str:
+    """Draw counts as bars of one character each; zero is a blank, and nothing else is.
+
+    The height grows with the square root of the count, so that the thin tail of a peaked distribution, where the
+    units over the limit are, still shows its form.
+    """
+    bars = _ASCII_BARS if ascii else _BARS
+    top = max(counts, default=0)
+    return "".join(bars[math.ceil(len(bars) * math.sqrt(count / top)) - 1] if count > 0 else " " for count in counts)
+
+
+def _visible(char: str, ascii: bool) -> str:
+    shown = char.isprintable() and ord(char) not in _INVISIBLE and (char.isascii() or not ascii)
+    return char if shown else f"\\u{{{ord(char):x}}}"
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.category(char) in ("Mn", "Me")
+
+
+def _width(char: str) -> int:
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+
+
+def _prefix(text: str, width: int) -> str:
+    taken = 0
+    for end, char in enumerate(text):
+        taken += _width(char)
+        if taken > width:
+            return text[:end]
+    return text
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and what is counted: `1 unit`, `12 units`."""
+    return f"{count_text(count)} {noun}" if count == 1 else f"{count_text(count)} {noun}s"

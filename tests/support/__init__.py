@@ -1,0 +1,1 @@
+"""What tests share: builders, oracles, and ways to run the tool."""

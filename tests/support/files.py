@@ -1,0 +1,54 @@
+"""`apply` and `inspect` of files through the library, and the oracle's word on what was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from renorm_cli.api import Destination, Options, apply, examine
+from renorm_cli.model.constraint import MaxNorm, Selection
+from renorm_cli.model.report import Report
+from renorm_cli.plan.planner import Wanted
+from support import oracle
+from support.places import SAMPLES
+from support.tensors import ROUNDOFF
+
+MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())
+WHOLE = [entry for entry in MANIFEST["files"] if "part_of" not in entry]
+
+
+class Silent:
+    def start(self, total: int) -> None: ...
+
+    def advance(self, nbytes: int) -> None: ...
+
+
+def options(limit: float | None = 1.0, *include: str, strict: bool = False, must_act: bool = True) -> Options:
+    return Options(Wanted(MaxNorm(limit), Selection(include), None, strict, must_act), engine="numpy")
+
+
+def bound(path: Path, output: Path | None, *include: str, limit: float = 1.0, **destination: Any) -> Report:
+    return apply(path, options(limit, *include), Destination(output, **destination), "refuse", Silent(), lambda r: {})
+
+
+def look(path: Path, limit: float | None = None, *include: str) -> Report:
+    return examine(path, "inspect", options(limit, *include, must_act=False), Silent())
+
+
+def agrees(before: np.ndarray, after: np.ndarray, unit_axes: tuple[int, ...], limit: float) -> None:
+    """What the oracle says of a bounded array: within the limit, near the exact, the rest untouched."""
+    over = oracle.over(before, unit_axes, limit)
+    assert (oracle.unit_norms(after, unit_axes) <= limit * (1 + 1e-12 * (after.dtype.itemsize == 8))).all()
+    exact = oracle.renorm(before, unit_axes, limit)
+    name = after.dtype.newbyteorder("=").name
+    error = np.abs(after.astype(np.float64) - exact)
+    assert (
+        error
+        <= (4 if name == "float32" else 2) * ROUNDOFF[name] * np.abs(exact) * (1 + 1e-9) + 1e-7 * (name == "float16")
+    ).all()
+    others = tuple(axis for axis in range(before.ndim) if axis not in unit_axes)
+    untouched = ~np.broadcast_to(np.expand_dims(over, others), before.shape)
+    assert before[untouched].tobytes() == after[untouched].tobytes()

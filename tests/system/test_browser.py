@@ -1,0 +1,309 @@
+"""The HTML page in a real browser: nothing is loaded, nothing is wrong, and what can be operated does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of
+
+from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.report import Report
+from renorm_cli.render.page.page import render_html
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")]
+
+LOOKS = {
+    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "light"},
+    "dark phone": {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"},
+    "calm": {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"},
+}
+FAR_APART = ("light", "dark phone")
+
+VIOLATIONS = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
+"""
+WIDE = """() => document.documentElement.scrollWidth > window.innerWidth"""
+RULES = """() => axe.run().then((found) => found.violations.map((one) => one.id))"""
+SHOWN = """() => [...document.querySelectorAll("table.all tbody tr")].filter((row) => !row.hidden).map((row) =>
+    [...row.cells].map((cell) => cell.dataset.v || cell.firstChild?.parentElement.textContent || ""))"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """The page of a check of 30 variables."""
+    context = browser.new_context(**LOOKS["light"])
+    opened = context.new_page()
+    opened.goto(written(render_html([network(30)]), tmp_path))
+    yield opened
+    context.close()
+
+
+def written(text: str, folder: Path) -> str:
+    file = folder / "report.html"
+    file.write_text(text, encoding="utf-8")
+    return file.as_uri()
+
+
+def troubles(browser: Any, text: str, folder: Path, look: str) -> set[str]:
+    """What is wrong with a page: errors, requests, refused content, a page too wide, and what axe-core finds."""
+    context = browser.new_context(**LOOKS[look])
+    found: set[str] = set()
+    opened = context.new_page()
+    opened.add_init_script(VIOLATIONS)
+    address = written(text, folder)
+    opened.on("console", lambda message: found.add(f"console {message.type}"))
+    opened.on("pageerror", lambda error: found.add("script error"))
+    opened.on("dialog", lambda dialog: (found.add("dialog"), dialog.dismiss()))
+    opened.on("request", lambda request: request.url == address or found.add("request"))
+    opened.goto(address)
+    opened.wait_for_timeout(50)
+    found |= {f"refused {directive}" for directive in opened.evaluate("window.violations")}
+    if opened.evaluate(WIDE):
+        found.add("too wide")
+    opened.evaluate(axe.AXE_SCRIPT)
+    found |= {f"axe {rule}" for rule in opened.evaluate(RULES)}
+    context.close()
+    return found
+
+
+def pages() -> dict[str, list[Report]]:
+    long = "block" + "_of_a_name_without_a_break" * 12
+    odd = report_of([row_of([0.5, float("nan"), 4], MaxNorm(2), long)], path=f"/{long}/{long}.h5")
+    return {
+        "check": [network(24)],
+        "apply": [network(9, "apply")],
+        "several": [network(6), odd, network(6, "inspect", None)],
+        "empty": [report_of([])],
+        "hostile": [hostile_report(text) for text in HOSTILE],
+    }
+
+
+SEEN = [(kind, look) for kind in pages() for look in LOOKS if kind in ("check", "hostile") or look in FAR_APART]
+"""The pages with the most in them in every look, the others in those that have least in common."""
+
+
+@pytest.mark.parametrize(("kind", "look"), SEEN)
+def test_nothing_is_wrong_with_a_page(browser: Any, tmp_path: Path, kind: str, look: str) -> None:
+    assert troubles(browser, render_html(pages()[kind]), tmp_path, look) == set()
+
+
+BROKEN = {
+    "an image from elsewhere": ("</main>", "<img alt='' src='http://127.0.0.1:9/x.png'></main>", "refused img-src"),
+    "a style attribute": ("<main>", "<main style='color: red'>", "refused style-src-attr"),
+    "a changed script": ('"use strict";', '"use strict"; ', "refused script-src-elem"),
+    "an inline handler": ("<main>", "<main onclick='1'>", "refused script-src-attr"),
+    "a field without a label": ("<main>", "<main><input type='text'>", "axe label"),
+    "a heading of the wrong level": ("<h2", "<h4", "axe heading-order"),
+    "a word too long": ("<main>", f"<main><pre>{'wide ' * 90}</pre>", "too wide"),
+}
+WITHOUT_POLICY = {
+    "an image from elsewhere": ("</main>", "<img alt='' src='http://127.0.0.1:9/x.png'></main>", "request"),
+    "a dialog": ('"use strict";', "alert(1);", "dialog"),
+    "an error in the script": ('"use strict";', 'throw new Error("x");', "script error"),
+    "a line on the console": ('"use strict";', "console.log(1);", "console log"),
+    "grey on grey": ("--soft: #555d66", "--soft: #aab0b6", "axe color-contrast"),
+}
+
+
+def without_policy(text: str) -> str:
+    return re.sub(r"<meta http-equiv[^>]*>", "", text)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_page_would_be_found(browser: Any, tmp_path: Path, kind: str) -> None:
+    old, new, trouble = BROKEN[kind]
+    text = render_html([network(24)])
+    assert old in text
+    assert trouble in troubles(browser, text.replace(old, new, 1), tmp_path, "phone")
+
+
+@pytest.mark.parametrize("kind", WITHOUT_POLICY)
+def test_a_page_broken_inside_would_be_found(browser: Any, tmp_path: Path, kind: str) -> None:
+    old, new, trouble = WITHOUT_POLICY[kind]
+    text = without_policy(render_html([network(24)]))
+    assert old in text
+    assert trouble in troubles(browser, text.replace(old, new, 1), tmp_path, "light")
+
+
+def column(page: Any, title: str) -> list[str]:
+    heads = page.eval_on_selector_all("table.all thead th", "heads => heads.map(head => head.textContent)")
+    at = heads.index(title)
+    return [row[at] for row in page.evaluate(SHOWN) if len(row) == len(heads)]
+
+
+def names(page: Any) -> list[str]:
+    return [row[0] for row in page.evaluate(SHOWN)]
+
+
+def test_a_header_sorts_one_way_then_the_other_then_not_at_all(page: Any) -> None:
+    head = page.locator("table.all thead th", has_text=re.compile("^max$"))
+    before = names(page)
+    found = []
+    for _ in range(3):
+        head.locator("button").click()
+        found.append((head.get_attribute("aria-sort"), [float(number) for number in column(page, "max")], names(page)))
+    (down, falling, first), (up, rising, _), (none, _, last) = found
+    assert (down, up, none) == ("descending", "ascending", None)
+    assert falling == sorted(falling, reverse=True)
+    assert rising == falling[::-1]
+    assert falling != rising
+    assert last == before
+    assert all("bias" in name for name in first[-10:])  # skipped variables have no norm and come last
+
+
+def test_sorting_works_by_keyboard_and_orders_names_as_people_do(page: Any, tmp_path: Path) -> None:
+    page.goto(written(render_html([network(96)]), tmp_path))
+    head = page.locator("table.all thead th").first
+    page.locator(".only").focus()
+    page.keyboard.press("Tab")  # the box that scrolls
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    numbers = [int(number) for name in names(page) for number in re.findall(r"layer_(\d+)", name)]
+    assert numbers == sorted(numbers)
+    assert max(numbers) == 10
+    page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "descending"
+
+
+def test_only_one_column_is_said_to_be_sorted(page: Any) -> None:
+    for title in ("min", "p95"):
+        page.locator("table.all thead button", has_text=re.compile(f"^{title}$")).click()
+    assert page.locator("table.all th[aria-sort]").count() == 1
+
+
+def test_the_filter_keeps_the_lines_that_have_all_words(page: Any) -> None:
+    everything = names(page)
+    field = page.get_by_label("Filter", exact=False).first
+    field.focus()
+    page.keyboard.type("LAYER_1/ attention_3")
+    assert names(page) == [name for name in everything if "layer_1/" in name and "attention_3" in name]
+    assert page.locator(".count").text_content() == "2 of 30 shown"
+    field.fill("not constrained")
+    assert names(page) == [name for name in everything if "bias" in name]
+    field.fill("no such thing")
+    assert names(page) == []
+    field.fill("")
+    assert names(page) == everything
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_only_findings_can_be_shown(page: Any, by: str) -> None:
+    box = page.get_by_label("Only findings")
+    if by == "mouse":
+        box.click()
+    else:
+        box.focus()
+        page.keyboard.press("Space")
+    shown = page.evaluate(SHOWN)
+    marked = page.locator("table.all tr.found").count()
+    assert 0 < len(shown) == marked < 30
+    overs = column(page, "over")
+    assert sum(over == "0" for over in overs) <= 2  # those that only grew
+
+
+def told(page: Any) -> tuple[float, str, int]:
+    match = re.fullmatch(
+        r"bound ([\d.e+-]+): ([<>]? ?[\d.]+ %) of units over, (?:about )?([\d,]+) of [\d,]+",
+        page.locator(".told").text_content(),
+    )
+    assert match is not None
+    return float(match[1]), match[2], int(match[3].replace(",", ""))
+
+
+def test_the_slider_tells_the_share_at_the_bound_and_elsewhere(page: Any) -> None:
+    report = network(30)
+    over, units = report.totals.over, report.totals.units
+    assert told(page) == (1.5, f"{100 * over / units:.1f} %", over)
+    slider = page.get_by_label("Bound to try")
+    slider.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    higher, share, fewer = told(page)
+    assert higher > 1.5
+    assert fewer < over
+    assert slider.get_attribute("aria-valuetext") == f"bound {higher:g}: {share} of units over"
+    page.keyboard.press("End")
+    assert told(page)[1:] == ("0 %", 0)
+    page.keyboard.press("Home")
+    assert told(page)[1:] == ("100 %", units)
+
+
+def test_a_click_on_a_drawing_moves_the_slider(page: Any) -> None:
+    plot = page.locator(".plot").first
+    area = plot.bounding_box()
+    found = []
+    for place in (0.25, 0.75):
+        page.mouse.click(area["x"] + place * area["width"], area["y"] + area["height"] / 2)
+        found.append(told(page))
+    most = float(page.get_by_label("Bound to try").get_attribute("max"))
+    assert float(page.get_by_label("Bound to try").input_value()) == pytest.approx(0.75 * most, abs=1)
+    assert found[0][0] < found[1][0]
+    assert found[0][2] > found[1][2]
+
+
+def test_all_there_is_to_operate_can_be_reached_by_keyboard_with_a_visible_focus(page: Any) -> None:
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        kind, outline = page.evaluate(
+            "() => [document.activeElement.className || document.activeElement.tagName,"
+            " getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        reached.add(kind)
+        assert kind == "BODY" or outline != "none", kind
+    assert {"filter", "only", "BUTTON", "INPUT", "box tall", "SUMMARY"} <= reached
+
+
+def test_without_its_script_a_page_offers_nothing_that_would_not_work(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(written(render_html([network(12)]), tmp_path))
+    assert opened.locator("button:visible, input:visible").count() == 0
+    assert "of 1," in opened.locator(".told").text_content() or "units over" in opened.locator(".told").text_content()
+    context.close()
+
+
+def test_in_print_the_whole_table_is_there(page: Any) -> None:
+    page.emulate_media(media="print")
+    box = page.locator(".box.tall")
+    assert box.evaluate("box => box.scrollHeight <= box.clientHeight + 1")
+    assert page.locator(".controls:visible").count() == 0
+
+
+def test_three_thousand_variables_open_and_filter_while_one_waits(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(**LOOKS["light"])
+    opened = context.new_page()
+    opened.goto(written(render_html([network(3000, "apply")]), tmp_path))
+    loaded = opened.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    filtered = opened.evaluate(
+        """() => { const field = document.querySelector(".filter"); const start = performance.now();
+        field.value = "layer_7/"; field.dispatchEvent(new Event("input")); document.body.offsetHeight;
+        return performance.now() - start; }"""
+    )
+    assert opened.locator(".count").text_content() == "12 of 3,000 shown"
+    assert loaded < 15_000  # a bound for slow machines; some 700 ms on a fast one
+    assert filtered < 3_000
+    context.close()

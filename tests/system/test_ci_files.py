@@ -1,0 +1,197 @@
+"""The GitHub action and the pre-commit hook, run for real: validated by their schemas, executed step by step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import builders
+from support.places import ROOT
+
+TOOLS = Path(sys.executable).parent
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name, path=f"{TOOLS}:{os.environ['PATH']}")
+    return found or pytest.skip(f"{name} is not installed")
+
+
+def action() -> dict[str, Any]:
+    yaml = pytest.importorskip("yaml")
+    found: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
+    return found
+
+
+def check_step() -> dict[str, Any]:
+    (step,) = [step for step in action()["runs"]["steps"] if step.get("id") == "check"]
+    return dict(step)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """`good/a.h5` within 3 and `bad/deep/b c.h5` above it."""
+    weights = builders.two_dense()
+    for name, factor in (("good/a.h5", 1), ("bad/deep/b c.h5", 9)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        for layer in weights.values():
+            layer["kernel"] = layer["kernel"] * factor
+        builders.write_v3(path, builders.v3_layers(weights))
+    return tmp_path
+
+
+def run_action(folder: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run the step as a runner does: inputs in the environment by way of `env`, and a file for the outputs."""
+    step = check_step()
+    given = {name: str(one.get("default", "")) for name, one in action()["inputs"].items()} | {
+        name.replace("_", "-"): value for name, value in inputs.items()
+    }
+    env = {name: given[text.removeprefix("${{ inputs.").removesuffix(" }}")] for name, text in step["env"].items()}
+    script, outputs = folder / "step.sh", folder / "outputs"
+    script.write_text(step["run"])
+    outputs.write_text("")
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            **env,
+            "PATH": f"{TOOLS}:{os.environ['PATH']}",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_OUTPUT": str(outputs),
+            "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
+        },
+    )
+    return done, outputs.read_text()
+
+
+def test_the_action_is_valid_by_the_schema_of_github_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    check = [tool("check-jsonschema"), "--builtin-schema", "vendor.github-actions"]
+    assert subprocess.run([*check, ROOT / "action.yml"], capture_output=True, check=False).returncode == 0
+    broken = tmp_path / "action.yml"
+    broken.write_text((ROOT / "action.yml").read_text().replace("using: composite", "using: composed"))
+    assert subprocess.run([*check, broken], capture_output=True, check=False).returncode == 1
+
+
+def test_no_input_of_the_action_is_pasted_into_a_script() -> None:
+    assert all("${{" not in step["run"] for step in action()["runs"]["steps"])
+    assert set(check_step()["env"].values()) == {f"${{{{ inputs.{name} }}}}" for name in action()["inputs"]}
+
+
+@pytest.mark.slow
+def test_the_action_is_0_1_or_2_annotates_and_writes_the_summary_and_the_reports(folder: Path) -> None:
+    done, outputs = run_action(folder, checkpoints="good/*.h5\n", max_norm="3")
+    assert (done.returncode, outputs) == (0, "exit-code=0\n")
+    assert "::error" not in done.stdout
+    done, outputs = run_action(
+        folder, checkpoints="good/*.h5\nbad/**/*.h5", max_norm="3", report="junit=r.xml\nr.json", arguments="--p\n2"
+    )
+    assert (done.returncode, outputs) == (1, "exit-code=1\n")
+    assert "file=bad/deep/b c.h5,line=1::'hidden/kernel'" in done.stdout
+    assert (folder / "r.xml").exists()
+    assert (folder / "r.json").exists()
+    assert "hidden/kernel" in (folder / "summary.md").read_text()
+    done, outputs = run_action(folder, checkpoints="good/*.h5\nnone/*.h5", max_norm="3")
+    assert (done.returncode, outputs) == (2, "exit-code=2\n")
+    assert run_action(folder, checkpoints="good/a.h5", baseline="r.json")[0].returncode == 0
+    assert run_action(folder, checkpoints="\n", max_norm="3")[0].returncode == 2
+    assert run_action(folder, checkpoints="good/a.h5")[0].returncode == 2
+
+
+@pytest.mark.slow
+def test_what_an_input_of_the_action_says_is_never_run(folder: Path) -> None:
+    hostile = '"; touch pwned; $(touch pwned) `touch pwned` #'
+    for name in ("checkpoints", "max_norm", "baseline", "max_growth", "report", "arguments"):
+        done, _ = run_action(folder, **{"checkpoints": "good/a.h5", "max_norm": "3", name: hostile})
+        assert done.returncode == 2, name
+    done, _ = run_action(folder, checkpoints="--version", max_norm="3")
+    assert done.returncode == 2
+    assert not (folder / "pwned").exists()
+
+
+@pytest.mark.slow
+def test_the_action_installs_what_the_tool_needs_and_no_tensorflow(tmp_path: Path) -> None:
+    """The step with the tool's own `pip install` noted, not done: what it would install is what pyproject.toml says."""
+    (step,) = [step for step in action()["runs"]["steps"] if "pip" in step["run"]]
+    pip = '"$environment/bin/pip" install'
+    assert pip in step["run"]
+    script = step["run"].replace(pip, "echo pip install").replace("command -v renorm-ckpt", "false")
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "PATH": f"{TOOLS}:{os.environ['PATH']}",
+            "RUNNER_TEMP": str(tmp_path),
+            "GITHUB_ACTION_PATH": str(ROOT),
+            "GITHUB_PATH": str(tmp_path / "path"),
+        },
+    )
+    needed = (tmp_path / "renorm-ckpt" / "needed.txt").read_text().splitlines()
+    names = {name for line in needed for name in ("numpy", "h5py", "typer", "rich") if line.startswith(name)}
+    assert names == {"numpy", "h5py", "typer", "rich"}
+    assert not any("tensorflow" in line for line in needed)
+    assert done.stdout.splitlines()[-1].endswith(f"--no-deps {ROOT}")
+    assert (tmp_path / "path").read_text() == f"{tmp_path}/renorm-ckpt/bin\n"
+
+
+@pytest.mark.slow
+def test_pre_commit_lets_a_commit_pass_or_stops_it(tmp_path: Path) -> None:
+    """The hook of this repository, in a repository made here, with the tool as it is installed."""
+    pre_commit, git = tool("pre-commit"), tool("git")
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+        "PATH": f"{TOOLS}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "PRE_COMMIT_HOME": str(home / "cache"),
+        "GIT_CONFIG_COUNT": "3",
+        "GIT_CONFIG_KEY_0": "user.name",
+        "GIT_CONFIG_VALUE_0": "Someone",
+        "GIT_CONFIG_KEY_1": "user.email",
+        "GIT_CONFIG_VALUE_1": "someone@example.org",
+        "GIT_CONFIG_KEY_2": "protocol.file.allow",
+        "GIT_CONFIG_VALUE_2": "always",
+    }
+
+    def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+    hooks, work = tmp_path / "hooks", tmp_path / "work"
+    for repository in (hooks, work):
+        repository.mkdir()
+        assert run(git, "init", "-q", cwd=repository).returncode == 0
+    shutil.copy(ROOT / ".pre-commit-hooks.yaml", hooks)
+    assert run(git, "add", "-A", cwd=hooks).returncode == 0
+    assert run(git, "commit", "-qm", "hooks", cwd=hooks).returncode == 0
+    assert run(git, "tag", "v1", cwd=hooks).returncode == 0
+    assert run(pre_commit, "validate-manifest", ".pre-commit-hooks.yaml", cwd=hooks).returncode == 0
+    (work / ".pre-commit-config.yaml").write_text(
+        f"repos:\n- repo: {hooks}\n  rev: v1\n  hooks:\n  - id: renorm-check\n"
+        '    language: system\n    args: [--max-norm, "3"]\n'
+    )
+    assert run(pre_commit, "install", cwd=work).returncode == 0
+    weights = builders.two_dense()
+    builders.write_v3(work / "model.weights.h5", builders.v3_layers(weights))
+    (work / "notes.txt").write_text("no checkpoint")
+    assert run(git, "add", "-A", cwd=work).returncode == 0
+    done = run(git, "commit", "-m", "within the bound", cwd=work)
+    assert done.returncode == 0, done
+    assert "Passed" in done.stderr + done.stdout
+    weights["hidden"]["kernel"] = weights["hidden"]["kernel"] * 9
+    (work / "model.weights.h5").unlink()
+    builders.write_v3(work / "model.weights.h5", builders.v3_layers(weights))
+    assert run(git, "add", "-A", cwd=work).returncode == 0
+    done = run(git, "commit", "-m", "above it", cwd=work)
+    assert done.returncode == 1
+    assert "'hidden/kernel'" in done.stderr + done.stdout

@@ -1,0 +1,173 @@
+"""Imports point down, and heavy packages are imported only where they are used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import renorm_cli
+
+PACKAGE = Path(renorm_cli.__file__).parent
+
+LINES = [
+    {"__main__"},
+    {"cli"},
+    {"api", "tf"},
+    {"run", "diff", "gate", "suggest", "training"},
+    {"plan", "norms", "formats", "render"},
+    {"conventions", "storage"},
+    {"model"},
+    {"parallel", "text", "errors"},
+]
+"""Rooms from the top down: each may import what is on the lines below its own, and nothing on its own line."""
+
+INNER = {
+    "cli": [{"app"}, {"groups", "options", "output"}, {"completion", "terminal"}],
+    "norms": [{"measure"}, {"engines"}, {"policy", "exact", "rounding", "distribution"}, {"powers"}, {"error_free"}],
+    "render": [
+        {"registry"},
+        {"terminal", "data", "ci", "page"},
+        {"sentences", "problems", "diff_columns"},
+        {"columns"},
+    ],
+}
+"""The same inside of the larger rooms."""
+
+HEAVY = {
+    "tensorflow": {
+        "norms/engines/tensorflow_engine.py",
+        *(f"training/{name}.py" for name in ("arguments", "callback", "clip", "function", "gradient")),
+    },
+    "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
+    "h5py": {"formats/hdf5/worker.py"},
+    "jinja2": {"render/page/page.py"},
+    "rich": {"render/terminal/progress.py"},
+    "typer": {"cli/app.py", "cli/options.py"},
+}
+
+
+def imports(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def climbs(place: str, found: list[str]) -> list[str]:
+    """Those of the imports that a module at `place` ("render.ci.github") may not make."""
+    return [
+        name for name in found if name.startswith("renorm_cli.") and not _may(place, name.removeprefix("renorm_cli."))
+    ]
+
+
+def _may(place: str, name: str) -> bool:
+    (here, *inside), (there, *deeper) = place.split("."), name.split(".")
+    if there.startswith("_"):
+        return True  # what the package itself holds
+    if here != there:
+        return _line(LINES, here) < _line(LINES, there)
+    if here not in INNER or not inside or not deeper or inside[0] == deeper[0]:
+        return True
+    return _line(INNER[here], inside[0]) < _line(INNER[here], deeper[0])
+
+
+def _line(lines: list[set[str]], room: str) -> int:
+    return next(number for number, rooms in enumerate(lines) if room in rooms)
+
+
+def place(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def sources() -> list[Path]:
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    assert climbs(place(path), imports(path)) == []
+
+
+def test_an_import_that_points_up_or_sideways_would_be_found() -> None:
+    found = ["renorm_cli.run.steps.run", "renorm_cli.errors.UsageError", "numpy", "renorm_cli.formats.base.Sink"]
+    assert climbs("norms.policy", found) == ["renorm_cli.run.steps.run", "renorm_cli.formats.base.Sink"]
+    found = ["renorm_cli.render.page.charts", "renorm_cli.render.ci.sarif", "renorm_cli.render.columns.COLUMNS"]
+    assert climbs("render.ci.github", found) == ["renorm_cli.render.page.charts"]
+
+
+def test_every_room_has_its_line() -> None:
+    rooms = {place(path).split(".")[0] for path in sources()}
+    assert rooms == set().union(*LINES)
+    for room, lines in INNER.items():
+        inside = {place(path).split(".")[1] for path in sources() if place(path).startswith(f"{room}.")}
+        assert inside == set().union(*lines)
+
+
+@pytest.mark.parametrize("package", HEAVY)
+def test_a_heavy_package_is_imported_only_in_its_room(package: str) -> None:
+    users = {
+        str(path.relative_to(PACKAGE)) for path in sources() if any(n.split(".")[0] == package for n in imports(path))
+    }
+    assert users == HEAVY[package]
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sorted(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_command_line_starts_without_anything_heavy() -> None:
+    assert not loaded_by("import renorm_cli.cli.app") & {"numpy", "h5py", "tensorflow", "rich", "ml_dtypes"}
+    assert "numpy" in loaded_by("import renorm_cli.run.steps")  # the check can fail
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['renorm-ckpt', 'apply', '--help']\n"
+        "from renorm_cli.cli.app import main\n"
+        "try: main()\nexcept SystemExit as done: assert done.code == 0"
+    )
+    assert not loaded_by(code) & {"numpy", "h5py", "tensorflow", "ml_dtypes"}
+
+
+def test_inspecting_a_file_never_imports_tensorflow() -> None:
+    sample = PACKAGE.parent / "sample_checkpoints" / "dense.h5"
+    code = (
+        f"import sys; sys.argv = ['renorm-ckpt', 'inspect', {str(sample)!r}]\n"
+        "from renorm_cli.cli.app import main\n"
+        "try: main()\nexcept SystemExit as done: assert done.code == 0"
+    )
+    found = loaded_by(code)
+    assert {"numpy", "h5py"} <= found
+    assert not found & {"tensorflow", "keras", "ml_dtypes"}
+
+
+def test_the_numpy_path_works_where_tensorflow_is_not_installed(tmp_path: Path) -> None:
+    sample = PACKAGE.parent / "sample_checkpoints" / "dense.keras"
+    code = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "keras", "tf_keras"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocked())
+sys.argv = ["renorm-ckpt", "apply", {str(sample)!r}, "--max-norm", "1", "-o", {str(tmp_path / "out.keras")!r}]
+from renorm_cli.cli.app import main
+try: main()
+except SystemExit as done: assert done.code == 0, done.code
+"""
+    loaded_by(code)
+    assert (tmp_path / "out.keras").stat().st_size == sample.stat().st_size

@@ -1,0 +1,420 @@
+"""Wiring: options reach the plan, exit codes, what goes to stdout and what to stderr. Every run is a real process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from support import builders, oracle
+from support.cli import on_a_terminal, refused, renorm, renorm_here
+from support.places import SAMPLES
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A weights file with two kernels: `hidden` has units of norm 0.5 and 2, `digit` too."""
+    path = tmp_path / "model.weights.h5"
+    builders.write_v3(path, builders.v3_layers(builders.two_dense()))
+    return path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_apply_writes_the_output_and_the_report_under_their_default_names(model: Path, tmp_path: Path) -> None:
+    before = digest(model)
+    done = renorm("apply", "model.weights.h5", "--max-norm", 1, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model-renorm.report.json",
+        "model-renorm.weights.h5",
+        "model.weights.h5",
+    ]
+    assert digest(model) == before
+    report = json.loads((tmp_path / "model-renorm.report.json").read_text())
+    assert report["output"] == "model-renorm.weights.h5"
+    assert report["totals"]["over"] > 0
+    with h5py.File(tmp_path / "model-renorm.weights.h5") as file:
+        for variable in report["variables"]:
+            assert (oracle.unit_norms(file[variable["key"]][:], (1,)) <= 1).all()
+    assert "wrote model-renorm.weights.h5" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "report"),
+    [
+        ("a.h5", "a-renorm.h5", "a-renorm.report.json"),
+        ("a.b.hdf5", "a.b-renorm.hdf5", "a.b-renorm.report.json"),
+        ("a.weights.h5", "a-renorm.weights.h5", "a-renorm.report.json"),
+        ("a.keras", "a-renorm.keras", "a-renorm.report.json"),
+        ("plain", "plain-renorm", "plain-renorm.report.json"),
+    ],
+)
+def test_default_names_keep_the_whole_ending(tmp_path: Path, name: str, output: str, report: str) -> None:
+    sample = SAMPLES / ("dense.keras" if name.endswith(".keras") else "dense.h5")
+    (tmp_path / name).write_bytes(sample.read_bytes())
+    assert renorm("apply", name, "--max-norm", 1, "-q", cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, output, report])
+
+
+def test_check_is_0_1_or_2_and_apply_makes_a_1_a_0(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.weights.h5"
+    assert renorm("check", model, "--max-norm", 1).returncode == 1
+    assert renorm("check", model, "--max-norm", 3).returncode == 0
+    assert renorm("check", tmp_path / "none.h5", "--max-norm", 1).returncode == 2
+    assert renorm("apply", model, "--max-norm", 1, "-o", out).returncode == 0
+    assert renorm("check", out, "--max-norm", 1).returncode == 0
+
+
+@pytest.mark.parametrize("format", ["table", "json", "csv"])
+@pytest.mark.parametrize(("limit", "code"), [(1, 1), (3, 0)])
+def test_the_output_format_never_changes_the_exit_code(model: Path, format: str, limit: float, code: int) -> None:
+    assert renorm("check", model, "--max-norm", limit, "--format", format).returncode == code
+
+
+def test_json_on_stdout_is_one_document_and_inspect_check_dry_run_and_apply_agree(model: Path, tmp_path: Path) -> None:
+    def variables(*arguments: object) -> list[dict[str, object]]:
+        found = json.loads(renorm(*arguments, "--max-norm", 1, "--format", "json").stdout)["variables"]
+        return [{key: value for key, value in one.items() if key != "norm_after"} for one in found]
+
+    looked = variables("inspect", model)
+    assert looked == variables("check", model) == variables("apply", model, "--dry-run")
+    assert looked == variables("apply", model, "-o", tmp_path / "out.h5")
+
+
+def test_a_dry_run_writes_nothing_and_tells_the_norms_after(model: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    dry = json.loads(renorm("apply", model, "--max-norm", 1, "--dry-run", "--format", "json").stdout)
+    assert sorted(tmp_path.iterdir()) == before
+    assert dry["dry_run"] is True
+    wet = json.loads(renorm("apply", model, "--max-norm", 1, "-o", tmp_path / "o.h5", "--format", "json").stdout)
+    assert [one["norm_after"] for one in dry["variables"]] == [one["norm_after"] for one in wet["variables"]]
+
+
+def test_in_place_replaces_the_input_and_through_a_link_the_file_it_names(model: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.weights.h5"
+    link.symlink_to(model)
+    assert renorm("apply", link, "--max-norm", 1, "--in-place", "-q").returncode == 0
+    assert link.is_symlink()
+    assert renorm("check", model, "--max-norm", 1).returncode == 0
+
+
+def test_reports_go_where_they_are_sent_in_the_format_of_their_ending(model: Path, tmp_path: Path) -> None:
+    for command in (["inspect"], ["check", "--max-norm", 3], ["apply", "--max-norm", 1, "-o", tmp_path / "out.h5"]):
+        reports = [tmp_path / f"{command[0]}.json", tmp_path / f"{command[0]}.csv"]
+        done = renorm(*command, model, "--report", reports[0], "--report", reports[1])
+        assert done.returncode == 0
+        assert json.loads(reports[0].read_text())["command"] == command[0]
+        assert reports[1].read_text().count("\n") == 5
+    assert not (tmp_path / "out.report.json").exists()
+
+
+def test_several_files_are_all_looked_at_and_one_bad_one_is_2(model: Path, tmp_path: Path) -> None:
+    done = renorm("check", model, SAMPLES / "dense.keras", tmp_path / "gone.h5", "--max-norm", 9, "--format", "json")
+    assert done.returncode == 2
+    assert [one["source"]["format"] for one in json.loads(done.stdout)] == ["keras-weights-h5", "keras-zip"]
+    assert done.stderr == f"error: '{tmp_path}/gone.h5': no such file\n"
+    assert renorm("check", model, SAMPLES / "dense.keras", "--max-norm", 9).returncode == 0
+
+
+def test_options_reach_the_plan(model: Path) -> None:
+    def one(*arguments: object) -> dict[str, object]:
+        found = json.loads(renorm("inspect", model, "--format", "json", *arguments).stdout)["variables"]
+        assert len(found) == 1
+        return dict(found[0])
+
+    found = one("-i", "digit/*", "-x", "*bias", "--p", "inf", "--units", "-2", "--jobs", 1, "--engine", "numpy")
+    assert (found["name"], found["p"], found["unit_axes"], found["axis_source"]) == (
+        "digit/kernel",
+        "inf",
+        [0],
+        "option",
+    )
+
+
+def test_one_norm_can_run_over_a_unit_a_tensor_or_everything(model: Path, tmp_path: Path) -> None:
+    for per, units in (("unit", 12), ("tensor", 2), ("global", 2)):
+        out = tmp_path / f"{per}.h5"
+        arguments = ("--max-norm", 0.4, "--per", per, "--format", "json")
+        done = renorm("apply", model, *arguments, "-o", out)
+        assert done.returncode == 0
+        report = json.loads(done.stdout)
+        assert report["totals"]["units"] == report["totals"]["over"] == units
+        assert {one["per"] for one in report["variables"]} == {per}
+        assert renorm("check", out, *arguments).returncode == 0
+    kernels = [builders.read_h5(out)[f"layers/{name}/vars/0"].ravel() for name in ("dense", "dense_1")]
+    assert 0.3999 < np.linalg.norm(np.concatenate(kernels).astype(np.float64)) <= 0.4
+
+
+def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
+    sample = SAMPLES / "custom_layer.keras"
+    assert renorm("inspect", sample).stderr.startswith("warning: 'gate/vars/0', 'gate/vars/1': skipped")
+    quiet = renorm("inspect", sample, "-q")
+    assert (quiet.stdout, quiet.stderr, quiet.returncode) == ("", "", 0)
+    refused(renorm("inspect", sample, "--strict"), "--strict: 'gate/vars/0'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["apply", "model.weights.h5"], "a bound is needed: give it with --max-norm"),
+        (["check", "model.weights.h5"], "a bound is needed: give it with --max-norm"),
+        (["check", "model.weights.h5", "--max-norm", "0"], "--max-norm must be a finite number above 0, got 0.0"),
+        (["check", "model.weights.h5", "--max-norm", "-1"], "--max-norm must be a finite number above 0, got -1.0"),
+        (["check", "model.weights.h5", "--max-norm", "nan"], "--max-norm must be a finite number above 0, got nan"),
+        (["check", "model.weights.h5", "--max-norm", "inf"], "--max-norm must be a finite number above 0, got inf"),
+        (["check", "model.weights.h5", "--max-norm", "one"], "--max-norm"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--p", "0"], "--p must be above 0"),
+        (
+            ["check", "model.weights.h5", "--max-norm", "1", "--units", "2"],
+            "--units 2 is out of range for 'hidden/kernel'",
+        ),
+        (["check", "model.weights.h5", "--max-norm", "1", "--units", "x"], "--units takes auto or axes"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--units", "0", "--per", "tensor"], "leave out --units"),
+        (["check", "model.weights.h5", "--max-norm", "1", "-i", "hiden/kernel"], "closest: 'hidden/kernel'"),
+        (["check", "model.weights.h5", "--max-norm", "1", "-x", "nothing*"], "matches none of the 4 variables"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--device", "gpu", "--engine", "numpy"], "CPU only"),
+        (
+            ["check", "model.weights.h5", "--max-norm", "1", "--report", "x.pdf"],
+            "use .json, .csv, .md, .html, .xml or .sarif",
+        ),
+        (["inspect", "model.weights.h5", "--report", "model.weights.h5"], "use .json, .csv, .md"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "model.weights.h5"], "is the input"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "./model.weights.h5", "--force"], "is the input"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "other", "--in-place"], "leave out"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "nowhere/out.h5"], "the folder 'nowhere' is not there"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "."], "is a directory"),
+        (
+            ["apply", "model.weights.h5", "--max-norm", "1", "-o", "taken"],
+            "'taken' exists; give another -o, or --force",
+        ),
+        (["inspect", "none.h5"], "'none.h5': no such file"),
+        (["inspect", "."], "is an unzipped .keras folder; give the model.weights.h5 inside it"),
+        (["inspect", "/"], "is a directory and no checkpoint"),
+        (["inspect", "empty"], "'empty' is empty"),
+        (["inspect", "taken"], "'taken' is no checkpoint of a known format"),
+        (["inspect", "ints.h5"], "no floating variable among its 1"),
+        (["inspect", "cut.h5"], "cut.h5"),
+        (["inspect", "/dev/null"], "not a regular file"),
+        (["inspect"], "CHECKPOINT"),
+        (["inspect", "model.weights.h5", "--frobnicate"], "--frobnicate"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
+    model: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    what: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("just some text\n")
+    (tmp_path / "empty").touch()
+    (tmp_path / "cut.h5").write_bytes(model.read_bytes()[:-2000])
+    builders.write_h5(tmp_path / "ints.h5", {"step": np.arange(3)})
+    before = {path.name: digest(path) for path in tmp_path.iterdir()}
+    refused(renorm_here(capfd, *arguments), what)
+    assert {path.name: digest(path) for path in tmp_path.iterdir()} == before
+
+
+def test_nan_in_a_selected_variable_is_refused_skipped_counted_or_reported(tmp_path: Path) -> None:
+    weights = builders.two_dense()
+    weights["hidden"]["kernel"][0, 0] = np.nan
+    path, out = tmp_path / "nan.weights.h5", tmp_path / "out.h5"
+    builders.write_v3(path, builders.v3_layers(weights))
+    refused(renorm("apply", path, "--max-norm", 1, "-o", out), "'hidden/kernel' holds NaN or Inf in 1 of")
+    assert [one.name for one in tmp_path.iterdir()] == ["nan.weights.h5"]
+    assert renorm("check", path, "--max-norm", 99).returncode == 1
+    assert json.loads(renorm("inspect", path, "--format", "json").stdout)["totals"]["nonfinite"] == 1
+    assert renorm("apply", path, "--max-norm", 1, "-o", out, "--nonfinite", "skip").returncode == 0
+    kernel = builders.read_h5(out)["layers/dense/vars/0"]
+    assert np.isnan(kernel[0, 0])
+    assert np.array_equal(kernel[1:, 0], weights["hidden"]["kernel"][1:, 0])
+
+
+def test_a_read_only_folder_is_one_line(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):  # root may write anywhere: take a file system that nobody may write to
+        folder = Path("/proc")
+    done = renorm("apply", model, "--max-norm", 1, "-o", folder / "out.h5")
+    refused(done, "nothing can be written to the folder")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_stops_the_run_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """The run is stopped as soon as its temporary file is there."""
+    path = tmp_path / "big.h5"
+    builders.write_h5(path, {"big/kernel": np.ones((4096, 8192), dtype=np.float32)})
+    before = digest(path)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "renorm_cli", "apply", str(path), "--max-norm", "1", "--jobs", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".renorm-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    run.send_signal(number)
+    _, err = run.communicate()
+    assert run.returncode == code
+    assert err == f"error: stopped; {str(path)!r} is as it was, no output was written\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["big.h5"]
+    assert digest(path) == before
+
+
+def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so(model: Path, tmp_path: Path) -> None:
+    """Sent by the run itself in the middle of its last step."""
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "real = pathlib.Path.replace\n"
+        "def replace(self, target):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(self, target)\n"
+        "pathlib.Path.replace = replace\n"
+        f"sys.argv = ['renorm-ckpt', 'apply', {str(model)!r}, '--max-norm', '1']\n"
+        "from renorm_cli.cli.app import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    output = tmp_path / "model-renorm.weights.h5"
+    assert (done.returncode, done.stderr) == (130, f"error: stopped; {str(output)!r} was written before\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model-renorm.report.json",
+        "model-renorm.weights.h5",
+        "model.weights.h5",
+    ]
+    assert renorm("check", output, "--max-norm", 1).returncode == 0
+
+
+def test_a_check_that_is_stopped_says_that_its_files_are_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "big.h5"
+    with h5py.File(path, "w") as file:
+        kernel = file.create_dataset("big/kernel", (1 << 15, 1 << 15), np.float32, fill_time="never")
+        kernel[-1, -1] = 1  # 4 GiB of nothing: a hole in the file
+    assert path.stat().st_blocks < 1 << 12
+    for paths, told in (((path,), "is as it was"), ((path, path), "and 1 more are as they were")):
+        run = subprocess.Popen(
+            [sys.executable, "-m", "renorm_cli", "check", *map(str, paths), "--max-norm", "1", "--jobs", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 30
+        while str(path) not in _open_files(run.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate()
+        assert (run.returncode, err) == (130, f"error: stopped; {str(path)!r} {told}\n")
+
+
+def _open_files(pid: int) -> set[str]:
+    """What a process has open; files that it closes meanwhile are left out."""
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(str(entry.readlink()))
+    return found
+
+
+def test_a_closed_stdout_changes_nothing(model: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "renorm_cli", "apply", str(model), "--max-norm", "1"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "model-renorm.weights.h5").exists()
+
+
+def test_a_terminal_gets_colour_unless_it_asks_for_none_and_a_pipe_gets_no_escape(model: Path) -> None:
+    arguments = ("check", model, "--max-norm", 1)
+    assert "\x1b[" in on_a_terminal(*arguments, TERM="xterm")
+    assert "\x1b[" not in on_a_terminal(*arguments, TERM="xterm", NO_COLOR="1")
+    assert "\x1b[" not in on_a_terminal(*arguments, TERM="dumb")
+    assert "\x1b[" not in renorm(*arguments).stdout
+
+
+def test_a_terminal_without_unicode_gets_plain_ascii(model: Path) -> None:
+    done = renorm("check", model, "--max-norm", 1, PYTHONIOENCODING="ascii")
+    assert done.returncode == 1
+    assert done.stdout.isascii()
+
+
+def test_a_name_with_escapes_is_shown_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "evil.h5"
+    builders.write_h5(path, {"a\x1b[31m[red]\n::error::/kernel": np.ones((2, 2), np.float32)})
+    for arguments in (
+        ["inspect", path],
+        ["inspect", path, "-i", "nothing\x1b[2J"],
+        ["inspect", path, "--format", "csv"],
+    ):
+        done = renorm(*arguments)
+        assert "\x1b" not in done.stdout + done.stderr
+        assert not any(line.lstrip().startswith("::") for line in (done.stdout + done.stderr).splitlines())
+
+
+def test_help_and_version() -> None:
+    assert renorm("--version").stdout == "renorm-ckpt 0.1.0\n"
+    for command in ((), ("apply",), ("inspect",), ("check",)):
+        done = renorm(*command, "-h")
+        assert done.returncode == 0
+        assert "Exit codes: 0 done, or the bound holds" in done.stdout
+    assert renorm().returncode == 2
+
+
+COMMANDS = ("apply", "inspect", "check", "diff")
+
+
+def test_the_options_are_under_headings_and_help_is_quick() -> None:
+    times = []
+    for _ in range(5):
+        started = time.monotonic()
+        text = renorm("check", "--help").stdout
+        times.append(time.monotonic() - started)
+    assert min(times) < 1  # 0.2 s on an idle machine
+    for heading in ("The bound:", "Against an earlier report:", "What is reported:"):
+        assert f"\n{heading}\n  -" in text
+    assert all("Examples:" in renorm(command, "--help").stdout for command in COMMANDS)
+
+
+def test_the_examples_of_the_help_do_what_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("dense.h5", "dense.keras"):
+        (tmp_path / name.replace("dense", "model")).write_bytes((SAMPLES / name).read_bytes())
+    assert renorm_here(capfd, "inspect", "model.h5", "--report", "earlier.json", "-q").returncode == 0
+    codes: dict[str, list[int]] = {}
+    for command in COMMANDS:
+        lines = re.findall(r"^ +renorm-ckpt (.*)$", renorm_here(capfd, command, "--help").stdout, re.MULTILINE)
+        assert len(lines) >= 2
+        codes[command] = [renorm_here(capfd, *shlex.split(line)).returncode for line in lines]
+    assert codes == {"apply": [0, 0, 0, 0], "inspect": [0, 0, 0], "check": [1, 1, 0], "diff": [1, 0]}
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"model-renorm.h5", "bounded.h5", "page.html", "norms.csv", "results.xml"} <= written

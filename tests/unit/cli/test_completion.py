@@ -1,0 +1,198 @@
+"""Completion, typed with a TAB into real shells; what a file says never becomes a command there."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import builders
+from support.places import SAMPLES
+
+from renorm_cli.cli.completion import reports
+
+TOOLS = Path(sys.executable).parent
+
+START = {
+    "bash": ["bash", "--norc", "--noprofile", "-i"],
+    "zsh": ["zsh", "-f", "-i"],
+    "fish": ["fish", "--no-config", "-i"],
+}
+SETUP = {
+    "bash": 'bind "set enable-bracketed-paste off"; eval "$(_RENORM_CKPT_COMPLETE=source_bash renorm-ckpt)"',
+    "zsh": (
+        "autoload -Uz compinit; compinit -u -D; bindkey -e; setopt no_beep;"
+        ' eval "$(_RENORM_CKPT_COMPLETE=source_zsh renorm-ckpt)"'
+    ),
+    "fish": "_RENORM_CKPT_COMPLETE=source_fish renorm-ckpt | source",
+}
+HOSTILE = (
+    "$(touch pwned)",
+    "`touch pwned`",
+    ";touch pwned;",
+    "'",
+    '"',
+    "x\x1b[31m",
+    "a b",
+    "-rf",
+    "*",
+    "x\ny",
+    "~",
+    "\u202e",
+)
+
+
+class Shell:
+    """An interactive shell on a terminal of its own. `said` is a program that writes down what it was called with."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        program = shutil.which(name) or pytest.skip(f"{name} is not installed")
+        self._said = folder.parent / "said.txt"
+        said = folder.parent / "said"
+        said.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {self._said}.part && mv {self._said}.part {self._said}\n")
+        said.chmod(0o755)
+        path = f"{folder.parent}:{TOOLS}:{os.environ['PATH']}"
+        self._pid, self._terminal = pty.fork()
+        if self._pid == 0:
+            os.chdir(folder)
+            os.environ.update(TERM="xterm", HOME=str(folder.parent), PATH=path, COLUMNS="200")
+            os.execv(program, START[name])
+        self._words(f"{SETUP[name]}; said ready\n")
+
+    def completed(self, line: str) -> list[str]:
+        """The words of a line as they are after one TAB at its end."""
+        return self._words(f"\x01\x0b{line}\t\x01said \n")
+
+    def close(self) -> None:
+        os.close(self._terminal)
+        os.waitpid(self._pid, 0)
+
+    def _words(self, keys: str) -> list[str]:
+        self._said.unlink(missing_ok=True)
+        os.write(self._terminal, keys.encode())
+        screen = b""
+        deadline = time.monotonic() + 60
+        while not self._said.exists():
+            assert time.monotonic() < deadline, screen
+            if select.select([self._terminal], [], [], 0.02)[0]:
+                screen += os.read(self._terminal, 65536)
+        return self._said.read_text().splitlines()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "here"
+    made.mkdir()
+    shutil.copy(SAMPLES / "dense.h5", made)
+    (made / "notes.json").touch()
+    kernel = np.ones((2, 2), np.float32)
+    builders.write_h5(made / "evil.h5", {f"{name}/kernel": kernel for name in (*HOSTILE, "plain")})
+    return made
+
+
+def offered(line: str, folder: Path, shell: str = "zsh", **environment: str) -> subprocess.CompletedProcess[str]:
+    """What the program offers for the last word of a line."""
+    words = line.split(" ")
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'renorm-ckpt'; from renorm_cli.cli.app import main; main()"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "_RENORM_CKPT_COMPLETE": f"complete_{shell}",
+            "_TYPER_COMPLETE_ARGS": line,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+            **environment,
+        },
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", START)
+def test_a_tab_completes_commands_options_values_files_variables_and_reports(name: str, folder: Path) -> None:
+    shell = Shell(name, folder)
+    try:
+        for typed, words in (
+            ("ch", ["check"]),
+            ("check --max-n", ["check", "--max-norm"]),
+            ("check --format ju", ["check", "--format", "junit"]),
+            ("apply --engine t", ["apply", "--engine", "tensorflow"]),
+            ("check de", ["check", "dense.h5"]),
+            ("check dense.h5 -i hidden/k", ["check", "dense.h5", "-i", "hidden/kernel"]),
+            ("diff dense.h5 evil.h5 -x pl", ["diff", "dense.h5", "evil.h5", "-x", "plain/kernel"]),
+            ("check dense.h5 --report ju", ["check", "dense.h5", "--report", "junit=report.xml"]),
+            ("check dense.h5 --report no", ["check", "dense.h5", "--report", "notes.json"]),
+            ("check dense.h5 --report json=no", ["check", "dense.h5", "--report", "json=notes.json"]),
+            ("check --baseline no", ["check", "--baseline", "notes.json"]),
+        ):
+            assert shell.completed(f"renorm-ckpt {typed}") == ["renorm-ckpt", *words], typed
+    finally:
+        shell.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", START)
+def test_names_that_mean_something_to_a_shell_are_not_offered_and_nothing_is_run(name: str, folder: Path) -> None:
+    shell = Shell(name, folder)
+    try:
+        words = shell.completed("renorm-ckpt check evil.h5 -i ")
+    finally:
+        shell.close()
+    assert words == ["renorm-ckpt", "check", "evil.h5", "-i", "plain/kernel"]
+    assert not (folder / "pwned").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_cannot_be_read_offers_nothing_and_says_nothing(shell: str, folder: Path) -> None:
+    (folder / "cut.h5").write_bytes((folder / "dense.h5").read_bytes()[:5000])
+    os.mkfifo(folder / "pipe.h5")
+    nothing = {"bash": "\n", "zsh": "_files\n", "fish": ""}[shell]
+    for name in ("gone.h5", "cut.h5", "pipe.h5", ".", "notes.json", "a" * 5000):
+        done = offered(f"renorm-ckpt check {name} -i ", folder, shell)
+        assert (done.stdout.strip(), done.stderr) == (nothing.strip(), ""), name
+    done = offered("renorm-ckpt check gone.h5 dense.h5 -i dig", folder, shell)
+    assert "digit/kernel" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_formats_that_may_be_asked_for_are_those_there_are(folder: Path) -> None:
+    from typing import get_args
+
+    from renorm_cli.cli.options import DiffFormat, ReportFormat
+    from renorm_cli.render.registry import DIFF_FORMATS, FORMATS
+
+    assert set(get_args(ReportFormat)) == {"table", *FORMATS} - {"html"}
+    assert set(get_args(DiffFormat)) == {"table", *DIFF_FORMATS}
+
+
+def test_reports_offer_formats_and_files_and_files_behind_a_format(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.json").touch()
+    (folder / "x;touch pwned").touch()
+    assert {"json=report.json", "gitlab=gl-code-quality-report.json", "notes.json", "sub/"} <= set(reports(""))
+    assert reports("json=sub/") == ["json=sub/a.json"]
+    assert reports("nothing=") == reports("x") == reports("none/") == []
+
+
+def test_a_completion_imports_what_reading_a_header_needs_and_no_more(folder: Path) -> None:
+    done = offered("renorm-ckpt check dense.h5 -i ", folder, PYTHONPROFILEIMPORTTIME="1")
+    assert "hidden/kernel" in done.stdout
+    found = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "renorm_cli.formats.keras.hdf5_files" in found
+    assert not found & {"tensorflow", "keras", "rich", "renorm_cli.run.steps", "renorm_cli.api"}

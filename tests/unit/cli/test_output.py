@@ -1,0 +1,248 @@
+"""Where a report goes and how it looks there: formats, endings, colours, and what a GitHub workflow is told."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import json
+import os
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import builders
+from support.cli import on_a_terminal, refused, renorm, renorm_here
+from support.places import SAMPLES
+from support.report_maker import a_report, a_row
+
+from renorm_cli.cli.output import SUMMARY_BYTES, Target, rendered
+from renorm_cli.render.data.json_report import report_dict
+from renorm_cli.render.registry import FORMATS, format_of
+
+Capture = pytest.CaptureFixture[str]
+DENSE = str(SAMPLES / "dense.h5")
+PRINTED = ["table", *(set(FORMATS) - {"html"})]
+
+
+@pytest.fixture(autouse=True)
+def _no_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def parses(name: str, text: str) -> bool:
+    """Whether a text is what a reader of that format takes, by a parser that is not ours."""
+    if name in ("json", "sarif", "gitlab"):
+        json.loads(text)
+    elif name == "csv":
+        assert len({len(line) for line in csv.reader(io.StringIO(text))}) == 1
+    elif name == "junit":
+        assert ET.fromstring(text).tag == "testsuites"
+    elif name == "html":
+        tags: list[str] = []
+        parser = html.parser.HTMLParser()
+        parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign]
+        parser.feed(text)
+        assert {"html", "body"} <= set(tags)
+    elif name == "github":
+        assert all(line.startswith("::") for line in text.splitlines())
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PRINTED))
+def test_no_format_changes_the_exit_code_of_a_check(name: str, tmp_path: Path, capfd: Capture) -> None:
+    nan = tmp_path / "nan.h5"
+    builders.write_h5(nan, {"a/kernel": np.full((2, 2), np.nan, np.float32)})
+    for paths, limit, code in (
+        ((DENSE,), "9", 0),
+        ((DENSE,), "1", 1),
+        ((str(nan),), "9", 1),
+        (("gone.h5",), "9", 2),
+        ((DENSE, "gone.h5"), "9", 2),
+        ((DENSE, "gone.h5"), "1", 2),
+        ((DENSE, str(nan)), "9", 1),
+    ):
+        done = renorm_here(capfd, "check", *paths, "--max-norm", limit, "--format", name)
+        assert done.returncode == code, (paths, limit)
+        assert done.stdout == "" or parses(name, done.stdout)
+        assert len(done.stderr.splitlines()) == ("gone.h5" in paths)
+        assert renorm_here(capfd, "check", *paths, "--max-norm", limit, "--format", name, "-q").returncode == code
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("r.json", "json"),
+        ("r.csv", "csv"),
+        ("r.md", "md"),
+        ("r.html", "html"),
+        ("r.xml", "junit"),
+        ("r.sarif", "sarif"),
+        ("r.sarif.json", "sarif"),
+        ("lr=0.1.json", "json"),
+        *((f"{name}=r.txt", name) for name in FORMATS),
+        ("gitlab=r.json", "gitlab"),
+        ("junit=a=b.xml", "junit"),
+    ],
+)
+def test_the_ending_or_the_word_before_it_chooses_the_format_of_a_report(
+    file: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert renorm_here(capfd, "check", DENSE, "--max-norm", "1", "--report", file, "-q").returncode == 1
+    (written,) = tmp_path.iterdir()
+    assert written.name in (file, file.partition("=")[2])
+    text = written.read_text("utf-8")
+    assert parses(name, text)
+    if name in PRINTED:
+        printed = renorm_here(capfd, "check", DENSE, "--max-norm", "1", "--format", name).stdout
+        seconds = re.compile(r'"seconds": [\d.e-]+|time="[\d.e-]+"')
+        assert seconds.sub("", printed) == seconds.sub("", text)
+
+
+def test_a_report_of_many_variables_is_never_held_as_one_text(tmp_path: Path) -> None:
+    report = a_report([a_row("dense/kernel")] * 10_000)
+    (written,) = rendered([report], [Target(tmp_path / "r.json", "json")]).values()
+    with (tmp_path / "r.json").open("wb") as file:
+        sizes = [file.write(part) for part in written]
+    assert json.loads((tmp_path / "r.json").read_bytes()) == report_dict(report)
+    assert max(sizes) < sum(sizes) / 4
+
+
+def test_an_ending_counts_as_a_whole_and_in_its_case() -> None:
+    assert format_of("a.sarif.json") == "sarif"
+    assert format_of("ajson") is format_of("a.JSON") is format_of("") is format_of("a.json.gz") is None
+
+
+def test_one_run_feeds_all_reports_of_all_commands(tmp_path: Path, capfd: Capture) -> None:
+    for command in (
+        ["inspect"],
+        ["check", "--max-norm", "9"],
+        ["apply", "--max-norm", "1", "-o", str(tmp_path / "out.h5")],
+    ):
+        options = [f"--report={name}={tmp_path / command[0]}.{name}" for name in FORMATS]
+        assert renorm_here(capfd, *command, DENSE, *options, "-q").returncode == 0
+        for name in FORMATS:
+            assert parses(name, (tmp_path / f"{command[0]}.{name}").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("reports", "what"),
+    [
+        (["r.pdf"], "the ending chooses the format"),
+        (["r"], "the ending chooses the format"),
+        (["pdf=r.pdf"], "or say it as FORMAT=FILE (json, csv, md, html, junit, sarif, gitlab, github)"),
+        (["json="], "the ending chooses the format"),
+        (["r.json", "csv=./r.json"], "another report of this run has that name"),
+        (["json=model.h5"], "is a checkpoint of this run"),
+        (["nowhere/r.json"], "the folder 'nowhere' is not there"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused(
+    reports: list[str], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.h5").write_bytes(Path(DENSE).read_bytes())
+    options = [f"--report={report}" for report in reports]
+    refused(renorm_here(capfd, "check", "model.h5", "--max-norm", "9", *options), what)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.h5"]
+
+
+def test_a_comparison_has_the_formats_it_has_and_says_which(tmp_path: Path, capfd: Capture) -> None:
+    diff = ("diff", DENSE, DENSE)
+    refused(renorm_here(capfd, *diff, "--format", "junit"), "is not one of 'table', 'json', 'csv'")
+    refused(renorm_here(capfd, *diff, "--report", "r.md"), "use .json or .csv")
+    refused(renorm_here(capfd, *diff, "--report", "junit=r.json"), "this command writes json, csv only")
+    target = tmp_path / "r.txt"
+    assert renorm_here(capfd, *diff, "--report", f"json={target}").returncode == 0
+    assert json.loads(target.read_text())["command"] == "diff"
+
+
+def test_a_gate_prints_one_line_a_checkpoint_that_holds_and_what_is_wrong_with_others(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    paths = (DENSE, str(SAMPLES / "dense.keras"))
+    done = renorm_here(capfd, "check", *paths, "--max-norm", "9")
+    assert done.stdout.splitlines() == [f"holds: none of 34 units over 9, in '{path}'" for path in paths]
+    path = tmp_path / "many.h5"
+    builders.write_h5(path, {f"{at:02}/kernel": np.full((2, 2), at + 1, np.float32) for at in range(25)})
+    lines = renorm_here(capfd, "check", str(path), "--max-norm", "0.5", "--units", "1").stdout.splitlines()
+    assert lines[0] == f"violated: 50 of 50 units over 0.5, in '{path}'"
+    assert [line[3:5] for line in lines[1:21]] == [f"{at:02}" for at in range(24, 4, -1)]
+    assert lines[21:] == ["  and 5 more findings; --report FILE has all of them"]
+    assert "hidden/kernel  Dense" in renorm_here(capfd, "check", DENSE, "--max-norm", "9", "--format", "table").stdout
+
+
+def test_a_workflow_gets_annotations_and_a_summary_without_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    check = ("check", DENSE, "--max-norm", "1")
+    monkeypatch.setenv("CI", "true")
+    assert "::error" not in renorm_here(capfd, *check).stdout
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for silent in (("--format", "json"), ("--format", "table"), ("-q",)):
+        assert "::error" not in renorm_here(capfd, *check, *silent).stdout
+    assert "::error" not in renorm_here(capfd, "inspect", DENSE, "--max-norm", "1").stdout
+    assert not summary.exists()
+    done = renorm_here(capfd, *check)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("violated: ")
+    assert re.search(r"^::error title=[^:\n]*,file=[^:\n]*,line=1::'hidden/kernel': ", done.stdout, re.MULTILINE)
+    first = summary.read_text()
+    assert "hidden/kernel" in first
+    assert renorm_here(capfd, *check, "--format", "github").stdout.startswith("::error ")
+    assert summary.read_text() == first * 2
+    assert renorm_here(capfd, "check", DENSE, "--max-norm", "9", "--format", "github").stdout == ""
+
+
+def test_a_summary_never_grows_above_what_github_takes_nor_changes_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    many, summary = tmp_path / "many.h5", tmp_path / "summary.md"
+    builders.write_h5(many, {f"{at}/kernel": np.full((2, 2), 9, np.float32) for at in range(300)})
+    check = ("check", str(many), "--max-norm", "1", "--units", "1", "--format", "github")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    for left in (20_000, 3_000, 0, -1):
+        summary.write_bytes(b"x" * (SUMMARY_BYTES - left))
+        done = renorm_here(capfd, *check)
+        assert done.returncode == 1
+        assert summary.stat().st_size <= max(SUMMARY_BYTES, SUMMARY_BYTES - left)
+        assert (summary.stat().st_size > SUMMARY_BYTES - left) == (left >= 3_000)
+        assert done.stderr == ("" if left >= 3_000 else done.stderr)
+    assert "nothing was added to it" in done.stderr
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo", Path("/dev/full"), tmp_path / "no" / "file"):
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+        done = renorm_here(capfd, *check)
+        assert done.returncode == 1
+        assert re.fullmatch(r"warning: the summary [^\n]*\n", done.stderr), path
+
+
+def test_colour_is_for_terminals_unless_it_is_asked_for_or_refused() -> None:
+    def coloured(*options: str, terminal: bool, **environment: str) -> bool:
+        arguments = ("check", DENSE, "--max-norm", 1, *options)
+        run = on_a_terminal(*arguments, **environment) if terminal else renorm(*arguments, **environment).stdout
+        assert "violated" in run
+        return "\x1b[" in run
+
+    assert coloured(terminal=True, TERM="xterm")
+    assert not coloured(terminal=False, TERM="xterm")
+    assert coloured(terminal=False, FORCE_COLOR="1")
+    assert not coloured(terminal=False, FORCE_COLOR="0")
+    assert not coloured(terminal=False, FORCE_COLOR="1", NO_COLOR="1")
+    assert coloured(terminal=True, TERM="xterm", NO_COLOR="")
+    assert not coloured("--color", "never", terminal=True, TERM="xterm", FORCE_COLOR="1")
+    assert coloured("--color", "always", terminal=False, NO_COLOR="1")
+    assert coloured("--color=always", "--format=table", terminal=False)
+
+
+@pytest.mark.parametrize("name", sorted(set(PRINTED) - {"table"}))
+def test_no_format_for_machines_has_an_escape_even_where_colour_is_asked_for(name: str, capfd: Capture) -> None:
+    done = renorm_here(capfd, "check", DENSE, "--max-norm", "1", "--format", name, "--color", "always")
+    assert "\x1b" not in done.stdout
