@@ -21,7 +21,7 @@ from renorm_cli.model.report import Report, Row
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, threads
 from renorm_cli.plan.declared import excess_notes
-from renorm_cli.plan.planner import Wanted, make_plan
+from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, run
 from renorm_cli.storage.journal import recover
 from renorm_cli.storage.staging import Staging
@@ -40,7 +40,7 @@ _WORTH_THREADS = 4 << 20
 class Options(NamedTuple):
     """The options that all commands share."""
 
-    wanted: Wanted
+    request: Request
     engine: str = "auto"
     device: str = "auto"
     jobs: int | None = None
@@ -104,14 +104,14 @@ def examine(
     """Measure a checkpoint, and hold it against an earlier report if there is one. Raises RenormError."""
     started = time.monotonic()
     with open_checkpoint(path) as source:
-        plan = make_plan(source.variables, source.notes, options.wanted)
+        plan = make_plan(source.variables, source.notes, options.request)
         nbytes = _bytes(plan.steps)
         meter.start(nbytes)
-        engine = _Engine(options, nbytes)
-        rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance))
+        session = _Session(options, nbytes)
+        rows = session.run(plan.steps, Work(source, session.engine, advance=meter.advance))
         plan = _with_damage(plan, source, options.jobs, refuse=command == "check")
         source.check_unchanged()
-        report = engine.report(command, source, plan, rows, started)
+        report = session.report(command, source, plan, rows, started)
     if reference is None:
         return report
     from renorm_cli.gate.baseline import held_against
@@ -135,30 +135,30 @@ def apply(
     recovered = not destination.dry_run and recover(destination.of(locate(path)).index)
     output = destination.of(locate(path))
     with open_checkpoint(path) as source:
-        plan = make_plan(source.variables, source.notes, options.wanted)
+        plan = make_plan(source.variables, source.notes, options.request)
         nbytes = _bytes(plan.steps)
         meter.start(nbytes + (0 if destination.dry_run else source.size))
-        engine = _Engine(options, nbytes)
-        work = Work(source, engine.arrays, bound=True, nonfinite=nonfinite, advance=meter.advance)
+        session = _Session(options, nbytes)
+        work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance)
         if destination.dry_run:
-            rows = _bounded(engine, plan, work, source, options.jobs)
+            rows = _bounded(session, plan, work, source, options.jobs)
             source.check_unchanged()
-            return replace(engine.report("apply", source, plan, rows, started), output=str(output.path), dry_run=True)
+            return replace(session.report("apply", source, plan, rows, started), output=str(output.path), dry_run=True)
         protected = () if destination.in_place else [file.path for file in source.files]
         force = destination.force or destination.in_place or recovered  # what a killed run left is no one's output yet
         with Staging(force=force, protected=protected, advance=meter.advance) as staging:
             sink = source.stage(staging, output, [step.variable for step in plan.steps])
-            rows = _bounded(engine, plan, replace(work, sink=sink), source, options.jobs)
-            with engine.threads(source.size) as imap:
+            rows = _bounded(session, plan, replace(work, sink=sink), source, options.jobs)
+            with session.threads(source.size) as imap:
                 sealed = sink.seal(imap)
                 source.check_unchanged()
                 if destination.verify:
                     from renorm_cli.run.verify import verify
 
                     reopen = partial(open_staged, staging, output, source)
-                    measure = partial(engine.measure, plan.steps)
+                    measure = partial(session.measure, plan.steps)
                     verify(source, reopen, staging.parts, rows, sealed, measure, imap)
-            report = replace(engine.report("apply", source, plan, rows, started), output=str(output.path))
+            report = replace(session.report("apply", source, plan, rows, started), output=str(output.path))
             for target, content in publish_with(report).items():
                 staging.companion(target, content)
             source.check_unchanged()  # nothing newer than what was read may be replaced
@@ -172,16 +172,16 @@ def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected:
 
     started = time.monotonic()
     with open_checkpoint(before) as one, open_checkpoint(after) as other:
-        comparison = plan_comparison(one, other, options.wanted, expected=expected)
+        comparison = plan_comparison(one, other, options.request, expected=expected)
         meter.start(comparison.nbytes)
-        arrays, _ = pick("numpy")
+        engine, _ = pick("numpy")
         with _threads(options.jobs, comparison.nbytes) as imap:
             report = compare(
                 one,
                 other,
                 comparison,
-                options.wanted,
-                arrays,
+                options.request,
+                engine,
                 expected=expected,
                 imap=imap,
                 advance=meter.advance,
@@ -204,18 +204,18 @@ def suggest(path: Path, options: Options, aim: Aim, meter: Meter, rules: RulesOu
     with open_checkpoint(path) as source:
         if rules is not None:
             rules.check(source)
-        plan = make_plan(source.variables, source.notes, options.wanted)
+        plan = make_plan(source.variables, source.notes, options.request)
         nbytes = _bytes(plan.steps)
         meter.start(nbytes)
-        engine = _Engine(options, nbytes)
+        session = _Session(options, nbytes)
         collector = Collector(plan.steps, aim)
-        rows = engine.run(plan.steps, Work(source, engine.arrays, advance=meter.advance, collect=collector.take))
+        rows = session.run(plan.steps, Work(source, session.engine, advance=meter.advance, collect=collector.take))
         plan = _with_damage(plan, source, options.jobs, refuse=False)
         source.check_unchanged()
-        found = collector.suggestion(engine.report("inspect", source, plan, rows, started))
+        found = collector.suggestion(session.report("inspect", source, plan, rows, started))
         if rules is None:
             return found
-        made = rules_for(found, aim, options.wanted.units, source.variables)
+        made = rules_for(found, aim, options.request.units, source.variables)
         save({rules.path: [rules_text(made, remarks(found, made, aim)).encode("ascii")]})
     return replace(found, rules=str(rules.path))
 
@@ -227,11 +227,11 @@ def save(files: Mapping[Path, Iterable[bytes]]) -> None:
             staging.companion(target, content)
 
 
-class _Engine:
+class _Session:
     """The chosen executor and its jobs."""
 
     def __init__(self, options: Options, nbytes: int) -> None:
-        self.arrays, self._notes = pick(options.engine, options.device, nbytes)
+        self.engine, self._notes = pick(options.engine, options.device, nbytes)
         self._jobs = options.jobs
 
     def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:
@@ -244,7 +244,7 @@ class _Engine:
 
     def measure(self, steps: Sequence[Step], source: Checkpoint) -> tuple[Row, ...]:
         """The norms of what was planned for another checkpoint of the same variables."""
-        return self.run(steps, Work(source, self.arrays))
+        return self.run(steps, Work(source, self.engine))
 
     def threads(self, nbytes: int) -> AbstractContextManager[Imap]:
         """The jobs for so much work."""
@@ -271,8 +271,8 @@ class _Engine:
             path=str(source.path),
             format=source.format,
             bytes=source.size,
-            engine=self.arrays.name,
-            device=self.arrays.device,
+            engine=self.engine.name,
+            device=self.engine.device,
             rows=rows,
             skips=plan.skips,
             notes=notes,
@@ -280,10 +280,10 @@ class _Engine:
         )
 
 
-def _bounded(engine: _Engine, plan: Plan, work: Work, source: Checkpoint, jobs: int | None) -> tuple[Row, ...]:
+def _bounded(session: _Session, plan: Plan, work: Work, source: Checkpoint, jobs: int | None) -> tuple[Row, ...]:
     """Bound what is planned of a sound checkpoint; of a damaged one that is said, rather than what the damage made."""
     try:
-        rows = engine.run(plan.steps, work)
+        rows = session.run(plan.steps, work)
     except NonFiniteError:
         _damage(source, jobs, refuse=True)
         raise

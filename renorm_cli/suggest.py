@@ -9,10 +9,10 @@ from threading import Lock
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model.blocks import grid_shape
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Report
-from renorm_cli.model.suggestion import SHARES, USUAL_SHARE, Bound, Suggestion
+from renorm_cli.model.suggestion import SHARES, USUAL_SHARE, SuggestedBound, Suggestion
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.plan.rules import Rule, patterns_of
@@ -53,7 +53,7 @@ class Collector:
         units = sum(math.prod(grid_shape(step.variable.shape, step.unit_axes)) for step in steps)
         self._shares = aim.shares
         self._together = Distribution(units)
-        self._found: dict[str, tuple[Bound, ...]] = {}
+        self._found: dict[str, tuple[SuggestedBound, ...]] = {}
         self._lock = Lock()
 
     def take(self, step: Step, norms: Distribution) -> None:
@@ -81,7 +81,7 @@ def rules_for(found: Suggestion, aim: Aim, units: Units, among: Sequence[Variabl
     place, constraint = found.shares.index(aim.clip), rows[0].step.constraint
     if aim.one_bound:
         return [_rule(1, tuple(dict.fromkeys(patterns)), found.together[place], constraint, units)]
-    own: dict[str, Bound] = {}
+    own: dict[str, SuggestedBound] = {}
     for pattern, bounds in zip(patterns, found.bounds, strict=True):
         own.setdefault(pattern, bounds[place])  # stored copies have one pattern
     return [
@@ -101,7 +101,7 @@ def remarks(found: Suggestion, rules: Sequence[Rule], aim: Aim) -> list[str]:
     ]
 
 
-def _rule(number: int, match: tuple[str, ...], bound: Bound, constraint: MaxNorm, units: Units) -> Rule:
+def _rule(number: int, match: tuple[str, ...], bound: SuggestedBound, constraint: Constraint, units: Units) -> Rule:
     if bound.limit is None:
         return Rule(number, match)
     return Rule(

@@ -31,7 +31,7 @@ import numpy as np
 import tf_keras
 from models import DIGITS_KERNELS, SAMPLES, Sample, UnitAxes, digits
 
-Arrays = Mapping[str, np.ndarray]
+Engine = Mapping[str, np.ndarray]
 Row = dict[str, Any]
 
 LIMIT = 1.0
@@ -168,7 +168,7 @@ def over(array: np.ndarray, axes: tuple[int, ...], limit: float) -> int:
     return int((np.linalg.norm(units_first(array.astype(np.float64), axes), axis=1) > limit).sum())
 
 
-def constrained(stored: Arrays, expected: UnitAxes, values: Arrays) -> list[Row]:
+def constrained(stored: Engine, expected: UnitAxes, values: Engine) -> list[Row]:
     """One row per expected variable that this file holds; its key is the dataset with the same bytes."""
     rows = []
     for name, axes in expected.items():
@@ -182,7 +182,7 @@ def constrained(stored: Arrays, expected: UnitAxes, values: Arrays) -> list[Row]
     return rows
 
 
-def entry(path: Path, what: str, made: str, reproducible: bool, expected: UnitAxes, values: Arrays) -> Row[str, Any]:
+def entry(path: Path, what: str, made: str, reproducible: bool, expected: UnitAxes, values: Engine) -> Row[str, Any]:
     stored = dict(arrays(path))
     rows = constrained(stored, expected, values)
     return {
@@ -198,7 +198,7 @@ def entry(path: Path, what: str, made: str, reproducible: bool, expected: UnitAx
     }
 
 
-def values_of(model: Any, kernels: UnitAxes) -> Arrays:
+def values_of(model: Any, kernels: UnitAxes) -> Engine:
     named = {name_of(variable, kernels): variable for variable in model.weights}
     return {name: np.asarray(named[name]) for name in kernels}
 

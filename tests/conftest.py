@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support import effort
 
-from renorm_cli.norms.engines.base import Arrays
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.base import Engine
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 
 LOOP = "not slow"
 """What `-m` says in the developer's loop: properties are tried with fewer examples there."""
@@ -47,13 +47,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def tensorflow_arrays() -> Arrays:
+def tensorflow_engine() -> Engine:
     """The TensorFlow executor, made once: its import takes seconds. RENORM_TEST_DEVICE=gpu puts it on a GPU."""
     pytest.importorskip("tensorflow")
-    from renorm_cli.norms.engines.tensorflow_engine import TensorFlowArrays
+    from renorm_cli.norms.engines.tensorflow_engine import TensorFlowEngine
 
     device = os.environ.get("RENORM_TEST_DEVICE", "cpu")
-    found = TensorFlowArrays(device)
+    found = TensorFlowEngine(device)
     if device == "gpu":
         import tensorflow as tf
 
@@ -62,9 +62,9 @@ def tensorflow_arrays() -> Arrays:
 
 
 @pytest.fixture(scope="session", params=["numpy", pytest.param("tensorflow", marks=pytest.mark.slow)])
-def arrays(request: pytest.FixtureRequest) -> Arrays:
+def engine(request: pytest.FixtureRequest) -> Engine:
     """Both executors of the same three operations."""
     if request.param == "numpy":
-        return NumpyArrays()
-    found: Arrays = request.getfixturevalue("tensorflow_arrays")
+        return NumpyEngine()
+    found: Engine = request.getfixturevalue("tensorflow_arrays")
     return found

@@ -41,13 +41,13 @@ def options(
 ) -> Options:
     """The options that all commands share. Raises UsageError for those that make no sense, or not together."""
     from renorm_cli.api import Options
-    from renorm_cli.model.constraint import MaxNorm, Selection
-    from renorm_cli.plan.planner import Wanted, parse_units
+    from renorm_cli.model.constraint import Constraint, Selection
+    from renorm_cli.plan.planner import Request, parse_units
 
     selection = Selection(tuple(include or ()), tuple(exclude or ()))
-    bound = MaxNorm(max_norm, p, per)
+    bound = Constraint(max_norm, p, per)
     found = _rules(rules)
-    wanted = Wanted(bound, selection, parse_units(units), strict, must_act, declared, found, measures)
+    wanted = Request(bound, selection, parse_units(units), strict, must_act, declared, found, measures)
     return Options(wanted, engine, device, jobs)
 
 

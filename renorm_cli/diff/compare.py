@@ -18,17 +18,17 @@ from renorm_cli.errors import some_names
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
 from renorm_cli.model.blocks import Block, collapse, grid_shape, groups, partition
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide, Verdict
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
-from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Arrays
+from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
 from renorm_cli.norms.measure import Read, measure, within
 from renorm_cli.norms.policy import Bools, Float64
 from renorm_cli.parallel.threads import Imap, by_size
-from renorm_cli.plan.planner import Wanted
+from renorm_cli.plan.planner import Request
 
 _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")
 
@@ -37,7 +37,7 @@ _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")
 class _Work:
     before: Checkpoint
     after: Checkpoint
-    arrays: Arrays
+    engine: Engine
     block_bytes: int
     advance: Callable[[int], None]
 
@@ -46,8 +46,8 @@ def compare(
     before: Checkpoint,
     after: Checkpoint,
     comparison: Comparison,
-    wanted: Wanted,
-    arrays: Arrays,
+    request: Request,
+    engine: Engine,
     *,
     expected: bool = False,
     imap: Imap = map,
@@ -55,7 +55,7 @@ def compare(
     block_bytes: int = BLOCK_BYTES,
 ) -> DiffReport:
     """Do every task, in order; results do not depend on the number of jobs behind `imap`. Raises FormatError."""
-    work = _Work(before, after, arrays, block_bytes, advance)
+    work = _Work(before, after, engine, block_bytes, advance)
     do = partial(_row, work)
     small = 2 * SMALL_BYTES
     rows = tuple(by_size(do, comparison.tasks, lambda task: task.nbytes, imap, small=small, together=BLOCK_BYTES))
@@ -64,7 +64,7 @@ def compare(
         before=DiffSide(str(before.path), before.format, before.size),
         after=DiffSide(str(after.path), after.format, after.size),
         matched_by=comparison.matched_by,
-        constraint=wanted.constraint,
+        constraint=request.constraint,
         rows=rows,
         expected=expected,
         notes=(*dict.fromkeys((*before.notes, *after.notes)), *_doubts(rows)),
@@ -164,7 +164,7 @@ def _compare_numbers(work: _Work, imap: Imap, row: DiffRow, old: Variable, new: 
         sights = imap(partial(_look, work, _read(work.before, old), _read(work.after, new), size), blocks)
         changed = sum(sight.changed for sight in sights)
         return replace(row, verdict="other" if changed else "identical", changed=changed)
-    step = row.step or Step(old, "unknown", (), "guess", MaxNorm())
+    step = row.step or Step(old, "unknown", (), "guess", Constraint())
     cut = groups(old.shape, step.unit_axes, elements)
     spread_blocks = imap if len(cut) == 1 else map
     spread_groups = map if len(cut) == 1 else imap
@@ -184,12 +184,12 @@ def _compare_group(
         read_old, read_new = _held(read_old(blocks[0])), _held(read_new(blocks[0]))
     sights = list(imap(partial(_look, work, read_old, read_new, FLOATS[old.dtype]), blocks))
     sight = _Sight(sum(one.changed for one in sights), max(one.largest_change for one in sights))
-    before = measure(step, work.arrays, read_old, blocks, imap)
+    before = measure(step, work.engine, read_old, blocks, imap)
     whole_before = _whole(work, step, before, read_old, blocks, imap)
     after, whole_after = before, whole_before
     changed = foreign = np.zeros(before.shape, dtype=bool)
     if sight.changed:
-        after = measure(step, work.arrays, read_new, blocks, imap)
+        after = measure(step, work.engine, read_new, blocks, imap)
         whole_after = _whole(work, step, after, read_new, blocks, imap)
         if judged:
             changed, foreign = _foreign_units(step, old.dtype, read_old, read_new, blocks, imap)
@@ -228,8 +228,8 @@ def _whole(work: _Work, step: Step, norms: Float64, read: Read, blocks: Sequence
     """The 2-norm of all elements of the blocks: that of their unit norms, where these are 2-norms themselves."""
     if step.constraint.p == 2:
         return _joined(norms)
-    whole = replace(step, unit_axes=(), constraint=MaxNorm())
-    return float(measure(whole, work.arrays, read, blocks, imap).item())
+    whole = replace(step, unit_axes=(), constraint=Constraint())
+    return float(measure(whole, work.engine, read, blocks, imap).item())
 
 
 def _joined(norms: Float64) -> float:

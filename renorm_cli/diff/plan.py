@@ -13,7 +13,7 @@ from renorm_cli.formats.numbers import item_bytes
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Step
 from renorm_cli.model.variable import Variable
-from renorm_cli.plan.planner import Wanted, make_plan
+from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.selection import chosen
 
 
@@ -45,7 +45,7 @@ class Comparison:
         return sum(task.nbytes for task in self.tasks)
 
 
-def plan_comparison(before: Checkpoint, after: Checkpoint, wanted: Wanted, *, expected: bool) -> Comparison:
+def plan_comparison(before: Checkpoint, after: Checkpoint, request: Request, *, expected: bool) -> Comparison:
     """Match the variables of two checkpoints: by their keys if the format is the same and keys are, else by names.
 
     The selection says which variables are constrained, by default kernels and embeddings. It also says which are
@@ -60,8 +60,8 @@ def plan_comparison(before: Checkpoint, after: Checkpoint, wanted: Wanted, *, ex
             f" ({len(before.variables)} and {len(after.variables)} are there): they are not of one model"
         )
     subjects = _subjects(pairs)
-    compared = chosen(subjects, wanted.selection, lambda variable: True)
-    steps = _steps(subjects, wanted)
+    compared = chosen(subjects, request.selection, lambda variable: True)
+    steps = _steps(subjects, request)
     tasks = []
     for pair, subject in zip(pairs, subjects, strict=True):
         if not expected and subject.key not in compared:
@@ -82,8 +82,8 @@ def _subjects(pairs: Sequence[Pair]) -> tuple[Variable, ...]:
     return tuple(subjects.values())
 
 
-def _steps(subjects: Sequence[Variable], wanted: Wanted) -> Mapping[str, Step]:
+def _steps(subjects: Sequence[Variable], request: Request) -> Mapping[str, Step]:
     if not any(subject.dtype in FLOATS for subject in subjects):
         return {}
-    plan = make_plan(subjects, (), replace(wanted, must_act=False, strict=False))
+    plan = make_plan(subjects, (), replace(request, must_act=False, strict=False))
     return {step.variable.key: step for step in plan.steps}

@@ -27,7 +27,7 @@ class Block(NamedTuple):
         """The block in the array that it is a block of."""
         return tuple(slice(start, start + size) for start, size in zip(self.start, self.shape, strict=True))
 
-    def behind(self, origin: tuple[int, ...]) -> Block:
+    def shifted(self, origin: tuple[int, ...]) -> Block:
         """The same block in an array in which what it is a block of begins at `origin`."""
         return Block(tuple(first + at for first, at in zip(origin, self.start, strict=True)), self.shape)
 

@@ -15,7 +15,7 @@ _LARGEST_P = 512.0
 
 
 @dataclass(frozen=True, slots=True)
-class MaxNorm:
+class Constraint:
     """The constraint: the `p`-norm of every unit is at most `limit`; without a limit norms are only measured.
 
     `per` widens what one norm runs over: a unit, a whole tensor, or all selected tensors together. A check alone can

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.variable import Variable
 
@@ -64,7 +64,7 @@ class DiffRow:
     over: int | None = None
     nonfinite: int | None = None
 
-    def is_renorm_within(self, constraint: MaxNorm) -> bool:
+    def is_renorm_within(self, constraint: Constraint) -> bool:
         """Whether the variable is a pure renorm and all its units are within the bound now."""
         if self.verdict != "pure renorm" or self.step is None or constraint.limit is None:
             return False
@@ -82,7 +82,7 @@ class DiffReport:
     before: DiffSide
     after: DiffSide
     matched_by: Literal["key", "name"]
-    constraint: MaxNorm
+    constraint: Constraint
     rows: tuple[DiffRow, ...]
     expected: bool = False
     notes: tuple[Note, ...] = ()
@@ -104,7 +104,7 @@ class DiffReport:
         """Whether all that differs is a pure renorm, within the bound or not; None where nothing differs."""
         return None if self.same else all(row.verdict in ("identical", "left out", "pure renorm") for row in self.rows)
 
-    def is_renorm_within(self, constraint: MaxNorm) -> bool:
+    def is_renorm_within(self, constraint: Constraint) -> bool:
         """Whether every changed variable is a pure renorm within the bound, and every other one is identical."""
         return all(row.verdict == "identical" or row.is_renorm_within(constraint) for row in self.rows)
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 from renorm_cli.model.report import Growth, Report, Row, UnitNorm
 
-Rule = Literal["over", "nonfinite", "under", "negative", "grew", "appeared", "vanished"]
+Fault = Literal["over", "nonfinite", "under", "negative", "grew", "appeared", "vanished"]
 """What can be wrong with a variable."""
 
-RULES: dict[Rule, str] = {
+FAULTS: dict[Fault, str] = {
     "over": "A unit's norm is above the bound",
     "nonfinite": "A unit holds NaN or Inf",
     "under": "A unit's norm is below the lower bound",
@@ -29,7 +29,7 @@ class Finding:
     """A rule that a variable breaks. `text` is one sentence without the variable's name, plain ASCII and ours alone;
     `severity` orders findings, infinite for what is not finite."""
 
-    rule: Rule
+    rule: Fault
     name: str
     key: str | None
     text: str
@@ -47,7 +47,7 @@ def findings(report: Report) -> tuple[Finding, ...]:
 def _of_row(row: Row) -> Iterator[Finding]:
     variable, constraint = row.step.variable, row.step.constraint
 
-    def finding(rule: Rule, text: str, severity: float) -> Finding:
+    def finding(rule: Fault, text: str, severity: float) -> Finding:
         return Finding(rule, variable.name, variable.key, text, severity)
 
     if row.nonfinite:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.variable import Role, Variable
 
 AxisSource = Literal["option", "rule", "declared", "layer", "name", "guess"]
@@ -19,7 +19,7 @@ class Step:
     role: Role
     unit_axes: tuple[int, ...]
     axis_source: AxisSource
-    constraint: MaxNorm
+    constraint: Constraint
 
 
 @dataclass(frozen=True, slots=True)

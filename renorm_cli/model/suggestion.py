@@ -14,7 +14,7 @@ USUAL_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class SuggestedBound:
     """A bound that was looked for to clip a `share` of the units, and what it would clip: `over` of `units`.
 
     `units` are those whose norm is finite. `limit` is None where so large a share has no norm above zero, and where
@@ -41,8 +41,8 @@ class Suggestion:
     """
 
     measured: Report
-    bounds: tuple[tuple[Bound, ...], ...]
-    together: tuple[Bound, ...]
+    bounds: tuple[tuple[SuggestedBound, ...], ...]
+    together: tuple[SuggestedBound, ...]
     rules: str | None = None
 
     @property

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from renorm_cli.model.report import NormStats, UnitNorm
 
 if TYPE_CHECKING:
-    from renorm_cli.model.suggestion import Bound
+    from renorm_cli.model.suggestion import SuggestedBound
 
 BINS = 64
 """Bins of the histogram in a report."""
@@ -87,19 +87,19 @@ class Distribution:
         self._least = min(self._least, other._least)
         self._largest = max(self._largest, other._largest)
 
-    def bounds(self, shares: Sequence[float]) -> tuple[Bound, ...]:
+    def bounds(self, shares: Sequence[float]) -> tuple[SuggestedBound, ...]:
         """For each share a bound that about this share of the norms is over, and how many are over it exactly.
 
         The bound is the quantile of 1 - share, rounded up to nine digits. Above `KEEP` units it is the upper end of the
         bucket with that quantile, at most 0.1 % above it. There is no bound where the quantile is 0.
         """
-        from renorm_cli.model.suggestion import Bound  # here and below: only `suggest` asks for bounds
+        from renorm_cli.model.suggestion import SuggestedBound  # here and below: only `suggest` asks for bounds
 
         if not self._count:
-            return tuple(Bound(share, None, 0, 0) for share in shares)
+            return tuple(SuggestedBound(share, None, 0, 0) for share in shares)
         find = self._kept_bounds if self._kept is not None else self._bucket_bounds
         return tuple(
-            Bound(share, limit if limit > 0 else None, over if limit > 0 else 0, self._count)
+            SuggestedBound(share, limit if limit > 0 else None, over if limit > 0 else 0, self._count)
             for share, (limit, over) in zip(shares, find(shares), strict=True)
         )
 

@@ -14,7 +14,7 @@ from renorm_cli.model.blocks import Block, collapse, grid_shape, partition
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Step
 from renorm_cli.norms import policy
-from renorm_cli.norms.engines.base import Arrays, others
+from renorm_cli.norms.engines.base import Engine, others
 from renorm_cli.norms.exact import ExactSums
 from renorm_cli.norms.policy import Bools, Float64, Ints, PowerSums
 from renorm_cli.norms.powers import times_power_of_two
@@ -30,7 +30,7 @@ Read = Callable[[Block], npt.NDArray[Any]]
 
 def measure(
     step: Step,
-    arrays: Arrays,
+    engine: Engine,
     read: Read,
     blocks: Sequence[Block],
     imap: Imap,
@@ -43,7 +43,7 @@ def measure(
     matter are summed again exactly, from a second look at their blocks, by `read_again` if that is another way.
     """
     p, dtype = step.constraint.p, step.variable.dtype
-    total = power_sums(step, arrays, read, blocks, imap, advance)
+    total = power_sums(step, engine, read, blocks, imap, advance)
     norms = policy.norms(total, p)
     terms = sum(block.elements for block in blocks) // max(1, norms.size)
     doubtful = policy.doubtful(norms, step.constraint.ceiling, dtype, terms, p)
@@ -57,7 +57,7 @@ def measure(
 
 def power_sums(
     step: Step,
-    arrays: Arrays,
+    engine: Engine,
     read: Read,
     blocks: Sequence[Block],
     imap: Imap,
@@ -65,7 +65,7 @@ def power_sums(
 ) -> PowerSums:
     """The sums of all units in `blocks`, joined in their order, so that they do not depend on the number of jobs."""
     p, dtype = step.constraint.p, step.variable.dtype
-    parts = imap(partial(_block_sums, step, arrays, read), blocks)
+    parts = imap(partial(_block_sums, step, engine, read), blocks)
     if len(blocks) == 1:
         (only,) = parts
         advance(blocks[0].elements * FLOATS[dtype])
@@ -94,7 +94,7 @@ def add_exactly(
             continue
         values = read(block)
         for part in partition(block.shape, _EXACT_ELEMENTS):
-            where = within(part.behind(block.start), origin, step.unit_axes)
+            where = within(part.shifted(block.start), origin, step.unit_axes)
             chosen = wanted[where].ravel()
             if not chosen.any():
                 continue
@@ -123,17 +123,17 @@ def within(block: Block, origin: tuple[int, ...], unit_axes: tuple[int, ...]) ->
     return Block(tuple(at - first for at, first in zip(block.start, origin, strict=True)), block.shape).units(unit_axes)
 
 
-def _block_sums(step: Step, arrays: Arrays, read: Read, block: Block) -> PowerSums:
+def _block_sums(step: Step, engine: Engine, read: Read, block: Block) -> PowerSums:
     """Power sums of one block, shaped as its part of the unit grid."""
     p = step.constraint.p
     layout = collapse(block.shape, step.unit_axes)
     values = read(block).reshape(layout.shape)
     grid = grid_shape(block.shape, step.unit_axes)
     if math.isinf(p):
-        return PowerSums(arrays.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
+        return PowerSums(engine.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
     if not policy.needs_exponents(step.variable.dtype, p):
-        sums = arrays.power_sums(values, layout.kept, p, None)
+        sums = engine.power_sums(values, layout.kept, p, None)
         return PowerSums(sums.reshape(grid), np.zeros(grid, dtype=np.int64))
-    exponents = policy.exponents_of(arrays.peaks(values, layout.kept))
-    sums = arrays.power_sums(values, layout.kept, p, exponents)
+    exponents = policy.exponents_of(engine.peaks(values, layout.kept))
+    sums = engine.power_sums(values, layout.kept, p, exponents)
     return PowerSums(sums.reshape(grid), exponents.reshape(grid))

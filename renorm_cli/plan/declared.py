@@ -13,7 +13,7 @@ from typing import Literal
 
 from renorm_cli.conventions.units import unit_axes
 from renorm_cli.errors import SelectionError, some_names
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Role, Variable
@@ -54,14 +54,14 @@ def declared_step(variable: Variable, role: Role, use: Use) -> Step:
     if declared is None or why_not(variable, use) is not None:
         raise AssertionError("only a variable that declares a constraint is constrained by it")
     if declared.kind == "NonNeg":
-        return Step(variable, role, (), "declared", MaxNorm(nonnegative=True))
+        return Step(variable, role, (), "declared", Constraint(nonnegative=True))
     axes = _unit_axes(variable)
     if use == "apply":
-        return Step(variable, role, axes, "declared", MaxNorm(declared.limit))
+        return Step(variable, role, axes, "declared", Constraint(declared.limit))
     low = declared.low or None
     terms = variable.elements // math.prod(variable.shape[axis] for axis in axes)
     above, below = slack(variable.dtype, terms, low)
-    constraint = MaxNorm(declared.limit, low=low, slack_above=above, slack_below=below if low else 0.0)
+    constraint = Constraint(declared.limit, low=low, slack_above=above, slack_below=below if low else 0.0)
     return Step(variable, role, axes, "declared", constraint)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from renorm_cli.conventions.units import role_of, unit_axes, why_skipped
 from renorm_cli.errors import FormatError, SelectionError, UsageError, some_names
-from renorm_cli.model.constraint import MaxNorm, Selection
+from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import AxisSource, Note, Plan, Skip, Step
 from renorm_cli.model.variable import Role, Variable
@@ -19,10 +19,10 @@ _NO_RULE = "no rule matches it"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Request:
     """What the options ask for. `units` are the axes of --units, None for auto."""
 
-    constraint: MaxNorm
+    constraint: Constraint
     selection: Selection = field(default_factory=Selection)
     units: tuple[int, ...] | None = None
     strict: bool = False
@@ -36,7 +36,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         self._check_rules()
-        if self.declared is not None and (self.constraint != MaxNorm() or self.units is not None):
+        if self.declared is not None and (self.constraint != Constraint() or self.units is not None):
             raise UsageError(
                 "--declared takes limit and axes from the file, for norms of units with p = 2;"
                 " leave out --max-norm, --p, --units and --per, or --declared"
@@ -72,7 +72,7 @@ def parse_units(text: str) -> tuple[int, ...] | None:
         raise UsageError(f"--units takes auto or axes such as -1 or 0,1, got {text!r}") from None
 
 
-def make_plan(variables: Sequence[Variable], notes: Sequence[Note], wanted: Wanted) -> Plan:
+def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Request) -> Plan:
     """Decide for every variable, from headers alone, in the order of the file.
 
     Raises SelectionError for patterns or axes that fit nothing and, with `strict`, for guesses; FormatError for a
@@ -83,32 +83,32 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], wanted: Want
             f"the checkpoint holds no floating variable among its {len(variables)}: there is nothing to measure"
         )
     roles = {variable.key: role_of(variable) for variable in variables}
-    ruled = {} if wanted.rules is None else decide(variables, wanted.rules)
-    by_default = {key for key, role in roles.items() if role in ("kernel", "embedding") or wanted.declared}
-    wished = ruled.keys() | (by_default if wanted.takes_rest else set())
-    selected = chosen(variables, wanted.selection, lambda variable: variable.key in wished)
+    ruled = {} if request.rules is None else decide(variables, request.rules)
+    by_default = {key for key, role in roles.items() if role in ("kernel", "embedding") or request.declared}
+    wished = ruled.keys() | (by_default if request.takes_rest else set())
+    selected = chosen(variables, request.selection, lambda variable: variable.key in wished)
     steps: list[Step] = []
     skips: list[Skip] = []
     for variable in variables:
         role, rule = roles[variable.key], ruled.get(variable.key)
-        reason = _unfit(variable) or _unwanted(variable, role, rule, selected, wanted)
+        reason = _unfit(variable) or _unwanted(variable, role, rule, selected, request)
         if reason is not None:
             skips.append(Skip(variable, role, reason))
         elif variable.locked is None:
-            steps.append(_step(variable, role, rule, wanted))
-        elif wanted.must_act:
+            steps.append(_step(variable, role, rule, request))
+        elif request.must_act:
             raise FormatError(
                 f"{variable.name!r} is selected but is not readable: {variable.locked}; leave it out with -x"
             )
         else:
             skips.append(Skip(variable, role, variable.locked))
-    if wanted.declared is not None and not steps:
-        raise SelectionError(nothing_declared(variables, wanted.declared))
-    if wanted.must_act and not steps:
-        how = "name some with -i ('*' is all)" if wanted.rules is None else "a rule with max_norm has to match some"
+    if request.declared is not None and not steps:
+        raise SelectionError(nothing_declared(variables, request.declared))
+    if request.must_act and not steps:
+        how = "name some with -i ('*' is all)" if request.rules is None else "a rule with max_norm has to match some"
         raise SelectionError(f"none of the {len(variables)} variables is selected; {how}, see `inspect`")
-    doubts = _doubts(steps, skips, ruled, wanted)
-    return Plan(tuple(steps), tuple(skips), (*notes, *doubts, *_together(steps, ruled, wanted.selection)))
+    doubts = _doubts(steps, skips, ruled, request)
+    return Plan(tuple(steps), tuple(skips), (*notes, *doubts, *_together(steps, ruled, request.selection)))
 
 
 def _unfit(variable: Variable) -> str | None:
@@ -120,42 +120,42 @@ def _unfit(variable: Variable) -> str | None:
 
 
 def _unwanted(
-    variable: Variable, role: Role, rule: Rule | None, selected: frozenset[str], wanted: Wanted
+    variable: Variable, role: Role, rule: Rule | None, selected: frozenset[str], request: Request
 ) -> str | None:
-    selection = wanted.selection
+    selection = request.selection
     if variable.key in selected:
-        if wanted.declared is not None:
-            return why_skipped(role, variable) if variable.state is not None else why_not(variable, wanted.declared)
+        if request.declared is not None:
+            return why_skipped(role, variable) if variable.state is not None else why_not(variable, request.declared)
         if rule is not None:
             return rule.why_not
-        return None if wanted.takes_rest else _NO_RULE
+        return None if request.takes_rest else _NO_RULE
     if selection.include:
         return "not named by --include" if not named(variable, selection.include) else "named by --exclude"
-    if rule is None and not wanted.takes_rest:
+    if rule is None and not request.takes_rest:
         return _NO_RULE
-    if rule is not None or role in ("kernel", "embedding") or wanted.declared is not None:
+    if rule is not None or role in ("kernel", "embedding") or request.declared is not None:
         return "named by --exclude"
     return why_skipped(role, variable)
 
 
-def _step(variable: Variable, role: Role, rule: Rule | None, wanted: Wanted) -> Step:
-    if wanted.declared is not None:
-        return declared_step(variable, role, wanted.declared)
-    constraint = wanted.constraint if rule is None else rule.constraint(wanted.constraint)
-    axes, source = _units_of(variable, rule, constraint, wanted)
+def _step(variable: Variable, role: Role, rule: Rule | None, request: Request) -> Step:
+    if request.declared is not None:
+        return declared_step(variable, role, request.declared)
+    constraint = request.constraint if rule is None else rule.constraint(request.constraint)
+    axes, source = _units_of(variable, rule, constraint, request)
     return Step(variable, role, axes, source, constraint)
 
 
 def _units_of(
-    variable: Variable, rule: Rule | None, constraint: MaxNorm, wanted: Wanted
+    variable: Variable, rule: Rule | None, constraint: Constraint, request: Request
 ) -> tuple[tuple[int, ...], AxisSource]:
     """The axes that name units, and who says so: the option, else the rule, else what the variable is."""
     if constraint.per != "unit":
         return (), "option" if rule is None or rule.per is None else "rule"
-    if wanted.units is not None:
-        return _axes(variable, wanted.units, "--units"), "option"
-    if rule is not None and rule.units is not None and wanted.rules is not None:
-        return _axes(variable, rule.units, f"{wanted.rules.where(rule)}: units"), "rule"
+    if request.units is not None:
+        return _axes(variable, request.units, "--units"), "option"
+    if rule is not None and rule.units is not None and request.rules is not None:
+        return _axes(variable, rule.units, f"{request.rules.where(rule)}: units"), "rule"
     return unit_axes(variable)
 
 
@@ -175,21 +175,21 @@ def _axes(variable: Variable, units: tuple[int, ...], who: str) -> tuple[int, ..
     return tuple(axes)
 
 
-def _doubts(steps: Sequence[Step], skips: Sequence[Skip], ruled: Mapping[str, Rule], wanted: Wanted) -> list[Note]:
+def _doubts(steps: Sequence[Step], skips: Sequence[Skip], ruled: Mapping[str, Rule], request: Request) -> list[Note]:
     """What was guessed, left out because nothing tells what it is, or said by a rule in vain; an error if `strict`."""
-    if wanted.declared is not None:
-        return remarks(steps, skips, wanted.declared, strict=wanted.strict)
+    if request.declared is not None:
+        return remarks(steps, skips, request.declared, strict=request.strict)
     guesses = [step.variable.name for step in steps if step.axis_source == "guess"]
-    unasked = [] if wanted.selection.include else [skip for skip in skips if skip.variable.key not in ruled]
-    unknown = [skip.variable.name for skip in unasked if _could_be_weight(skip)] if wanted.takes_rest else []
-    doubts = [] if wanted.rules is None else idle(wanted.rules, ruled)
+    unasked = [] if request.selection.include else [skip for skip in skips if skip.variable.key not in ruled]
+    unknown = [skip.variable.name for skip in unasked if _could_be_weight(skip)] if request.takes_rest else []
+    doubts = [] if request.rules is None else idle(request.rules, ruled)
     if guesses:
         text = "the unit axes are a guess from the shape; say them with --units"
         doubts.append(Note(f"{some_names(guesses)}: {text}", warning=True))
     if unknown:
         text = "skipped, nothing in the file tells what it is; select it with -i"
         doubts.append(Note(f"{some_names(unknown)}: {text}", warning=True))
-    if wanted.strict and doubts:
+    if request.strict and doubts:
         raise SelectionError(f"--strict: {doubts[0].text}")
     return doubts
 

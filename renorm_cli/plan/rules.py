@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from renorm_cli.errors import SelectionError
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.selection import LONGEST_NAME, Labels
@@ -39,7 +39,7 @@ class Rule(NamedTuple):
         """Why its variables are not constrained; None if they are."""
         return f"{LEFT_ALONE}{self.number}" if self.limit is None else None
 
-    def constraint(self, otherwise: MaxNorm) -> MaxNorm:
+    def constraint(self, otherwise: Constraint) -> Constraint:
         """The constraint for its variables; what it does not say is as `otherwise` has it."""
         p = otherwise.p if self.p is None else self.p
         return replace(otherwise, limit=self.limit, p=p, per=self.per or otherwise.per)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from renorm_cli.errors import UsageError
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.plan.rules import Rule, Rules
 from renorm_cli.storage.small_file import read_small
 from renorm_cli.text import exact_text, show
@@ -139,7 +139,7 @@ def _limit(value: object) -> float:
 def _order(value: object) -> float:
     number = math.inf if value == "inf" else _number(value)
     try:
-        return MaxNorm(p=number).p
+        return Constraint(p=number).p
     except UsageError:
         raise ValueError('a number above 0 and at most 512, or "inf"') from None
 

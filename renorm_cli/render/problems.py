@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from renorm_cli.model.findings import Finding, Rule, findings
+from renorm_cli.model.findings import Fault, Finding, findings
 from renorm_cli.model.report import Report, Row
 from renorm_cli.text import show
 
@@ -80,7 +80,7 @@ def level(report: Report, finding: Finding) -> Level:
     return "warning" if finding.rule == "nonfinite" else "note"
 
 
-def rule_id(rule: Rule) -> str:
+def rule_id(rule: Fault) -> str:
     """The name of a rule beside those of other tools."""
     return f"renorm-{rule}"
 

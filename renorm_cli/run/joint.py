@@ -101,7 +101,7 @@ class _Global:
 
     def _sums(self, step: Step, read: Read, advance: Callable[[int], None] = lambda nbytes: None) -> PowerSums:
         """The sum over a whole variable, as arrays of one element."""
-        total = power_sums(step, self._work.arrays, read, self._blocks(step), self._imap, advance)
+        total = power_sums(step, self._work.engine, read, self._blocks(step), self._imap, advance)
         return PowerSums(total.sums.reshape(1), total.exponents.reshape(1))
 
     def _joint(self, taken: Sequence[int], sums: Any, read: Any) -> Float64:

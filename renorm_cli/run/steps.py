@@ -19,7 +19,7 @@ from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
 from renorm_cli.norms.distribution import Distribution, Worst
-from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Arrays
+from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
 from renorm_cli.norms.measure import Read, measure, negatives, within
 from renorm_cli.norms.policy import Float64
 from renorm_cli.parallel.memory import Buffer, reuse
@@ -50,7 +50,7 @@ class Work:
     """
 
     source: Source
-    arrays: Arrays
+    engine: Engine
     bound: bool = False
     sink: Sink | None = None
     nonfinite: Literal["count", "skip", "refuse"] = "count"
@@ -62,7 +62,7 @@ class Work:
 
     def elements(self, dtype: str) -> int:
         """The most weights of a dtype in a block."""
-        return max(1, (self.block_bytes or self.arrays.block_bytes) // FLOATS[dtype])
+        return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype])
 
 
 def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -138,7 +138,7 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     if len(blocks) == 1:
         only = read(blocks[0])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
-    norms = measure(step, work.arrays, read, blocks, imap, work.advance)
+    norms = measure(step, work.engine, read, blocks, imap, work.advance)
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
         refuse_nonfinite(step, nonfinite, norms.size)
@@ -169,7 +169,7 @@ def _bound(
     factors = policy.factors(norms, limit, variable.dtype)
     for attempt in range(ATTEMPTS):
         scaled = Scaled(step, work, read, factors, blocks[0].start)
-        after = measure(step, work.arrays, scaled.put, blocks, imap, read_again=scaled.back)
+        after = measure(step, work.engine, scaled.put, blocks, imap, read_again=scaled.back)
         still_over = policy.over(after, limit, variable.dtype)
         if not still_over.any():
             return after
@@ -208,7 +208,7 @@ class Scaled(NamedTuple):
     def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:
         layout = collapse(block.shape, self.step.unit_axes)
         per_unit = factors.reshape(tuple(layout.shape[axis] for axis in layout.kept))
-        return self.work.arrays.scale(self.source(block).reshape(layout.shape), layout.kept, per_unit).reshape(
+        return self.work.engine.scale(self.source(block).reshape(layout.shape), layout.kept, per_unit).reshape(
             block.shape
         )
 

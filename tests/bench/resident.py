@@ -36,7 +36,7 @@ def tensorflow(nbytes: int, unit_axis: int) -> dict[str, float]:
 
     from renorm_cli.norms.engines import tensorflow_engine as module
 
-    arrays = module.TensorFlowArrays("gpu")
+    arrays = module.TensorFlowEngine("gpu")
     rows = arrays.block_bytes // 4 // _COLUMNS
     dtype = np.dtype("float32")
     axes = (1 - unit_axis,)

@@ -22,8 +22,8 @@ from hypothesis.extra import numpy as hnp
 from support import floats, oracle
 from support.effort import examples
 
-from renorm_cli.norms.engines.base import Arrays
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.base import Engine
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 
 DTYPES = {
     "float16": np.dtype("<f2"),
@@ -94,8 +94,8 @@ def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 @given(case=cases())
 @ours
-def test_peaks_are_the_largest_magnitudes_and_nan_where_a_unit_holds_nan(arrays: Arrays, case: Case) -> None:
-    found = arrays.peaks(case.block, case.kept)
+def test_peaks_are_the_largest_magnitudes_and_nan_where_a_unit_holds_nan(engine: Engine, case: Case) -> None:
+    found = engine.peaks(case.block, case.kept)
     assert found.dtype == np.float64
     assert found.shape == case.factors.shape
     for unit, values in case.units():
@@ -105,19 +105,19 @@ def test_peaks_are_the_largest_magnitudes_and_nan_where_a_unit_holds_nan(arrays:
 
 @given(case=cases(), p=st.sampled_from(PS_SCALED))
 @ours
-def test_power_sums_of_scaled_weights_are_those_of_a_plain_loop(arrays: Arrays, case: Case, p: float) -> None:
+def test_power_sums_of_scaled_weights_are_those_of_a_plain_loop(engine: Engine, case: Case, p: float) -> None:
     exponents = np.zeros(case.factors.shape, dtype=np.int64)
     for unit, values in case.units():
         largest = max((abs(value) for value in values if not math.isnan(value)), default=0.0)
         exponents[unit] = -(1 << 20) if largest == 0 else 0 if math.isinf(largest) else math.frexp(largest)[1]
-    sums_are_those_of_a_plain_loop(arrays.power_sums(case.block, case.kept, p, exponents), case, p, exponents)
+    sums_are_those_of_a_plain_loop(engine.power_sums(case.block, case.kept, p, exponents), case, p, exponents)
 
 
 @given(case=cases(), p=st.sampled_from(PS))
 @ours
-def test_power_sums_of_narrow_weights_need_no_scaling(arrays: Arrays, case: Case, p: float) -> None:
+def test_power_sums_of_narrow_weights_need_no_scaling(engine: Engine, case: Case, p: float) -> None:
     if case.dtype != "float64":
-        sums_are_those_of_a_plain_loop(arrays.power_sums(case.block, case.kept, p, None), case, p, None)
+        sums_are_those_of_a_plain_loop(engine.power_sums(case.block, case.kept, p, None), case, p, None)
 
 
 def sums_are_those_of_a_plain_loop(found: np.ndarray, case: Case, p: float, exponents: np.ndarray | None) -> None:
@@ -135,11 +135,11 @@ def sums_are_those_of_a_plain_loop(found: np.ndarray, case: Case, p: float, expo
 @given(case=cases())
 @ours
 def test_units_of_factor_one_keep_their_numbers_and_those_without_a_factor_their_bytes(
-    arrays: Arrays, case: Case
+    engine: Engine, case: Case
 ) -> None:
     alone = np.where(case.factors == 1.0, math.nan, case.factors)
     for factors, exact in ((case.factors, False), (alone, True)):
-        scaled = arrays.scale(case.block, case.kept, factors)
+        scaled = engine.scale(case.block, case.kept, factors)
         assert scaled.dtype == case.block.dtype
         assert scaled.shape == case.block.shape
         before, after = bits_of(case.block), bits_of(scaled)
@@ -153,21 +153,21 @@ def test_units_of_factor_one_keep_their_numbers_and_those_without_a_factor_their
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_every_number_of_16_bits_keeps_its_bits_at_factor_one_beside_units_that_are_scaled(
-    arrays: Arrays, name: str
+    engine: Engine, name: str
 ) -> None:
     every = np.arange(1 << 16, dtype=np.uint16).view(DTYPES[name])
     numbers = every[[not math.isnan(float(floats.value_of(bits, name))) for bits in range(1 << 16)]]
     block = np.stack([numbers, numbers])
-    scaled = arrays.scale(block, (0,), np.array([1.0, 0.5]))
+    scaled = engine.scale(block, (0,), np.array([1.0, 0.5]))
     np.testing.assert_array_equal(bits_of(scaled[0]), bits_of(numbers))
 
 
 @given(case=cases())
 @ours
 def test_scaled_weights_are_their_product_rounded_to_nearest_and_those_of_16_bits_toward_zero(
-    arrays: Arrays, case: Case
+    engine: Engine, case: Case
 ) -> None:
-    before, after = bits_of(case.block), bits_of(arrays.scale(case.block, case.kept, case.factors))
+    before, after = bits_of(case.block), bits_of(engine.scale(case.block, case.kept, case.factors))
     for position, factor in case.elements():
         old = floats.value_of(int(before[position]), case.dtype)
         new = floats.value_of(int(after[position]), case.dtype)
@@ -191,19 +191,19 @@ def test_scaled_weights_are_their_product_rounded_to_nearest_and_those_of_16_bit
 
 @given(case=cases(finite=True))
 @ours
-def test_scaled_weights_are_the_same_bits_on_numpy(arrays: Arrays, case: Case) -> None:
-    expected = NumpyArrays().scale(case.block, case.kept, case.factors)
-    np.testing.assert_array_equal(bits_of(arrays.scale(case.block, case.kept, case.factors)), bits_of(expected))
+def test_scaled_weights_are_the_same_bits_on_numpy(engine: Engine, case: Case) -> None:
+    expected = NumpyEngine().scale(case.block, case.kept, case.factors)
+    np.testing.assert_array_equal(bits_of(engine.scale(case.block, case.kept, case.factors)), bits_of(expected))
 
 
 @given(case=cases())
 @ours
-def test_the_block_itself_is_left_alone(arrays: Arrays, case: Case) -> None:
+def test_the_block_itself_is_left_alone(engine: Engine, case: Case) -> None:
     before = case.block.tobytes()
     case.block.flags.writeable = False
-    arrays.peaks(case.block, case.kept)
-    arrays.power_sums(case.block, case.kept, 2.0, None)
-    assert not np.shares_memory(arrays.scale(case.block, case.kept, case.factors), case.block)
+    engine.peaks(case.block, case.kept)
+    engine.power_sums(case.block, case.kept, 2.0, None)
+    assert not np.shares_memory(engine.scale(case.block, case.kept, case.factors), case.block)
     assert case.block.tobytes() == before
 
 
@@ -223,18 +223,18 @@ LARGE = [
 @pytest.mark.parametrize(("shape", "kept"), LARGE)
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64 swapped"])
 def test_blocks_of_many_tiles_give_what_numpy_gives_in_one_piece(
-    arrays: Arrays, shape: tuple[int, ...], kept: tuple[int, ...], name: str
+    engine: Engine, shape: tuple[int, ...], kept: tuple[int, ...], name: str
 ) -> None:
     rng = np.random.default_rng(7)
     block = rng.standard_normal(shape).astype(native(DTYPES[name])).astype(DTYPES[name])
     block[(-1,) * len(shape)] = 2.0**-20  # exact in every dtype
     axes = tuple(axis for axis in range(len(shape)) if axis not in kept)
     wide = np.abs(block.astype(np.float64))
-    np.testing.assert_array_equal(arrays.peaks(block, kept), wide.max(axis=axes))
+    np.testing.assert_array_equal(engine.peaks(block, kept), wide.max(axis=axes))
     roundoffs = (4 + wide.size // math.prod(shape[axis] for axis in kept)) * 2.0**-52  # both sums are rounded
-    np.testing.assert_allclose(arrays.power_sums(block, kept, 2.0, None), (wide**2).sum(axis=axes), rtol=roundoffs)
+    np.testing.assert_allclose(engine.power_sums(block, kept, 2.0, None), (wide**2).sum(axis=axes), rtol=roundoffs)
     factors = np.where(rng.random(tuple(shape[axis] for axis in kept)) < 0.5, 1.0, 0.3)
-    scaled = arrays.scale(block, kept, factors)
+    scaled = engine.scale(block, kept, factors)
     grid = np.broadcast_to(np.expand_dims(factors, axes), shape)
     np.testing.assert_array_equal(bits_of(scaled)[grid == 1.0], bits_of(block)[grid == 1.0])
     products = wide * grid
@@ -253,38 +253,38 @@ def test_short_factors_give_the_same_bits_whether_products_are_taken_in_float32_
     if case.dtype != "float32" or not case.kept:
         return
     short = case.factors.astype(np.float32).astype(np.float64)
-    whole = NumpyArrays().scale(case.block, case.kept, short).tobytes()
+    whole = NumpyEngine().scale(case.block, case.kept, short).tobytes()
     axis = case.kept[0]
     wider = np.insert(case.block, 0, 1.0, axis=axis)
     factors = np.insert(short, 0, 1.0 - 2.0**-40, axis=0)
-    scaled = np.delete(NumpyArrays().scale(wider, case.kept, factors), 0, axis=axis)
+    scaled = np.delete(NumpyEngine().scale(wider, case.kept, factors), 0, axis=axis)
     assert scaled.tobytes() == whole
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float64"])
-def test_one_tiny_weight_among_many_is_not_set_to_zero(arrays: Arrays, name: str) -> None:
+def test_one_tiny_weight_among_many_is_not_set_to_zero(engine: Engine, name: str) -> None:
     block = np.ones((1000, 300), dtype=DTYPES[name])
     block[:, 17] = 0.0
     block[777, 17] = 3 * float(floats.smallest(name))
     tiny = float(block[777, 17])
     assert tiny > 0
-    assert arrays.peaks(block, (1,))[17] == tiny
-    assert arrays.power_sums(block, (1,), 1.0, None)[17] == tiny
+    assert engine.peaks(block, (1,))[17] == tiny
+    assert engine.power_sums(block, (1,), 1.0, None)[17] == tiny
     factors = np.full(300, 1.0)
     factors[17] = 0.4
-    assert float(arrays.scale(block, (1,), factors)[777, 17]) == float(floats.smallest(name))
+    assert float(engine.scale(block, (1,), factors)[777, 17]) == float(floats.smallest(name))
 
 
 def test_tensorflow_compiles_one_function_for_all_shapes(
-    tensorflow_arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+    tensorflow_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from renorm_cli.norms.engines import tensorflow_engine as module
 
     made: list[str] = []
     build = module._function
     monkeypatch.setattr(module, "_function", lambda tf, python, *rest: made.append(python) or build(tf, python, *rest))
-    fresh = module.TensorFlowArrays(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
-    assert fresh.device == tensorflow_arrays.device
+    fresh = module.TensorFlowEngine(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
+    assert fresh.device == tensorflow_engine.device
     for rows, columns in itertools.product((1, 2, 5, 30), (3, 4, 50)):
         block = np.ones((rows, columns), dtype=np.float32)
         fresh.peaks(block, (1,))
@@ -295,25 +295,25 @@ def test_tensorflow_compiles_one_function_for_all_shapes(
     assert len(made) == 4  # peaks, sums of squares, sums of any power, products
 
 
-def test_an_executor_says_where_it_runs(arrays: Arrays) -> None:
+def test_an_executor_says_where_it_runs(engine: Engine) -> None:
     asked = os.environ.get("RENORM_TEST_DEVICE", "cpu")
-    assert arrays.name in ("numpy", "tensorflow")
-    assert arrays.device.startswith("gpu:0 " if arrays.name == "tensorflow" and asked == "gpu" else "cpu")
+    assert engine.name in ("numpy", "tensorflow")
+    assert engine.device.startswith("gpu:0 " if engine.name == "tensorflow" and asked == "gpu" else "cpu")
 
 
-def test_infinity_times_the_smallest_factor_is_infinity(arrays: Arrays) -> None:
-    scaled = arrays.scale(np.array([math.inf, -math.inf, 1.0], dtype=np.float32), (0,), np.array([5e-324, 0.5, 1.0]))
+def test_infinity_times_the_smallest_factor_is_infinity(engine: Engine) -> None:
+    scaled = engine.scale(np.array([math.inf, -math.inf, 1.0], dtype=np.float32), (0,), np.array([5e-324, 0.5, 1.0]))
     np.testing.assert_array_equal(scaled, [math.inf, -math.inf, 1.0])
 
 
 @pytest.mark.parametrize("name", sorted(DTYPES))
-def test_signalling_nans_keep_their_payload_beside_a_unit_that_is_scaled(arrays: Arrays, name: str) -> None:
+def test_signalling_nans_keep_their_payload_beside_a_unit_that_is_scaled(engine: Engine, name: str) -> None:
     dtype = DTYPES[name]
     fraction_bits = floats.FRACTION_BITS[dtype.name]
     signalling = (2 ** floats.EXPONENT_BITS[dtype.name] - 1 << fraction_bits) + 5
     block = np.ones((2, 3), dtype=dtype)
     words = np.dtype(f"u{dtype.itemsize}")
     block.view(words if dtype.isnative else words.newbyteorder())[0, 1] = signalling
-    scaled = arrays.scale(block, (0,), np.array([math.nan, 0.5]))
+    scaled = engine.scale(block, (0,), np.array([math.nan, 0.5]))
     assert scaled[0].tobytes() == block[0].tobytes()
     assert scaled[1].tolist() == [0.5] * 3

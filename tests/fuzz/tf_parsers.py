@@ -31,8 +31,8 @@ from renorm_cli.formats.tensorflow.names import name_variables
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, read_object_graph
 from renorm_cli.formats.tensorflow.state_file import newest_prefix
 from renorm_cli.model.blocks import partition
-from renorm_cli.model.constraint import MaxNorm
-from renorm_cli.plan.planner import Wanted
+from renorm_cli.model.constraint import Constraint
+from renorm_cli.plan.planner import Request
 
 Mutant = Any
 _BLOCK = 1 << 20
@@ -71,11 +71,11 @@ def use(path: Path, rng: Random) -> None:
     with open_checkpoint(path) as source:
         read_all(source)
         source.damage()
-    options = Options(Wanted(MaxNorm(), must_act=False), engine="numpy", jobs=1)
+    options = Options(Request(Constraint(), must_act=False), engine="numpy", jobs=1)
     if rng.random() < 0.3:
         examine(path, "inspect", options, Silent())
     if rng.random() < 0.1:
-        bounded = Options(Wanted(MaxNorm(0.5)), engine="numpy", jobs=1)
+        bounded = Options(Request(Constraint(0.5)), engine="numpy", jobs=1)
         target = path.parent / "out" / "out"
         target.parent.mkdir(exist_ok=True)
         apply(path, bounded, Destination(target, force=True), "skip", Silent(), lambda report: {})

@@ -13,8 +13,8 @@ import h5py
 import ml_dtypes
 import numpy as np
 
-Arrays = Mapping[str, np.ndarray]
-Weights = Mapping[str, Arrays]
+Engine = Mapping[str, np.ndarray]
+Weights = Mapping[str, Engine]
 """{layer: {weight: array}}"""
 Attrs = Mapping[str, Mapping[str, Any]]
 Layers = Mapping[str, tuple[str, list[np.ndarray]]]
@@ -43,7 +43,7 @@ def two_dense(seed: int = 0, dtype: Any = np.float32) -> dict[str, dict[str, np.
     }
 
 
-def _put(file: h5py.File, arrays: Arrays, attrs: Attrs, **dataset_kwargs: Any) -> None:
+def _put(file: h5py.File, arrays: Engine, attrs: Attrs, **dataset_kwargs: Any) -> None:
     for path, array in arrays.items():
         array = np.asarray(array)
         if (
@@ -58,7 +58,7 @@ def _put(file: h5py.File, arrays: Arrays, attrs: Attrs, **dataset_kwargs: Any) -
 
 def write_h5(
     path: Path | BinaryIO,
-    arrays: Arrays,
+    arrays: Engine,
     *,
     attrs: Attrs = NO_ATTRS,
     userblock: int = 0,
@@ -157,7 +157,7 @@ def write_legacy(
     weights: Weights,
     *,
     config: Mapping[str, Any] | None = None,
-    optimizer: Arrays | None = None,
+    optimizer: Engine | None = None,
     suffix: str = "",
     **dataset_kwargs: Any,
 ) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 
 from renorm_cli.formats.numbers import room_for
 from renorm_cli.model.blocks import Block
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Variable
-from renorm_cli.norms.engines.base import Arrays
+from renorm_cli.norms.engines.base import Engine
 from renorm_cli.parallel.memory import Buffer
 from renorm_cli.run.steps import Work, renorm_variable
 
@@ -36,17 +36,17 @@ class Tensor:
 
 
 def bounded(
-    array: np.ndarray, unit_axes: tuple[int, ...], limit: float, p: float, arrays: Arrays, **work: Any
+    array: np.ndarray, unit_axes: tuple[int, ...], limit: float, p: float, engine: Engine, **work: Any
 ) -> tuple[np.ndarray, Row]:
     """What `apply` would store for one variable, and its row."""
     sink = Tensor(array.copy())
-    done = Work(Tensor(array), arrays, bound=True, sink=sink, **work)
+    done = Work(Tensor(array), engine, bound=True, sink=sink, **work)
     return sink.array, renorm_variable(step_of(array, unit_axes, limit, p), done)
 
 
 def step_of(array: np.ndarray, unit_axes: tuple[int, ...], limit: float | None, p: float = 2.0) -> Step:
     variable = Variable("w", "w", array.shape, array.dtype.name)
-    return Step(variable, "kernel", unit_axes, "option", MaxNorm(limit, p))
+    return Step(variable, "kernel", unit_axes, "option", Constraint(limit, p))
 
 
 def _box(block: Block) -> tuple[slice, ...]:

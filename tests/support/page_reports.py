@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import Baseline, Growth, NormStats, Report, Row
 from renorm_cli.model.variable import Declared, Variable
@@ -36,7 +36,7 @@ def stats_of(norms: np.ndarray) -> tuple[NormStats | None, tuple[int, ...]]:
     return found.stats(), found.histogram()
 
 
-def row_of(norms: Sequence[float], rule: MaxNorm, name: str = "w", *, clip: bool = False, **facts: Any) -> Row:
+def row_of(norms: Sequence[float], rule: Constraint, name: str = "w", *, clip: bool = False, **facts: Any) -> Row:
     """A row of a kernel whose units have these norms."""
     found = np.asarray(norms, dtype=np.float64)
     finite = np.isfinite(found)
@@ -77,7 +77,7 @@ def report_of(rows: Sequence[Row], skips: Sequence[Skip] = (), **facts: Any) -> 
 def network(variables: int, command: str = "check", limit: float | None = 1.5) -> Report:
     """A report of many variables, a third of them skipped, some grown since a baseline."""
     rng = np.random.default_rng(variables)
-    rule = MaxNorm(limit)
+    rule = Constraint(limit)
     rows = [
         row_of(
             rng.gamma(30, rng.uniform(0.02, 0.05), size=int(rng.choice([64, 128, 256]))),
@@ -105,7 +105,7 @@ def network(variables: int, command: str = "check", limit: float | None = 1.5) -
 def hostile_report(text: str) -> Report:
     """A report with a text of a file's author wherever there can be one."""
     declared = Declared("unknown", text, problem=text)
-    rule = MaxNorm(1)
+    rule = Constraint(1)
     row = row_of([0.5, 2], rule, text, key=text, declared=declared)
     skip = skip_of(text, reason=text)
     growth = Growth(text, "vanished", 1.0)

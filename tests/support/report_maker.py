@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import Baseline, Growth, NormStats, Report, Row, UnitNorm
 from renorm_cli.model.variable import Variable
@@ -73,7 +73,7 @@ def a_row(
     variable = Variable(name, f"layers/{name}" if key is None else key, (4, 8), "float32", "Dense")
     count = over if over is not None else int(limit is not None and largest > limit)
     return Row(
-        Step(variable, "kernel", (1,), "layer", MaxNorm(limit)),
+        Step(variable, "kernel", (1,), "layer", Constraint(limit)),
         units=8,
         over=count,
         nonfinite=nonfinite,
@@ -105,7 +105,7 @@ def hostile_report(name: str, command: Literal["apply", "inspect", "check"] = "c
     """A report with `name` wherever a file, or a path, can have its own text."""
     variable = Variable(name, name, (2, 3), name or "float32", name, aliases=(name,), copies=(name,))
     row = a_row(name, 2.0)
-    step = Step(variable, "kernel", (1,), "guess", MaxNorm(1.0))
+    step = Step(variable, "kernel", (1,), "guess", Constraint(1.0))
     return a_report(
         [Row(step, row.units, row.over, 1, row.norm, histogram=row.histogram, worst=row.worst)],
         [Skip(variable, "bias", name)],

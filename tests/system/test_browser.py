@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of
 
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.report import Report
 from renorm_cli.render.page.page import render_html
 
@@ -90,7 +90,7 @@ def troubles(browser: Any, text: str, folder: Path, look: str) -> set[str]:
 
 def pages() -> dict[str, list[Report]]:
     long = "block" + "_of_a_name_without_a_break" * 12
-    odd = report_of([row_of([0.5, float("nan"), 4], MaxNorm(2), long)], path=f"/{long}/{long}.h5")
+    odd = report_of([row_of([0.5, float("nan"), 4], Constraint(2), long)], path=f"/{long}/{long}.h5")
     return {
         "check": [network(24)],
         "apply": [network(9, "apply")],

@@ -1,4 +1,4 @@
-"""What README shows is what the program prints. `PYTHONPATH=tests python tests/system/test_readme.py` writes it anew."""
+"""What README shows is what the program prints. `PYTHONPATH=tests python tests/system/test_readme.py` rewrites it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ SMALL_BYTES = 16 * BLOCK_BYTES
 """Variables up to this size are spread over the jobs whole, larger ones block by block."""
 
 
-class Arrays(Protocol):
+class Engine(Protocol):
     """Three operations on one block of weights; they hold no policy.
 
     A block is a small-rank array in its stored dtype, `kept` are its axes that name units. Per-unit arrays have the

@@ -45,7 +45,7 @@ class _Tile(NamedTuple):
     """The same in an array that broadcasts over the block."""
 
 
-class NumpyArrays:
+class NumpyEngine:
     """Executor on the CPU. Blocks come with few axes, `kept` naming the ones that name units; see `blocks.collapse`."""
 
     name = "numpy"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from renorm_cli.errors import EngineError
 from renorm_cli.model.plan import Note
-from renorm_cli.norms.engines.base import Arrays
+from renorm_cli.norms.engines.base import Engine
 
 _WORTH_A_GPU = 2 << 30
 """Bytes of weights up to which NumPy was done first whatever the dtype, also on two threads beside an H200: TensorFlow
@@ -18,7 +18,7 @@ _GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Device files of NVIDIA, AMD and WSL drivers: a look at them costs nothing, importing TensorFlow costs seconds."""
 
 
-def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[Arrays, tuple[Note, ...]]:
+def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[Engine, tuple[Note, ...]]:
     """The executor for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and what to say of it.
 
     `auto` is TensorFlow if a GPU is there and so many bytes of weights are worth its start, which takes seconds, else
@@ -33,9 +33,9 @@ def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[A
     demanded = engine == "tensorflow" or device == "gpu"
     if demanded or (gpu and engine == device == "auto" and nbytes > _WORTH_A_GPU):
         if importlib.util.find_spec("tensorflow") is not None:
-            from renorm_cli.norms.engines.tensorflow_engine import TensorFlowArrays
+            from renorm_cli.norms.engines.tensorflow_engine import TensorFlowEngine
 
-            found = TensorFlowArrays(device)
+            found = TensorFlowEngine(device)
             if demanded or found.device != "cpu":
                 return found, ()
         elif demanded:
@@ -46,7 +46,7 @@ def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[A
     return _numpy(), ()
 
 
-def _numpy() -> Arrays:
-    from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+def _numpy() -> Engine:
+    from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 
-    return NumpyArrays()
+    return NumpyEngine()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from renorm_cli.errors import EngineError
 from renorm_cli.norms.engines.base import BLOCK_BYTES, others
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.norms.engines.quiet import quiet
 from renorm_cli.norms.engines.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
 from renorm_cli.norms.error_free import is_small_whole
@@ -35,7 +35,7 @@ _Graph = tuple[Callable[..., Any], list[Any]]
 """A function of tensors, the first of them a block, and its signature."""
 
 
-class TensorFlowArrays:
+class TensorFlowEngine:
     """Executor on a GPU or, with `device` "cpu" or where none is found, on the CPU; imports TensorFlow when made.
 
     Raises EngineError where TensorFlow cannot be imported, or where `device` is "gpu" and TensorFlow sees none.
@@ -53,7 +53,7 @@ class TensorFlowArrays:
         self.device = "cpu" if gpu is None else f"gpu:0 {gpu}"
         self.block_bytes = BLOCK_BYTES if gpu is None else _GPU_BLOCK_BYTES
         self._place = _HOST if gpu is None else "/GPU:0"
-        self._host = NumpyArrays()
+        self._host = NumpyEngine()
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._lock = threading.Lock()
 

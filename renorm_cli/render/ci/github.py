@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from renorm_cli.model.findings import RULES
+from renorm_cli.model.findings import FAULTS
 from renorm_cli.model.report import Report
 from renorm_cli.render.problems import PATH_LIMIT, Level, Problem, problems
 from renorm_cli.text import count_text, show
@@ -32,7 +32,7 @@ def render_github(reports: Sequence[Report]) -> str:
 
 def _annotation(problem: Problem) -> str:
     path = show(problem.report.path.removeprefix("./"), PATH_LIMIT)
-    title = f"renorm-ckpt: {RULES[problem.finding.rule]}"
+    title = f"renorm-ckpt: {FAULTS[problem.finding.rule]}"
     properties = f"title={_property(title)},file={_property(path)},line=1"
     return f"::{_COMMANDS[problem.level]} {properties}::{_data(problem.sentence)}"
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from renorm_cli import __version__
-from renorm_cli.model.findings import RULES, Rule
+from renorm_cli.model.findings import FAULTS, Fault
 from renorm_cli.model.report import Report
 from renorm_cli.render.problems import NAMED_IN_FULL, Problem, fingerprints, problems, rule_id
 from renorm_cli.text import count_text, show
@@ -18,7 +18,7 @@ MOST = 25_000
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
-_HELP: dict[Rule, str] = {
+_HELP: dict[Fault, str] = {
     "over": "Write a copy that keeps the bound with `renorm-ckpt apply`, or choose a larger bound.",
     "nonfinite": "Go back to a checkpoint from before the training diverged; no renormalization mends NaN or Inf.",
     "under": "Look at the units of the smallest norms: they may be dead, or the lower bound too high.",
@@ -48,14 +48,14 @@ def render_sarif(reports: Sequence[Report]) -> str:
 
 
 def _driver(version: str) -> dict[str, Any]:
-    return {"name": "renorm-ckpt", "semanticVersion": version, "rules": [_rule(rule) for rule in RULES]}
+    return {"name": "renorm-ckpt", "semanticVersion": version, "rules": [_rule(rule) for rule in FAULTS]}
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: Fault) -> dict[str, Any]:
     return {
         "id": rule_id(rule),
-        "shortDescription": {"text": f"{RULES[rule]}."},
-        "fullDescription": {"text": f"{RULES[rule]}. {_HELP[rule]}"},
+        "shortDescription": {"text": f"{FAULTS[rule]}."},
+        "fullDescription": {"text": f"{FAULTS[rule]}. {_HELP[rule]}"},
         "help": {"text": _HELP[rule]},
         "defaultConfiguration": {"level": "error"},
     }
@@ -92,7 +92,7 @@ def _result(problem: Problem, identity: str) -> dict[str, Any]:
     }
 
 
-_RULE_INDEX = {rule: index for index, rule in enumerate(RULES)}
+_RULE_INDEX = {rule: index for index, rule in enumerate(FAULTS)}
 
 
 def _message(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from renorm_cli.model.report import Row
-from renorm_cli.model.suggestion import Bound, Suggestion
+from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.columns import Cell
 from renorm_cli.render.data.csv_report import safe_line
 from renorm_cli.render.data.json_report import dump, report_dict, valid
@@ -50,7 +50,7 @@ def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {name: record[name] for name in both if name in record}
 
 
-def _bounds(bounds: Iterable[Bound]) -> list[dict[str, Any]]:
+def _bounds(bounds: Iterable[SuggestedBound]) -> list[dict[str, Any]]:
     return [{"share": one.share, "limit": one.limit, "over": one.over, "clipped": one.clipped} for one in bounds]
 
 
@@ -76,5 +76,5 @@ def _names(row: Row) -> list[Cell]:
     return [row.step.variable.name, row.step.variable.key, row.units, row.nonfinite]
 
 
-def _cells(bound: Bound) -> list[Cell]:
+def _cells(bound: SuggestedBound) -> list[Cell]:
     return [bound.share, bound.limit, bound.over, bound.clipped]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from renorm_cli.model.findings import Rule
+from renorm_cli.model.findings import Fault
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import Report, Row
 from renorm_cli.render.columns import COLUMNS, Column
@@ -23,7 +23,7 @@ _COLUMNS = (
 )
 _TITLES = {"norm_min": "min", "norm_max": "max", "norm_after_max": "max after", "nonfinite": "NaN/Inf"}
 _BAD = ("over", "under", "negative", "nonfinite")
-_TAGS: dict[Rule, str] = {"grew": "grew", "appeared": "new", "vanished": "gone"}
+_TAGS: dict[Fault, str] = {"grew": "grew", "appeared": "new", "vanished": "gone"}
 
 
 def table_of(report: Report, found: tuple[Subject, ...], scale: Scale | None, drawn: int, listed: int) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING, Context
 
-from renorm_cli.model.suggestion import Bound, Suggestion
+from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.sentences import account
 from renorm_cli.render.terminal.layout import Filled, Look, table_lines, title_lines
 from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, shape_text
@@ -51,7 +51,7 @@ def _together(found: Suggestion, look: Look) -> Iterator[str]:
     yield from table_lines([Filled("one bound for all", shares), *_outcome(found.together)], look)
 
 
-def _outcome(bounds: Sequence[Bound]) -> list[Filled]:
+def _outcome(bounds: Sequence[SuggestedBound]) -> list[Filled]:
     """Columns that say what each of the bounds would clip."""
     limits = [bound_text(bound.limit) for bound in bounds]
     clips = [f"{count_text(bound.over)} of {count_text(bound.units)}" for bound in bounds]

@@ -18,7 +18,7 @@ from support import builders
 from support.cli import refused, renorm, renorm_here
 from support.places import SAMPLES
 
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
 from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.variable import Variable
@@ -165,7 +165,7 @@ def test_one_norm_over_a_tensor_is_proven_as_such(tmp_path: Path, capfd: Capture
 
 def _report(expected: bool = False) -> DiffReport:
     """One row of every kind."""
-    rule = MaxNorm(1.0 if expected else None)
+    rule = Constraint(1.0 if expected else None)
     kernel = Variable("dense/kernel", "layers/dense/vars/0", (784, 200), "float32", "Dense")
     turned = Variable("=cmd|'\x1b[31m", "layers/dense_1/vars/0", (200, 10), "float32", "Dense")
     bias, halved = Variable("dense/bias", "b", (200,), "float32"), Variable("dense/bias", "b", (200,), "bfloat16")

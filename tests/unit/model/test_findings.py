@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memory import Tensor
 
-from renorm_cli.model.constraint import MaxNorm
-from renorm_cli.model.findings import RULES, findings
+from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.findings import FAULTS, findings
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Baseline, Growth, Report, Row
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.distribution import WORST, Worst
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.run.steps import Work, renorm_variable
 
 NORMS = st.lists(st.floats(0, 100) | st.just(math.nan) | st.just(math.inf), min_size=1, max_size=40)
@@ -24,8 +24,8 @@ NORMS = st.lists(st.floats(0, 100) | st.just(math.nan) | st.just(math.inf), min_
 
 def row(values: np.ndarray, limit: float, *axes: int, block_bytes: int = 1 << 20) -> Row:
     variable = Variable("w", "group/w", values.shape, values.dtype.name)
-    step = Step(variable, "kernel", axes, "option", MaxNorm(limit))
-    return renorm_variable(step, Work(Tensor(values), NumpyArrays(), block_bytes=block_bytes))
+    step = Step(variable, "kernel", axes, "option", Constraint(limit))
+    return renorm_variable(step, Work(Tensor(values), NumpyEngine(), block_bytes=block_bytes))
 
 
 def report(*rows: Row, baseline: Baseline | None = None) -> Report:
@@ -36,7 +36,7 @@ def report(*rows: Row, baseline: Baseline | None = None) -> Report:
 def test_there_is_a_finding_exactly_where_a_report_does_not_hold(norms: list[float], limit: float) -> None:
     made = report(row(np.array([norms], dtype=np.float32), limit, 1))
     assert bool(findings(made)) == (not made.holds)
-    assert {finding.rule for finding in findings(made)} <= set(RULES)
+    assert {finding.rule for finding in findings(made)} <= set(FAULTS)
 
 
 @given(norms=NORMS, parts=st.integers(1, 6))

@@ -23,13 +23,13 @@ from support.places import SAMPLES
 from support.tensors import DTYPES, ROUNDOFF, dtype_of
 
 from renorm_cli.errors import SelectionError, UsageError
-from renorm_cli.model.constraint import MaxNorm, Selection
+from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.plan import Plan
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Variable
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.declared import KERAS_EPSILON, Use, declared_step, excess_notes, slack
-from renorm_cli.plan.planner import Wanted, make_plan
+from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, renorm_variable
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
@@ -47,14 +47,14 @@ def variable(name: str, declared: Declared | None, shape: tuple[int, ...] = (4, 
 
 
 def plan(*variables: Variable, use: Use = "check", **wanted: Any) -> Plan:
-    return make_plan(variables, (), Wanted(MaxNorm(), declared=use, **wanted))
+    return make_plan(variables, (), Request(Constraint(), declared=use, **wanted))
 
 
 def measured(array: np.ndarray, declared: Declared, use: Use = "check", into: np.ndarray | None = None) -> Row:
     """The row of one array; with `into` what is scaled is written there."""
     step = declared_step(variable("d/kernel", declared, array.shape, dtype=array.dtype.name), "kernel", use)
     sink = None if into is None else Tensor(into)
-    return renorm_variable(step, Work(Tensor(array), NumpyArrays(), bound=into is not None, sink=sink))
+    return renorm_variable(step, Work(Tensor(array), NumpyEngine(), bound=into is not None, sink=sink))
 
 
 # The plan
@@ -94,7 +94,7 @@ def test_apply_takes_the_upper_limit_exactly_and_says_what_it_does_not_enforce()
         variable("c/kernel", NONNEG),
         use="apply",
     )
-    assert [step.constraint for step in made.steps] == [MaxNorm(1.0), MaxNorm(2.0)]
+    assert [step.constraint for step in made.steps] == [Constraint(1.0), Constraint(2.0)]
     assert [skip.reason for skip in made.skips] == ["declares NonNeg, which bounds no norm: not enforced"]
     tail = "which `apply` does not enforce; `check --declared` tells whether it holds"
     assert [(note.text, note.warning) for note in made.notes] == [
@@ -218,16 +218,16 @@ def test_leaving_out_all_that_declares_is_an_error() -> None:
 @pytest.mark.parametrize(
     "wanted",
     [
-        {"constraint": MaxNorm(1.0)},
-        {"constraint": MaxNorm(p=1.0)},
-        {"constraint": MaxNorm(per="tensor")},
-        {"constraint": MaxNorm(per="global")},
-        {"constraint": MaxNorm(), "units": (0,)},
+        {"constraint": Constraint(1.0)},
+        {"constraint": Constraint(p=1.0)},
+        {"constraint": Constraint(per="tensor")},
+        {"constraint": Constraint(per="global")},
+        {"constraint": Constraint(), "units": (0,)},
     ],
 )
 def test_options_that_say_what_the_file_says_are_a_usage_error(wanted: Any) -> None:
     with pytest.raises(UsageError, match="--declared takes limit and axes from the file"):
-        Wanted(**wanted, declared="check")
+        Request(**wanted, declared="check")
 
 
 # What Keras' own constraints leave, and the tolerance for it
@@ -346,7 +346,7 @@ def test_a_unit_exactly_at_the_tolerance_passes_whatever_the_order_of_summation(
             variable("d/kernel", Declared("MaxNorm", "MaxNorm", size, axis=(0,)), values.shape), "kernel", "check"
         )
         for block_bytes in (1200, 4096, 1 << 24):
-            assert renorm_variable(step, Work(Tensor(values), NumpyArrays(), block_bytes=block_bytes)).over == over
+            assert renorm_variable(step, Work(Tensor(values), NumpyEngine(), block_bytes=block_bytes)).over == over
 
 
 @settings(max_examples=examples(100), deadline=None)
@@ -376,7 +376,7 @@ def test_negative_weights_are_counted_one_by_one(dtype: str, block_bytes: int) -
     array = np.random.default_rng(4).standard_normal((7, 5)).astype(dtype_of(dtype))
     array[0] = [-0.0, 0.0, np.nan, -np.inf, 3.0]
     step = declared_step(variable("d/kernel", NONNEG, array.shape, dtype=dtype), "kernel", "check")
-    row = renorm_variable(step, Work(Tensor(array), NumpyArrays(), block_bytes=block_bytes))
+    row = renorm_variable(step, Work(Tensor(array), NumpyEngine(), block_bytes=block_bytes))
     below = [value for value in array.ravel().tolist() if float(value) < 0]
     assert (row.negative, row.units, row.nonfinite, row.over) == (len(below), 1, 1, 0)
     assert measured(np.abs(np.nan_to_num(array.astype(np.float32))), NONNEG).negative == 0

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from renorm_cli.errors import FormatError, SelectionError, UsageError
-from renorm_cli.model.constraint import MaxNorm, Selection
+from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.plan import Note, Plan
 from renorm_cli.model.variable import Variable
-from renorm_cli.plan.planner import Wanted, make_plan, parse_units
+from renorm_cli.plan.planner import Request, make_plan, parse_units
 
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
@@ -25,7 +25,7 @@ ODD = variable("mixer/w", (4, 3), weight=None)
 
 
 def plan(*variables: Variable, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Wanted(wanted.pop("constraint", MaxNorm(1.0)), **wanted))
+    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint(1.0)), **wanted))
 
 
 def steps(made: Plan) -> dict[str, tuple[int, ...]]:
@@ -135,10 +135,10 @@ def test_a_stored_copy_that_comes_along_is_said() -> None:
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_limit_that_bounds_nothing_is_a_usage_error(limit: float) -> None:
     with pytest.raises(UsageError, match="--max-norm must be a finite number above 0"):
-        MaxNorm(limit)
+        Constraint(limit)
 
 
 @pytest.mark.parametrize("p", [0.0, -2.0, 513.0, float("nan")])
 def test_a_p_that_is_no_norm_is_a_usage_error(p: float) -> None:
     with pytest.raises(UsageError, match="--p must be above 0 and at most 512, or inf"):
-        MaxNorm(1.0, p)
+        Constraint(1.0, p)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import SelectionError, UsageError
-from renorm_cli.model.constraint import MaxNorm, Selection
+from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.plan import Plan
 from renorm_cli.model.variable import Variable
-from renorm_cli.plan.planner import Wanted, make_plan
+from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.rules import Rule, Rules, decide, patterns_of
 from renorm_cli.plan.selection import literal
 
@@ -36,7 +36,7 @@ def of(*rules: dict[str, Any]) -> Rules:
 
 
 def plan(*rules: dict[str, Any], variables: tuple[Variable, ...] = ALL, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Wanted(wanted.pop("constraint", MaxNorm()), rules=of(*rules), **wanted))
+    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint()), rules=of(*rules), **wanted))
 
 
 def steps(made: Plan) -> dict[str, float | None]:
@@ -57,7 +57,7 @@ def test_what_a_rule_matches_is_bounded_and_what_none_matches_is_skipped_with_th
 
 
 def test_with_a_bound_for_the_rest_the_default_selection_holds_for_it() -> None:
-    made = plan({"match": ("enc/bias",), "limit": 2.0}, constraint=MaxNorm(1.0))
+    made = plan({"match": ("enc/bias",), "limit": 2.0}, constraint=Constraint(1.0))
     assert steps(made) == {"enc/bias": 2.0, "enc/kernel": 1.0, "dec/kernel": 1.0}
     assert reasons(made) == {"mixer/w": "nothing in the file tells what it is; select it with -i"}
 
@@ -76,7 +76,7 @@ def test_the_first_rule_that_matches_decides_and_leave_leaves_alone() -> None:
 
 
 def test_what_is_left_alone_is_not_said_to_be_unknown() -> None:
-    made = plan({"match": ("mixer/*",), "limit": None}, constraint=MaxNorm(1.0))
+    made = plan({"match": ("mixer/*",), "limit": None}, constraint=Constraint(1.0))
     assert reasons(made)["mixer/w"] == "left alone by rule 1"
     assert made.notes == ()
 
@@ -93,7 +93,7 @@ def test_exclude_wins_and_include_restricts() -> None:
         "dec/kernel": "no rule matches it",
         "mixer/w": "not named by --include",
     }
-    made = plan(rule, selection=Selection(("*/kernel", "mixer/*"), ()), constraint=MaxNorm(1.0), units=(1,))
+    made = plan(rule, selection=Selection(("*/kernel", "mixer/*"), ()), constraint=Constraint(1.0), units=(1,))
     assert steps(made) == {"enc/kernel": 2.0, "dec/kernel": 1.0, "mixer/w": 1.0}
 
 
@@ -116,9 +116,9 @@ def test_the_option_beats_the_rule_and_the_rule_the_layer(
 
 def test_what_a_rule_does_not_say_is_as_the_options_have_it() -> None:
     rules = ({"match": ("enc/kernel",), "p": math.inf, "per": "unit"}, {"match": ("dec/kernel",)})
-    one, other = plan(*rules, constraint=MaxNorm(p=1.0, per="tensor")).steps
-    assert (one.constraint, one.unit_axes) == (MaxNorm(1.0, math.inf, "unit"), (1,))
-    assert (other.constraint, other.unit_axes, other.axis_source) == (MaxNorm(1.0, 1.0, "tensor"), (), "option")
+    one, other = plan(*rules, constraint=Constraint(p=1.0, per="tensor")).steps
+    assert (one.constraint, one.unit_axes) == (Constraint(1.0, math.inf, "unit"), (1,))
+    assert (other.constraint, other.unit_axes, other.axis_source) == (Constraint(1.0, 1.0, "tensor"), (), "option")
 
 
 def test_a_pattern_that_matches_nothing_names_file_rule_and_the_closest() -> None:
@@ -157,11 +157,11 @@ def test_rules_that_leave_all_alone_are_an_error_for_a_gate() -> None:
 def test_options_that_make_no_sense_with_rules_are_usage_errors() -> None:
     rules = of({"match": ("*",), "per": "tensor"})
     with pytest.raises(UsageError, match="--rules and --declared"):
-        Wanted(MaxNorm(), declared="apply", rules=rules)
+        Request(Constraint(), declared="apply", rules=rules)
     with pytest.raises(UsageError, match="--per global"):
-        Wanted(MaxNorm(1.0, per="global"), rules=rules)
+        Request(Constraint(1.0, per="global"), rules=rules)
     with pytest.raises(UsageError, match='rule 1 has per = "tensor", which has no units; leave out --units'):
-        Wanted(MaxNorm(), units=(0,), rules=rules)
+        Request(Constraint(), units=(0,), rules=rules)
 
 
 def test_stored_copies_of_one_weight_follow_together_and_it_is_said() -> None:

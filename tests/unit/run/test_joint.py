@@ -16,12 +16,12 @@ from support.memory import Tensor, bounded
 from support.tensors import POWERS, ROUNDOFF, bits, dtype_of
 
 from renorm_cli.errors import NonFiniteError
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Variable
-from renorm_cli.norms.engines.base import Arrays
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.base import Engine
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.parallel.memory import Buffer
 from renorm_cli.parallel.threads import threads
 from renorm_cli.run.joint import joint_note, run_global
@@ -45,10 +45,12 @@ class Tensors:
 
 
 def bound_all(
-    arrays: dict[str, np.ndarray], limit: float, p: float, engine: Arrays, jobs: int = 1, **work: Any
+    arrays: dict[str, np.ndarray], limit: float, p: float, engine: Engine, jobs: int = 1, **work: Any
 ) -> tuple[dict[str, np.ndarray], tuple[Row, ...]]:
     steps = [
-        Step(Variable(name, name, array.shape, array.dtype.name), "kernel", (), "option", MaxNorm(limit, p, "global"))
+        Step(
+            Variable(name, name, array.shape, array.dtype.name), "kernel", (), "option", Constraint(limit, p, "global")
+        )
         for name, array in arrays.items()
     ]
     sink = Tensors(arrays)
@@ -84,12 +86,12 @@ def models(draw: st.DrawFn) -> dict[str, np.ndarray]:
     second=st.sampled_from([8, 1 << 20]),
 )
 def test_the_joint_norm_is_bounded_tightly_once_and_for_all(
-    arrays: Arrays, model: dict[str, np.ndarray], limit: float, p: float, first: int, second: int
+    engine: Engine, model: dict[str, np.ndarray], limit: float, p: float, first: int, second: int
 ) -> None:
     """B1 to B5."""
     before = joint_norm(model, p)
     wide = any(array.dtype == np.float64 for array in model.values())
-    after, rows = bound_all(model, limit, p, arrays, block_bytes=first)
+    after, rows = bound_all(model, limit, p, engine, block_bytes=first)
     assert joint_norm(after, p) <= limit * (1 + (1e-12 if wide else 0))  # B1
     if before <= limit:
         assert all(np.array_equal(bits(after[name]), bits(model[name])) for name in model)  # B2
@@ -105,7 +107,7 @@ def test_the_joint_norm_is_bounded_tightly_once_and_for_all(
             exact = old * (limit / before)
             slack = 4 * ROUNDOFF[array.dtype.name] * np.abs(exact) + 1e-7 * (array.dtype == np.float16)
             assert (np.abs(new - exact) <= slack).all()
-    again, second_rows = bound_all(after, limit, p, NumpyArrays(), block_bytes=second)
+    again, second_rows = bound_all(after, limit, p, NumpyEngine(), block_bytes=second)
     assert not any(row.over for row in second_rows)
     assert all(np.array_equal(bits(again[name]), bits(after[name])) for name in model)  # B3
 
@@ -114,12 +116,12 @@ def test_the_joint_norm_is_bounded_tightly_once_and_for_all(
 @settings(max_examples=examples(60), deadline=None)
 @given(model=models(), limit=st.floats(0.01, 100), p=st.sampled_from(POWERS))
 def test_both_engines_and_any_number_of_jobs_store_the_same(
-    tensorflow_arrays: Arrays, model: dict[str, np.ndarray], limit: float, p: float
+    tensorflow_engine: Engine, model: dict[str, np.ndarray], limit: float, p: float
 ) -> None:
     """B6."""
-    ours, rows = bound_all(model, limit, p, NumpyArrays(), block_bytes=64)
-    spread, spread_rows = bound_all(model, limit, p, NumpyArrays(), jobs=3, block_bytes=64)
-    theirs, other = bound_all(model, limit, p, tensorflow_arrays)
+    ours, rows = bound_all(model, limit, p, NumpyEngine(), block_bytes=64)
+    spread, spread_rows = bound_all(model, limit, p, NumpyEngine(), jobs=3, block_bytes=64)
+    theirs, other = bound_all(model, limit, p, tensorflow_engine)
     assert rows == spread_rows
     assert [row.over for row in rows] == [row.over for row in other]
     for name in model:
@@ -134,7 +136,7 @@ def test_a_global_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     rng = np.random.default_rng(5)
     model = {"a": rng.standard_normal((30, 20)).astype(np.float32), "b": rng.standard_normal(7).astype(np.float32)}
     expected, norm = tf.clip_by_global_norm(list(model.values()), 3.0)
-    after, rows = bound_all(model, 3.0, 2.0, NumpyArrays())
+    after, rows = bound_all(model, 3.0, 2.0, NumpyEngine())
     for ours, theirs in zip(after.values(), expected, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-6)
     assert joint_note(rows).text == f"the norm over all 2 variables together is {float(norm):.6g}, 3 after"
@@ -144,7 +146,7 @@ def test_a_global_bound_is_that_of_tensorflow_to_its_rounding() -> None:
 def test_a_tensor_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     tf = pytest.importorskip("tensorflow")
     array = np.random.default_rng(6).standard_normal((30, 20)).astype(np.float32)
-    after, row = bounded(array, (), 3.0, 2.0, NumpyArrays())
+    after, row = bounded(array, (), 3.0, 2.0, NumpyEngine())
     np.testing.assert_allclose(after, tf.clip_by_norm(array, 3.0).numpy(), rtol=1e-6)
     assert row.units == 1
 
@@ -152,10 +154,10 @@ def test_a_tensor_bound_is_that_of_tensorflow_to_its_rounding() -> None:
 def test_nan_is_refused_counted_or_left_alone() -> None:
     model = {"bad": np.array([1.0, math.nan], np.float32), "good": np.array([3.0, 4.0], np.float32)}
     with pytest.raises(NonFiniteError, match="'bad' holds NaN or Inf in 1 of 1 units"):
-        bound_all(model, 1.0, 2.0, NumpyArrays(), nonfinite="refuse")
-    _, counted = bound_all(model, 1.0, 2.0, NumpyArrays())
+        bound_all(model, 1.0, 2.0, NumpyEngine(), nonfinite="refuse")
+    _, counted = bound_all(model, 1.0, 2.0, NumpyEngine())
     assert [(row.over, row.nonfinite) for row in counted] == [(0, 1), (0, 0)]
-    after, skipped = bound_all(model, 1.0, 2.0, NumpyArrays(), nonfinite="skip")
+    after, skipped = bound_all(model, 1.0, 2.0, NumpyEngine(), nonfinite="skip")
     assert [(row.over, row.nonfinite) for row in skipped] == [(0, 1), (1, 0)]
     assert np.array_equal(bits(after["bad"]), bits(model["bad"]))
     assert np.linalg.norm(after["good"].astype(np.float64)) <= 1.0
@@ -164,8 +166,8 @@ def test_nan_is_refused_counted_or_left_alone() -> None:
 def test_a_dry_run_has_the_numbers_of_the_real_one() -> None:
     model = {"a": np.full((4, 3), 2.0, np.float32), "b": np.ones(5, np.float32)}
     steps = [
-        Step(Variable(name, name, array.shape, "float32"), "kernel", (), "option", MaxNorm(1.0, 2.0, "global"))
+        Step(Variable(name, name, array.shape, "float32"), "kernel", (), "option", Constraint(1.0, 2.0, "global"))
         for name, array in model.items()
     ]
     run_it = partial(run_global, steps)
-    assert run_it(Work(Tensors(model), NumpyArrays(), bound=True)) == bound_all(model, 1.0, 2.0, NumpyArrays())[1]
+    assert run_it(Work(Tensors(model), NumpyEngine(), bound=True)) == bound_all(model, 1.0, 2.0, NumpyEngine())[1]

@@ -27,10 +27,10 @@ from renorm_cli.formats.registry import open_checkpoint, open_staged
 from renorm_cli.formats.tensorflow.bundle import read_bundle
 from renorm_cli.formats.tensorflow.checkpoint import with_checksums
 from renorm_cli.formats.tensorflow.leveldb import read_table, write_table
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.report import Row
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
-from renorm_cli.plan.planner import Wanted, make_plan
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
+from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, run
 from renorm_cli.run.verify import verify
 from renorm_cli.storage.staged import Staged
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS]
 COPIED = [name for name in small.FORMATS if name not in ("v3 in chunks", "keras zip deflated", "v1")]
 """Formats whose output is the input patched where the weights are."""
 INDEXED = ("prefix", "prefix of shards", "v1", "saved model")
-ARRAYS = NumpyArrays()
+ARRAYS = NumpyEngine()
 
 Paths = Callable[[str], Path]
 
@@ -75,7 +75,7 @@ def written(path: Path, folder: Path) -> Iterator[Written]:
     """As `apply` does it, up to the moment before it looks at what it wrote."""
     output = locate(path).output(folder / ("m" if path.suffix == ".ckpt" else path.name))
     with open_checkpoint(path) as source:
-        steps = make_plan(source.variables, (), Wanted(MaxNorm(1.0))).steps
+        steps = make_plan(source.variables, (), Request(Constraint(1.0))).steps
         with Staging(protected=[file.path for file in source.files]) as staging:
             sink = source.stage(staging, output, [step.variable for step in steps])
             rows = run(steps, Work(source, ARRAYS, bound=True, sink=sink))

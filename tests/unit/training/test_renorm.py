@@ -18,7 +18,7 @@ from support.memory import bounded
 from support.places import DATA
 from support.tensors import DTYPES, LARGEST, POWERS, ROUNDOFF, SLACK, SMALLEST_NORMAL, bits, dtype_of, spread, tensors
 
-from renorm_cli.norms.engines.numpy_engine import NumpyArrays
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in WARNINGS)]
@@ -146,7 +146,7 @@ def test_the_second_time_changes_no_bit_nor_does_apply_on_a_file(
         return
     once = in_eager(before, unit_axes, limit, p)
     assert np.array_equal(bits(once), bits(in_eager(once, unit_axes, limit, p)))
-    applied, row = bounded(once, unit_axes, limit, p, NumpyArrays())
+    applied, row = bounded(once, unit_axes, limit, p, NumpyEngine())
     assert row.over == 0
     assert np.array_equal(bits(once), bits(applied))
 
@@ -159,7 +159,7 @@ def test_values_are_those_that_apply_stores_within_a_unit_in_the_last_place(
     before, unit_axes = tensor
     if before.ndim == 0:
         return
-    stored, _ = bounded(before, unit_axes, limit, p, NumpyArrays())
+    stored, _ = bounded(before, unit_axes, limit, p, NumpyEngine())
     ours = in_eager(before, unit_axes, limit, p)
     apart = np.abs(bits(ours).astype(np.int64) - bits(stored).astype(np.int64))  # float64 would round such numbers
     assert (apart <= (4 if before.dtype.itemsize == 8 else 1)).all()

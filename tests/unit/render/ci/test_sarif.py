@@ -13,7 +13,7 @@ from jsonschema import Draft4Validator
 from support.places import DATA
 from support.report_maker import ANY, HOSTILE, PLAIN, a_report, a_row, a_skip, has_only_printable_lines, hostile_report
 
-from renorm_cli.model.findings import RULES
+from renorm_cli.model.findings import FAULTS
 from renorm_cli.model.report import Baseline, Growth
 from renorm_cli.render.ci.sarif import render_sarif
 
@@ -108,7 +108,7 @@ def test_results_point_at_their_rules_and_the_worst_comes_first() -> None:
     run = read(render_sarif([first, second]))
     driver = run["tool"]["driver"]
     assert (driver["name"], driver["semanticVersion"]) == ("renorm-ckpt", "0.1.0")
-    assert [rule["id"] for rule in driver["rules"]] == [f"renorm-{rule}" for rule in RULES]
+    assert [rule["id"] for rule in driver["rules"]] == [f"renorm-{rule}" for rule in FAULTS]
     for rule in driver["rules"]:
         assert all(rule[part]["text"].endswith(".") for part in ("shortDescription", "fullDescription", "help"))
     found = [

@@ -24,10 +24,10 @@ from support.page_reports import HOSTILE, hostile_report, network, report_of, ro
 from support.places import ROOT
 
 from renorm_cli.api import Options, examine
-from renorm_cli.model.constraint import MaxNorm
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
-from renorm_cli.plan.planner import Wanted
+from renorm_cli.plan.planner import Request
 from renorm_cli.render.page.charts import spread, trials
 from renorm_cli.render.page.page import render_html
 from renorm_cli.render.page.pooled import Pool
@@ -62,7 +62,7 @@ class Quiet:
 
 
 def sample(name: str, limit: float | None) -> Report:
-    wanted = Wanted(constraint=MaxNorm(limit))
+    wanted = Request(constraint=Constraint(limit))
     return examine(ROOT / "sample_checkpoints" / name, "check" if limit else "inspect", Options(wanted), Quiet())
 
 
@@ -110,7 +110,7 @@ def test_the_lines_with_findings_are_marked_and_no_others() -> None:
 
 def test_the_worst_units_are_named_by_index_and_norm() -> None:
     norms = [0.5, 3.25, math.nan, 1.0, math.inf, 2.5]
-    (line,) = table_rows(parsed(render_html([report_of([row_of(norms, MaxNorm(2))])])))
+    (line,) = table_rows(parsed(render_html([report_of([row_of(norms, Constraint(2))])])))
     assert line.xpath("./td")[-1].text_content() == "2: NaN; 4: Inf; 1: 3.250; 5: 2.500; 3: 1.000"
 
 
@@ -118,7 +118,7 @@ def test_the_worst_units_are_named_by_index_and_norm() -> None:
 def test_the_share_over_a_bound_is_right_up_to_the_units_in_one_bin_and_exact_at_the_limit(
     rows: list[list[float]], limit: float, at: list[float]
 ) -> None:
-    pool = Pool([row_of(norms, MaxNorm(limit)) for norms in rows])
+    pool = Pool([row_of(norms, Constraint(limit)) for norms in rows])
     arrays = [np.array(norms) for norms in rows]
     everything = np.concatenate(arrays)
     assert pool.units == everything.size
@@ -159,7 +159,7 @@ def test_the_share_on_the_page_is_that_of_the_norms_in_a_real_file() -> None:
 def test_the_area_of_the_bars_over_the_bound_is_the_share_of_the_units_over_it(
     rows: list[list[float]], limit: float
 ) -> None:
-    made = [row_of(norms, MaxNorm(limit)) for norms in rows]
+    made = [row_of(norms, Constraint(limit)) for norms in rows]
     pool = Pool(made)
     drawn = spread(pool, scale_of(pool, [limit]), limit)
 
@@ -176,7 +176,7 @@ def test_the_area_of_the_bars_over_the_bound_is_the_share_of_the_units_over_it(
 
 @given(rows=ROWS, limit=st.floats(0.001, 1000))
 def test_bounds_to_try_ascend_and_ever_fewer_units_are_over(rows: list[list[float]], limit: float) -> None:
-    pool = Pool([row_of(norms, MaxNorm(limit)) for norms in rows])
+    pool = Pool([row_of(norms, Constraint(limit)) for norms in rows])
     scale = scale_of(pool, [limit])
     tried = trials(pool, scale, limit)
     assert list(tried.bounds) == sorted(set(tried.bounds))
@@ -198,7 +198,7 @@ def test_a_norm_stands_where_its_place_says(low: float, factor: float, log: bool
 
 @pytest.mark.parametrize("dead", [1, 10])
 def test_a_few_dead_units_do_not_stretch_the_axis_over_thirty_decades(dead: int) -> None:
-    rows = [row_of(np.geomspace(0.5, 90, 300), MaxNorm(0.01), "w"), row_of([4e-34] * dead, MaxNorm(0.01), "v")]
+    rows = [row_of(np.geomspace(0.5, 90, 300), Constraint(0.01), "w"), row_of([4e-34] * dead, Constraint(0.01), "v")]
     scale = scale_of(Pool(rows), [0.01])
     assert scale.log
     assert scale.high / scale.low < 1e6
@@ -276,7 +276,7 @@ def test_several_reports_have_a_section_each_and_a_list_of_contents() -> None:
 
 
 def test_of_very_many_reports_those_that_fail_have_sections() -> None:
-    held, failed = report_of([row_of([1], MaxNorm(2))]), report_of([row_of([3], MaxNorm(2))], path="failed.h5")
+    held, failed = report_of([row_of([1], Constraint(2))]), report_of([row_of([3], Constraint(2))], path="failed.h5")
     document = parsed(render_html([held] * 70 + [failed] * 3))
     titles = texts(document.xpath("//article/h2"))
     assert len(titles) == SECTIONS
@@ -300,16 +300,16 @@ ODD = {
     "nothing": [],
     "no variable": [report_of([])],
     "only skipped": [report_of([], [skip_of("b")], command="inspect")],
-    "nothing finite": [report_of([row_of([math.nan, math.inf], MaxNorm(1))])],
-    "one zero": [report_of([row_of([0.0], MaxNorm(1))])],
-    "zeros without a bound": [report_of([row_of([0.0, 0.0], MaxNorm())], command="inspect")],
-    "the ends of float64": [report_of([row_of([5e-324, 1.0, 1.7e308], MaxNorm(1e300))])],
-    "equal to the bound": [report_of([row_of([1.5] * 9, MaxNorm(1.5))])],
-    "a bound far off": [report_of([row_of([1, 2, 3], MaxNorm(1e9))])],
-    "different bounds": [report_of([row_of([1, 2], MaxNorm(1), "a"), row_of([3, 4], MaxNorm(3.5, p=1), "b")])],
-    "lower bounds": [report_of([row_of([1, 2], MaxNorm(1, low=0.5, nonnegative=True))])],
+    "nothing finite": [report_of([row_of([math.nan, math.inf], Constraint(1))])],
+    "one zero": [report_of([row_of([0.0], Constraint(1))])],
+    "zeros without a bound": [report_of([row_of([0.0, 0.0], Constraint())], command="inspect")],
+    "the ends of float64": [report_of([row_of([5e-324, 1.0, 1.7e308], Constraint(1e300))])],
+    "equal to the bound": [report_of([row_of([1.5] * 9, Constraint(1.5))])],
+    "a bound far off": [report_of([row_of([1, 2, 3], Constraint(1e9))])],
+    "different bounds": [report_of([row_of([1, 2], Constraint(1), "a"), row_of([3, 4], Constraint(3.5, p=1), "b")])],
+    "lower bounds": [report_of([row_of([1, 2], Constraint(1, low=0.5, nonnegative=True))])],
     "all variables together": [
-        report_of([row_of([3], MaxNorm(5, per="global")), row_of([9], MaxNorm(5, per="global"))])
+        report_of([row_of([3], Constraint(5, per="global")), row_of([9], Constraint(5, per="global"))])
     ],
     "a report twice": [network(6)] * 2,
 }
@@ -331,7 +331,7 @@ def test_an_odd_report_makes_a_whole_page(kind: str) -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, limit=st.none() | st.floats(1e-3, 1e3), clip=st.booleans())
 def test_any_norms_make_a_drawing_inside_its_frame(rows: list[list[float]], limit: float | None, clip: bool) -> None:
-    made = [row_of(norms, MaxNorm(limit), f"w{at}", clip=clip) for at, norms in enumerate(rows)]
+    made = [row_of(norms, Constraint(limit), f"w{at}", clip=clip) for at, norms in enumerate(rows)]
     document = parsed(render_html([report_of(made, command="apply" if clip else "inspect")]))
     for path in document.xpath("//svg[@class='r'][@role='img']/path/@d"):
         numbers = [float(number) for number in re.findall(r"[MH]([-\d.]+)", path)]
