@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 _NAMED = 3
 
 
+class Way(NamedTuple):
+    """A way out of a problem: what it `does` to give `parameter` the `value`, e.g. "leave it out" with `exclude`.
+
+    Who talks to the user spells the parameter: `exclude=` in Python, `-x` on the command line.
+    """
+
+    parameter: str
+    does: str
+    value: str = ""
+
+
+def worded(text: str, ways: Iterable[Way], spell: Callable[[Way], str | None]) -> str:
+    """The text and its ways out in one line; a way that `spell` has no word for is left out."""
+    spelled = [f"{way.does} with {word}" for way in ways if (word := spell(way)) is not None]
+    return "; ".join([text, ", or ".join(spelled)]) if spelled else text
+
+
+def as_keyword(way: Way) -> str:
+    """How Python spells a way: `exclude=`, or `max_norm=1.5`."""
+    return f"{way.parameter}={way.value}"
+
+
 class RenormError(Exception):
-    """Says what was expected, what was found, where, and what to do, in one line."""
+    """Says what was expected, what was found and where (`text`), and what to do (`ways`), in one line."""
+
+    def __init__(self, text: str, *ways: Way) -> None:
+        super().__init__(text, *ways)
+        self.text = text
+        self.ways = ways
+
+    def __str__(self) -> str:
+        return worded(self.text, self.ways, as_keyword)
 
 
 class UsageError(RenormError):
