@@ -11,34 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from renorm_cli.errors import FormatError
-from renorm_cli.formats.protobuf import (
-    BYTES,
-    FIXED32,
-    FIXED64,
-    VARINT,
-    Budget,
-    Message,
-    damaged,
-    read_message,
-    read_varint,
-)
 from renorm_cli.formats.tensorflow.bundle import DTYPES, ITEM_BYTES, MAX_RANK
 from renorm_cli.formats.tensorflow.keras_metadata import KerasObject
 from renorm_cli.formats.tensorflow.object_graph import MAX_NODES, ObjectGraph
+from renorm_cli.formats.tensorflow.spans import COLLECTIONS, OBJECTS, Span, Walk
 from renorm_cli.model.dtypes import FLOATS
 
-MAX_FIELDS = 3_000_000
-"""Of one `saved_model.pb`, counted while searching it, which takes a microsecond each."""
-MAX_COPIED = 32 << 20
-"""Bytes of the messages that are read whole: variables, layers of Keras, collections."""
-
-_META_GRAPHS, _GRAPH, _COLLECTIONS, _OBJECTS = 2, 2, 4, 7
-_GRAPH_NODE, _LIBRARY, _FUNCTION, _FUNCTION_NODE = 1, 2, 1, 3
 _OP, _ATTR, _TENSOR = 2, 5, 8
 _VARIABLE_OPS = frozenset({b"VarHandleOp", b"VariableV2", b"Variable", b"AutoReloadVariable"})
 _MAX_ATTRIBUTES = 10_000
-_SKIPPED = {FIXED64: 8, FIXED32: 4}
 
 _FLOAT_NUMBERS = {number: name for number, name in DTYPES.items() if name in FLOATS}
 
@@ -72,32 +53,23 @@ class SavedModelFacts:
     untrained: frozenset[str] = frozenset()
 
 
-class _Span(NamedTuple):
-    """One field: where its value (after tag and length) lies in the file."""
-
-    number: int
-    wire_type: int
-    start: int
-    end: int
-
-
 def read_saved_model(data: bytes | memoryview, shown: str) -> SavedModelFacts:
     """The facts in the content of `saved_model.pb`; `shown` names it in errors.
 
     Raises FormatError if it is no such message, has no graph, or more than MAX_FIELDS fields, MAX_NODES objects or
     MAX_COPIED bytes about them.
     """
-    walk = _Walk(data, shown)
+    walk = Walk(data, shown)
     variables: dict[int, SavedVariable] = {}
     keras: dict[int, KerasObject] = {}
     listed: set[str] = set()
     trained: set[str] = set()
     for number, graph in enumerate(walk.graphs()):
         for part in walk.inside(graph):
-            if part.number == _COLLECTIONS:
+            if part.number == COLLECTIONS:
                 _read_collection(walk, part, listed, trained)
             # Only TF2 writes objects, and it writes one graph: objects of a second one would have numbers of their own.
-            elif part.number == _OBJECTS and number == 0:
+            elif part.number == OBJECTS and number == 0:
                 _read_objects(walk, part, variables, keras)
     return SavedModelFacts(variables, keras, frozenset(listed - trained) if trained else frozenset())
 
@@ -123,9 +95,9 @@ def constants(data: bytes | memoryview, shown: str) -> Iterator[Constant]:
     Constants stored as one repeated value, or as lists of numbers, are left out. Raises FormatError as
     `read_saved_model` does.
     """
-    walk = _Walk(data, shown)
+    walk = Walk(data, shown)
     for node in walk.operations():
-        attributes: list[_Span] = []
+        attributes: list[Span] = []
         is_constant = False
         for item in walk.inside(node):
             if item.number == _OP:
@@ -144,7 +116,7 @@ def variable_operations(data: bytes | memoryview, shown: str) -> int:
 
     Raises FormatError as `read_saved_model` does.
     """
-    walk = _Walk(data, shown)
+    walk = Walk(data, shown)
     return sum(
         walk.bytes_of(item, 32) in _VARIABLE_OPS
         for node in walk.operations()
@@ -153,95 +125,7 @@ def variable_operations(data: bytes | memoryview, shown: str) -> int:
     )
 
 
-class _Walk:
-    """Fields of nested messages, found without copying (the file may be 2 GiB); how many is bounded."""
-
-    def __init__(self, data: bytes | memoryview, shown: str) -> None:
-        self._data = data
-        self._shown = shown
-        self._left = MAX_FIELDS
-        self._copies = MAX_COPIED
-        self._budget = Budget()
-
-    def inside(self, span: _Span) -> Iterator[_Span]:
-        """The fields of a message; numbers in it have the span of the varint itself."""
-        if span.wire_type != BYTES:
-            raise self.damaged(f"expected field {span.number} at byte {span.start} as a message, found a number")
-        data, at, end = self._data, span.start, span.end
-        while at < end:
-            tag_at = at
-            tag, at = read_varint(data, at, end, self._shown)
-            kind = tag & 7
-            if kind == BYTES:
-                size, at = read_varint(data, at, end, self._shown)
-            elif kind == VARINT:
-                size = read_varint(data, at, end, self._shown)[1] - at
-            elif kind in _SKIPPED:
-                size = _SKIPPED[kind]
-            else:
-                raise self.damaged(f"expected wire type 0, 1, 2 or 5 at byte {tag_at}, found {kind}")
-            if not 0 < tag >> 3 < 1 << 29 or at + size > end:
-                raise self.damaged(f"expected a field that ends by byte {end} at byte {tag_at}, found none")
-            self._left -= 1
-            if self._left < 0:
-                raise self.damaged(f"expected at most {MAX_FIELDS} fields, found more")
-            yield _Span(tag >> 3, kind, at, at + size)
-            at += size
-
-    def graphs(self) -> Iterator[_Span]:
-        """The MetaGraphDefs: one per set of tags."""
-        none = True
-        for graph in self._parts(_Span(0, BYTES, 0, len(self._data)), _META_GRAPHS):
-            none = False
-            yield graph
-        if none:
-            raise self.damaged("expected a SavedModel with a graph, found none")
-
-    def operations(self) -> Iterator[_Span]:
-        """The NodeDefs of every graph and of every function in its library."""
-        for graph in self.graphs():
-            for part in self._parts(graph, _GRAPH):
-                for item in self.inside(part):
-                    if item.number == _GRAPH_NODE:
-                        yield item
-                    elif item.number == _LIBRARY:
-                        for function in self._parts(item, _FUNCTION):
-                            yield from self._parts(function, _FUNCTION_NODE)
-
-    def _parts(self, span: _Span, number: int) -> Iterator[_Span]:
-        return (item for item in self.inside(span) if item.number == number)
-
-    def bytes_of(self, span: _Span, limit: int | None = None) -> bytes:
-        """The value itself; at most `limit` bytes of it."""
-        end = span.end if limit is None else min(span.end, span.start + limit)
-        return bytes(self._data[span.start : end])
-
-    def integer(self, span: _Span) -> int:
-        """The varint, unsigned."""
-        if span.wire_type != VARINT:
-            raise self.damaged(f"expected field {span.number} at byte {span.start} as a number, found bytes")
-        return read_varint(self._data, span.start, span.end, self._shown)[0]
-
-    def message(self, span: _Span) -> Message:
-        """A small message, copied."""
-        if span.wire_type != BYTES:
-            raise self.damaged(f"expected field {span.number} at byte {span.start} as a message, found a number")
-        self._copies -= span.end - span.start
-        if self._copies < 0:
-            raise self.damaged(f"expected at most {MAX_COPIED} bytes about variables and layers, found more")
-        return read_message(self._data, self._shown, span.start, span.end, self._budget)
-
-    def message_of(self, encoded: bytes) -> Message:
-        """A message that was inside a small one."""
-        return read_message(encoded, self._shown, budget=self._budget)
-
-    def damaged(self, found: str) -> FormatError:
-        return damaged(self._shown, found)
-
-
-def _read_objects(
-    walk: _Walk, graph: _Span, variables: dict[int, SavedVariable], keras: dict[int, KerasObject]
-) -> None:
+def _read_objects(walk: Walk, graph: Span, variables: dict[int, SavedVariable], keras: dict[int, KerasObject]) -> None:
     """SavedObjectGraph: its nodes are numbered in order."""
     count = 0
     for node in walk.inside(graph):
@@ -260,7 +144,7 @@ def _read_objects(
         count += 1
 
 
-def _read_collection(walk: _Walk, entry: _Span, listed: set[str], trained: set[str]) -> None:
+def _read_collection(walk: Walk, entry: Span, listed: set[str], trained: set[str]) -> None:
     """The names in TF1's collections of variables, as a checkpoint calls them: VariableDef in a CollectionDef."""
     into: set[str] | None = None
     for item in walk.inside(entry):
@@ -273,7 +157,7 @@ def _read_collection(walk: _Walk, entry: _Span, listed: set[str], trained: set[s
                         into.add(_variable_name(value, walk))
 
 
-def _variable_name(encoded: bytes, walk: _Walk) -> str:
+def _variable_name(encoded: bytes, walk: Walk) -> str:
     """A partitioned variable has one definition per part, each of which names the whole."""
     definition = walk.message_of(encoded)
     part = definition.blob(4)
@@ -281,7 +165,7 @@ def _variable_name(encoded: bytes, walk: _Walk) -> str:
     return whole or definition.text(1).partition(":")[0]
 
 
-def _constant(walk: _Walk, attribute: _Span) -> Iterator[Constant]:
+def _constant(walk: Walk, attribute: Span) -> Iterator[Constant]:
     """The tensor in the attribute `value` of a Const, if it is one we look for."""
     name = b""
     for item in walk.inside(attribute):
@@ -293,10 +177,10 @@ def _constant(walk: _Walk, attribute: _Span) -> Iterator[Constant]:
                     yield from _tensor(walk, value)
 
 
-def _tensor(walk: _Walk, tensor: _Span) -> Iterator[Constant]:
+def _tensor(walk: Walk, tensor: Span) -> Iterator[Constant]:
     dtype: str | None = None
     shape: tuple[int, ...] = ()
-    content: _Span | None = None
+    content: Span | None = None
     for item in walk.inside(tensor):
         if item.number == 1:
             dtype = _FLOAT_NUMBERS.get(walk.integer(item))
