@@ -89,26 +89,31 @@ def untrained_keys(facts: SavedModelFacts, graph: ObjectGraph | None) -> frozens
     return frozenset(keys)
 
 
-def constants(data: bytes | memoryview, shown: str) -> Iterator[Constant]:
+def constants(data: bytes | memoryview, shown: str, smallest: int = 0) -> Iterator[Constant]:
     """The floating constants of rank 2 or more in all graphs and functions, stored as plain bytes; nothing is copied.
 
-    Constants stored as one repeated value, or as lists of numbers, are left out. Raises FormatError as
+    Those of fewer than `smallest` bytes are left out: most operations are too short to hold more, and are passed by
+    unread. Constants stored as one repeated value, or as lists of numbers, are left out. Raises FormatError as
     `read_saved_model` does.
     """
     walk = Walk(data, shown)
     for node in walk.operations():
+        if node.end - node.start < smallest:
+            continue
         attributes: list[Span] = []
-        is_constant = False
+        is_constant = None
         for item in walk.inside(node):
             if item.number == _OP:
                 is_constant = walk.bytes_of(item, 8) == b"Const"
+                if not is_constant:
+                    break  # the rest of most nodes, which is most of a file, is not looked at
             elif item.number == _ATTR:
                 attributes.append(item)
                 if len(attributes) > _MAX_ATTRIBUTES:
                     raise walk.damaged(f"expected at most {_MAX_ATTRIBUTES} attributes of an operation, found more")
         if is_constant:
             for attribute in attributes:
-                yield from _constant(walk, attribute)
+                yield from (each for each in _constant(walk, attribute) if each.size >= smallest)
 
 
 def variable_operations(data: bytes | memoryview, shown: str) -> int:

@@ -22,6 +22,8 @@ _GRADIENT_NODE = re.compile(r"(^|/)(gradients(_\d+)?|gradient_tape)/|_grad/")
 _GRADIENT_FUNCTION = "__backward_"
 """How TensorFlow names the nodes and the functions of backward passes (tf.gradients, GradientTape)."""
 
+_ATTRIBUTE = 5
+"""Of NodeDef."""
 _LIST, _STRING, _INTEGER, _FLAG, _SHAPE, _TENSOR, _FUNCTION = 1, 2, 3, 5, 7, 8, 10
 _LISTED_INTEGER, _LISTED_FUNCTION = 3, 9
 """Fields of AttrValue, and of the list in it."""
@@ -183,15 +185,17 @@ class StoredGraph:
         return found if len(found) <= _MOST_STRINGS else None
 
     def _node(self, span: Span) -> Node:
-        """A NodeDef. Its control inputs, "^node", are left out."""
+        """A NodeDef without its control inputs, "^node".
+
+        Its attributes, which are most of it, are left unread: they are last, as all writers order fields by number.
+        """
         walk = self._walk
         name = op = ""
         inputs: list[Ref] = []
-        attributes: list[Span] = []
         for item in walk.inside(span):
-            if item.number == 5:
-                attributes.append(item)
-            elif item.number == 3:
+            if item.number == _ATTRIBUTE:
+                break
+            if item.number == 3:
                 ref = walk.text(item)
                 if not ref.startswith("^"):
                     inputs.append(parse_ref(ref))
@@ -199,12 +203,12 @@ class StoredGraph:
                 name = walk.text(item)
             elif item.number == 2:
                 op = walk.text(item)
-        self._budget.parse(1 + len(inputs) + len(attributes) // 8)
-        return Node(name, op, tuple(inputs), tuple(attributes))
+        self._budget.parse(1 + len(inputs))
+        return Node(name, op, tuple(inputs), span)
 
     def _attribute(self, node: Node, name: str, kind: int) -> Span | None:
         """The value of an attribute, if it is of that kind (a field of AttrValue)."""
-        for span in node.attributes:
+        for span in self._walk.parts(node.attributes, _ATTRIBUTE):
             key, value = self._walk.entry(span)
             if key == name:
                 return None if value is None else next(self._walk.parts(value, kind), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -194,12 +195,13 @@ def _facts(graph_file: Path | None) -> SavedModelFacts:
 
 def _constant_notes(model: SavedModel, graph_file: Path | None) -> tuple[Note, ...]:
     """A warning where the graph holds a constant that is the same as a variable: changing one leaves the other."""
-    if graph_file is None:
-        return ()
     alike = _by_checksum(model)
+    if graph_file is None or not alike:
+        return ()
+    smallest = min(math.prod(shape) * FLOATS[dtype] for shape, dtype in alike)
     names: list[str] = []
     with _mapped(graph_file) as content:
-        for constant in constants(content, str(graph_file)):
+        for constant in constants(content, str(graph_file), smallest):
             by_crc = alike.get((constant.shape, constant.dtype))
             if by_crc:
                 # Each group of variables is named once, so that many constants of one value cost no more than one.

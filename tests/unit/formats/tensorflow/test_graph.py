@@ -17,7 +17,7 @@ from support import raw_tables as raw
 from support import tf_zoo
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.tensorflow import graph, keras_metadata
+from renorm_cli.formats.tensorflow import graph, keras_metadata, spans
 from renorm_cli.formats.tensorflow.graph import (
     SavedModelFacts,
     SavedVariable,
@@ -201,6 +201,14 @@ def test_constants_are_those_of_all_graphs_and_functions(proto: Any, content: An
     assert len(found) >= {"module": 3, None: 12}.get(kind, 0)
 
 
+@pytest.mark.parametrize("smallest", [1, 16, 48, 49, 97])
+def test_constants_that_are_smaller_than_asked_for_are_left_out(proto: Any, content: Any, smallest: int) -> None:
+    data = content("module")
+    found = [(c.shape, c.dtype, data[c.offset : c.offset + c.size]) for c in constants(data, "shown", smallest)]
+    everything = floating_constants(proto.FromString(data))
+    assert sorted(found) == sorted(each for each in everything if len(each[2]) >= smallest)
+
+
 def test_a_constant_is_found_without_copying_it(proto: Any) -> None:
     model = small_model(proto)
     tensor = model.meta_graphs[0].graph_def.node[0].attr["value"].tensor
@@ -266,7 +274,7 @@ def test_damage_is_an_ordinary_error(small: list[bytes], data: st.DataObject) ->
 def test_there_are_limits(content: Any, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     data = content("module")
     assert read_saved_model(data, "shown")
-    monkeypatch.setattr(graph, limit, 5)
+    monkeypatch.setattr(graph if limit == "MAX_NODES" else spans, limit, 5)
     with pytest.raises(FormatError, match="expected at most 5 "):
         read_saved_model(data, "shown")
 
