@@ -197,7 +197,10 @@ class Flow:
             return True
         if self.is_call(node) and fits:
             return False
-        consumed = run.value(Ref(node.name, 0)) is None
+        result = run.value(Ref(node.name, 0))
+        if holds_weights(result):
+            return False  # nobody takes it
+        consumed = result is None
         for operand, value in enumerate(run.values(node)):
             if consumed and TRAINS.match(node.op):
                 if operand and isinstance(value, Handle):

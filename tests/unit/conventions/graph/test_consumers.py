@@ -1,0 +1,86 @@
+"""Every row of the table of consumers, by a graph of its own; each is broken in turn, and the break is seen."""
+
+from __future__ import annotations
+
+import pytest
+from support.graph_rows import ROWS, Row
+
+from renorm_cli.conventions.graph import consumers
+from renorm_cli.conventions.graph.consumers import CONSUMERS, Consumer, einsum_dims
+from renorm_cli.conventions.graph.uses import Use
+from renorm_cli.formats.tensorflow.graph_uses import uses_in_meta_graph
+
+BY_KEY: dict[tuple[str, int], list[Row]] = {}
+for _row in ROWS:
+    BY_KEY.setdefault(_row.key, []).append(_row)
+
+
+def use(row: Row) -> Use:
+    return uses_in_meta_graph(row.graph(), "shown", {row.name: row.shape}).uses[row.name]
+
+
+def is_right(row: Row) -> bool:
+    found = use(row)
+    return (found.role, found.unit_axes, found.state) == (row.role, row.units, "told")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name}-{row.units}")
+def test_an_op_tells_the_role_and_the_unit_axes_of_the_weight_it_takes(row: Row) -> None:
+    found = use(row)
+    assert (found.role, found.unit_axes, found.state) == (row.role, row.units, "told")
+    assert found.ops == (row.op,)
+
+
+def test_every_row_of_the_table_has_a_graph_that_judges_it() -> None:
+    assert set(CONSUMERS) == {key for key in BY_KEY} | {("XlaEinsum", place) for place in range(2, 8)}
+
+
+@pytest.mark.parametrize("key", BY_KEY, ids=lambda key: f"{key[0]}-{key[1]}")
+def test_a_row_that_is_missing_leaves_the_weight_open(key: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(consumers.CONSUMERS, key)  # type: ignore[arg-type]
+    for row in BY_KEY[key]:
+        assert use(row) == Use(None, None, (row.op,), (), "open")
+
+
+@pytest.mark.parametrize("key", BY_KEY, ids=lambda key: f"{key[0]}-{key[1]}")
+def test_a_row_with_another_role_or_rule_is_seen(key: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    role, rule = CONSUMERS[key]
+    others = [Consumer("bias" if role != "bias" else "scale", None)]
+    if rule is not None and rule is not consumers.FLATTENED:
+        others += [Consumer(role, rule=lambda op, rank, axis=axis: (axis,)) for axis in range(2)]
+        others.append(Consumer(role, consumers.last_two))
+    for other in others:
+        monkeypatch.setitem(consumers.CONSUMERS, key, other)  # type: ignore[arg-type]
+        same = other.rule is rule or (other.rule is not None and all(_says(other, row) == row.units for row in BY_KEY[key]))
+        assert same or not all(map(is_right, BY_KEY[key]))
+
+
+def _says(other: Consumer, row: Row) -> tuple[int, ...]:
+    """The axes by a rule that asks nothing of the op."""
+    assert other.rule is not None
+    rank = len(row.shape)
+    return tuple(axis % rank for axis in other.rule(None, rank) or ())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("equation", "operand", "rank", "expected"),
+    [
+        ("ab,bc->ac", 1, 2, (1,)),
+        ("ab,bc->ac", 0, 2, (0,)),
+        ("abc,cde->abde", 1, 3, (1, 2)),
+        ("abc,dc->abd", 1, 2, (0,)),
+        ("ab, bc -> ac", 1, 2, (1,)),
+        ("ab,bc", 1, 2, (1,)),  # without an arrow: the letters that are there once
+        ("...a,ab->...b", 1, 2, (1,)),
+        ("a...,...ab->...b", 1, 4, (0, 1, 3)),
+        ("ab,bc->ac", 2, 2, None),
+        ("ab,bc->ac", 1, 3, None),
+        ("ab,b(->a(", 1, 2, None),
+        ("", 0, 2, None),
+        ("->", 1, 0, None),
+    ],
+)
+def test_the_letters_of_an_equation_that_are_in_the_output_name_units(
+    equation: str, operand: int, rank: int, expected: tuple[int, ...] | None
+) -> None:
+    assert einsum_dims(equation, operand, rank) == expected
