@@ -112,7 +112,7 @@ def objects(
     bound: Iterable[tuple[str, Sequence[int]]],
     signatures: Sequence[str] = (),
 ) -> bytes:
-    """A SavedObjectGraph of variables, numbered from 0, the signature map after them, and the functions of signatures."""
+    """A SavedObjectGraph: variables, numbered from 0, then the signature map and the functions of signatures."""
     nodes = [blob(7, number(1, 1) + blob(2, shape(sizes)) + blob(6, name)) for name, sizes in variables]
     first = len(nodes) + 1
     children = b"".join(blob(1, number(1, first + place)) for place in range(len(signatures)))

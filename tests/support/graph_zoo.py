@@ -57,20 +57,41 @@ def variants(keras: ModuleType) -> list[tuple[tuple[int, ...], Callable[[str], A
         (_SERIES, of("EinsumDense", "...x,xy->...y", (7,))),
         (_WORDS, of("Embedding", 11, 7)),
         (_WORDS, of("Embedding", 11, 7, mask_zero=True)),
-        *((shape, of(f"Conv{n}D", 7, 3, **options)) for n, shape in ((1, _LINE), (2, _IMAGE), (3, _VOLUME)) for options in _CONVS),
+        *(
+            (shape, of(f"Conv{n}D", 7, 3, **options))
+            for n, shape in ((1, _LINE), (2, _IMAGE), (3, _VOLUME))
+            for options in _CONVS
+        ),
         (_LINE, of("Conv1D", 8, 3, groups=2)),
         (_IMAGE, of("Conv2D", 8, 3, groups=2)),
         (_IMAGE, of("Conv2D", 7, 1)),
         (_IMAGE, of("Conv2D", 7, (1, 3), padding="same", activation="relu")),
-        *((shape, of(f"Conv{n}DTranspose", 7, 3, **options)) for n, shape in ((1, _LINE), (2, _IMAGE), (3, _VOLUME)) for options in _TRANSPOSED),
-        *((shape, of(f"DepthwiseConv{n}D", 3, depth_multiplier=m)) for n, shape in ((1, _LINE), (2, _IMAGE)) for m in (1, 2)),
+        *(
+            (shape, of(f"Conv{n}DTranspose", 7, 3, **options))
+            for n, shape in ((1, _LINE), (2, _IMAGE), (3, _VOLUME))
+            for options in _TRANSPOSED
+        ),
+        *(
+            (shape, of(f"DepthwiseConv{n}D", 3, depth_multiplier=m))
+            for n, shape in ((1, _LINE), (2, _IMAGE))
+            for m in (1, 2)
+        ),
         (_IMAGE, of("DepthwiseConv2D", 3, strides=2, padding="same", use_bias=False)),
-        *((shape, of(f"SeparableConv{n}D", 7, 3, depth_multiplier=m)) for n, shape in ((1, _LINE), (2, _IMAGE)) for m in (1, 2)),
+        *(
+            (shape, of(f"SeparableConv{n}D", 7, 3, depth_multiplier=m))
+            for n, shape in ((1, _LINE), (2, _IMAGE))
+            for m in (1, 2)
+        ),
         *((_SERIES, of(kind, 7, **options)) for kind in ("SimpleRNN", "GRU", "LSTM") for options in _RECURRENT),
         (_SERIES, of("GRU", 7, reset_after=False)),
         *((_SERIES, wrapped("Bidirectional", of(kind, 7))) for kind in ("GRU", "LSTM")),
         (_SERIES, wrapped("Bidirectional", of("LSTM", 7, return_sequences=True), merge_mode="sum")),
-        (_SERIES, lambda name: layers.RNN([layers.LSTMCell(7, name=f"{name}a"), layers.GRUCell(5, name=f"{name}b")], name=name)),
+        (
+            _SERIES,
+            lambda name: layers.RNN(
+                [layers.LSTMCell(7, name=f"{name}a"), layers.GRUCell(5, name=f"{name}b")], name=name
+            ),
+        ),
         ((4, 8, 4), of("ConvLSTM1D", 7, 3)),
         (_FILM, of("ConvLSTM2D", 7, 3)),
         (_FILM, of("ConvLSTM2D", 7, 3, return_sequences=True, padding="same")),
@@ -115,7 +136,11 @@ class _Itself:
         self.layer = layer
 
     def __call__(self, x: Any) -> Any:
-        given = [x, x] if "Attention" in (type(self.layer).__name__,) or type(self.layer).__name__ == "AdditiveAttention" else None
+        given = (
+            [x, x]
+            if "Attention" in (type(self.layer).__name__,) or type(self.layer).__name__ == "AdditiveAttention"
+            else None
+        )
         return self.layer(given) if given else self.layer(x, x)
 
 
@@ -166,7 +191,9 @@ def meta(model_of: Callable[[], Any], path: Path) -> None:
 
     with tf.Graph().as_default(), v1.Session() as session:
         made = model_of()
-        loss = tf.add_n([tf.reduce_mean(tf.square(tf.cast(each, tf.float32))) for each in tf.nest.flatten(made.outputs)])
+        loss = tf.add_n(
+            [tf.reduce_mean(tf.square(tf.cast(each, tf.float32))) for each in tf.nest.flatten(made.outputs)]
+        )
         v1.train.AdamOptimizer().minimize(loss, var_list=made.trainable_weights)
         session.run(v1.global_variables_initializer())
         v1.train.Saver().save(session, str(path))

@@ -12,8 +12,9 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent
 _WHEN = (2020, 1, 1, 0, 0, 0)
 
 Shape = tuple[int, ...]
+Answer = tuple[str | None, Shape | None, str]
 
 
 class Case(NamedTuple):
@@ -40,13 +42,15 @@ class Case(NamedTuple):
     shapes: Sequence[Shape]
     apply: Callable[..., Any]
     features: Shape = (-1,)
-    told: dict[int, tuple[str | None, Shape | None, str]] = {}
+    told: Mapping[int, Answer] = MappingProxyType({})
     whole: bool = False
     """Whether `x` are row numbers."""
 
 
 BIAS, SCALE, STATISTIC = ("bias", None, "told"), ("scale", None, "told"), ("statistic", None, "told")
 OPEN_KERNEL, CONFLICT = ("kernel", None, "open"), ("kernel", None, "conflict")
+RANGE = ("quantized", None, "told")
+LAST = ("kernel", (1,), "told")
 UNKNOWN, UNUSED = (None, None, "open"), (None, None, "unused")
 
 
@@ -55,7 +59,16 @@ def loop(x: Any, w: Any) -> Any:
 
 
 def changed_in_loop(x: Any, w: Any) -> Any:
-    return tf.while_loop(lambda i, y, v: i < 3, lambda i, y, v: (i + 1, y @ v, v * 0.9), (tf.constant(0), x, w + 0.0))[1]
+    start = (tf.constant(0), x, w + 0.0)
+    return tf.while_loop(lambda i, y, v: i < 3, lambda i, y, v: (i + 1, y @ v, v * 0.9), start)[1]
+
+
+def scanned(x: Any, w: Any) -> Any:
+    return tf.scan(lambda a, each: a @ w + each, x)
+
+
+def through_python(x: Any, w: Any) -> Any:
+    return x @ tf.ensure_shape(tf.numpy_function(lambda v: v, [w], tf.float32), (4, 5))
 
 
 def chosen(x: Any, a: Any, b: Any) -> Any:
@@ -198,7 +211,13 @@ CASES = [
     Case("weight_norm", (2, 4), [(4, 5), (5,)], normed, told={1: SCALE}),
     Case("masked", (2, 4), [(4, 5), (4, 5)], lambda x, w, mask: x @ (w * mask)),
     Case("fake_quantized", (2, 4), [(4, 5)], quantized),
-    Case("ranged", (2, 4), [(4, 5), (), ()], ranged, told={1: ("quantized", None, "told"), 2: ("quantized", None, "told")}),
+    Case(
+        "ranged",
+        (2, 4),
+        [(4, 5), (), ()],
+        ranged,
+        told={1: RANGE, 2: RANGE},
+    ),
     Case("lora", (2, 4), [(4, 5), (4, 2), (2, 5)], lambda x, w, a, b: x @ (w + a @ b), told={1: OPEN_KERNEL}),
     Case("gathered", ROWS, [(7, 5)], lambda x, w: tf.gather(w, x), (0,), whole=True),
     Case("looked_up", ROWS, [(7, 5)], lambda x, w: tf.nn.embedding_lookup(w, x), (0,), whole=True),
@@ -215,26 +234,26 @@ CASES = [
     ),
     Case("there_and_back", (2, 4), [(4, 5)], lambda x, w: (x @ w) @ tf.transpose(w), told={0: CONFLICT}),
     Case("batch_norm", IMAGE, [(4,)] * 4, normalized, told={0: SCALE, 1: BIAS, 2: STATISTIC, 3: STATISTIC}),
-    Case("while", (2, 4), [(4, 4)], loop, told={0: ("kernel", (1,), "told")}),
+    Case("while", (2, 4), [(4, 4)], loop, told={0: LAST}),
     Case("while_changed", (2, 4), [(4, 4)], changed_in_loop, told={0: UNKNOWN}),
-    Case("cond", (2, 4), [(4, 5), (5, 4)], chosen, told={0: ("kernel", (1,), "told"), 1: ("kernel", (0,), "told")}),
-    Case("cond_weight", (2, 4), [(4, 5), (4, 5)], one_of, told=dict.fromkeys((0, 1), ("kernel", (1,), "told"))),
-    Case("case", (2, 4), [(4, 5), (4, 5)], switched, told=dict.fromkeys((0, 1), ("kernel", (1,), "told"))),
+    Case("cond", (2, 4), [(4, 5), (5, 4)], chosen, told={0: LAST, 1: ("kernel", (0,), "told")}),
+    Case("cond_weight", (2, 4), [(4, 5), (4, 5)], one_of, told={0: LAST, 1: LAST}),
+    Case("case", (2, 4), [(4, 5), (4, 5)], switched, told={0: LAST, 1: LAST}),
     Case("map_fn", (3, 2, 4), [(4, 5)], lambda x, w: tf.map_fn(lambda each: each @ w, x)),
-    Case("scan", (3, 2, 4), [(4, 4)], lambda x, w: tf.scan(lambda a, each: a @ w + each, x), told={0: ("kernel", (1,), "told")}),
+    Case("scan", (3, 2, 4), [(4, 4)], scanned, told={0: LAST}),
     Case("vectorized", (3, 2, 4), [(4, 5)], lambda x, w: tf.vectorized_map(lambda each: each @ w, x)),
     Case("function", (2, 4), [(4, 5)], lambda x, w: inner(x, w)),
     Case("from_function", (2, 4), [(4, 5)], lambda x, w: x @ doubled(w)),
     Case("own_gradient", (2, 4), [(4, 5)], lambda x, w: own_gradient(x, tf.identity(w))),
-    Case("recomputed", (2, 4), [(4, 5)], lambda x, w: tf.recompute_grad(lambda y: y @ w)(x), told={0: ("kernel", (1,), "told")}),
-    Case("zero_state", (2, 4), [(4, 5), (5, 5)], lambda x, w, u: x @ w + tf.zeros((2, 5)) @ u, told={1: ("kernel", (1,), "told")}),
-    Case("python", (2, 4), [(4, 5)], lambda x, w: x @ tf.ensure_shape(tf.numpy_function(lambda v: v, [w], tf.float32), (4, 5)), told={0: UNKNOWN}),
+    Case("recomputed", (2, 4), [(4, 5)], lambda x, w: tf.recompute_grad(lambda y: y @ w)(x), told={0: LAST}),
+    Case("zero_state", (2, 4), [(4, 5), (5, 5)], lambda x, w, u: x @ w + tf.zeros((2, 5)) @ u, told={1: LAST}),
+    Case("python", (2, 4), [(4, 5)], through_python, told={0: UNKNOWN}),
     Case("penalty", (2, 4), [(4, 5)], lambda x, w: x + tf.reduce_sum(w * w), told={0: UNKNOWN}),
     Case("unused", (2, 4), [(4, 5)], lambda x, w: x, told={0: UNUSED}),
 ]
 
 
-def judged(case: Case, number: int) -> tuple[str | None, Shape | None, str]:
+def judged(case: Case, number: int) -> Answer:
     """The axes along which elements of a weight reach other features, by the derivative of the output."""
     if number in case.told:
         return case.told[number]
@@ -300,7 +319,7 @@ def module(folder: Path) -> tuple[bytes, list[Any]]:
         for number, shape in enumerate(case.shapes):
             name = f"{case.name}.{number}"
             role, units, state = judged(case, number)
-            entries.append({"name": name, "object": numbers[name], "shape": shape, "role": role, "units": units, "state": state})
+            entries.append(_entry(name, shape, role, units, state) | {"object": numbers[name]})
     return model.SerializeToString(deterministic=True), entries
 
 
@@ -308,8 +327,10 @@ def graph_of_tf1(folder: Path) -> tuple[bytes, list[Any]]:
     """A graph of TF1 with its control flow of old, refs and resources, parts, a training step and averages."""
     entries: list[Any] = []
 
-    def variable(name: str, shape: Shape, role: str | None, units: Shape | None, state: str = "told", **options: Any) -> Any:
-        entries.append({"name": name, "shape": shape, "role": role, "units": units, "state": state})
+    def variable(
+        name: str, shape: Shape, role: str | None, units: Shape | None, state: str = "told", **options: Any
+    ) -> Any:
+        entries.append(_entry(name, shape, role, units, state))
         return v1.get_variable(name, shape, **options)
 
     with tf.Graph().as_default(), v1.Session() as session:
@@ -320,11 +341,8 @@ def graph_of_tf1(folder: Path) -> tuple[bytes, list[Any]]:
         ends.append(x @ variable("resource", (4, 5), "kernel", (1,), use_resource=True))
         inside = variable("in_loop", (4, 4), "kernel", (1,), use_resource=False)
         ends.append(v1.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y @ inside), (tf.constant(0), x))[1])
-        changed = variable("loop_start", (4, 4), None, None, "unused", use_resource=False)
-        ends.append(
-            v1.while_loop(lambda i, y, v: i < 3, lambda i, y, v: (i + 1, y @ v, v * 0.9), (tf.constant(0), x, changed))[1]
-        )
-        entries[-1].update(state="open")
+        start = (tf.constant(0), x, variable("loop_start", (4, 4), None, None, "open", use_resource=False))
+        ends.append(v1.while_loop(lambda i, y, v: i < 3, lambda i, y, v: (i + 1, y @ v, v * 0.9), start)[1])
         one = variable("in_cond", (4, 5), "kernel", (1,), use_resource=False)
         ends.append(v1.cond(tf.reduce_sum(x) > 0, lambda: x @ one, lambda: x @ one + 1.0))
         with v1.variable_scope("cut", partitioner=v1.fixed_size_partitioner(3, 0)):
@@ -342,21 +360,22 @@ def graph_of_tf1(folder: Path) -> tuple[bytes, list[Any]]:
         ends.append(tf.nn.conv2d_transpose(image, back, (2, 4, 4, 5), 1, "SAME"))
         variable("dead", (4, 5), None, None, "unused", use_resource=False)
         flag = v1.placeholder_with_default(tf.constant(1.0), (), name="flag")
-        ends.append(x @ (variable("flagged", (4, 5), None, None, use_resource=False) * flag))
-        entries[-1].update(role="scale", units=None)
+        ends.append(x @ (variable("flagged", (4, 5), "scale", None, use_resource=False) * flag))
         loss = tf.add_n([tf.reduce_mean(end**2) for end in ends], name="loss")
         trained = [v for v in v1.trainable_variables() if v.op.name in ("conv/w", "conv/b", "back/w", "resource")]
         v1.train.AdamOptimizer().minimize(loss, var_list=trained)
         for v in trained:
             for slot in ("Adam", "Adam_1"):
-                entries.append(
-                    {"name": f"{v.op.name}/{slot}", "shape": tuple(v.shape), "role": "optimizer", "units": None, "state": "told"}
-                )
+                entries.append(_entry(f"{v.op.name}/{slot}", tuple(v.shape), "optimizer", None, "told"))
         session.run(v1.global_variables_initializer())
         v1.train.Saver().save(session, str(folder / "model"))
     meta = meta_graph_pb2.MetaGraphDef.FromString((folder / "model.meta").read_bytes())
     _strip(meta)
     return meta.SerializeToString(deterministic=True), entries
+
+
+def _entry(name: str, shape: Shape, role: str | None, units: Shape | None, state: str) -> dict[str, Any]:
+    return {"name": name, "shape": shape, "role": role, "units": units, "state": state}
 
 
 def _strip(meta: Any) -> None:
@@ -371,7 +390,7 @@ def _strip(meta: Any) -> None:
 
 def main() -> None:
     truth = {}
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(HERE / "graphs.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(HERE / "graphs.zip", "w") as archive:
         for name, make in (("module.pb", module), ("tf1.meta", graph_of_tf1)):
             where = Path(folder) / name
             where.mkdir()
