@@ -27,7 +27,8 @@ def recursive() -> bytes:
 
 def mutual() -> bytes:
     made = [
-        function(one, "a", [node("c", CALL, "a", f=Function([other]))], {"o": "c:output:0"}) for one, other in ("fg", "gf")
+        function(one, "a", [node("c", CALL, "a", f=Function([other]))], {"o": "c:output:0"})
+        for one, other in ("fg", "gf")
     ]
     return _model(made, [("f", [0])])
 
@@ -158,7 +159,9 @@ def many_variables() -> bytes:
     nodes = [node(name, "VariableV2", shape=Shape((2, 2))) for name in names]
     nodes.append(node("keys", "Const", value=strings(names)))
     nodes.append(node("save", "SaveV2", "p", "keys", "none", *names))
-    return meta_graph([*nodes, node("axis", "Const", value=Integers((0,), ())), node("all", "ConcatV2", *names, "axis")])
+    return meta_graph(
+        [*nodes, node("axis", "Const", value=Integers((0,), ())), node("all", "ConcatV2", *names, "axis")]
+    )
 
 
 BOMBS: list[Callable[[], bytes]] = [

@@ -1,0 +1,217 @@
+"""What the graph beside a checkpoint tells of its entries: by key, and only where name and shape are the same."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support import graph_build as build
+from support import graph_zoo, stored_graphs, tf_zoo
+from support.graph_build import Function, Shape, function, node, strings
+
+from renorm_cli.conventions.graph.uses import UNUSED, Use
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.tensorflow.graph_uses import GraphUses, uses_in_meta_graph, uses_in_saved_model
+from renorm_cli.formats.tensorflow.object_graph import Attribute, Node, ObjectGraph
+
+DENSE = Use("kernel", (1,), ("MatMul",), (), "told")
+
+
+def dense(name: str) -> bytes:
+    body = [node("r", "ReadVariableOp", "w"), node("m", "MatMul", "x", "r:value:0")]
+    return function(name, "xw", body, {"y": "m:product:0"})
+
+
+def exported(saved_as: str = "all/0", name: str = "kernel") -> bytes:
+    """As Keras 3 exports: an object bound to a function, which the main graph calls with a variable of its own."""
+    saver = [
+        node("r", "ReadVariableOp", "v"),
+        node("i", "Identity", "r:value:0"),
+        node("keys", "Const", value=strings([saved_as])),
+        node("slices", "Const", value=strings([""])),
+        node("s", "SaveV2", "p", "keys:output:0", "slices:output:0", "i:output:0"),
+    ]
+    nodes = [
+        node("x", "Placeholder"),
+        node("v", "VarHandleOp", shape=Shape((4, 5))),
+        node("serve", "StatefulPartitionedCall", "x", "v", f=Function(["f"])),
+        node("save", "StatefulPartitionedCall", "p", "v", f=Function(["saver"])),
+    ]
+    held = build.objects([(name, (4, 5)), ("copy", (4, 5))], [("f", [0])], ["f"])
+    return build.saved_model(build.meta_graph(nodes, [dense("f"), function("saver", "pv", saver)], held))
+
+
+OBJECTS = ObjectGraph(
+    (
+        Node(attributes=(Attribute("VARIABLE_VALUE", "kernel", "variables/0"),)),
+        Node(attributes=(Attribute("VARIABLE_VALUE", "copy", "all/0"),)),
+    )
+)
+
+
+def told(data: bytes, objects: ObjectGraph | None = OBJECTS, **shapes: tuple[int, ...]) -> GraphUses:
+    return uses_in_saved_model(data, "shown", objects, {"variables/0": (4, 5), "all/0": (4, 5), **shapes})
+
+
+def test_copies_of_one_weight_are_paired_by_their_place() -> None:
+    found = told(exported())
+    assert found.uses == {"variables/0": DENSE, "all/0": DENSE}
+    assert found.copies == (("variables/0", "all/0"),)
+
+
+def test_a_place_that_is_saved_as_something_else_is_no_copy() -> None:
+    assert told(exported("elsewhere")).copies == ()
+    assert told(exported("elsewhere")).uses["all/0"] == UNUSED
+    assert told(exported("variables/0")).copies == ()
+
+
+def test_copies_of_other_shapes_are_none() -> None:
+    data = exported()
+    found = uses_in_saved_model(data, "shown", OBJECTS, {"variables/0": (4, 5), "all/0": (5, 4)})
+    assert found.copies == ()
+
+
+def test_a_variable_of_another_name_or_shape_is_not_told_of() -> None:
+    assert "variables/0" not in told(exported(name="another")).uses
+    found = uses_in_saved_model(exported(), "shown", OBJECTS, {"variables/0": (5, 4)})
+    assert found.uses == {}
+    assert told(exported(), ObjectGraph(())).uses == {}
+
+
+def test_without_an_object_graph_the_main_graph_tells() -> None:
+    assert told(exported(), None).uses == {"all/0": DENSE}
+
+
+def part(number: int, sizes: tuple[int, ...]) -> bytes:
+    return node(f"part{number}", "VariableV2", shape=Shape(sizes))
+
+
+def partitioned(whole: str = "9 5") -> bytes:
+    return build.meta_graph(
+        [
+            part(0, (5, 5)),
+            part(1, (4, 5)),
+            node("x", "Placeholder"),
+            node("axis", "Const", value=build.Integers((0,), ())),
+            node("all", "ConcatV2", "part0", "part1", "axis"),
+            node("m", "MatMul", "x", "all"),
+            node("keys", "Const", value=strings(["w", "w"])),
+            node("slices", "Const", value=strings([f"{whole} 0,5:0,5", f"{whole} 5,4:0,5"])),
+            node("save", "SaveV2", "p", "keys", "slices", "part0", "part1"),
+        ]
+    )
+
+
+def test_the_parts_of_a_partitioned_variable_tell_of_the_whole() -> None:
+    assert uses_in_meta_graph(partitioned(), "shown", {"w": (9, 5)}).uses == {"w": DENSE}
+    assert uses_in_meta_graph(partitioned(), "shown", {"w": (9, 6)}).uses == {}
+    assert uses_in_meta_graph(partitioned("9 x"), "shown", {"w": (9, 5)}).uses == {}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "key"), [({}, "v"), ({"shared_name": "shared"}, "shared")], ids=["node", "shared"]
+)
+def test_a_variable_that_nothing_saves_has_its_own_name(attributes: Mapping[str, str], key: str) -> None:
+    nodes = [node("x", "Placeholder"), node("v", "VarHandleOp", shape=Shape((4, 5)), **attributes)]
+    nodes += [node("r", "ReadVariableOp", "v"), node("m", "MatMul", "x", "r")]
+    assert uses_in_meta_graph(build.meta_graph(nodes), "shown", {key: (4, 5)}).uses == {key: DENSE}
+
+
+def test_a_variable_that_is_only_assigned_and_saved_is_unused() -> None:
+    nodes = [
+        part(0, (4, 5)),
+        node("r", "Identity", "part0"),
+        node("a", "Assign", "part0", "i"),
+        node("i", "Placeholder"),
+    ]
+    assert uses_in_meta_graph(build.meta_graph(nodes), "shown", {"part0": (4, 5)}).uses == {"part0": UNUSED}
+
+
+@pytest.mark.parametrize("cut", range(1, 400, 7))
+def test_a_file_that_is_cut_off_is_an_error_that_names_it(cut: int) -> None:
+    data = exported()
+    with pytest.raises(FormatError, match=r"^shown: .*; the file is damaged, use an intact copy$"):
+        told(data[: len(data) - cut])
+
+
+def test_signatures_are_run_before_other_functions() -> None:
+    """Of a function that shows the weight otherwise nothing is seen where a signature shows it."""
+    other = function("g", "xw", [node("r", "ReadVariableOp", "w"), node("m", "MatMul", "r:value:0", "x")])
+    nodes: list[bytes] = []
+    for bound, expected in ((["f"], (1,)), (["g"], (0,))):
+        held = build.objects([("kernel", (4, 5))], [("f", [0]), ("g", [0])], bound)
+        data = build.saved_model(build.meta_graph(nodes, [dense("f"), other], held))
+        assert told(data).uses["variables/0"].unit_axes == expected
+
+
+class Made(NamedTuple):
+    """A saved model: its path, what its layers say of its weights, and what we tell of its entries."""
+
+    path: Path
+    truths: Mapping[bytes, graph_zoo.Truth]
+    told: GraphUses
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    @functools.cache
+    def make(way: str) -> Made:
+        path = tmp_path_factory.mktemp(way) / "saved"
+        truths = getattr(graph_zoo, way)(path)
+        bundle, objects = tf_zoo.bundle_of(tf_zoo.prefix_of(path))
+        shapes = {entry.key: entry.shape for entry in bundle.entries}
+        if path.is_dir():
+            content = (path / "saved_model.pb").read_bytes()
+            return Made(path, truths, uses_in_saved_model(content, "shown", objects, shapes))
+        return Made(path, truths, uses_in_meta_graph(path.with_suffix(".meta").read_bytes(), "shown", shapes))
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("way", [way.__name__ for way in graph_zoo.WAYS])
+def test_kernels_and_embeddings_of_every_layer_have_the_units_of_the_layer(
+    way: str, made: Callable[[str], Made]
+) -> None:
+    path, truths, found = made(way)
+    values = {key: value.tobytes() for key, value in tf_zoo.values_of(path).items()}
+    seen = set()
+    for key, stored in values.items():
+        truth = truths.get(stored)
+        if truth is None or truth.role not in ("kernel", "embedding") or truth.units is None:
+            continue
+        use = found.uses[key]
+        assert use.unit_axes is not None, (truth, use)
+        assert _large(use.unit_axes, truth.shape) == _large(truth.units, truth.shape), (truth, use)
+        assert use.role == truth.role, (truth, use)
+        seen.add(stored)
+    assert len(seen) == sum(truth.units is not None for truth in truths.values()) >= 100
+    assert all(values[key] == values[copy] for key, copy in found.copies)
+    assert bool(found.copies) == way.startswith("keras_3_export")
+
+
+def _large(axes: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    return [axis for axis in axes if shape[axis] != 1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+def test_slots_of_a_training_graph_are_optimizer_state(made: Callable[[str], Made]) -> None:
+    found = made("training_graph").told
+    slots = {key for key in found.uses if key.endswith(("/Adam", "/Adam_1"))}
+    assert len(slots) > 200
+    sparse = {key for key in slots if found.uses[key].role != "optimizer"}
+    assert all("embeddings" in key for key in sparse)  # of rows, which are updated by Scatter
+    assert {key for key, use in found.uses.items() if use.role == "optimizer"} == slots - sparse
+
+
+def test_the_stored_graphs_have_no_copies_and_spend_no_budget() -> None:
+    for name in ("module.pb", "tf1.meta"):
+        assert stored_graphs.uses(name).copies == ()
+        assert stored_graphs.uses(name).spent is None
