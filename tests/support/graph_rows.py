@@ -63,12 +63,13 @@ _ADJOINT = (("adj_x", True), ("adj_y", True))
 
 
 def _einsum(op: str, places: int) -> list[Row]:
-    """The weight at each place, once with all letters and once with an ellipsis for the first."""
+    """The weight at each place of an equation."""
     rows = []
     for place in range(places):
         operands = " ".join("w" if each == place else "x" for each in range(places))
         letters = ",".join("bcd" if each == place else "ab" for each in range(places))
-        rows.append(Row(op, operands, "inputs", (3, 4, 5), "kernel", (2,), (("equation", f"{letters}->ad"),)))
+        argument = "ab"[place] if op == "XlaEinsum" else "inputs"
+        rows.append(Row(op, operands, argument, (3, 4, 5), "kernel", (2,), (("equation", f"{letters}->ad"),)))
     return rows
 
 
@@ -102,7 +103,7 @@ ROWS: list[Row] = [
     ),
     *(
         Row(op, operands, argument, _BATCH, "kernel", (0, units), flags)
-        for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "_FusedBatchMatMulV2")
+        for op in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
         for operands, argument, plain in (("w x", "x", 1), ("x w", "y", 2))
         for flags, units in (((), plain), (_ADJOINT, 3 - plain))
     ),

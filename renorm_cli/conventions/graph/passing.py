@@ -19,7 +19,7 @@ Rule: TypeAlias = Callable[[Operation], Value]
 SAME = frozenset(
     ops("""
     Cast CheckNumerics Copy CopyHost CopyToMesh DebugIdentity DebugIdentityV2 DebugIdentityV3 DeepCopy EnsureShape Enter
-    Exit Identity OptimizationBarrier PreventGradient ReadVariableOp RefEnter RefExit RefIdentity RefSwitch Relayout
+    Exit Identity PreventGradient ReadVariableOp RefEnter RefExit RefIdentity RefSwitch Relayout
     Snapshot StopGradient Switch XlaOptimizationBarrier XlaSharding XlaSpmdFullToShardShape XlaSpmdShardToFullShape
     _SwitchN
     """)

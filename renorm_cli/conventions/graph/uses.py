@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -69,15 +69,13 @@ def use_of(evidence: Collection[Evidence], shape: Shape, *, complete: bool = Tru
 
 
 def _matrix(evidence: Collection[Evidence], shape: Shape, *, complete: bool) -> Use:
-    told: Mapping[Axes, Axes] = {
-        tuple(axis for axis in each.units if shape[axis] != 1): each.units
-        for each in sorted(evidence, key=lambda each: each.units or ())
-        if each.units is not None
-    }
+    told: dict[Axes, Axes] = {}
+    for units in sorted({each.units for each in evidence if each.units is not None}):
+        told.setdefault(tuple(axis for axis in units if shape[axis] != 1), units)
     role: GraphRole = "embedding" if any(each.role == "embedding" for each in evidence) else "kernel"
-    units = next(iter(told.values())) if len(told) == 1 and complete else None
-    state: State = "conflict" if len(told) > 1 else "open" if units is None else "told"
-    return Use(role, units, _ops(evidence), _via(evidence), state)
+    agreed = next(iter(told.values())) if len(told) == 1 and complete else None
+    state: State = "conflict" if len(told) > 1 else "open" if agreed is None else "told"
+    return Use(role, agreed, _ops(evidence), _via(evidence), state)
 
 
 def _ops(evidence: Collection[Evidence]) -> tuple[str, ...]:

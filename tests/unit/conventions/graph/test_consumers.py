@@ -7,7 +7,9 @@ from support.graph_rows import ROWS, Row
 
 from renorm_cli.conventions.graph import consumers
 from renorm_cli.conventions.graph.consumers import CONSUMERS, Consumer, einsum_dims
+from renorm_cli.conventions.graph.passing import MAY_BE_DATA, PASSING
 from renorm_cli.conventions.graph.uses import Use
+from renorm_cli.conventions.graph.values import DATA
 from renorm_cli.formats.tensorflow.graph_uses import uses_in_meta_graph
 
 BY_KEY: dict[tuple[str, int], list[Row]] = {}
@@ -84,3 +86,29 @@ def test_the_letters_of_an_equation_that_are_in_the_output_name_units(
     equation: str, operand: int, rank: int, expected: tuple[int, ...] | None
 ) -> None:
     assert einsum_dims(equation, operand, rank) == expected
+
+
+_NOT_LINKED = {"FusedConv2DBiasActivation"}
+"""Ops that TensorFlow registers for GPUs alone."""
+
+
+@pytest.mark.slow
+def test_operands_have_the_numbers_that_tensorflow_gives_them() -> None:
+    from tensorflow.python.framework import op_def_registry
+
+    for row in ROWS:
+        definition = op_def_registry.get(row.op)
+        if definition is None:
+            assert row.op in _NOT_LINKED
+            continue
+        arguments = [argument.name for argument in definition.input_arg]
+        many = next((place for place, argument in enumerate(definition.input_arg) if argument.number_attr), 99)
+        assert arguments[min(row.operand, many)] == row.argument, (row, arguments)
+
+
+@pytest.mark.slow
+def test_all_ops_that_are_known_are_ops_of_tensorflow() -> None:
+    from tensorflow.python.framework import op_def_registry
+
+    known = {*PASSING, *MAY_BE_DATA, *DATA, *consumers.IGNORED, *(op for op, _ in CONSUMERS)}
+    assert {op for op in known if op_def_registry.get(op) is None} == _NOT_LINKED
