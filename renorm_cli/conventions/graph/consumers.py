@@ -62,7 +62,10 @@ def first(op: Asked, rank: int) -> Axes:
 
 
 def transposed(op: Asked, rank: int) -> Axes | None:
-    """A filter that is used backward; with groups it has out / groups rows, and a unit is no whole slice of it."""
+    """A filter that is used backward; with groups it has out / groups rows, and a unit is no whole slice of it.
+
+    Groups show where the output's size is a constant. Elsewhere one group is assumed, as Keras has no other.
+    """
     sizes, shape = op.operand_integers(0), op.operand_shape(1)
     if sizes is not None and shape is not None and len(sizes) == len(shape) == rank >= 2:
         channels = sizes[1] if (op.text("data_format") or "").startswith("NC") else sizes[-1]

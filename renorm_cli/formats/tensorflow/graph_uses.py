@@ -82,10 +82,12 @@ def uses_in_meta_graph(data: bytes | memoryview, shown: str, shapes: Mapping[str
 class _Objects(NamedTuple):
     """The objects of a SavedModel by number.
 
-    `variables` have a name and a shape. `bound` are, by function, the objects that its last arguments are.
+    `variables` have a name and a shape; `constants` are nodes of the main graph. `bound` are, by function, the objects
+    that its last arguments are.
     """
 
     variables: Mapping[int, tuple[str, Shape]]
+    constants: Mapping[int, str]
     bound: Mapping[str, Sequence[int]]
     signatures: Collection[str]
 
@@ -93,6 +95,7 @@ class _Objects(NamedTuple):
 def _read_objects(walk: GraphWalk, span: Span) -> _Objects:
     """SavedObjectGraph{nodes=1, concrete_functions=2}; of a SavedObject the kinds that matter."""
     variables: dict[int, tuple[str, Shape]] = {}
+    constants: dict[int, str] = {}
     bound: dict[str, list[int]] = {}
     concrete: dict[int, str] = {}
     maps: list[int] = []
@@ -114,6 +117,8 @@ def _read_objects(walk: GraphWalk, span: Span) -> _Objects:
                     variables[count] = walk.string(kind, 6), shape
             elif kind.number == 8:  # a function without a Python function: that of a signature
                 concrete[count] = walk.string(kind, 1)
+            elif kind.number == 9:
+                constants[count] = walk.string(kind, 1)
             elif kind.number == 4 and walk.string(kind, 1) == "signature_map":
                 maps.append(count)
             elif kind.number == 1:
@@ -121,7 +126,7 @@ def _read_objects(walk: GraphWalk, span: Span) -> _Objects:
                 children.setdefault(count, []).append(number)
         count += 1
     signatures = [concrete[child] for each in maps for child in children.get(each, ()) if child in concrete]
-    return _Objects(variables, bound, frozenset(signatures))
+    return _Objects(variables, constants, bound, frozenset(signatures))
 
 
 def _keys(stored: _Objects, objects: ObjectGraph, shapes: Mapping[str, Shape]) -> dict[int, str]:
@@ -155,7 +160,11 @@ def _uses_of_objects(
         captured = graph.arguments[len(graph.arguments) - len(numbers) :]
         arguments: dict[str, Value] = dict.fromkeys(graph.arguments)
         for argument, number in zip(captured, numbers, strict=True):
-            arguments[argument] = Handle(number) if number in stored.variables else None
+            held = main.nodes().get(stored.constants.get(number, ""))
+            if number in stored.variables:
+                arguments[argument] = Handle(number)
+            elif held is not None and held.op == "Const":
+                arguments[argument] = main.constant(held)
         flow.follow(graph, arguments)
         unseen -= {number for number in numbers if settles(flow.evidence.get(number, ()))}
     uses = {

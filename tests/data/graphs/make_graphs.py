@@ -54,6 +54,10 @@ LAST = ("kernel", (1,), "told")
 UNKNOWN, UNUSED = (None, None, "open"), (None, None, "unused")
 
 
+HELD = tf.constant(np.arange(20.0).reshape(4, 5), tf.float32)
+"""A value that a function takes from outside: saved as an object that is a constant."""
+
+
 def loop(x: Any, w: Any) -> Any:
     return tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y @ w), (tf.constant(0), x))[1]
 
@@ -210,6 +214,7 @@ CASES = [
     Case("sparse", (2, 4), [(4, 5)], sparse),
     Case("weight_norm", (2, 4), [(4, 5), (5,)], normed, told={1: SCALE}),
     Case("masked", (2, 4), [(4, 5), (4, 5)], lambda x, w, mask: x @ (w * mask)),
+    Case("with_constant", (2, 4), [(4, 5)], lambda x, w: x @ (w + HELD)),
     Case("fake_quantized", (2, 4), [(4, 5)], quantized),
     Case(
         "ranged",
