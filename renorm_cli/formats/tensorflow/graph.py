@@ -20,6 +20,10 @@ from renorm_cli.model.dtypes import FLOATS
 _OP, _ATTR, _TENSOR = 2, 5, 8
 _VARIABLE_OPS = frozenset({b"VarHandleOp", b"VariableV2", b"Variable", b"AutoReloadVariable"})
 _MAX_ATTRIBUTES = 10_000
+_CONSTANT_OP = b"\x12\x05Const"
+"""The op of a constant as it is stored."""
+_SEARCHED = 4096
+"""Bytes of an operation that are searched at once; a longer one is read field by field."""
 
 _FLOAT_NUMBERS = {number: name for number, name in DTYPES.items() if name in FLOATS}
 
@@ -92,28 +96,26 @@ def untrained_keys(facts: SavedModelFacts, graph: ObjectGraph | None) -> frozens
 def constants(data: bytes | memoryview, shown: str, smallest: int = 0) -> Iterator[Constant]:
     """The floating constants of rank 2 or more in all graphs and functions, stored as plain bytes; nothing is copied.
 
-    Those of fewer than `smallest` bytes are left out: most operations are too short to hold more, and are passed by
-    unread. Constants stored as one repeated value, or as lists of numbers, are left out. Raises FormatError as
-    `read_saved_model` does.
+    Those of fewer than `smallest` bytes are left out, and so are constants stored as one repeated value, or as lists of
+    numbers. Raises FormatError as `read_saved_model` does.
     """
     walk = Walk(data, shown)
     for node in walk.operations():
-        if node.end - node.start < smallest:
+        # Most operations are something else, and a search of their bytes is fast.
+        if node.end - node.start < _SEARCHED and _CONSTANT_OP not in walk.bytes_of(node):
             continue
         attributes: list[Span] = []
-        is_constant = None
+        is_constant = False
         for item in walk.inside(node):
             if item.number == _OP:
                 is_constant = walk.bytes_of(item, 8) == b"Const"
-                if not is_constant:
-                    break  # the rest of most nodes, which is most of a file, is not looked at
             elif item.number == _ATTR:
                 attributes.append(item)
                 if len(attributes) > _MAX_ATTRIBUTES:
                     raise walk.damaged(f"expected at most {_MAX_ATTRIBUTES} attributes of an operation, found more")
         if is_constant:
             for attribute in attributes:
-                yield from (each for each in _constant(walk, attribute) if each.size >= smallest)
+                yield from _constant(walk, attribute, smallest)
 
 
 def variable_operations(data: bytes | memoryview, shown: str) -> int:
@@ -170,32 +172,37 @@ def _variable_name(encoded: bytes, walk: Walk) -> str:
     return whole or definition.text(1).partition(":")[0]
 
 
-def _constant(walk: Walk, attribute: Span) -> Iterator[Constant]:
+def _constant(walk: Walk, attribute: Span, smallest: int) -> Iterator[Constant]:
     """The tensor in the attribute `value` of a Const, if it is one we look for."""
-    name = b""
     for item in walk.inside(attribute):
-        if item.number == 1:
-            name = walk.bytes_of(item, 8)
-        elif item.number == 2 and name == b"value":
+        if item.number == 1 and walk.bytes_of(item, 8) != b"value":
+            return
+        if item.number == 2:
             for value in walk.inside(item):
                 if value.number == _TENSOR:
-                    yield from _tensor(walk, value)
+                    yield from _tensor(walk, value, smallest)
 
 
-def _tensor(walk: Walk, tensor: Span) -> Iterator[Constant]:
+def _tensor(walk: Walk, tensor: Span, smallest: int) -> Iterator[Constant]:
+    """Of most tensors, which are integers or small, no more is read than tells that."""
     dtype: str | None = None
-    shape: tuple[int, ...] = ()
+    shape: Span | None = None
     content: Span | None = None
     for item in walk.inside(tensor):
         if item.number == 1:
             dtype = _FLOAT_NUMBERS.get(walk.integer(item))
+            if dtype is None:
+                return
         elif item.number == 2:
-            dims = walk.message(item).blobs(2)
-            shape = tuple(walk.message_of(dim).integer(1) for dim in dims) if len(dims) <= MAX_RANK else ()
+            shape = item
         elif item.number == 4:
             content = item
-    if dtype is None or content is None or len(shape) < 2 or min(shape) < 0:
+    if dtype is None or shape is None or content is None:
         return
     size = content.end - content.start
-    if size and math.prod(shape) * ITEM_BYTES[dtype] == size:
-        yield Constant(shape, dtype, content.start, size)
+    if size < max(smallest, 1):
+        return
+    dims = walk.message(shape).blobs(2)
+    sizes = tuple(walk.message_of(dim).integer(1) for dim in dims) if len(dims) <= MAX_RANK else ()
+    if len(sizes) >= 2 and min(sizes) >= 0 and math.prod(sizes) * ITEM_BYTES[dtype] == size:
+        yield Constant(sizes, dtype, content.start, size)
