@@ -1,4 +1,4 @@
-"""Reading a small file that the user named: whole, or an error of one line."""
+"""Read a small file that the user named, whole or with an error of one line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from renorm_cli.errors import RenormError
 
 
 def read_small(path: Path, most: int, where: str, what: str, error: type[RenormError], hint: str = "") -> bytes:
-    """The content of a regular file of at most `most` bytes; `where` begins a message, `what` was expected.
+    """The content of a regular file of at most `most` bytes.
 
-    Raises `error` for a file that is not there, not regular, too large or not readable; `hint` ends what says so.
+    Raises `error` for a missing, irregular, unreadable or larger file. In its message `where` names the file, `what`
+    the expected content, and `hint` ends the sentence.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO without a writer does not block so
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # does not wait for a FIFO's writer
         with os.fdopen(fd, "rb") as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):

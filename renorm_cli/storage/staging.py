@@ -1,7 +1,7 @@
-"""How output gets its name: written beside the target under a temporary one, flushed to disk, then renamed.
+"""Output is written beside its target under a temporary name, flushed to disk, then renamed.
 
-A killed run leaves the old file or the new one, never a part; at worst a `.renorm-*` file stays, which the next run
-on the same output removes.
+A killed run leaves the old file or the new one, never a part. At worst it leaves a `.renorm-*` file, which the next
+run on the same output removes.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Staging:
-    """A set of files that get their names together, in the order they were created, when the `with` block ends well.
+    """A set of files that get their names together, in order of creation, when the `with` block ends without an error.
 
-    Raises OutputError wherever the system refuses; then, and on any other way out, nothing of it stays.
+    If it ends in any other way, no file of the set is left. Raises OutputError where the system refuses an operation.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Staging:
         protected: Iterable[Path] = (),
         advance: Callable[[int], None] = lambda nbytes: None,
     ) -> None:
-        """With `force`, existing targets are replaced; `protected` files, the inputs, never are."""
+        """`force` replaces existing targets, but never the `protected` files (the inputs); `advance` counts bytes."""
         self._force = force
         self._protected = frozenset(os.path.realpath(path) for path in protected)
         self._advance = advance
@@ -52,7 +52,7 @@ class Staging:
         self._promised = 0
         self._open: list[int] = []
         self._temporaries: list[Path] = []
-        # Also where a signal ends the run between two lines, when no `with` statement would call us.
+        # Also runs if a signal ends the process outside the `with` block.
         self._discard = weakref.finalize(self, _discard, os.getpid(), self._temporaries, self._open)
 
     def __enter__(self) -> Staging:
@@ -71,18 +71,18 @@ class Staging:
                 self._discard()
 
     def create(self, target: Path) -> Staged:
-        """A new empty file that will become `target`; an existing one is refused unless forced.
+        """Make an empty file that will become `target`; refuses an existing target unless forced.
 
-        The mode is that of the file it replaces, else what the process's umask leaves.
+        The mode is that of the file it replaces, or the default under the process's umask.
         """
         staged = self._create(target, False)
         self._parts.append(staged)
         return staged
 
     def tree(self, target: Path) -> Path:
-        """A new folder that will become `target` as a whole; what is in it by then is up to the caller.
+        """Make an empty folder that will become `target` as a whole; an existing `target` is exchanged, not merged.
 
-        Files are created in it by the same methods. An existing `target` is exchanged, not merged.
+        The other methods create the files in it.
         """
         self._refuse_existing(target)
         if os.path.realpath(target) in self._protected:
@@ -101,8 +101,8 @@ class Staging:
         self._guard(lambda: path.mkdir(parents=True, exist_ok=True))
 
     def companion(self, target: Path, content: Iterable[bytes]) -> None:
-        """A file, given in parts, that is no part of the checkpoint (a report) and follows it; an older one is
-        replaced."""
+        """Write a file beside the checkpoint (a report), given in parts. It gets its name after the checkpoint does,
+        and replaces an older one."""
         staged = self._create(target, True)
         self._companions.append(staged)
         size = 0
@@ -116,7 +116,7 @@ class Staging:
         return tuple(self._parts)
 
     def reopen(self, target: Path) -> SourceFile:
-        """Open what will be `target`, as an input, before it is; what is complete in a tree goes by its name there.
+        """Open the file that will become `target` for reading; name a finished file in a tree by its path there.
 
         Raises FormatError if there will be no such file.
         """
@@ -124,12 +124,12 @@ class Staging:
         return open_source(target, follow=False) if staged is None else staged.reopened()
 
     def settle(self) -> None:
-        """Complete all copies; may be called again."""
+        """Complete all copies. May be called again."""
         for staged in self._parts:
             staged.fill()
 
     def place(self, target: Path) -> Path:
-        """Where the tree that will be `target` is; of anything else, `target`."""
+        """The temporary folder of the tree that will become `target`; `target` itself if there is no such tree."""
         return next((temporary for temporary, tree in self._trees if tree == target), target)
 
     def scratch(self, target: Path) -> Staged:
@@ -137,9 +137,9 @@ class Staging:
         return self._make(target)
 
     def copy(self, source: SourceFile, target: Path, holes: Sequence[Span] = ()) -> Staged:
-        """A byte for byte copy of `source` that will become `target`.
+        """Make a byte for byte copy of `source` that will become `target`.
 
-        The `holes`, ranges that will be written, are only copied at the end, as far as they were not.
+        `holes` are the ranges that the caller will write. `settle` copies those that were not written.
         """
         staged = self._create(target, False)
         staged.source, staged.holes = source, tuple(sorted(holes))
@@ -148,7 +148,7 @@ class Staging:
         return staged
 
     def carry(self, source: SourceFile, target: Path) -> None:
-        """A byte for byte copy of `source` in a tree, complete and flushed at once: so there may be many of them."""
+        """Copy `source` byte for byte into a tree, flush and close the copy; so any number of files can be carried."""
         staged = self._create(target, False)
         try:
             self._guard(partial(self._copy, source, staged))
@@ -158,7 +158,7 @@ class Staging:
             os.close(staged.fd)
 
     def write(self, target: Path, content: bytes) -> None:
-        """A small file that will become `target`."""
+        """Write a small file that will become `target`."""
         staged = self.create(target)
         staged.write(0, memoryview(content))
 
@@ -191,7 +191,7 @@ class Staging:
             raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
 
     def _make(self, target: Path) -> Staged:
-        inside = self._in_tree(target)  # all of it is temporary: no name, lock or list of its own
+        inside = self._in_tree(target)  # the tree is temporary already, and locked
         if not inside:
             self._clear(target)
         try:
@@ -205,9 +205,9 @@ class Staging:
         return Staged(fd, temporary, target)
 
     def _clear(self, target: Path) -> None:
-        """Make room for a temporary beside the target: the folder must be there, what killed runs left goes."""
+        """Check that the target's folder exists, and remove what killed runs left in it for this target."""
         folder = target.parent
-        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises where it may not look)
+        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises without permission)
             raise OutputError(f"the folder {str(folder)!r} is not there; make it first, or choose another -o")
         if folder not in self._left:
             self._left[folder] = temporaries.leftovers(folder)
@@ -223,7 +223,7 @@ class Staging:
         targets = [*(staged.target for staged in parts), *(target for _, target in self._trees)]
         with held(target.parent for target in targets) as flush, undisturbed():
             for target in targets:
-                self._refuse_existing(target)  # another run may have been faster
+                self._refuse_existing(target)  # another run may have published it meanwhile
             self._rename([(staged.temporary, staged.target) for staged in parts])
             for temporary, target in self._trees:
                 exchange(temporary, target)
@@ -247,7 +247,7 @@ class Staging:
                 if new:
                     journal.undo(moves)
                     raise
-                owned = dict(moves)  # by the record, which a later run finishes
+                owned = dict(moves)  # these belong to the journal now, which a later run finishes
                 self._temporaries[:] = [path for path in self._temporaries if path not in owned]
                 if isinstance(error, OSError):
                     raise _half_replaced(moves[-1][1], error) from None
@@ -264,7 +264,7 @@ class Staging:
         return any(temporary in path.parents for temporary, _ in self._trees)
 
     def _replaced(self, path: Path) -> Path:
-        """What the file that will be at `path` replaces; in a tree, the file of the same place in the old folder."""
+        """The file that `path` will replace: for a path in a tree, the file at the same place in the old folder."""
         for temporary, target in self._trees:
             if temporary in path.parents:
                 return target / path.relative_to(temporary)
@@ -278,9 +278,9 @@ class Staging:
 
 
 def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
-    """Remove the temporaries (gone already where they got their names), and close what is open."""
+    """Remove the temporaries (those that got their names are gone already), and close the open files."""
     if os.getpid() != owner:
-        return  # a fork of the run
+        return  # this process is a fork of the run
     for temporary in left:
         temporaries.remove(temporary)
     for fd in fds:
@@ -290,7 +290,7 @@ def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
 
 
 def _refuse_irregular(target: Path) -> None:
-    """Raise OutputError where `target` is, or leads to, anything but a file: a rename would replace a device."""
+    """Raise OutputError if `target` is, or links to, anything but a regular file: a rename would replace a device."""
     try:
         found = target.stat()
     except FileNotFoundError:
@@ -311,7 +311,7 @@ def _permit(fd: int, replaced: Permissions | None) -> None:
 
 
 def _finish_tree(top: Path, target: Path) -> None:
-    """Give the folders of a tree the permissions of those they replace, and flush them to disk. Raises OSError."""
+    """Give the folders of a tree the permissions of the folders they replace, and flush them. Raises OSError."""
     for name, _, _ in os.walk(top, topdown=False):
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

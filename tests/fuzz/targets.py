@@ -16,10 +16,10 @@ from typing import Any, Self
 
 from renorm_cli import api
 from renorm_cli.errors import FormatError, RenormError
+from renorm_cli.formats.apart import Worker
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.hdf5 import store as hdf5_store
 from renorm_cli.formats.hdf5 import worker as hdf5_worker
-from renorm_cli.formats.hdf5.isolation import Worker
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras import hdf5_files as hdf5_checkpoint
 from renorm_cli.formats.keras import shards
@@ -132,7 +132,7 @@ class _Line:
             self._server: Any = None
             self._served = 0
             self._h5 = hdf5_worker._library()
-            self._worker = Worker(self._serve, "mutant", keep=(self._fd,), memory=hdf5_worker.MEMORY)
+            self._worker = Worker(self._serve, "mutant", "HDF5", keep=(self._fd,), memory=hdf5_worker.MEMORY)
         return self._worker
 
     def next(self, length: int) -> None:

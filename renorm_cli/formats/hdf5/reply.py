@@ -1,4 +1,4 @@
-"""What the HDF5 worker said of a file, as a Survey: believed only where it fits the file and itself."""
+"""Turn the HDF5 worker's reply into a Survey, accepting only what is consistent with the file and with itself."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from renorm_cli.formats.hdf5.types import OTHERS, SIZES
 T = TypeVar("T")
 
 MAX_RANK = 32
-"""The most dimensions HDF5 allows (H5S_MAX_RANK)."""
+"""HDF5's limit on the number of dimensions (H5S_MAX_RANK)."""
 MAX_EDGE = 1 << 63
 
 
 class _NonsenseError(Exception):
-    """An answer of the wrong shape; never leaves this file."""
+    """A reply of the wrong form; never leaves this module."""
 
 
 def survey_of(reply: dict[str, Any], config: bytes, length: int, shown: str) -> Survey:
-    """The survey in a worker's reply about `length` bytes; `config` is its payload, the text of model_config.
+    """The survey in a worker's reply about an image of `length` bytes; `config`, its payload, is the model_config text.
 
-    Raises FormatError for a reply that no sound worker gives: the file may have taken it over.
+    Raises FormatError for a reply that no sound worker sends: the file may have taken control of it.
     """
     try:
         datasets = tuple(_dataset(item, length) for item in _list(reply.get("datasets")))
@@ -79,7 +79,7 @@ def _text(value: object) -> str:
 
 
 def _path(value: object) -> str:
-    """A way from the root: no part of it is empty, or a group would be inside itself."""
+    """A path from the root. No part may be empty, or a group would contain itself."""
     path = _text(value)
     if "" in path.split("/"):
         raise _NonsenseError

@@ -1,4 +1,4 @@
-"""Names for HDF5 datatypes: only what NumPy reads bit for bit gets the name of a NumPy dtype."""
+"""Names of HDF5 datatypes: a NumPy dtype's name only if NumPy reads the stored bits as that dtype."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SIZES: dict[str, int] = {
     "complex64": 8,
     "complex128": 16,
 }
-"""The dtypes whose size the name tells, in bytes per element."""
+"""Bytes per element of the dtypes of fixed size."""
 
 OTHERS = frozenset(
     ("empty", "opaque", "string", "object", "reference", "compound", "enum", "array", "bitfield", "other")
 ).union(("float(other)", "int(other)"))
-"""What else a dataset may be called; nothing computes with these."""
+"""Names of all other datatypes; nothing computes with them."""
 
 
 class Types:
@@ -41,7 +41,7 @@ class Types:
         }
 
     def told(self, kind: Any) -> tuple[str, str, bool]:
-        """Name, byte order ("<" or ">"), and whether the stored bytes are the values (no references to elsewhere)."""
+        """Name, byte order ("<" or ">"), and whether the stored bytes are the values (not references to them)."""
         h5t = self.h5t
         if isinstance(kind, h5t.TypeFloatID):
             return (*self._float(kind), True)
@@ -67,7 +67,7 @@ class Types:
     def _float(self, kind: Any) -> tuple[str, str]:
         size = kind.get_size()
         for ieee, order in self.floats.get(size, ()):
-            # Equal in every field of the format: an 11-bit exponent in 4 bytes is no float32.
+            # `equal` compares every field of the format: 4 bytes with an 11-bit exponent are no float32.
             if kind.equal(ieee):
                 return f"float{8 * size}", order
         return "float(other)", "<"

@@ -26,8 +26,8 @@ from support.effort import examples
 from support.processes import children
 
 from renorm_cli.errors import EngineError, FormatError, OutputError, SelectionError
-from renorm_cli.formats.hdf5 import isolation
-from renorm_cli.formats.hdf5.isolation import Worker
+from renorm_cli.formats import apart
+from renorm_cli.formats.apart import Worker
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -92,20 +92,20 @@ json_values = st.recursive(
 @settings(max_examples=examples(60), deadline=None)
 @given(requests=st.lists(st.tuples(st.dictionaries(st.text(), json_values, max_size=3), st.binary()), max_size=4))
 def test_requests_and_payloads_arrive_and_come_back_unchanged(requests: list[tuple[dict[str, Any], bytes]]) -> None:
-    with Worker(echo, "f.h5") as worker:
+    with Worker(echo, "f.h5", "HDF5") as worker:
         for request, payload in requests:
             assert worker.call(request, payload) == (json.loads(json.dumps(request)), payload)
 
 
 def test_a_payload_larger_than_any_socket_buffer_arrives_both_ways() -> None:
     payload = os.urandom(1 << 20) * 20
-    with Worker(echo, "f.h5") as worker:
+    with Worker(echo, "f.h5", "HDF5") as worker:
         assert worker.call({}, memoryview(payload)) == ({}, payload)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE])
 def test_a_child_that_dies_by_a_signal_is_one_line_that_names_the_signal(number: int) -> None:
-    with Worker(doing(lambda: os.kill(os.getpid(), number)), "f.h5") as worker:
+    with Worker(doing(lambda: os.kill(os.getpid(), number)), "f.h5", "HDF5") as worker:
         with pytest.raises(FormatError, match=rf"^f\.h5: the HDF5 library died on it \(signal {int(number)}\)"):
             worker.call({})
         with pytest.raises(FormatError, match=r"its HDF5 process is gone .*; open the file again"):
@@ -113,13 +113,16 @@ def test_a_child_that_dies_by_a_signal_is_one_line_that_names_the_signal(number:
 
 
 def test_a_null_pointer_read_in_c_ends_the_child_only() -> None:
-    with Worker(doing(lambda: ctypes.string_at(0)), "f.h5") as worker, pytest.raises(FormatError, match="signal 11"):
+    with (
+        Worker(doing(lambda: ctypes.string_at(0)), "f.h5", "HDF5") as worker,
+        pytest.raises(FormatError, match="signal 11"),
+    ):
         worker.call({})
 
 
 def test_a_child_that_exits_is_an_error() -> None:
     with (
-        Worker(doing(lambda: os._exit(3)), "f.h5") as worker,
+        Worker(doing(lambda: os._exit(3)), "f.h5", "HDF5") as worker,
         pytest.raises(FormatError, match=r"exit status 3"),
     ):
         worker.call({})
@@ -127,7 +130,7 @@ def test_a_child_that_exits_is_an_error() -> None:
 
 def test_a_child_killed_from_outside_is_told_from_a_crash() -> None:
     with (
-        Worker(doing(lambda: os.kill(os.getpid(), signal.SIGKILL)), "f.h5") as worker,
+        Worker(doing(lambda: os.kill(os.getpid(), signal.SIGKILL)), "f.h5", "HDF5") as worker,
         pytest.raises(FormatError, match=r"killed from outside \(signal 9\)"),
     ):
         worker.call({})
@@ -141,7 +144,7 @@ def spin() -> None:
 
 @pytest.mark.parametrize("hang", [lambda: time.sleep(60), spin])
 def test_a_child_that_hangs_is_killed_at_the_deadline(hang: Callable[[], None]) -> None:
-    with Worker(doing(hang), "f.h5") as worker:
+    with Worker(doing(hang), "f.h5", "HDF5") as worker:
         begun = time.monotonic()
         with pytest.raises(FormatError, match=r"^f\.h5: the HDF5 library did not answer in 0\.3 s and was stopped"):
             worker.call({}, deadline=0.3)
@@ -157,7 +160,7 @@ def test_a_child_that_trickles_its_answer_is_killed_at_the_deadline() -> None:
             os.write(line, bytes([byte]))
             time.sleep(0.02)
 
-    with Worker(doing(trickle), "f.h5") as worker:
+    with Worker(doing(trickle), "f.h5", "HDF5") as worker:
         begun = time.monotonic()
         with pytest.raises(FormatError, match="did not answer"):
             worker.call({}, deadline=0.3)
@@ -165,7 +168,7 @@ def test_a_child_that_trickles_its_answer_is_killed_at_the_deadline() -> None:
 
 
 def test_a_child_that_does_not_read_cannot_hold_up_a_large_request() -> None:
-    with Worker(doing(os.getpid), "f.h5") as worker:
+    with Worker(doing(os.getpid), "f.h5", "HDF5") as worker:
         os.kill(worker.call({})[0]["result"], signal.SIGSTOP)
         with pytest.raises(FormatError, match="did not answer"):
             worker.call({}, bytes(64 << 20), deadline=0.3)
@@ -180,7 +183,7 @@ def test_a_child_gets_no_more_memory_than_it_was_given() -> None:
         except OSError as error:
             raise MemoryError from error
 
-    with Worker(take, "f.h5", memory=64 << 20) as worker:
+    with Worker(take, "f.h5", "HDF5", memory=64 << 20) as worker:
         assert worker.call({"n": 32 << 20})[0] == {"n": 32 << 20}
         with pytest.raises(FormatError, match=r"^f\.h5: the HDF5 library wants more than 64 MiB of memory for it"):
             worker.call({"n": 96 << 20})
@@ -191,11 +194,19 @@ def test_a_foreign_exception_comes_back_as_its_class_without_its_text() -> None:
     def fail() -> None:
         raise KeyError("Unable to open object (/secret/path)")
 
-    with Worker(doing(fail), "f.h5") as worker:
+    with Worker(doing(fail), "f.h5", "HDF5") as worker:
         with pytest.raises(FormatError, match=r"^f\.h5: the HDF5 library cannot read it \(KeyError\)") as caught:
             worker.call({})
         assert "secret" not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+def test_messages_name_the_library_that_failed() -> None:
+    with Worker(doing(lambda: os._exit(3)), "f.grib", "GRIB") as worker:
+        with pytest.raises(FormatError, match=r"^f\.grib: the GRIB library died on it \(exit status 3\)"):
+            worker.call({})
+        with pytest.raises(FormatError, match=r"^f\.grib: its GRIB process is gone"):
+            worker.call({})
 
 
 def test_our_own_errors_keep_their_text_and_the_worker_lives_on() -> None:
@@ -206,7 +217,7 @@ def test_our_own_errors_keep_their_text_and_the_worker_lives_on() -> None:
             raise error
         return "alive"
 
-    with Worker(doing(fail), "f.h5") as worker:
+    with Worker(doing(fail), "f.h5", "HDF5") as worker:
         with pytest.raises(FormatError, match=r"^f\.h5: 'a\udcff' is lost$"):
             worker.call({})
         with pytest.raises(OutputError, match=r"^disk full$"):
@@ -230,20 +241,20 @@ def test_our_own_errors_keep_their_text_and_the_worker_lives_on() -> None:
     ],
 )
 def test_an_answer_that_is_no_frame_is_an_error_and_never_run(raw: bytes) -> None:
-    with Worker(saying(raw), "f.h5") as worker, pytest.raises(FormatError, match=r"^f\.h5: .*nonsense"):
+    with Worker(saying(raw), "f.h5", "HDF5") as worker, pytest.raises(FormatError, match=r"^f\.h5: .*nonsense"):
         worker.call({}, deadline=5)
 
 
 def test_an_error_name_from_the_child_cannot_carry_text() -> None:
     with (
-        Worker(saying(frame(b'{"error":"\\u001b[31m evil"}')), "f.h5") as worker,
+        Worker(saying(frame(b'{"error":"\\u001b[31m evil"}')), "f.h5", "HDF5") as worker,
         pytest.raises(FormatError, match=r"\(unknown error\)"),
     ):
         worker.call({}, deadline=5)
 
 
 def test_an_answer_larger_than_asked_for_is_refused_before_it_is_read() -> None:
-    with Worker(lambda request, payload: ({}, bytes(1 << 20)), "f.h5") as worker:
+    with Worker(lambda request, payload: ({}, bytes(1 << 20)), "f.h5", "HDF5") as worker:
         assert len(worker.call({}, limit=1 << 20)[1]) == 1 << 20
         with pytest.raises(FormatError):
             worker.call({}, limit=(1 << 20) - 1)
@@ -258,7 +269,7 @@ def test_threads_get_each_their_own_answers() -> None:
             if answer != ({"thread": mine, "turn": turn}, bytes([mine]) * 10_000):
                 wrong.append(answer)
 
-    with Worker(echo, "f.h5") as worker:
+    with Worker(echo, "f.h5", "HDF5") as worker:
         threads = [threading.Thread(target=ask, args=(worker, mine)) for mine in range(8)]
         for thread in threads:
             thread.start()
@@ -273,7 +284,7 @@ def test_workers_started_by_threads_at_once_all_answer_and_leave_the_warning_fil
 
     def start() -> None:
         for _ in range(5):
-            with Worker(echo, "f.h5") as worker:
+            with Worker(echo, "f.h5", "HDF5") as worker:
                 answers.append(worker.call({"a": 1}))
 
     threads = [threading.Thread(target=start) for _ in range(6)]
@@ -286,7 +297,7 @@ def test_workers_started_by_threads_at_once_all_answer_and_leave_the_warning_fil
 
 
 def test_close_is_idempotent_and_ends_a_child_that_is_busy_for_another_thread() -> None:
-    worker = Worker(doing(lambda: time.sleep(60)), "f.h5")
+    worker = Worker(doing(lambda: time.sleep(60)), "f.h5", "HDF5")
     seen: list[BaseException] = []
 
     def ask() -> None:
@@ -314,7 +325,7 @@ def test_an_interrupt_in_the_middle_of_a_call_ends_the_child_and_goes_on() -> No
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with Worker(doing(lambda: time.sleep(60)), "f.h5") as worker:
+        with Worker(doing(lambda: time.sleep(60)), "f.h5", "HDF5") as worker:
             signal.setitimer(signal.ITIMER_REAL, 0.2)
             with pytest.raises(KeyboardInterrupt):
                 worker.call({})
@@ -336,6 +347,7 @@ def test_the_child_has_its_own_session_and_none_of_the_parents_handlers() -> Non
                 ]
             ),
             "f.h5",
+            "HDF5",
         ) as worker:
             assert worker.call({})[0] == {"result": [True, [], 0]}
         assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -352,8 +364,8 @@ def test_the_child_holds_no_descriptor_but_its_line_and_those_it_was_given(tmp_p
     with (
         (tmp_path / "mine").open("rb") as mine,
         (tmp_path / "other").open("rb"),
-        Worker(echo, "f.h5"),
-        Worker(doing(held), "f.h5", keep=[mine.fileno()]) as worker,
+        Worker(echo, "f.h5", "HDF5"),
+        Worker(doing(held), "f.h5", "HDF5", keep=[mine.fileno()]) as worker,
     ):
         names = worker.call({})[0]["result"]
     assert sum(name.startswith("socket:") for name in names) == 1
@@ -364,14 +376,14 @@ def test_the_child_writes_no_core_and_its_limits_are_set() -> None:
     def limits() -> list[int]:
         return [*resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_CPU)[0]]
 
-    with Worker(doing(limits), "f.h5") as worker:
+    with Worker(doing(limits), "f.h5", "HDF5") as worker:
         assert worker.call({})[0]["result"][:2] == [0, 0]
-        assert 0 < worker.call({})[0]["result"][2] <= isolation.CPU_SECONDS + 10
+        assert 0 < worker.call({})[0]["result"][2] <= apart.CPU_SECONDS + 10
 
 
 PRINTS_ONCE = """
 import atexit, os, sys
-from renorm_cli.formats.hdf5.isolation import Worker
+from renorm_cli.formats.apart import Worker
 atexit.register(lambda: open(sys.argv[1], "a").write("exit handler "))
 sys.stdout.write("buffered ")
 def serve(request, payload):
@@ -379,9 +391,9 @@ def serve(request, payload):
     print("from the child", file=sys.stderr, flush=True)
     sys.exit(0) if request["exit"] else None
     return {}, b""
-with Worker(serve, "f.h5") as worker:
+with Worker(serve, "f.h5", "HDF5") as worker:
     worker.call({"exit": False})
-with Worker(serve, "f.h5") as worker:
+with Worker(serve, "f.h5", "HDF5") as worker:
     try: worker.call({"exit": True})
     except Exception: pass
 """
@@ -397,9 +409,9 @@ def test_the_child_prints_nothing_and_runs_no_exit_handler_of_the_parent(tmp_pat
 SIGPIPE = """
 import os, signal, time
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.hdf5.isolation import Worker
+from renorm_cli.formats.apart import Worker
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-with Worker(lambda request, payload: ({"pid": os.getpid()}, b""), "f.h5") as worker:
+with Worker(lambda request, payload: ({"pid": os.getpid()}, b""), "f.h5", "HDF5") as worker:
     os.kill(worker.call({})[0]["pid"], signal.SIGKILL)
     time.sleep(0.2)
     try: worker.call({}, bytes(1 << 24))
@@ -414,8 +426,8 @@ def test_a_dead_child_never_kills_the_parent_by_sigpipe() -> None:
 
 ORPHAN = """
 import os, sys, time
-from renorm_cli.formats.hdf5.isolation import Worker
-worker = Worker(lambda request, payload: ({"pid": os.getpid()}, b""), "f.h5")
+from renorm_cli.formats.apart import Worker
+worker = Worker(lambda request, payload: ({"pid": os.getpid()}, b""), "f.h5", "HDF5")
 print(worker.call({})[0]["pid"], flush=True)
 os._exit(0)
 """
@@ -439,4 +451,4 @@ def test_no_process_to_be_had_is_an_error_of_one_line(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "fork", no_fork)
     with pytest.raises(EngineError, match=r"^f\.h5: cannot start a process to read it: Resource temporarily"):
-        Worker(echo, "f.h5")
+        Worker(echo, "f.h5", "HDF5")

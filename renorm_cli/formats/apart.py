@@ -1,7 +1,7 @@
-"""A forked child that runs a native library on files we do not trust, and answers with JSON and bytes only.
+"""A forked child that runs a native library on untrusted files, and answers with JSON and bytes only.
 
-The parent never sees an object of the child: a frame is two 8-byte lengths, JSON text and raw bytes, so nothing that
-comes back can run. A child that dies, hangs or asks for too much is one FormatError here.
+The parent never receives an object of the child: a frame is two 8-byte lengths, JSON text and raw bytes, so nothing in
+it can run. A child that dies, hangs or asks for too much becomes one FormatError.
 """
 
 from __future__ import annotations
@@ -30,34 +30,37 @@ Serve = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes | memoryvi
 
 HEAD = struct.Struct("<QQ")
 QUIET = getattr(socket, "MSG_NOSIGNAL", 0)
-"""A dead child is an error we report, never a SIGPIPE, whatever the program around us made of that signal."""
+"""Report a dead child as an error, never through SIGPIPE, whatever the program around us does with that signal."""
 TEXT_LIMIT = 1 << 28
 PAYLOAD_LIMIT = 1 << 26
 CPU_SECONDS = 3600
-"""Processor time for one request, unless it says less: also what ends a child that spins after its parent died."""
+"""Default processor time for one request; it also ends a child that spins after its parent died."""
 
 _PROCESSOR = "processor seconds"
-"""The key of a request under which its processor time travels."""
+"""The key of a request's processor time."""
 
 _forking = threading.Lock()
 
 
 class _NonsenseError(Exception):
-    """A frame that breaks the rules; never leaves this file."""
+    """A frame that breaks the protocol; never leaves this module."""
 
 
 class Worker:
-    """One child process that serves requests, one at a time; threads may call at once and wait for each other.
+    """A child process that serves one request at a time; calls of several threads wait for each other.
 
-    `serve` runs in the child only. `keep` are the file descriptors it needs, all others are closed there. `memory` is
-    what the child may allocate beyond its size at birth, in bytes. `shown` starts every message.
-    Raises EngineError if no process can be started.
+    `serve` runs in the child only. `keep` are the file descriptors it needs; the child closes all others. `memory` is
+    how many bytes the child may allocate beyond its size at the fork. Every message starts with `shown`, the file, and
+    names `library`, the native library. Raises EngineError if no process can be started.
     """
 
-    def __init__(self, serve: Serve, shown: str, *, keep: Sequence[int] = (), memory: int = 1 << 30) -> None:
+    def __init__(
+        self, serve: Serve, shown: str, library: str, *, keep: Sequence[int] = (), memory: int = 1 << 30
+    ) -> None:
         self._shown = shown
+        self._library = library
         self._memory = memory
-        # Re-entrant, because a signal handler may close the worker in the middle of a call of the same thread.
+        # Re-entrant, because a signal handler may close the worker during a call of the same thread.
         self._turn = threading.RLock()
         self._fate = threading.RLock()
         self._pid: int | None = None
@@ -82,17 +85,19 @@ class Worker:
         processor: int = CPU_SECONDS,
         limit: int = PAYLOAD_LIMIT,
     ) -> tuple[dict[str, Any], bytes]:
-        """Ask the child one thing; `limit` is the most payload bytes it may answer.
+        """Send one request and return the reply, with a payload of at most `limit` bytes.
 
-        `deadline` is in seconds of the clock, `processor` in seconds of computing: a library that spins is stopped
-        soon, one that waits for a slow disk is not.
+        `deadline` is wall-clock time in seconds, `processor` is processor time in seconds: a library that spins is
+        stopped soon, one that waits for a slow disk is not.
 
-        Raises FormatError if the child refuses the file, fails on it, dies, or is late (it is killed then);
-        OutputError if `serve` raised that.
+        Raises FormatError if the child refuses the file, fails on it, dies, or misses the deadline (and is killed);
+        OutputError if `serve` raised OutputError.
         """
         with self._turn:
             if self._pid is None:
-                raise FormatError(f"{self._shown}: its HDF5 process is gone ({self._end}); open the file again")
+                raise FormatError(
+                    f"{self._shown}: its {self._library} process is gone ({self._end}); open the file again"
+                )
             until = time.monotonic() + deadline
             try:
                 _send(self._socket, {**request, _PROCESSOR: processor}, payload, until)
@@ -100,24 +105,24 @@ class Worker:
             except TimeoutError:
                 self._stop("it was too late", patience=0.0)
                 raise FormatError(
-                    f"{self._shown}: the HDF5 library did not answer in {deadline:g} s and was stopped: "
+                    f"{self._shown}: the {self._library} library did not answer in {deadline:g} s and was stopped: "
                     "the file is damaged or hostile, or its disk too slow"
                 ) from None
             except (OSError, EOFError):
-                # The line is down, so the child is dying: its status says of what.
-                self._stop("the HDF5 process broke off", patience=2.0)
+                # The connection broke, so the child is dying; its exit status says why.
+                self._stop(f"the {self._library} process broke off", patience=2.0)
                 raise FormatError(f"{self._shown}: {self._end}") from None
             except _NonsenseError:
                 self._stop("it answered nonsense", patience=0.0)
                 raise self._nonsense() from None
             except BaseException:
-                # The rest of the reply is still under way: nobody may read it as the answer to something else.
+                # The rest of the reply is still in the socket; the next call must not read it as its own answer.
                 self._stop("a call was broken off", patience=0.0)
                 raise
         return self._accepted(reply), answer
 
     def _accepted(self, reply: dict[str, Any]) -> dict[str, Any]:
-        """What `serve` returned, or FormatError; the texts are foreign, so they are cut and kept on one line."""
+        """The result of `serve`. Raises the child's error with its text, which is foreign, shortened to one line."""
         match reply:
             case {"done": dict() as done}:
                 return done
@@ -126,22 +131,24 @@ class Worker:
                 raise OutputError(line) if kind == "OutputError" else FormatError(line)
             case {"error": "MemoryError"}:
                 raise FormatError(
-                    f"{self._shown}: the HDF5 library wants more than {self._memory >> 20} MiB of memory for it: "
-                    "the file is damaged or hostile"
+                    f"{self._shown}: the {self._library} library wants more than {self._memory >> 20} MiB of memory "
+                    "for it: the file is damaged or hostile"
                 )
             case {"error": str() as name}:
                 told = name[:60] if name.isidentifier() else "unknown error"
                 raise FormatError(
-                    f"{self._shown}: the HDF5 library cannot read it ({told}): "
-                    "the file is damaged, cut short or no HDF5 file"
+                    f"{self._shown}: the {self._library} library cannot read it ({told}): "
+                    f"the file is damaged, cut short or no {self._library} file"
                 )
         raise self._nonsense()
 
     def _nonsense(self) -> FormatError:
-        return FormatError(f"{self._shown}: the HDF5 process answered nonsense: the file is damaged or hostile")
+        return FormatError(
+            f"{self._shown}: the {self._library} process answered nonsense: the file is damaged or hostile"
+        )
 
     def _stop(self, how: str, patience: float) -> None:
-        """Reap the child, at most `patience` seconds after it began to die by itself; then kill it."""
+        """Wait up to `patience` seconds for the child to exit by itself, then kill it; reap it."""
         with self._fate:
             if self._pid is None:
                 return
@@ -151,12 +158,12 @@ class Worker:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 _reap(pid, 5.0)
-            self._end = how if status is None else _told(status)
+            self._end = how if status is None else _why_ended(status, self._library)
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the child, also in the middle of a call of another thread (which then raises FormatError)."""
+        """End the child, also during a call of another thread (which then raises FormatError)."""
         self._stop("it was closed", patience=0.0)
         with self._turn:
             self._socket.close()
@@ -170,20 +177,22 @@ class Worker:
         self.close()
 
 
-def _told(status: int) -> str:
-    """What a wait status says to the user."""
+def _why_ended(status: int, library: str) -> str:
+    """Why the child ended, for the user, from its wait status."""
     if not os.WIFSIGNALED(status):
-        return f"the HDF5 library died on it (exit status {os.waitstatus_to_exitcode(status)}): the file is damaged"
+        code = os.waitstatus_to_exitcode(status)
+        return f"the {library} library died on it (exit status {code}): the file is damaged"
     number = os.WTERMSIG(status)
     if number == signal.SIGXCPU:
-        return "the HDF5 library computed too long on it and was stopped: the file is damaged or hostile"
+        return f"the {library} library computed too long on it and was stopped: the file is damaged or hostile"
     if number == signal.SIGKILL:
         return "the process that reads it was killed from outside (signal 9): the machine may be out of memory"
-    return f"the HDF5 library died on it (signal {number}): the file is damaged or hostile"
+    return f"the {library} library died on it (signal {number}): the file is damaged or hostile"
 
 
 def _reap(pid: int, patience: float) -> int | None:
-    """The wait status, or None if the child still lives after `patience` seconds or somebody else reaped it."""
+    """The wait status; None if the child still runs after `patience` seconds, or another part of the program reaped
+    it."""
     until = time.monotonic() + patience
     while True:
         try:
@@ -207,7 +216,7 @@ def _send(to: socket.socket, words: dict[str, Any], payload: bytes | memoryview,
 
 
 def _receive(source: socket.socket, until: float | None, limit: int) -> tuple[dict[str, Any], bytes]:
-    """One frame. Raises EOFError at the end of the stream, and _NonsenseError for what no sound child sends."""
+    """One frame. Raises EOFError at the end of the stream, and _NonsenseError for a frame that no sound child sends."""
     text_size, payload_size = HEAD.unpack(_exactly(source, HEAD.size, until))
     if text_size > TEXT_LIMIT or payload_size > limit:
         raise _NonsenseError
@@ -234,7 +243,7 @@ def _exactly(source: socket.socket, size: int, until: float | None) -> bytes:
 
 
 def _wait_at_most(line: socket.socket, until: float | None) -> None:
-    """Let the next operation on `line` end by `until`; raises TimeoutError if that has passed."""
+    """Set the timeout of the next operation on `line` to end at `until`; raises TimeoutError if that has passed."""
     if until is None:
         return
     left = until - time.monotonic()
@@ -244,15 +253,15 @@ def _wait_at_most(line: socket.socket, until: float | None) -> None:
 
 
 def _fork(live: Callable[[], NoReturn]) -> int:
-    """The child's process id; the child runs `live` and never returns."""
-    # One fork at a time: warning filters belong to the whole process. No signal may find a child that still has the
-    # parent's handlers, so they wait until the child has reset them.
+    """Fork; returns the child's process id in the parent. The child runs `live` and never returns."""
+    # One fork at a time, because warning filters belong to the whole process. Signals are blocked until the child has
+    # reset the handlers that it inherited.
     with _forking:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             with warnings.catch_warnings():
-                # Python >= 3.12 warns of fork in a process with threads (NumPy's, already at import). Our child uses
-                # no lock of another thread: it runs one native library, and the deadline covers the rest.
+                # Python >= 3.12 warns about a fork in a process with threads (NumPy starts some at import). Our child
+                # takes no lock of another thread: it runs one native library, and the deadline covers the rest.
                 warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
                 pid = os.fork()
             if pid == 0:
@@ -269,12 +278,12 @@ def _live(serve: Serve, line: socket.socket, keep: Sequence[int], memory: int) -
         _limit(memory)
         _serve_all(serve, line)
     finally:
-        # Never the interpreter's own way out: it would flush the parent's buffers and run its exit handlers.
+        # Not `sys.exit`, which would flush the parent's buffers and run its exit handlers.
         os._exit(1)
 
 
 def _leave_parent(keep: set[int]) -> None:
-    """Own session, no handlers, no collection of the parent's garbage, no file descriptors but `keep`."""
+    """Start a session of its own; drop signal handlers, garbage collection, and all file descriptors but `keep`."""
     os.setsid()
     faulthandler.disable()
     gc.disable()
@@ -308,7 +317,7 @@ def _limit(memory: int) -> None:
 def _lower(what: int, value: int) -> None:
     hard = resource.getrlimit(what)[1]
     if hard == resource.RLIM_INFINITY or value < hard:
-        # Not every system knows or grants every limit; the deadline holds without them.
+        # Some systems lack or refuse some limits; the deadline holds without them.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(what, (value, value))
 
@@ -333,6 +342,6 @@ def _answer(serve: Serve, request: dict[str, Any], payload: bytes) -> tuple[dict
     except RenormError as error:
         return {"refused": str(error), "kind": type(error).__name__}, b""
     except Exception as error:  # noqa: BLE001
-        # Nobody can list what a foreign library raises on a damaged file. It becomes data: the name of the class.
+        # A foreign library may raise anything on a damaged file; send the name of the class.
         return {"error": type(error).__name__}, b""
     return {"done": done}, answer
