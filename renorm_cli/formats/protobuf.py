@@ -44,12 +44,6 @@ def damaged(shown: str, found: str) -> FormatError:
     return FormatError(f"{shown}: {found}; the file is damaged, use an intact copy")
 
 
-def quoted(name: str) -> str:
-    """A name from a file for use in an error: quoted, escaped and at most some 120 characters long."""
-    text = ascii(name[:121])
-    return text if len(text) <= 122 else text[:119] + "..." + text[0]
-
-
 def read_varint(data: bytes | memoryview, at: int, end: int, shown: str) -> tuple[int, int]:
     """The unsigned varint at `at` and the position after it.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.parallel.memory import reuse
+from renorm_cli.parallel.memory import Purpose, reuse
 
 FLOAT32_TAIL = np.uint64((1 << 29) - 1)
 """The bits of a float64 significand that float32 has no room for."""
@@ -23,7 +23,7 @@ _FLOAT16_LARGEST = np.float32(65504).view(np.uint32)
 def widen(tile: npt.NDArray[np.generic], out: npt.NDArray[np.float64]) -> None:
     """Write a tile of weights of any supported dtype and byte order as float64."""
     if tile.dtype.kind == "V":  # bfloat16, which is not NumPy's own
-        bits = _scratch("widened", tile.shape)
+        bits = _scratch(Purpose.WIDENED, tile.shape)
         np.copyto(bits, tile.view(np.uint16))
         np.left_shift(bits, np.uint32(16), out=bits)
         np.copyto(out, bits.view(np.float32))
@@ -38,7 +38,7 @@ def narrow(products: npt.NDArray[np.float64], out: npt.NDArray[Any]) -> None:
     """
     bits = products.view(np.uint64)
     np.bitwise_and(bits, _FLOAT32_BITS, out=bits)
-    values = _scratch("narrowed", products.shape).view(np.float32)
+    values = _scratch(Purpose.NARROWED, products.shape).view(np.float32)
     np.copyto(values, products, casting="same_kind")
     narrow_float32(values, out)
 
@@ -46,12 +46,12 @@ def narrow(products: npt.NDArray[np.float64], out: npt.NDArray[Any]) -> None:
 def narrow_float32(values: npt.NDArray[np.float32], out: npt.NDArray[Any]) -> None:
     """Round float32 values toward zero to the 16 bit dtype of `out`; Inf and NaN stay what they are."""
     # Operations on integers: they take a tenth of the time of NumPy's cast to float16, which has no vector form.
-    bits = _scratch("bits", values.shape)
+    bits = _scratch(Purpose.BITS, values.shape)
     if out.dtype.name == "bfloat16":
         np.right_shift(values.view(np.uint32), np.uint32(16), out=bits)
         _store(bits, out)
         return
-    signs = _scratch("signs", values.shape)
+    signs = _scratch(Purpose.SIGNS, values.shape)
     np.right_shift(values.view(np.uint32), np.uint32(16), out=signs)
     np.bitwise_and(signs, np.uint32(0x8000), out=signs)
     np.bitwise_and(values.view(np.uint32), np.uint32(0x7FFFE000), out=bits)  # 10 bits of a significand are left
@@ -71,7 +71,7 @@ def _store(bits: npt.NDArray[np.uint32], out: npt.NDArray[Any]) -> None:
     np.copyto(out.view(np.dtype(np.uint16).newbyteorder(out.dtype.byteorder)), bits, casting="unsafe")
 
 
-def _scratch(purpose: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+def _scratch(purpose: Purpose, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
     size = 1
     for length in shape:
         size *= length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from enum import Enum, auto
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,34 @@ ALIGNMENT = 64
 memory five times slower."""
 
 
+class Purpose(Enum):
+    """What memory is used for; two uses of one purpose on one thread share the memory, one after the other."""
+
+    SOURCE = auto()
+    """A block read from the checkpoint."""
+    SINK = auto()
+    """A block read back from the output."""
+    CHECKSUM = auto()
+    TILE = auto()
+    """float64 values of a part of a block."""
+    SCALED = auto()
+    TENSOR = auto()
+    """A block that TensorFlow reads in place."""
+    WIDENED = auto()
+    NARROWED = auto()
+    BITS = auto()
+    SIGNS = auto()
+
+
 class _Held(threading.local):
     def __init__(self) -> None:
-        self.by_purpose: dict[str, Buffer] = {}
+        self.by_purpose: dict[Purpose, Buffer] = {}
 
 
 _HELD = _Held()
 
 
-def reuse(purpose: str, nbytes: int) -> Buffer:
+def reuse(purpose: Purpose, nbytes: int) -> Buffer:
     """`nbytes` of this thread's memory for a purpose; its earlier content for that purpose is lost."""
     held = _HELD.by_purpose.get(purpose)
     if held is None or held.size < nbytes:

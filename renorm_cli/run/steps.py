@@ -22,7 +22,7 @@ from renorm_cli.norms.distribution import Distribution, Worst
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
 from renorm_cli.norms.measure import Read, measure, negatives, within
 from renorm_cli.norms.policy import Float64
-from renorm_cli.parallel.memory import Buffer, reuse
+from renorm_cli.parallel.memory import Buffer, Purpose, reuse
 from renorm_cli.parallel.threads import Imap, by_size
 
 ATTEMPTS = 27
@@ -134,7 +134,7 @@ class _Group(NamedTuple):
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
     variable, limit = step.variable, step.constraint.ceiling
-    read = _reader(work.source, variable, "source")
+    read = _reader(work.source, variable, Purpose.SOURCE)
     if len(blocks) == 1:
         only = read(blocks[0])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
@@ -203,7 +203,7 @@ class Scaled(NamedTuple):
             return self._scaled(block, factors)
         if write:
             sink.write(self.step.variable, block, self._scaled(block, factors))
-        return _reader(sink, self.step.variable, "sink")(block)
+        return _reader(sink, self.step.variable, Purpose.SINK)(block)
 
     def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:
         layout = collapse(block.shape, self.step.unit_axes)
@@ -213,7 +213,7 @@ class Scaled(NamedTuple):
         )
 
 
-def _reader(source: Source, variable: Variable, purpose: str) -> Read:
+def _reader(source: Source, variable: Variable, purpose: Purpose) -> Read:
     """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
     size = FLOATS[variable.dtype]
     return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))

@@ -13,7 +13,7 @@ from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple
 
-from renorm_cli.parallel.memory import reuse
+from renorm_cli.parallel.memory import Purpose, reuse
 from renorm_cli.parallel.threads import Imap, parcels
 from renorm_cli.storage.files import read_exactly
 
@@ -135,7 +135,7 @@ def _unread(span: Range, start: int, end: int) -> Iterator[_Part]:
 def _sums(crc: Crc, parts: Iterable[Range]) -> list[int]:
     found = []
     for part in parts:
-        data = reuse("checksum", part.size).data
+        data = reuse(Purpose.CHECKSUM, part.size).data
         read_exactly(part.fd, part.offset, data, part.shown)
         found.append(crc.extend(data, 0))
     return found

@@ -25,6 +25,12 @@ class SourceFile:
     def size(self) -> int:
         return self.opened.st_size
 
+    def read(self, most: int) -> bytes:
+        """The content; the first `most` bytes of a larger file. Raises FormatError where it cannot be read."""
+        content = bytearray(min(self.size, most))
+        read_exactly(self.fd, 0, memoryview(content), self.shown)
+        return bytes(content)
+
     def check_unchanged(self) -> None:
         """Raise FormatError if the file was written to since it was opened, or another one has its name now."""
         now, before = os.fstat(self.fd), self.opened

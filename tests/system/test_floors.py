@@ -21,6 +21,7 @@ LINES = [
     {"plan", "norms", "formats", "render"},
     {"conventions", "storage"},
     {"model"},
+    {"untrusted"},
     {"parallel", "text", "errors"},
 ]
 """Rooms from the top down: each may import what is on the lines below its own, and nothing on its own line."""

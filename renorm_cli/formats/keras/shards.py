@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Sink
@@ -17,14 +16,16 @@ from renorm_cli.formats.keras.hdf5_files import Hdf5Checkpoint, Hdf5Sink, Place,
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.model.variable import Variable
-from renorm_cli.storage.files import Opener, SourceFile, open_beside, read_exactly
+from renorm_cli.storage.files import Opener, SourceFile, open_beside
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
+from renorm_cli.untrusted import JsonError, is_file_name, parse_json
 
 SUFFIX = ".weights.json"
 
 _MAP_BYTES = 64 << 20
 _MOST_SHARDS = 10_000
+_DEPTH = 200
 
 
 class KerasShards(Hdf5Checkpoint):
@@ -62,9 +63,7 @@ def open_keras_shards(file: SourceFile, open_shard: Opener = open_beside) -> Ker
     """Open the map and all shards it names. Raises FormatError for a bad map, or a shard that is missing or damaged."""
     if file.size > _MAP_BYTES:
         raise FormatError(f"{file.shown!r} is {file.size} bytes; a {SUFFIX} map has at most {_MAP_BYTES}")
-    raw = bytearray(file.size)
-    read_exactly(file.fd, 0, memoryview(raw), file.shown)
-    text, shard_names = _parse_map(bytes(raw), file.shown)
+    text, shard_names = _parse_map(file.read(_MAP_BYTES), file.shown)
     files: list[SourceFile] = []
     stores: list[Hdf5Store] = []
     surveys: list[Survey] = []
@@ -92,8 +91,8 @@ def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
         text = raw.decode("utf-8")
         if holds_too_much(text):
             raise FormatError(f"{wrong}: it holds millions of values, no map does")
-        found: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parse_json(text, depth=_DEPTH)
+    except (UnicodeDecodeError, JsonError):
         raise FormatError(f"{wrong}: it is not JSON text") from None
     weight_map = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
@@ -101,16 +100,12 @@ def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
     names: set[str] = set()
     for value in weight_map.values():
         for name in value if isinstance(value, list) else [value]:
-            if not isinstance(name, str) or not _is_plain(name):
+            if not is_file_name(name) or "\\" in name:
                 raise FormatError(f"{shown!r} names the shard {name!r}; a plain file name beside the map was expected")
             names.add(name)
     if len(names) > _MOST_SHARDS:
         raise FormatError(f"{shown!r} names {len(names)} shards; at most {_MOST_SHARDS} are read")
     return text, tuple(sorted(names))
-
-
-def _is_plain(name: str) -> bool:
-    return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0")
 
 
 def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Place], dict[str, str]]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.protobuf import BYTES, Budget, Message, damaged, quoted, read_message, write_varint
+from renorm_cli.formats.protobuf import BYTES, Budget, Message, damaged, read_message, write_varint
 from renorm_cli.formats.tensorflow.leveldb import Table, TableEntry, mask, read_table, unmask
+from renorm_cli.untrusted import quoted
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key of the object graph, a scalar string tensor; only object-based checkpoints have it."""

@@ -209,8 +209,7 @@ def open_bundle(location: Location, files: list[SourceFile], open_file: Opener =
     files.append(index)
     if index.size > _INDEX_BYTES:
         raise FormatError(f"{index.shown!r} is {index.size} bytes; an index of at most {_INDEX_BYTES} was expected")
-    raw = bytearray(index.size)
-    read_exactly(index.fd, 0, memoryview(raw), index.shown)
+    raw = index.read(_INDEX_BYTES)
     opened: dict[int, SourceFile] = {}
 
     def size_of(shard: int, count: int) -> int:
@@ -219,12 +218,12 @@ def open_bundle(location: Location, files: list[SourceFile], open_file: Opener =
         return opened[shard].size
 
     try:
-        bundle = read_bundle(bytes(raw), size_of, index.shown)
+        bundle = read_bundle(raw, size_of, index.shown)
         for shard in range(bundle.num_shards):
             size_of(shard, bundle.num_shards)
     finally:
         files.extend(file for _, file in sorted(opened.items()))
-    return bytes(raw), bundle
+    return raw, bundle
 
 
 def graph_of(bundle: Bundle, data: Sequence[SourceFile], shown: str) -> ObjectGraph | None:

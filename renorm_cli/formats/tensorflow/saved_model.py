@@ -251,9 +251,7 @@ def _small_file(path: Path) -> bytes:
     try:
         if file.size > _SMALL_BYTES:
             raise FormatError(f"{file.shown!r} is {file.size} bytes; at most {_SMALL_BYTES} were expected")
-        raw = bytearray(file.size)
-        read_exactly(file.fd, 0, memoryview(raw), file.shown)
-        return bytes(raw)
+        return file.read(_SMALL_BYTES)
     finally:
         file.close()
 

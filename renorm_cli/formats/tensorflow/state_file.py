@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from renorm_cli.storage.files import open_beside, read_exactly
+from renorm_cli.storage.files import open_beside
 
 NAME = "checkpoint"
 
@@ -37,9 +37,7 @@ def _content(path: Path) -> bytes:
         return b""
     file = open_beside(path)
     try:
-        text = bytearray(min(file.size, _MOST_BYTES))
-        read_exactly(file.fd, 0, memoryview(text), file.shown)
-        return bytes(text)
+        return file.read(_MOST_BYTES)
     finally:
         file.close()
 

@@ -35,12 +35,12 @@ from renorm_cli.formats.zip.records import (
     central_length,
     descriptor,
     pread,
-    quoted,
     widen,
     with_zip64,
     zip64_data,
 )
 from renorm_cli.storage.bytes import copy_range, write_all
+from renorm_cli.untrusted import quoted
 
 __all__ = [
     "Archive",

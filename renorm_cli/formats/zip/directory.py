@@ -41,11 +41,11 @@ from renorm_cli.formats.zip.records import (
     descriptor,
     extra_blocks,
     pread,
-    quoted,
     widen,
     zip64_data,
     zip64_span,
 )
+from renorm_cli.untrusted import quoted
 
 MAX_MEMBERS = 10_000
 MAX_DIRECTORY = 32 << 20

@@ -166,12 +166,6 @@ def with_zip64(extra: bytes, data: bytes, where: str) -> bytes:
     return extra
 
 
-def quoted(text: str | bytes) -> str:
-    """A name from a file, escaped and at most 100 characters long."""
-    shown = repr(text)
-    return shown if len(shown) <= 100 else shown[:96] + "..." + shown[-1]
-
-
 def pread(fd: int, count: int, offset: int, where: str) -> bytes:
     """Exactly `count` bytes. Raises FormatError if the file ends before, and OSError."""
     data = os.pread(fd, count, offset)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from renorm_cli.norms.engines.base import BLOCK_BYTES, others
 from renorm_cli.norms.powers import power, times_power_of_two
 from renorm_cli.norms.rounding import narrow, widen
-from renorm_cli.parallel.memory import reuse
+from renorm_cli.parallel.memory import Purpose, reuse
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
@@ -87,7 +87,7 @@ class NumpyEngine:
 
         It lies in memory that the next call on the same thread takes over.
         """
-        result = reuse("scaled", block.nbytes).view(block.dtype).reshape(block.shape)
+        result = reuse(Purpose.SCALED, block.nbytes).view(block.dtype).reshape(block.shape)
         grid = _grid(factors, block.ndim, kept)
         with np.errstate(all="ignore"):
             if block.itemsize == 2:
@@ -101,7 +101,7 @@ class NumpyEngine:
         return result
 
     def _scale_16_bits(self, block: Array, result: Array, kept: tuple[int, ...], grid: Array) -> None:
-        buffer = reuse("tile", 8 * _TILE_16_BITS).view(np.float64)
+        buffer = reuse(Purpose.TILE, 8 * _TILE_16_BITS).view(np.float64)
         untouched = (grid == 1.0) | np.isnan(grid)
         differ = kept[:1] == (0,)  # only then may all units of one tile stay, and not those of another
         for tile in _tiles(block.shape, kept, _TILE_16_BITS):
@@ -125,7 +125,7 @@ class NumpyEngine:
         result = np.zeros(tuple(block.shape[axis] for axis in kept))
         grid = None if exponents is None else _grid(-exponents, block.ndim, kept)
         room = _TILE_16_BITS if block.itemsize == 2 else _TILE
-        buffer = reuse("tile", 8 * room).view(np.float64)
+        buffer = reuse(Purpose.TILE, 8 * room).view(np.float64)
         with np.errstate(all="ignore"):
             for tile in _tiles(block.shape, kept, room):
                 part, wide = block[tile.box], buffer[: tile.size].reshape(tile.shape)

@@ -21,7 +21,7 @@ from renorm_cli.norms.engines.quiet import quiet
 from renorm_cli.norms.engines.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
 from renorm_cli.norms.error_free import is_small_whole
 from renorm_cli.norms.rounding import widen
-from renorm_cli.parallel.memory import ALIGNMENT, reuse
+from renorm_cli.parallel.memory import ALIGNMENT, Purpose, reuse
 
 _HOST = "/CPU:0"
 
@@ -215,7 +215,7 @@ def _tensor(tf: Any, block: Array) -> Any:
     if block.dtype.kind == "V":
         block = block.view(np.uint16)
     if not (block.flags.c_contiguous and block.flags.writeable and block.ctypes.data % ALIGNMENT == 0):
-        copy = reuse("tensor", block.nbytes).view(block.dtype).reshape(block.shape)
+        copy = reuse(Purpose.TENSOR, block.nbytes).view(block.dtype).reshape(block.shape)
         np.copyto(copy, block)
         block = copy
     return tf.experimental.dlpack.from_dlpack(block.__dlpack__())

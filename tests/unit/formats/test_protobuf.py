@@ -13,7 +13,6 @@ from renorm_cli.formats import protobuf
 from renorm_cli.formats.protobuf import (
     Budget,
     Message,
-    quoted,
     read_fields,
     read_message,
     read_varint,
@@ -181,17 +180,6 @@ def test_absent_fields_are_zero() -> None:
     assert not empty.blobs(1)
     assert not empty.integers(1)
     assert not empty.has(1)
-
-
-@given(st.text(max_size=400))
-def test_a_quoted_name_is_short_ascii_in_quotes_and_whole_if_it_fits(name: str) -> None:
-    text = quoted(name)
-    assert len(text) <= 123
-    assert text.isascii()
-    assert text.isprintable()
-    assert text[0] == text[-1]
-    if len(ascii(name)) <= 122:
-        assert text == ascii(name)
 
 
 def test_messages_that_share_a_budget_have_so_many_fields_in_all() -> None:

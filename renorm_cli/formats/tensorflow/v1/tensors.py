@@ -16,7 +16,7 @@ import numpy as np
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import protobuf
-from renorm_cli.formats.protobuf import BYTES, FIXED32, FIXED64, VARINT, Message, damaged, quoted, read_message
+from renorm_cli.formats.protobuf import BYTES, FIXED32, FIXED64, VARINT, Message, damaged, read_message
 from renorm_cli.formats.tensorflow.bundle import (
     DTYPES,
     ITEM_BYTES,
@@ -32,6 +32,7 @@ from renorm_cli.formats.tensorflow.bundle import (
 from renorm_cli.formats.tensorflow.leveldb import Table
 from renorm_cli.formats.tensorflow.v1.table import Budget, Cursor, Run, read_runs
 from renorm_cli.storage.files import SourceFile
+from renorm_cli.untrusted import quoted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
