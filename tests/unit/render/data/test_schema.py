@@ -240,9 +240,10 @@ def test_the_verdicts_of_the_schema_are_those_of_the_model() -> None:
 
 
 def type_text(part: dict[str, Any]) -> str:
-    """The type of a value as docs/json.md has it: "integer", "list of `unit`", "`norm` or null"."""
+    """The type of a value as docs/json.md has it: "integer", "list of string", "[`norm`](#norm) or null"."""
     if "$ref" in part:
-        return f"`{part['$ref'].removeprefix('#/$defs/')}`"
+        name = part["$ref"].removeprefix("#/$defs/")
+        return f"[`{name}`](#{name})"
     if "const" in part:
         return f"`{json.dumps(part['const'])}`"
     if "enum" in part:
@@ -271,3 +272,8 @@ def test_the_page_has_every_object_of_the_schema_and_no_other() -> None:
 def test_the_page_has_every_key_of_an_object_with_its_type(name: str, section: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", section, re.MULTILINE)
     assert rows == [(key, type_text(part)) for key, part in OBJECTS[name]["properties"].items()]
+
+
+def test_the_page_has_every_code_of_a_skip() -> None:
+    codes = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", dict(DOCUMENTED)["skipped"], re.MULTILINE)
+    assert codes == OBJECTS["skipped"]["properties"]["code"]["enum"]
