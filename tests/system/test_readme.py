@@ -119,10 +119,32 @@ def drawing(text: str) -> list[str]:
     return [" ".join(line) for line in lines[first : last + 1] if line]
 
 
-def test_the_drawing_of_the_house_is_that_of_the_package() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+PACKAGE = Path(renorm_cli.__file__).parent
+
+
+def test_the_drawing_of_the_house_is_that_of_the_package_and_every_room_is_explained() -> None:
+    page = ARCHITECTURE.read_text("utf-8")
     assert renorm_cli.__doc__ is not None
     assert drawing(page) == drawing(renorm_cli.__doc__)
+    rooms = re.findall(r"\w+(?:/|\.py)(?= |$)", "\n".join(drawing(page)), re.MULTILINE)
+    table = page.partition("| room |")[2].partition("\n\n")[0]
+    assert [room for room in rooms if f"`{room}`" not in table] == []
+
+
+@pytest.mark.parametrize("page", [ARCHITECTURE, ROOT / "docs" / "contributing.md"], ids=lambda page: page.name)
+def test_every_path_that_a_page_on_the_code_names_is_there(page: Path) -> None:
+    paths = re.findall(r"`([\w.]+/[\w./]*)`", page.read_text("utf-8"))
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists() and not (PACKAGE / path).exists()] == []
+
+
+def test_every_constant_whose_measurement_is_told_is_there() -> None:
+    section = (ROOT / "docs" / "performance.md").read_text("utf-8").partition("## Constants")[2]
+    names = re.findall(r"^\| `(\w+)\.(\w+)`", section, re.MULTILINE)
+    assert len(names) > 5
+    sources = {path.stem: path.read_text("utf-8") for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
+    assert [name for module, name in names if not re.search(rf"\b{name}\b", sources.get(module, ""))] == []
 
 
 if __name__ == "__main__":

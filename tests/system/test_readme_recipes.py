@@ -64,7 +64,7 @@ def is_valid(tmp_path: Path, text: str, *command: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sample", ["dense", "dense_keras2", "dense.weights", "nested", "attention", "embedding"])
+@pytest.mark.parametrize("sample", ["dense", "dense.weights", "embedding"])
 def test_the_recipes_of_readme_can_be_pasted_one_after_the_other_beside_ones_own_model(
     sample: str, tmp_path: Path
 ) -> None:

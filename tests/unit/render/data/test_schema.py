@@ -140,8 +140,8 @@ def extreme_report(name: str) -> Report:
         bare,
         step=dataclasses.replace(
             bare.step,
-            variable=dataclasses.replace(bare.step.variable, shape=(), layer=None, declared=declared),
-            constraint=Constraint(None, p=math.inf, per="global"),
+            variable=dataclasses.replace(bare.step.variable, shape=(), declared=declared),
+            constraint=Constraint(None, per="global"),
             unit_axes=(),
         ),
         norm=HUGE,
@@ -166,14 +166,14 @@ def test_reports_with_hostile_text_and_values_at_the_ends_of_their_ranges_are_va
     assert len(checked(_json([report, report]), "report")) == 2
     row = report.rows[0]
     side = DiffSide(name, name, 1)
+    one = row.step.variable
+    numbers: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(DiffRow)[6:]}
     rows = (
-        DiffRow(name, row.step.variable, None, "missing", name),
-        DiffRow(name, row.step.variable, row.step.variable, "other", None, row.step, *(0,) * 5, 0, 0, 0.0, 0.0, 0, 0),
+        DiffRow(name, one, None, "missing", name),
+        DiffRow(name, one, one, "other", None, row.step, **numbers),
     )
-    constraint = Constraint(1.0, p=math.inf)
-    checked(
-        render_diff_json(DiffReport("0.1.0", side, side, "name", constraint, rows, notes=report.notes)), "comparison"
-    )
+    diff = DiffReport("0.1.0", side, side, "name", Constraint(1.0), rows, notes=report.notes)
+    checked(render_diff_json(diff), "comparison")
     bounds = tuple(SuggestedBound(share, None if share else 1.0, 0, 0) for share in SHARES)
     suggestion = Suggestion(report, (bounds,) * len(report.rows), bounds, rules=name)
     checked(render_suggest_json([suggestion]), "suggestion")
