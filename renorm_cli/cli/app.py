@@ -20,7 +20,7 @@ from renorm_cli.cli.terminal import complain, print_error, print_text, progress
 from renorm_cli.errors import RenormError, UsageError
 
 if TYPE_CHECKING:
-    from renorm_cli.api import Options
+    from renorm_cli.api.verbs import Options
     from renorm_cli.cli.output import Output
     from renorm_cli.cli.terminal import Meter
     from renorm_cli.formats.location import Location
@@ -86,7 +86,7 @@ def apply(
     quiet: opt.Quiet = False,
 ) -> None:
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
-    from renorm_cli import api
+    from renorm_cli.api import verbs as api
     from renorm_cli.cli.output import Output, Target, rendered, show, targets
     from renorm_cli.formats.location import locate
 
@@ -189,7 +189,7 @@ def diff(
     quiet: opt.Quiet = False,
 ) -> None:
     """Tell what changed between two checkpoints, and by the exit code whether it was only a renorm."""
-    from renorm_cli import api
+    from renorm_cli.api import verbs as api
     from renorm_cli.cli.output import Output, rendered, show, targets
     from renorm_cli.render.registry import DIFF_FORMATS
 
@@ -225,7 +225,7 @@ def suggest(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find bounds: which share of the units each would clip, for all together and for each variable."""
-    from renorm_cli import api
+    from renorm_cli.api import verbs as api
     from renorm_cli.cli.output import Output, show_suggestions
     from renorm_cli.suggest import parse_aim
 
@@ -254,7 +254,7 @@ def _examine(
     reference: Reference | None = None,
 ) -> tuple[list[Report], bool]:
     """Measure every checkpoint that can be read; whether one could not, said on stderr where there are several."""
-    from renorm_cli import api
+    from renorm_cli.api import verbs as api
     from renorm_cli.cli.output import rendered, show, targets
 
     files = targets(report or [], [*paths, *taken])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from renorm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from renorm_cli.api import Options
+    from renorm_cli.api.verbs import Options
     from renorm_cli.gate.baseline import Reference
     from renorm_cli.plan.rules import Rules
 
@@ -40,7 +40,7 @@ def options(
     measures: bool = False,
 ) -> Options:
     """The options that all commands share. Raises UsageError for those that make no sense, or not together."""
-    from renorm_cli.api import Options
+    from renorm_cli.api.verbs import Options
     from renorm_cli.model.constraint import Constraint, Selection
     from renorm_cli.plan.planner import Request, parse_units
 

@@ -22,7 +22,7 @@ from support.effort import examples
 from support.files import MANIFEST, WHOLE, Silent, agrees, bound, look, options
 from support.places import SAMPLES
 
-from renorm_cli.api import Destination, apply, examine
+from renorm_cli.api.verbs import Destination, apply, examine
 from renorm_cli.errors import FormatError, RenormError, SelectionError
 from renorm_cli.norms import policy
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from renorm_cli import api
+from renorm_cli.api import verbs as api
 from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.formats.apart import Worker
 from renorm_cli.formats.base import Checkpoint

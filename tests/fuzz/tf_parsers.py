@@ -18,7 +18,7 @@ from hostile import tf_build as build
 from support import raw_tables as raw
 
 from fuzz import tf_mutate as mutate
-from renorm_cli.api import Destination, Options, apply, examine
+from renorm_cli.api.verbs import Destination, Options, apply, examine
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
 from renorm_cli.formats.protobuf import Message, read_message

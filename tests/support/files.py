@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from renorm_cli.api import Destination, Options, apply, examine
+from renorm_cli.api.verbs import Destination, Options, apply, examine
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.report import Report
 from renorm_cli.plan.planner import Request

@@ -18,7 +18,7 @@ from support import builders, keras_zoo, oracle, tf_files
 from support.effort import examples
 from support.files import MANIFEST, SAMPLES, WHOLE, Silent, bound
 
-from renorm_cli.api import Options, diff
+from renorm_cli.api.verbs import Options, diff
 from renorm_cli.diff.compare import compare
 from renorm_cli.diff.plan import plan_comparison
 from renorm_cli.errors import FormatError, SelectionError

@@ -16,7 +16,7 @@ from support import builders, keras_zoo, raw_tables, tf_files
 from support.files import Silent, agrees, bound, look, options
 from support.places import TESTS
 
-from renorm_cli.api import examine
+from renorm_cli.api.verbs import examine
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.location import locate
 from renorm_cli.formats.tensorflow.checkpoint import open_tf_checkpoint

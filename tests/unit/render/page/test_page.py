@@ -23,7 +23,7 @@ from lxml import html
 from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of, skip_of
 from support.places import ROOT
 
-from renorm_cli.api import Options, examine
+from renorm_cli.api.verbs import Options, examine
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
