@@ -1,4 +1,4 @@
-"""Everything that can go wrong in a way the user can mend; caught in one place, the command line."""
+"""Everything that can go wrong in a way the user can mend; the command line catches it in one place."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RenormError(Exception):
 
 
 class UsageError(RenormError):
-    """The command line asks for something that makes no sense."""
+    """What is asked for makes no sense, whatever the checkpoint."""
 
 
 class SelectionError(RenormError):

@@ -305,7 +305,8 @@ def suggest(
         if rules is None:
             return found
         made = rules_for(found, aim, request.units, source.variables)
-        save({rules: [rules_text(made, remarks(found, made, aim)).encode("ascii")]})
+        text = rules_text(made, remarks(found, made, aim))
+        save({rules: [text.encode("ascii")]}, Way("output", "give the rules another name"))
     return replace(found, rules=str(rules))
 
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -17,7 +17,7 @@ from renorm_cli.cli import groups, help, words
 from renorm_cli.cli import options as opt
 from renorm_cli.cli.groups import grouped, keywords
 from renorm_cli.cli.signals import Stopped, heard, untouched
-from renorm_cli.cli.terminal import complain, print_error, print_text, progress
+from renorm_cli.cli.terminal import Printing, complain, print_error, print_text, progress
 from renorm_cli.errors import RenormError, UsageError
 
 if TYPE_CHECKING:
@@ -183,12 +183,12 @@ def _examined(
     return found, failed
 
 
-def _each(paths: list[Path], do: Callable[..., _Found], reporting: Any) -> tuple[list[_Found], bool]:
+def _each(paths: list[Path], do: Callable[..., _Found], printing: Printing) -> tuple[list[_Found], bool]:
     """Do it for every checkpoint that can be read; also whether one could not: of several that is only said."""
     from renorm_cli.api.many import each
 
     def shown(path: Path) -> _Found:
-        with untouched(paths), progress(str(path), reporting) as meter:
+        with untouched(paths), progress(str(path), printing) as meter:
             return do(path, meter=meter)
 
     found: list[_Found] = []

@@ -103,10 +103,13 @@ class Staging:
         """Make a folder, and those above it, inside a tree."""
         self._guard(lambda: path.mkdir(parents=True, exist_ok=True))
 
-    def companion(self, target: Path, content: Iterable[bytes]) -> None:
+    def companion(self, target: Path, content: Iterable[bytes], *ways: Way) -> None:
         """Write a file beside the checkpoint (a report), given in parts. It gets its name after the checkpoint does,
-        and replaces an older one."""
-        staged = self._create(target, True)
+        and replaces an older one. The `ways` out are those of an error about its name."""
+        try:
+            staged = self._create(target, True)
+        except OutputError as error:
+            raise OutputError(error.text, *ways) from None
         self._companions.append(staged)
         size = 0
         for part in content:
@@ -280,11 +283,14 @@ class Staging:
             raise unwritten(error) from None
 
 
-def save(files: Mapping[Path, Iterable[bytes]]) -> None:
-    """Write files, each given in parts, all of them or none; older ones are replaced. Raises OutputError."""
+def save(files: Mapping[Path, Iterable[bytes]], *ways: Way) -> None:
+    """Write files, each given in parts, all of them or none; older ones are replaced.
+
+    Raises OutputError, with these `ways` out of a problem with a name.
+    """
     with Staging() as staging:
         for target, content in files.items():
-            staging.companion(target, content)
+            staging.companion(target, content, *ways)
 
 
 def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
@@ -308,7 +314,7 @@ def _refuse_irregular(target: Path) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
     if stat.S_ISDIR(found.st_mode):
-        raise OutputError(f"{str(target)!r} is a directory", Way("output", "name a file"))
+        raise OutputError(f"{str(target)!r} is a directory; a file was expected", _ANOTHER)
     if not stat.S_ISREG(found.st_mode):
         raise OutputError(f"{str(target)!r} is not a regular file; it is never replaced, name another")
 
