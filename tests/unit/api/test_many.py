@@ -42,9 +42,3 @@ def test_a_usage_error_and_what_is_no_error_of_ours_end_the_iteration(error: Bas
     with pytest.raises(type(error)):
         list(each(PATHS, do))
     assert done == ["a"]
-
-
-def test_an_error_of_who_takes_the_outcomes_is_not_an_outcome() -> None:
-    with pytest.raises(FormatError, match="mine"):
-        for _ in each(PATHS, lambda path: path):
-            raise FormatError("mine")
