@@ -7,7 +7,7 @@ Everything else is the house behind these. A folder imports only from the lines 
 import each other:
 
     cli/                                              parse, call, print, exit
-    api.py    tf.py                                   five verbs for files, three names for training
+    api/    tf.py                                     five verbs for files, three names for training
     run/   diff/   gate/   suggest.py   training/     do it
     plan/   norms/   formats/   render/               four wings that do not know each other
     conventions/   storage/                           what weights mean; where bytes lie

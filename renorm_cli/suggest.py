@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
-from renorm_cli.errors import UsageError
+from renorm_cli.errors import OutputError, UsageError, Way
+from renorm_cli.formats.base import Checkpoint
 from renorm_cli.model.blocks import grid_shape
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Step
@@ -16,9 +19,10 @@ from renorm_cli.model.suggestion import SHARES, USUAL_SHARE, SuggestedBound, Sug
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.plan.rules import Rule, patterns_of
+from renorm_cli.text import share_of
 
 Units = tuple[int, ...] | None
-"""The axes of `--units`, None for auto."""
+"""The axes that name units, None for those of the variable's role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +34,29 @@ class Aim:
     one_bound: bool = False
 
 
-def parse_aim(clip: str | None, *, one_bound: bool = False) -> Aim:
-    """The aim of `--clip`: `5%` or `0.05`, from 0 to below 1; None for the usual shares. Raises UsageError."""
+def aim_of(clip: float | str | None, *, one_bound: bool = False) -> Aim:
+    """The aim at a share of the units to clip, `5%` or `0.05`, from 0 to below 1; at the usual shares for None.
+
+    Raises UsageError for what is no such share.
+    """
     if clip is None:
         return Aim(one_bound=one_bound)
-    number, percent = clip.strip().removesuffix("%"), clip.strip().endswith("%")
-    try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
-        share = math.nan
+    share = share_of(str(clip))
     if not 0 <= share < 1:
         raise UsageError(
-            f"--clip takes a share of the units from 0 to below the whole, such as 5% or 0.05, got {clip!r}"
+            f"what is clipped is a share of the units from 0 to below the whole, such as 5% or 0.05, got {str(clip)!r}",
+            Way("clip", "give one"),
         )
     return Aim((share,), share, one_bound)
+
+
+def refuse_taken(path: Path, source: Checkpoint, *, force: bool = False) -> None:
+    """Raise OutputError where rules would replace a file of the checkpoint, or any other file without `force`."""
+    here, another = os.path.realpath(path), Way("output", "give the rules another name")
+    if here in {os.path.realpath(file) for file in (source.path, *(file.path for file in source.files))}:
+        raise OutputError(f"{str(path)!r} is the checkpoint", another)
+    if os.path.lexists(path) and not force:
+        raise OutputError(f"{str(path)!r} exists", another, Way("force", "replace it", "True"))
 
 
 class Collector:
@@ -96,7 +109,7 @@ def remarks(found: Suggestion, rules: Sequence[Rule], aim: Aim) -> list[str]:
     over, units = sum(bound.over for bound in bounds), sum(bound.units for bound in bounds)
     what = "one bound for all units" if aim.one_bound else "a bound for the units of each variable"
     return [
-        f"renorm-ckpt {measured.version} suggest --clip {aim.clip * 100:.6g}%: {what} of {measured.path}",
+        f"renorm-ckpt {measured.version} suggested, to clip {aim.clip * 100:.6g}%: {what} of {measured.path}",
         f"Would clip {over} of {units} units. The first rule that matches a variable decides.",
     ]
 

@@ -65,6 +65,15 @@ def shorten(text: str, width: int, *, ascii: bool = False) -> str:
     return _prefix(text, room // 2) + dots + _prefix(text[::-1], room - room // 2)[::-1]
 
 
+def share_of(text: str) -> float:
+    """Read a share: 0.05 of `5%` or `0.05`; NaN of what is no number."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        return math.nan
+
+
 def shape_text(shape: Sequence[int], *, ascii: bool = True) -> str:
     """Write a shape as `784x200` (without `ascii`, with a multiplication sign), and that of a scalar as `scalar`."""
     return ("x" if ascii else "\N{MULTIPLICATION SIGN}").join(map(str, shape)) or "scalar"

@@ -14,7 +14,7 @@ from renorm_cli import __version__
 from renorm_cli.diff.multiples import Factors, Rounding, bits, factors, largest_change
 from renorm_cli.diff.pairs import Pair
 from renorm_cli.diff.plan import Comparison, Task
-from renorm_cli.errors import some_names
+from renorm_cli.errors import Way, some_names
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
 from renorm_cli.model.blocks import Block, collapse, grid_shape, groups, partition
@@ -75,10 +75,10 @@ def _doubts(rows: Sequence[DiffRow]) -> list[Note]:
     guessed = [row.name for row in rows if row.changed and row.step is not None and row.step.axis_source == "guess"]
     unknown = [row.name for row in rows if row.verdict == "not compared"]
     told = [
-        (guessed, "changed, and the unit axes are a guess from the shape; say them with --units"),
-        (unknown, "not compared, so nothing is known of it; leave it out with -x"),
+        (guessed, "changed, and the unit axes are a guess from the shape", Way("units", "say them")),
+        (unknown, "not compared, so nothing is known of it", Way("exclude", "leave it out")),
     ]
-    return [Note(f"{some_names(names)}: {text}", warning=True) for names, text in told if names]
+    return [Note(f"{some_names(names)}: {text}", True, (way,)) for names, text, way in told if names]
 
 
 def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.untrusted import (
@@ -26,7 +27,7 @@ _MOST_BYTES = 256 << 20
 _DEPTH = 12
 """Levels of lists and objects; a report of ours has seven."""
 
-_WRITE_ONE = "write one with `inspect --report FILE.json`"
+_WRITE_ONE = "a JSON report of `inspect`, `check` or `apply` is one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,23 @@ class Earlier:
     largest: float | None
 
 
-def read_earlier(path: Path) -> tuple[dict[str, tuple[Earlier, ...]], bool]:
-    """The measured variables of a JSON report by the path of their checkpoint, and whether it is a report on several.
+class Stored(NamedTuple):
+    """A JSON report that was read: the measured variables by the path of their checkpoint.
+
+    `several` tells that one run over several checkpoints wrote it.
+    """
+
+    path: str
+    reports: dict[str, tuple[Earlier, ...]]
+    several: bool
+
+
+def read_stored(path: Path) -> Stored:
+    """Read a JSON report of `inspect`, `check` or `apply`, on one checkpoint or on several.
 
     Of an `apply` its output counts, and the norms after it. Raises FormatError for anything that is no such report.
     """
-    where = f"--baseline {str(path)!r}"
+    where = f"the baseline {str(path)!r}"
     raw = read_small(path, _MOST_BYTES, where, "a JSON report", FormatError, f"; {_WRITE_ONE}")
     try:
         found = parse_json(raw, depth=_DEPTH, strict=True)
@@ -64,7 +76,7 @@ def read_earlier(path: Path) -> tuple[dict[str, tuple[Earlier, ...]], bool]:
         if source in reports:
             raise FormatError(f"{where} has two reports of {source!r}; one was expected")
         reports[source] = variables
-    return reports, isinstance(found, list)
+    return Stored(str(path), reports, isinstance(found, list))
 
 
 def _report(record: object, where: str) -> tuple[str, tuple[Earlier, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from renorm_cli.errors import Way, as_keyword, worded
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.variable import Role, Variable
 
@@ -32,10 +33,17 @@ class Skip:
 
 
 class Note(NamedTuple):
-    """Something the user should know; `warning` notes are said on stderr, all are in the report."""
+    """Something the user should know; `warning` notes are said on stderr, all are in the report.
+
+    `ways` are what can be done about it, as in an error.
+    """
 
     text: str
     warning: bool = False
+    ways: tuple[Way, ...] = ()
+
+    def __str__(self) -> str:
+        return worded(self.text, self.ways, as_keyword)
 
 
 @dataclass(frozen=True, slots=True)

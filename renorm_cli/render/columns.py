@@ -15,7 +15,7 @@ Cell = str | int | float | None
 GUESSED, COPIED, FOREIGN = "†", "‡", "§"
 ASCII_MARKS = {GUESSED: "?", COPIED: "+", FOREIGN: "!"}
 MARKS = {
-    GUESSED: "unit axes guessed; --units sets them",
+    GUESSED: "unit axes guessed from the shape",
     COPIED: "stored more than once in this checkpoint",
     FOREIGN: "a name with characters outside ASCII",
 }

@@ -10,12 +10,12 @@ import os
 import shutil
 import stat
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from renorm_cli.errors import OutputError
+from renorm_cli.errors import OutputError, Way
 from renorm_cli.storage import journal, temporaries
 from renorm_cli.storage.bytes import Span, copy_range, reserve, without
 from renorm_cli.storage.exchange import exchange
@@ -26,6 +26,9 @@ from renorm_cli.storage.signals import undisturbed
 from renorm_cli.storage.staged import Staged, unwritten
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+_ANOTHER = Way("output", "give another")
+_IN_PLACE = Way("in_place", "replace it", "True")
 
 
 class Staging:
@@ -86,7 +89,7 @@ class Staging:
         """
         self._refuse_existing(target)
         if os.path.realpath(target) in self._protected:
-            raise OutputError(f"{str(target)!r} is the input; give another -o, or --in-place to replace it")
+            raise OutputError(f"{str(target)!r} is the input", _ANOTHER, _IN_PLACE)
         self._clear(target)
         try:
             fd, temporary = temporaries.make_folder(target, self._temporaries.append)
@@ -100,10 +103,13 @@ class Staging:
         """Make a folder, and those above it, inside a tree."""
         self._guard(lambda: path.mkdir(parents=True, exist_ok=True))
 
-    def companion(self, target: Path, content: Iterable[bytes]) -> None:
+    def companion(self, target: Path, content: Iterable[bytes], *ways: Way) -> None:
         """Write a file beside the checkpoint (a report), given in parts. It gets its name after the checkpoint does,
-        and replaces an older one."""
-        staged = self._create(target, True)
+        and replaces an older one. The `ways` out are those of an error about its name."""
+        try:
+            staged = self._create(target, True)
+        except OutputError as error:
+            raise OutputError(error.text, *ways) from None
         self._companions.append(staged)
         size = 0
         for part in content:
@@ -166,8 +172,8 @@ class Staging:
         free = shutil.disk_usage(staged.temporary.parent).free - self._promised
         if free < source.size:
             raise OutputError(
-                f"{str(staged.target)!r} needs {source.size} bytes, the disk has {max(0, free)} free;"
-                " make room or choose another -o"
+                f"{str(staged.target)!r} needs {source.size} bytes, the disk has {max(0, free)} free; make room",
+                _ANOTHER,
             )
         self._promised += sum(end - start for start, end in staged.holes)
         os.ftruncate(staged.fd, source.size)
@@ -178,7 +184,7 @@ class Staging:
 
     def _create(self, target: Path, may_replace: bool) -> Staged:
         if os.path.realpath(target) in self._protected:
-            raise OutputError(f"{str(target)!r} is an input; give another output, or --in-place to replace the input")
+            raise OutputError(f"{str(target)!r} is an input", _ANOTHER, _IN_PLACE)
         _refuse_irregular(target)
         if not may_replace:
             self._refuse_existing(target)
@@ -188,7 +194,7 @@ class Staging:
 
     def _refuse_existing(self, target: Path) -> None:
         if os.path.lexists(target) and not self._force:
-            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
+            raise OutputError(f"{str(target)!r} exists", _ANOTHER, Way("force", "replace it", "True"))
 
     def _make(self, target: Path) -> Staged:
         inside = self._in_tree(target)  # the tree is temporary already, and locked
@@ -208,7 +214,7 @@ class Staging:
         """Check that the target's folder exists, and remove what killed runs left in it for this target."""
         folder = target.parent
         if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises without permission)
-            raise OutputError(f"the folder {str(folder)!r} is not there; make it first, or choose another -o")
+            raise OutputError(f"the folder {str(folder)!r} is not there; make it first", _ANOTHER)
         if folder not in self._left:
             self._left[folder] = temporaries.leftovers(folder)
         temporaries.sweep(self._left[folder].pop(temporaries.short(target.name), ()))
@@ -277,6 +283,16 @@ class Staging:
             raise unwritten(error) from None
 
 
+def save(files: Mapping[Path, Iterable[bytes]], *ways: Way) -> None:
+    """Write files, each given in parts, all of them or none; older ones are replaced.
+
+    Raises OutputError, with these `ways` out of a problem with a name.
+    """
+    with Staging() as staging:
+        for target, content in files.items():
+            staging.companion(target, content, *ways)
+
+
 def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
     """Remove the temporaries (those that got their names are gone already), and close the open files."""
     if os.getpid() != owner:
@@ -298,7 +314,7 @@ def _refuse_irregular(target: Path) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
     if stat.S_ISDIR(found.st_mode):
-        raise OutputError(f"{str(target)!r} is a directory; name a file with -o")
+        raise OutputError(f"{str(target)!r} is a directory; a file was expected", _ANOTHER)
     if not stat.S_ISREG(found.st_mode):
         raise OutputError(f"{str(target)!r} is not a regular file; it is never replaced, name another")
 

@@ -117,7 +117,7 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 lambda described: role_of(described) in ("kernel", "embedding"),
             )
         except SelectionError as error:
-            raise ValueError(str(error).removeprefix("--")) from None
+            raise ValueError(str(error)) from None
         picked = [pair for pair in found if pair[0].key in keys and pair[0].dtype in FLOATS]
         if not picked:
             names = some_names([described.name for described, _ in found])

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import builders, oracle, peek
 from support.effort import examples
-from support.files import MANIFEST, WHOLE, Silent, agrees, bound, look, options
+from support.files import MANIFEST, WHOLE, agrees, bound, look
 from support.places import SAMPLES
 
-from renorm_cli.api import Destination, apply, examine
+from renorm_cli.api.verbs import apply, check
 from renorm_cli.errors import FormatError, RenormError, SelectionError
 from renorm_cli.norms import policy
 
@@ -403,17 +403,19 @@ def test_an_input_that_changes_during_the_run_is_an_error(tmp_path: Path, monkey
     path = tmp_path / "in.h5"
     builders.write_h5(path, {"dense/kernel": builders.kernel((8, 4))})
 
-    class Meddler(Silent):
+    class Meddler:
+        def start(self, total: int) -> None: ...
+
         def advance(self, nbytes: int) -> None:
             with path.open("r+b") as file:
                 file.seek(0, 2)
                 file.write(struct.pack("d", 1.0))
 
     with pytest.raises(FormatError, match="changed while it was read"):
-        apply(path, options(), Destination(tmp_path / "out.h5"), "refuse", Meddler(), lambda r: {})
+        apply(path, tmp_path / "out.h5", max_norm=1.0, meter=Meddler())
     assert [one.name for one in tmp_path.iterdir()] == ["in.h5"]
 
 
 def test_a_strict_run_does_not_guess() -> None:
     with pytest.raises(SelectionError, match="--strict"):
-        examine(SAMPLES / "custom_layer.h5", "check", options(strict=True), Silent())
+        check(SAMPLES / "custom_layer.h5", max_norm=1.0, strict=True)

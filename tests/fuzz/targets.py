@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from renorm_cli import api
+from renorm_cli.api.verbs import apply
 from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.formats.apart import Worker
 from renorm_cli.formats.base import Checkpoint
@@ -385,14 +385,12 @@ class ApplyTarget:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="renorm-fuzz-", dir=SHM if SHM.is_dir() else None))
         self._path, self._output = self._folder / "mutant", self._folder / "out"
-        self._options = api.Options(Request(Constraint(0.5)), engine="numpy", jobs=1)
         self.accepted = 0
 
     def __call__(self, data: bytes, number: int) -> None:
         self._path.write_bytes(data)
-        destination = api.Destination(output=self._output)
         try:
-            api.apply(self._path, self._options, destination, "skip", _Idle(), lambda report: {})
+            apply(self._path, self._output, max_norm=0.5, nonfinite="skip", engine="numpy", jobs=1)
         except RenormError:
             assert self._names() == {"mutant"}, "an output or a temporary file is left after an error"
             raise
@@ -408,11 +406,3 @@ class ApplyTarget:
 
     def close(self) -> None:
         shutil.rmtree(self._folder)
-
-
-class _Idle:
-    def start(self, total: int) -> None:
-        pass
-
-    def advance(self, nbytes: int) -> None:
-        pass

@@ -27,7 +27,9 @@ LINES = [
 """Rooms from the top down: each may import what is on the lines below its own, and nothing on its own line."""
 
 INNER = {
-    "cli": [{"app"}, {"groups", "options", "output"}, {"completion", "terminal"}],
+    "api": [{"verbs"}, {"many"}],
+    "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
+    "run": [{"session"}, {"joint", "verify"}, {"steps"}],
     "norms": [{"measure"}, {"engines"}, {"policy", "exact", "rounding", "distribution"}, {"powers"}, {"error_free"}],
     "render": [
         {"registry"},
@@ -47,7 +49,7 @@ HEAVY = {
     "h5py": {"formats/hdf5/worker.py"},
     "jinja2": {"render/page/page.py"},
     "rich": {"render/terminal/progress.py"},
-    "typer": {"cli/app.py", "cli/options.py"},
+    "typer": {"cli/app.py", "cli/help.py", "cli/options.py"},
 }
 
 

@@ -39,7 +39,9 @@ BROUGHT = {"TF checkpoint": words("argparse csv email zipfile")}
 NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
 """What comes with reading a file, and has no place in `--help`."""
 
-HELP = rooms("__main__ cli cli.app cli.completion cli.groups cli.options cli.terminal errors") | {"renorm_cli"}
+HELP = rooms(
+    "__main__ cli cli.app cli.completion cli.groups cli.help cli.options cli.signals cli.terminal cli.words errors"
+) | {"renorm_cli"}
 
 OTHER_COMMANDS = rooms("diff model.difference suggest model.suggestion training tf")
 OPTIONS = rooms("gate run.joint model.findings")

@@ -26,7 +26,7 @@ from renorm_cli.model.suggestion import SHARES
 from renorm_cli.norms import distribution
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.render.terminal.suggest_table import bound_text
-from renorm_cli.suggest import parse_aim
+from renorm_cli.suggest import aim_of
 
 CHECKPOINTS = sorted(
     path.name
@@ -117,13 +117,13 @@ def test_a_bound_on_screen_is_rounded_up_and_has_five_digits(limit: float) -> No
     ("text", "share"), [("5%", 0.05), ("0.05", 0.05), ("0", 0.0), (" 0.1 % ", 0.001), ("99.9%", 0.999)]
 )
 def test_a_share_is_a_percentage_or_a_fraction(text: str, share: float) -> None:
-    assert parse_aim(text).clip == pytest.approx(share, rel=1e-15)
+    assert aim_of(text).clip == pytest.approx(share, rel=1e-15)
 
 
 @pytest.mark.parametrize("text", ["5", "100%", "1", "-1%", "nan", "inf", "", "%", "a"])
 def test_what_is_no_share_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--clip takes a share of the units .* such as 5% or 0\.05"):
-        parse_aim(text)
+    with pytest.raises(UsageError, match=r"a share of the units .* such as 5% or 0\.05.*; give one with clip="):
+        aim_of(text)
 
 
 def suggested(path: Path, *arguments: object) -> dict[str, Any]:
@@ -237,7 +237,8 @@ def test_what_is_written_is_refused_over_a_checkpoint_and_over_a_file_without_fo
     model, rules = tmp_path / "m.h5", tmp_path / "r.toml"
     shutil.copy(SAMPLES / "dense.h5", model)
     rules.write_text("mine")
-    refused(renorm("suggest", model, "-o", rules), "exists; give the rules another name, or --force")
+    exists = "exists; give the rules another name with -o, or replace it with --force"
+    refused(renorm("suggest", model, "-o", rules), exists)
     refused(renorm("suggest", model, "-o", model, "--force"), "is the checkpoint; give the rules another name")
     refused(
         renorm("suggest", model, model, "-o", rules, "--force"), "-o writes the rules of one checkpoint, 2 are given"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from renorm_cli.errors import EngineError
+from renorm_cli.errors import EngineError, Way
 from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.base import Engine
 
@@ -26,10 +26,10 @@ def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[E
     there.
     """
     if engine == "numpy" and device == "gpu":
-        raise EngineError("--engine numpy runs on the CPU only; use --engine tensorflow with --device gpu")
+        raise EngineError("NumPy computes on the CPU only", Way("engine", "use the GPU", "tensorflow"))
     gpu = any(Path(node).exists() for node in _GPU_NODES)
     if device == "gpu" and not gpu:
-        raise EngineError("--device gpu: no GPU device was found on this machine; use --device cpu or auto")
+        raise EngineError("no GPU device was found on this machine", Way("device", "use what there is", "auto"))
     demanded = engine == "tensorflow" or device == "gpu"
     if demanded or (gpu and engine == device == "auto" and nbytes > _WORTH_A_GPU):
         if importlib.util.find_spec("tensorflow") is not None:
@@ -39,7 +39,9 @@ def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[E
             if demanded or found.device != "cpu":
                 return found, ()
         elif demanded:
-            raise EngineError("TensorFlow is not installed; pip install 'renorm-ckpt[gpu]', or use --engine numpy")
+            raise EngineError(
+                "TensorFlow is not installed; pip install 'renorm-ckpt[gpu]'", Way("engine", "do without", "numpy")
+            )
         else:
             advice = "pip install 'renorm-ckpt[gpu]' to use it"
             return _numpy(), (Note(f"a GPU is there but TensorFlow is not: {advice}", warning=True),)

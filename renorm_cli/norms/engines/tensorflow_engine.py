@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.errors import EngineError
+from renorm_cli.errors import EngineError, Way
 from renorm_cli.norms.engines.base import BLOCK_BYTES, others
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.norms.engines.quiet import quiet
@@ -47,8 +47,8 @@ class TensorFlowEngine:
         self._tf, gpu = _start(device)
         if device == "gpu" and gpu is None:
             raise EngineError(
-                "--device gpu: TensorFlow sees no GPU; the CUDA libraries may be missing:"
-                " pip install 'renorm-ckpt[gpu]', or use --device cpu"
+                "TensorFlow sees no GPU; the CUDA libraries may be missing: pip install 'renorm-ckpt[gpu]'",
+                Way("device", "do without", "cpu"),
             )
         self.device = "cpu" if gpu is None else f"gpu:0 {gpu}"
         self.block_bytes = BLOCK_BYTES if gpu is None else _GPU_BLOCK_BYTES
@@ -123,7 +123,8 @@ def _start(device: str) -> tuple[Any, str | None]:
     except ImportError as error:
         raise EngineError(
             "TensorFlow is not installed or does not load (python -c 'import tensorflow' tells);"
-            " pip install 'renorm-ckpt[gpu]', or use --engine numpy"
+            " pip install 'renorm-ckpt[gpu]'",
+            Way("engine", "do without", "numpy"),
         ) from error
 
 

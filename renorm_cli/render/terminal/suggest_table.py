@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING, Context
+from typing import NamedTuple
 
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.sentences import account
@@ -13,7 +14,20 @@ from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, shape_text
 _DIGITS = Context(prec=5, rounding=ROUND_CEILING)
 
 
-def render_suggestion(found: Suggestion, *, width: int | None, colour: bool, ascii: bool) -> str:
+class Advice(NamedTuple):
+    """What the caller adds to a suggestion: on its `digits`, and how to use the `bounds` or a file of `rules`."""
+
+    digits: str = "limits are rounded up to five digits"
+    bounds: str | None = None
+    rules: str | None = None
+
+
+NO_ADVICE = Advice()
+
+
+def render_suggestion(
+    found: Suggestion, *, width: int | None, colour: bool, ascii: bool, advice: Advice = NO_ADVICE
+) -> str:
     """Write a suggestion for people: what was read, bounds for all units together, and for each variable.
 
     `width` is that of the terminal in cells, None where there is none: then nothing is folded, cut or left out. No
@@ -21,7 +35,7 @@ def render_suggestion(found: Suggestion, *, width: int | None, colour: bool, asc
     """
     look = Look(width, colour, ascii)
     parts = [list(_title(found, look)), list(_together(found, look)), list(_each(found, look))]
-    return "\n\n".join("\n".join(part) for part in (*parts, list(_closing(found, look))) if part) + "\n"
+    return "\n\n".join("\n".join(part) for part in (*parts, list(_closing(found, look, advice))) if part) + "\n"
 
 
 def bound_text(limit: float | None) -> str:
@@ -82,15 +96,13 @@ def _each(found: Suggestion, look: Look) -> Iterator[str]:
     yield from table_lines(table, look)
 
 
-def _closing(found: Suggestion, look: Look) -> Iterator[str]:
+def _closing(found: Suggestion, look: Look, advice: Advice) -> Iterator[str]:
     for note in found.measured.notes:
         if not note.warning:  # warnings are said on stderr
             yield from look.folded(f"note: {look.show(note.text)}", 6)
     yield from look.folded(look.joined(*account(found.measured)))
-    digits = "limits are rounded up to five digits, --format json has more"
-    yield from (look.paint(line, "dim") for line in look.folded(digits))
+    yield from (look.paint(line, "dim") for line in look.folded(advice.digits))
     if found.rules is not None:
-        yield f"wrote {look.show(found.rules, 4096)}; use it with --rules"
-    else:
-        text = "use one bound with --max-norm, a bound for each with -o rules.toml and then --rules rules.toml"
-        yield from (look.paint(line, "dim") for line in look.folded(text))
+        yield f"wrote {look.show(found.rules, 4096)}{f'; {advice.rules}' if advice.rules else ''}"
+    elif advice.bounds:
+        yield from (look.paint(line, "dim") for line in look.folded(advice.bounds))

@@ -15,26 +15,29 @@ FINDINGS = 20
 
 PATH_LIMIT = 4096
 
+MORE = "a JSON report has all of them"
 
-def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool) -> str:
+
+def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool, more: str = MORE) -> str:
     """Write one line if all is well with a checkpoint, else also what is not, the worst first.
 
-    `width`, `colour` and `ascii` are those of `render_table`. Ends with a newline.
+    `width`, `colour` and `ascii` are those of `render_table`; `more` says where the findings are that are not listed.
+    Ends with a newline.
     """
     look = Look(width, colour, ascii)
     head = f"{verdict(report)}, in '{look.show(report.path, PATH_LIMIT)}'"
     lines = [look.paint(line, "good" if report.holds else "bad") for line in look.folded(head, 2)]
     if not report.holds:
-        lines += _details(report, look)
+        lines += _details(report, look, more)
     return "\n".join(lines) + "\n"
 
 
-def _details(report: Report, look: Look) -> Iterator[str]:
+def _details(report: Report, look: Look, more: str) -> Iterator[str]:
     found = findings(report)
     for finding in found[:FINDINGS]:
         yield from look.folded(f"  '{look.show(finding.name)}': {finding.text}", 4)
     if len(found) > FINDINGS:
-        yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; --report FILE has all of them"
+        yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; {more}"
     for note in report.notes:
         if not note.warning:  # warnings are said on stderr
             yield from look.folded(f"  note: {look.show(note.text)}", 4)

@@ -170,8 +170,8 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["apply", "model.weights.h5"], "a bound is needed: give it with --max-norm"),
-        (["check", "model.weights.h5"], "a bound is needed: give it with --max-norm"),
+        (["apply", "model.weights.h5"], "a bound is needed; give one with --max-norm"),
+        (["check", "model.weights.h5"], "a bound is needed; give one with --max-norm"),
         (["check", "model.weights.h5", "--max-norm", "0"], "--max-norm must be a finite number above 0, got 0.0"),
         (["check", "model.weights.h5", "--max-norm", "-1"], "--max-norm must be a finite number above 0, got -1.0"),
         (["check", "model.weights.h5", "--max-norm", "nan"], "--max-norm must be a finite number above 0, got nan"),
@@ -199,7 +199,7 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "."], "is a directory"),
         (
             ["apply", "model.weights.h5", "--max-norm", "1", "-o", "taken"],
-            "'taken' exists; give another -o, or --force",
+            "'taken' exists; give another with -o, or replace it with --force",
         ),
         (["inspect", "none.h5"], "'none.h5': no such file"),
         (["inspect", "."], "is an unzipped .keras folder; give the model.weights.h5 inside it"),

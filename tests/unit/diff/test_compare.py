@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import builders, keras_zoo, oracle, tf_files
 from support.effort import examples
-from support.files import MANIFEST, SAMPLES, WHOLE, Silent, bound
+from support.files import MANIFEST, SAMPLES, WHOLE, bound
 
-from renorm_cli.api import Options, diff
+from renorm_cli.api.verbs import diff
 from renorm_cli.diff.compare import compare
 from renorm_cli.diff.plan import plan_comparison
 from renorm_cli.errors import FormatError, SelectionError
@@ -40,12 +40,12 @@ def wanted(
 
 def look(before: Path, after: Path, *include: str, **options: Any) -> DiffReport:
     """What `diff BEFORE AFTER` finds."""
-    return diff(before, after, Options(wanted(None, *include, **options)), Silent(), expected=False)
+    return diff(before, after, include=include, **options)
 
 
 def judge(before: Path, after: Path, limit: float, *include: str, **options: Any) -> DiffReport:
     """What `diff BEFORE AFTER --expect-renorm --max-norm` finds."""
-    return diff(before, after, Options(wanted(limit, *include, **options)), Silent(), expected=True)
+    return diff(before, after, expect_renorm=True, max_norm=limit, include=include, **options)
 
 
 def verdicts(report: DiffReport) -> dict[str, str]:

@@ -112,7 +112,7 @@ embedding/embeddings                                                      Embedd
 conv1/kernel                                                              Conv2D       3×3×3×64   float32       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
 encoder/layers/transformer_encoder_block_3/self_attention/query/kernel ‡  EinsumDense  512×8×64   float32      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
 head/w †                                                                  -            512×1000   bfloat16   1,000   -         -         -       -                      0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -133,7 +133,7 @@ embedding/embeddings                          Embedding    20000×128  20,000   
 conv1/kernel                                  Conv2D       3×3×3×64       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
 encoder/layers/trans…ttention/query/kernel ‡  EinsumDense  512×8×64      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
 head/w †                                      -            512×1000    1,000   -         -         -       -                      0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -155,7 +155,7 @@ embedding/embeddings            20,000   0.2871    0.3711  -          0        0
 conv1/kernel                        64   0.6714    1.344   0.9000    12        0
 encoder/layer…n/query/kernel ‡     512  12.50     19.98    0.9000   512        0
 head/w †                         1,000   -         -       -          0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -178,7 +178,7 @@ embedding/embeddings           0.3711  -          0        0
 conv1/kernel                   1.344   0.9000    12        0
 encoder/laye…query/kernel ‡   19.98    0.9000   512        0
 head/w †                       -       -          0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -200,7 +200,7 @@ embedding/embeddings                                                      Embedd
 conv1/kernel                                                              Conv2D       3x3x3x64   float32       64   0.02313   0.6714    1.344   0.9000  -: *#= :      12        0
 encoder/layers/transformer_encoder_block_3/self_attention/query/kernel +  EinsumDense  512x8x64   float32      512   1.230    12.50     19.98    0.9000  . .*#: .     512        0
 head/w ?                                                                  -            512x1000   bfloat16   1,000   -         -         -       -                      0    1,000
-? unit axes guessed; --units sets them
+? unit axes guessed from the shape
 + stored more than once in this checkpoint
 
 Skipped:
@@ -446,7 +446,7 @@ def test_the_json_says_what_the_report_says() -> None:
     assert record["output"] == report.output
     assert record["totals"] == report.totals._asdict()
     assert record["totals"]["variables"] == len(record["variables"]) + len(record["skipped"])
-    assert record["notes"] == [note._asdict() for note in report.notes]
+    assert record["notes"] == [{"text": note.text, "warning": note.warning} for note in report.notes]
     assert record["seconds"] == 0.25
     for found, row in zip(record["variables"], report.rows, strict=True):
         variable = row.step.variable

@@ -27,6 +27,7 @@ from renorm_cli.storage.signals import undisturbed
 from renorm_cli.storage.staging import Staging
 
 CONTENT = os.urandom(100_003)
+EXISTS = "exists; give another with output=, or replace it with force=True"
 
 
 @pytest.fixture
@@ -66,7 +67,10 @@ def test_any_way_out_but_the_good_one_leaves_nothing(
 def test_an_existing_output_is_refused_unless_forced(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.bin"
     target.write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists; give another -o, or --force"), Staging() as staging:
+    with (
+        pytest.raises(OutputError, match=EXISTS),
+        Staging() as staging,
+    ):
         staging.copy(open_source(source), target)
     assert target.read_bytes() == b"old"
     with Staging(force=True) as staging:
@@ -435,7 +439,10 @@ def test_a_record_that_cannot_be_flushed_is_none(tmp_path: Path, monkeypatch: py
 
 def test_of_two_runs_at_one_output_the_second_does_not_replace_the_first_unasked(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.bin"
-    with pytest.raises(OutputError, match="exists; give another -o, or --force"), Staging() as late:
+    with (
+        pytest.raises(OutputError, match=EXISTS),
+        Staging() as late,
+    ):
         late.create(target).write(0, memoryview(b"late"))
         with Staging() as early:
             early.copy(open_source(source), target)

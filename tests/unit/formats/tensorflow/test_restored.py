@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support import builders, keras_zoo, raw_tables, tf_files
-from support.files import Silent, agrees, bound, look, options
+from support.files import agrees, bound, look
 from support.places import TESTS
 
-from renorm_cli.api import examine
+from renorm_cli.api.verbs import check
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.location import locate
 from renorm_cli.formats.tensorflow.checkpoint import open_tf_checkpoint
@@ -269,7 +269,7 @@ def test_a_wrong_checksum_is_refused_by_apply_and_check_and_reported_by_inspect(
     with pytest.raises(FormatError, match=text):
         bound(prefix, tmp_path / "out")
     with pytest.raises(FormatError, match=text):
-        examine(prefix, "check", options(9.0), Silent())
+        check(prefix, max_norm=9.0)
     assert any(note.warning and text in note.text for note in look(prefix).notes)
     assert not list(tmp_path.glob("out*"))
 
@@ -409,7 +409,7 @@ def test_tf_keras_loads_its_saved_model_with_the_layers_unit_axes(made: Callable
 def test_a_saved_model_is_replaced_as_a_whole(made: Callable[[str], Path], tmp_path: Path) -> None:
     source = tmp_path / "model"
     shutil.copytree(made("module"), source)
-    with pytest.raises(OutputError, match="exists; give another -o, or --force"):
+    with pytest.raises(OutputError, match="exists; give another with output=, or replace it with force=True"):
         bound(made("module"), source)
     (source / "stale").write_text("not in the new one")
     bound(made("module"), source, force=True)

@@ -23,11 +23,10 @@ from lxml import html
 from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of, skip_of
 from support.places import ROOT
 
-from renorm_cli.api import Options, examine
+from renorm_cli.api.verbs import check, inspect
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
-from renorm_cli.plan.planner import Request
 from renorm_cli.render.page.charts import spread, trials
 from renorm_cli.render.page.page import render_html
 from renorm_cli.render.page.pooled import Pool
@@ -55,15 +54,9 @@ def name_of(row: Any) -> str:
     return "".join(row.xpath("./th//text()[not(ancestor::small) and not(ancestor::em)]")).strip()
 
 
-class Quiet:
-    def start(self, total: int) -> None: ...
-
-    def advance(self, nbytes: int) -> None: ...
-
-
 def sample(name: str, limit: float | None) -> Report:
-    wanted = Request(constraint=Constraint(limit))
-    return examine(ROOT / "sample_checkpoints" / name, "check" if limit else "inspect", Options(wanted), Quiet())
+    path = ROOT / "sample_checkpoints" / name
+    return check(path, max_norm=limit) if limit else inspect(path)
 
 
 def test_the_numbers_in_the_table_are_those_of_the_report() -> None:
