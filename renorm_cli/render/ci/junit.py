@@ -47,7 +47,7 @@ def _suite(report: Report) -> ElementTree.Element:
         ElementTree.SubElement(case, "skipped", {"message": f"{skip.role}: {show(skip.reason, LINE_LIMIT)}"})
     if report.notes:
         out = ElementTree.SubElement(suite, "system-out")
-        out.text = "\n".join(f"note: {show(note.text, LINE_LIMIT)}" for note in report.notes)
+        out.text = "\n".join(f"note: {show(str(note), LINE_LIMIT)}" for note in report.notes)
     return suite
 
 

@@ -106,7 +106,7 @@ def _skipped(report: Report) -> Iterator[Table]:
 
 def _notes(report: Report) -> Iterator[Table]:
     if report.notes:
-        rows = [f"- {code(note.text)}" for note in report.notes]
+        rows = [f"- {code(str(note))}" for note in report.notes]
         yield Table(_FOLDED, counted(len(rows), "note"), (), rows)
 
 

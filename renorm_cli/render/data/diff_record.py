@@ -45,7 +45,7 @@ def diff_dict(report: DiffReport) -> dict[str, Any]:
             **{verdict.replace(" ", "_"): count for verdict, count in report.totals.items()},
         },
         "variables": [_row(row) for row in report.rows],
-        "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
+        "notes": [valid({"text": str(note), "warning": note.warning}) for note in report.notes],
         "seconds": report.seconds,
     }
 

@@ -66,7 +66,7 @@ def _fields(report: Report) -> dict[str, Any]:
             "variables": (valid(_row(row)) for row in report.rows),
             "skipped": (valid(_skip(skip)) for skip in report.skips),
             "baseline": None if report.baseline is None else _baseline(report.baseline),
-            "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
+            "notes": [valid({"text": str(note), "warning": note.warning}) for note in report.notes],
             "seconds": _number(report.seconds),
         }
     )

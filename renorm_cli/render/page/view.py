@@ -76,7 +76,7 @@ def _section(report: Report, drawn: int, listed: int) -> Section:
         figures=_figures(report),
         facts=tuple(_facts(report)),
         notes=tuple(
-            ("Warning" if note.warning else "Note", show(note.text, TEXT_LIMIT)) for note in report.notes[:NOTES]
+            ("Warning" if note.warning else "Note", show(str(note), TEXT_LIMIT)) for note in report.notes[:NOTES]
         ),
         more_notes=max(0, len(report.notes) - NOTES),
         findings=tuple((named(name), show(finding.text, TEXT_LIMIT)) for name, finding in problems)[:FINDINGS],

@@ -89,7 +89,7 @@ def _reason(row: DiffRow, report: DiffReport) -> str | None:
 def _closing(report: DiffReport, look: Look) -> Iterator[str]:
     for note in report.notes:
         if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"note: {look.show(note.text)}", 6)
+            yield from look.folded(f"note: {look.show(str(note))}", 6)
     counts = [f"{count_text(count)} {verdict}" for verdict, count in report.totals.items() if count]
     yield from look.folded(f"{counted(len(report.rows), 'variable')}: {', '.join(counts)}")
     yield from (look.paint(line, "dim") for line in look.folded(_SCOPE))

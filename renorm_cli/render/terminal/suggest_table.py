@@ -99,7 +99,7 @@ def _each(found: Suggestion, look: Look) -> Iterator[str]:
 def _closing(found: Suggestion, look: Look, advice: Advice) -> Iterator[str]:
     for note in found.measured.notes:
         if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"note: {look.show(note.text)}", 6)
+            yield from look.folded(f"note: {look.show(str(note))}", 6)
     yield from look.folded(look.joined(*account(found.measured)))
     yield from (look.paint(line, "dim") for line in look.folded(advice.digits))
     if found.rules is not None:

@@ -88,7 +88,7 @@ def _skipped(report: Report, look: Look) -> Iterator[str]:
 def _closing(report: Report, look: Look) -> Iterator[str]:
     for note in report.notes:
         if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"note: {look.show(note.text)}", 6)
+            yield from look.folded(f"note: {look.show(str(note))}", 6)
     if report.command == "inspect":
         yield from _declared(report, look)
     yield from look.folded(look.joined(*account(report)))

@@ -40,4 +40,4 @@ def _details(report: Report, look: Look, more: str) -> Iterator[str]:
         yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; {more}"
     for note in report.notes:
         if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"  note: {look.show(note.text)}", 4)
+            yield from look.folded(f"  note: {look.show(str(note))}", 4)

@@ -174,3 +174,10 @@ def test_an_existing_output_is_replaced_with_force_only(tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     verbs.apply(DENSE, out, max_norm=1, force=True)
     assert verbs.check(out, max_norm=1).holds
+
+
+def test_the_notes_of_a_report_advise_in_the_words_of_python(tmp_path: Path) -> None:
+    for name, scale in (("a.h5", 1), ("b.h5", 2)):
+        builders.write_h5(tmp_path / name, {"mystery/kernel": builders.kernel((4, 5, 6)) / scale})
+    (record,) = json.loads("".join(render_diff_json(verbs.diff(tmp_path / "a.h5", tmp_path / "b.h5"))))["notes"]
+    assert record["text"].endswith("a guess from the shape; say them with units=")
