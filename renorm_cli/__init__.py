@@ -8,7 +8,7 @@ import each other:
 
     cli/                                              parse, call, print, exit
     api/    tf.py                                     five verbs for files, three names for training
-    run/   diff/   gate/   suggest.py   training/     do it
+    run/   comparison/   gate/   suggestion.py   training/      do it
     plan/   norms/   formats/   render/               four wings that do not know each other
     conventions/   storage/                           what weights mean; where bytes lie
     model/                                            the nouns

@@ -231,8 +231,8 @@ def diff(
 
     With `expect_renorm`, also whether `after` is `before` renormed within `max_norm`, and nothing else.
     """
-    from renorm_cli.diff.compare import compare
-    from renorm_cli.diff.plan import plan_comparison
+    from renorm_cli.comparison.compare import compare
+    from renorm_cli.comparison.plan import plan_comparison
 
     started = time.monotonic()
     if expect_renorm:
@@ -285,7 +285,7 @@ def suggest(
     is replaced with `force` only.
     """
     from renorm_cli.plan.rules_toml import rules_text
-    from renorm_cli.suggest import Collector, aim_of, refuse_taken, remarks, rules_for
+    from renorm_cli.suggestion import Collector, aim_of, refuse_taken, remarks, rules_for
 
     started = time.monotonic()
     aim = aim_of(clip, one_bound=one_bound)

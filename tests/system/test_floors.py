@@ -17,7 +17,7 @@ LINES = [
     {"__main__"},
     {"cli"},
     {"api", "tf"},
-    {"run", "diff", "gate", "suggest", "training"},
+    {"run", "comparison", "gate", "suggestion", "training"},
     {"plan", "norms", "formats", "render"},
     {"conventions", "storage"},
     {"model"},

@@ -43,7 +43,7 @@ HELP = rooms(
     "__main__ cli cli.app cli.completion cli.groups cli.help cli.options cli.signals cli.terminal cli.words errors"
 ) | {"renorm_cli"}
 
-OTHER_COMMANDS = rooms("diff model.difference suggest model.suggestion training tf")
+OTHER_COMMANDS = rooms("comparison model.difference suggestion model.suggestion training tf")
 OPTIONS = rooms("gate run.joint model.findings")
 """Rooms of ours that serve one option: --baseline, --per global, the formats of findings."""
 
