@@ -39,6 +39,8 @@ def as_keyword(way: Way) -> str:
 class RenormError(Exception):
     """Says what was expected, what was found and where (`text`), and what to do (`ways`), in one line."""
 
+    __module__ = "renorm_cli"
+
     def __init__(self, text: str, *ways: Way) -> None:
         super().__init__(text, *ways)
         self.text = text
@@ -51,25 +53,37 @@ class RenormError(Exception):
 class UsageError(RenormError):
     """What is asked for makes no sense, whatever the checkpoint."""
 
+    __module__ = "renorm_cli"
+
 
 class SelectionError(RenormError):
     """The patterns or the unit axes do not fit the variables of the checkpoint."""
+
+    __module__ = "renorm_cli"
 
 
 class FormatError(RenormError):
     """The file is not a checkpoint we read, or it is damaged, or it names other files."""
 
+    __module__ = "renorm_cli"
+
 
 class NonFiniteError(RenormError):
     """A selected variable holds NaN or Inf."""
+
+    __module__ = "renorm_cli"
 
 
 class OutputError(RenormError):
     """The output cannot be written, or must not be."""
 
+    __module__ = "renorm_cli"
+
 
 class EngineError(RenormError):
     """The asked engine or device is not there."""
+
+    __module__ = "renorm_cli"
 
 
 def some_names(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ The keywords are the options of the command line:
   the constraints in the file's own config.
 - `include` and `exclude` are shell-style patterns over the names of variables. `units` are the axes that name units:
   "auto", an axis, or several. `strict` makes guessed axes and unknown variables an error.
+- `norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit.
 - `engine` ("auto", "numpy", "tensorflow"), `device` ("auto", "cpu", "gpu") and `jobs`, a number of threads, say how it
   is computed. `meter` is told of the progress.
 
@@ -25,12 +26,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.location import locate
 from renorm_cli.formats.registry import open_checkpoint, open_staged
 from renorm_cli.model.constraint import Constraint, Per, Selection
-from renorm_cli.model.report import Report
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.plan.planner import Request, make_plan, parse_units
 from renorm_cli.run.session import SILENT, Computing, Destination, Meter, Session, damage, threads_for
@@ -40,10 +41,12 @@ from renorm_cli.storage.staging import Staging, save
 
 # Rooms that one verb or one keyword alone needs are imported there: the others start sooner.
 if TYPE_CHECKING:
+    from renorm_cli.api.difference import DiffReport
+    from renorm_cli.api.suggestion import Suggestion
+    from renorm_cli.gate.baseline import Reference
     from renorm_cli.gate.stored_report import Stored
-    from renorm_cli.model.difference import DiffReport
-    from renorm_cli.model.suggestion import Suggestion
     from renorm_cli.plan.rules import Rules
+    from renorm_cli.run.unit_norms import UnitNorms
 
 PathLike = str | os.PathLike[str]
 Patterns = str | Iterable[str]
@@ -68,6 +71,7 @@ def inspect(
     include: Patterns = (),
     exclude: Patterns = (),
     strict: bool = False,
+    norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -83,7 +87,7 @@ def inspect(
         must_act=False,
         measures=True,
     )
-    return _measured("inspect", Path(checkpoint), request, _computing(engine, device, jobs), meter)
+    return _measured("inspect", Path(checkpoint), request, _computing(engine, device, jobs), norms, meter)
 
 
 def check(
@@ -102,6 +106,7 @@ def check(
     max_growth: float | str | None = None,
     allow_new: bool = False,
     allow_gone: bool = False,
+    norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -125,15 +130,14 @@ def check(
         strict=strict,
         measures=baseline is not None,
     )
-    computing = _computing(engine, device, jobs)
-    if baseline is None:
-        return _measured("check", Path(checkpoint), request, computing, meter)
-    from renorm_cli.gate.baseline import Reference, growth_of, held_against
-    from renorm_cli.gate.stored_report import read_stored
+    reference = None
+    if baseline is not None:
+        from renorm_cli.gate.baseline import Reference, growth_of
+        from renorm_cli.gate.stored_report import read_stored
 
-    stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
-    reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
-    return held_against(_measured("check", Path(checkpoint), request, computing, meter), reference)
+        stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
+        reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
+    return _measured("check", Path(checkpoint), request, _computing(engine, device, jobs), norms, meter, reference)
 
 
 def apply(
@@ -154,6 +158,7 @@ def apply(
     dry_run: bool = False,
     nonfinite: Literal["refuse", "skip"] = "refuse",
     verify: bool = True,
+    norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -186,11 +191,12 @@ def apply(
     with open_checkpoint(path) as source:
         session = Session(source, make_plan(source.variables, source.notes, request), computing)
         meter.start(session.nbytes + (0 if dry_run else source.size))
-        work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance)
+        kept = _room(session, norms)
+        work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
         if dry_run:
             rows = session.bounded(work)
             source.check_unchanged()
-            report = session.report("apply", rows, started, output=written, dry_run=True)
+            report = Report.of(session.report("apply", rows, started, output=written, dry_run=True), kept)
             save(companions(report))
             return report
         protected = () if in_place else [file.path for file in source.files]
@@ -206,7 +212,7 @@ def apply(
 
                     reopen = partial(open_staged, staging, written, source)
                     verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap)
-            report = session.report("apply", rows, started, output=written)
+            report = Report.of(session.report("apply", rows, started, output=written), kept)
             for target, content in companions(report).items():
                 staging.companion(target, content)
             source.check_unchanged()  # nothing newer than what was read may be replaced
@@ -231,8 +237,9 @@ def diff(
 
     With `expect_renorm`, also whether `after` is `before` renormed within `max_norm`, and nothing else.
     """
-    from renorm_cli.diff.compare import compare
-    from renorm_cli.diff.plan import plan_comparison
+    from renorm_cli.api.difference import DiffReport
+    from renorm_cli.comparison.compare import compare
+    from renorm_cli.comparison.plan import plan_comparison
 
     started = time.monotonic()
     if expect_renorm:
@@ -258,7 +265,7 @@ def diff(
         damaged = [note for source in (one, other) for note in damage(source, jobs, refuse=expect_renorm)]
         for source in (one, other):
             source.check_unchanged()
-    return replace(report, notes=(*report.notes, *damaged), seconds=time.monotonic() - started)
+    return DiffReport.of(replace(report, notes=(*report.notes, *damaged), seconds=time.monotonic() - started))
 
 
 def suggest(
@@ -284,8 +291,9 @@ def suggest(
     With `output` they are written as rules, a bound for each variable or with `one_bound` one for all; an existing file
     is replaced with `force` only.
     """
+    from renorm_cli.api.suggestion import Suggestion
     from renorm_cli.plan.rules_toml import rules_text
-    from renorm_cli.suggest import Collector, aim_of, refuse_taken, remarks, rules_for
+    from renorm_cli.suggestion import Collector, aim_of, refuse_taken, remarks, rules_for
 
     started = time.monotonic()
     aim = aim_of(clip, one_bound=one_bound)
@@ -301,26 +309,47 @@ def suggest(
         rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
         damaged = session.damage(refuse=False)
         source.check_unchanged()
-        found = collector.suggestion(session.report("inspect", rows, started, damage=damaged))
+        found = collector.suggestion(Report.of(session.report("inspect", rows, started, damage=damaged)))
         if rules is None:
-            return found
+            return Suggestion.of(found)
         made = rules_for(found, aim, request.units, source.variables)
         text = rules_text(made, remarks(found, made, aim))
         save({rules: [text.encode("ascii")]}, Way("output", "give the rules another name"))
-    return replace(found, rules=str(rules))
+    return Suggestion.of(replace(found, rules=str(rules)))
 
 
 def _measured(
-    command: Literal["inspect", "check"], path: Path, request: Request, computing: Computing, meter: Meter
+    command: Literal["inspect", "check"],
+    path: Path,
+    request: Request,
+    computing: Computing,
+    norms: bool,
+    meter: Meter,
+    reference: Reference | None = None,
 ) -> Report:
     started = time.monotonic()
     with open_checkpoint(path) as source:
         session = Session(source, make_plan(source.variables, source.notes, request), computing)
         meter.start(session.nbytes)
-        rows = session.run(Work(source, session.engine, advance=meter.advance))
+        kept = _room(session, norms)
+        rows = session.run(Work(source, session.engine, advance=meter.advance, norms=kept))
         damaged = session.damage(refuse=command == "check")
         source.check_unchanged()
-        return session.report(command, rows, started, damage=damaged)
+        found = session.report(command, rows, started, damage=damaged)
+    if reference is not None:
+        from renorm_cli.gate.baseline import held_against
+
+        found = held_against(found, reference)
+    return Report.of(found, kept)
+
+
+def _room(session: Session, norms: bool) -> UnitNorms | None:
+    """Room for the norms of all units, if they are to be kept."""
+    if not norms:
+        return None
+    from renorm_cli.run.unit_norms import UnitNorms
+
+    return UnitNorms.of(session.plan.steps)
 
 
 def _need_bound(max_norm: float | None, rules: PathLike | Rules | None = None) -> None:
@@ -377,3 +406,7 @@ def _computing(engine: Engine = "auto", device: Device = "auto", jobs: int | Non
 def _one_of(name: str, value: str, among: tuple[str, ...]) -> None:
     if value not in among:
         raise UsageError(f"{name} is one of {', '.join(map(repr, among))}, got {value!r}")
+
+
+for _verb in (apply, check, diff, inspect, open, suggest):
+    _verb.__module__ = "renorm_cli"  # as users call them

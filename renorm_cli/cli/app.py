@@ -21,7 +21,7 @@ from renorm_cli.cli.terminal import Printing, complain, print_error, print_text,
 from renorm_cli.errors import RenormError, UsageError
 
 if TYPE_CHECKING:
-    from renorm_cli.model.report import Report
+    from renorm_cli.api.report import Report
 
 _Found = TypeVar("_Found")
 
@@ -77,7 +77,8 @@ def apply(
     if reporting.report is None and not writing.dry_run:
         files = [Target(written.report(), "json")]
     with untouched([checkpoint], written), progress(str(checkpoint), reporting) as meter:
-        done = verbs.apply(checkpoint, **asked, meter=meter, companions=lambda report: rendered([report], files))
+        companions = lambda report: rendered([report], files)  # noqa: E731
+        done = verbs.apply(checkpoint, **asked, norms=False, meter=meter, companions=companions)
     show([done], reporting)
 
 
@@ -88,13 +89,14 @@ def inspect(
     bound: groups.Bound,
     which: groups.Which,
     computing: groups.Computing,
-    reporting: groups.Reporting,
+    reporting: groups.InspectReporting,
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
     from renorm_cli.api import verbs
 
-    measure = partial(verbs.inspect, **keywords(bound, which, computing))
-    _, failed = _examined(checkpoint, measure, reporting, [bound.rules])
+    norms = reporting.norms
+    measure = partial(verbs.inspect, **keywords(bound, which, computing), norms=norms is not None)
+    _, failed = _examined(checkpoint, measure, reporting, [bound.rules], norms=norms)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -112,7 +114,7 @@ def check(
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
     from renorm_cli.api import verbs
 
-    measure = partial(verbs.check, **keywords(bound, declared, which, earlier, computing))
+    measure = partial(verbs.check, **keywords(bound, declared, which, earlier, computing), norms=False)
     found, failed = _examined(checkpoint, measure, reporting, [bound.rules, earlier.baseline], gate=True)
     raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
 
@@ -167,18 +169,21 @@ def suggest(
 def _examined(
     paths: list[Path],
     measure: Callable[..., Report],
-    reporting: groups.Reporting | groups.GateReporting,
+    reporting: groups.InspectReporting | groups.GateReporting,
     taken: list[Path | None],
     *,
+    norms: Path | None = None,
     gate: bool = False,
 ) -> tuple[list[Report], bool]:
     """Measure every checkpoint that can be read, and report; also whether one could not."""
-    from renorm_cli.cli.output import rendered, show, targets
+    from renorm_cli.cli.output import norms_file, refuse_norms, rendered, show, targets
     from renorm_cli.storage.staging import save
 
     files = targets(reporting.report, [*paths, *taken])
+    if norms is not None:
+        refuse_norms(norms, paths, [*taken, *(file.path for file in files)])
     found, failed = _each(paths, measure, reporting)
-    save(rendered(found, files))
+    save(rendered(found, files) | norms_file(norms, found))
     show(found, reporting, gate=gate)
     return found, failed
 

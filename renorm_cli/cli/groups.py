@@ -116,6 +116,15 @@ class Reporting(NamedTuple):
 
 
 @under("What is reported")
+class InspectReporting(NamedTuple):
+    report: opt.Reports = None
+    norms: opt.NormsFile = None
+    format: opt.Format = None
+    color: opt.Colour = "auto"
+    quiet: opt.Quiet = False
+
+
+@under("What is reported")
 class GateReporting(NamedTuple):
     report: opt.Reports = None
     format: opt.CheckFormat = None

@@ -199,6 +199,14 @@ Reports = Annotated[
         autocompletion=reports,
     ),
 ]
+NormsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--norms",
+        metavar="FILE.npz",
+        help="Also write the norm of every unit: a NumPy file with an array for each variable, by its name.",
+    ),
+]
 DiffReports = Annotated[
     list[str] | None,
     typer.Option(

@@ -18,6 +18,7 @@ from renorm_cli.parallel.threads import parcels
 from renorm_cli.render.registry import FORMATS, Format, format_of, parts
 
 if TYPE_CHECKING:
+    from renorm_cli.api.report import Report as PublicReport
     from renorm_cli.model.difference import DiffReport
     from renorm_cli.model.suggestion import Suggestion
 
@@ -84,6 +85,26 @@ def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) ->
     """The content of every report file, in parts that are made when they are asked for."""
     found = _told(found)
     return {target.path: map(_utf8, _parts(found, target.format)) for target in targets}
+
+
+def refuse_norms(path: Path, checkpoints: Sequence[Path], taken: Sequence[Path | None]) -> None:
+    """Raise UsageError where `--norms` asks for what it cannot write, or for a file that the run has a use for."""
+    if len(checkpoints) > 1:
+        raise UsageError(f"--norms writes the norms of one checkpoint, {len(checkpoints)} are given; give one")
+    if path.suffix != ".npz":
+        raise UsageError(f"--norms {str(path)!r}: a file of NumPy arrays is written; give it a name that ends in .npz")
+    if os.path.realpath(path) in {os.path.realpath(one) for one in (*checkpoints, *taken) if one is not None}:
+        raise UsageError(f"--norms {str(path)!r} is another file of this run; give the norms a name of their own")
+
+
+def norms_file(path: Path | None, found: Sequence[PublicReport]) -> dict[Path, Iterator[bytes]]:
+    """The content of the file of `--norms`, if there is one, in parts that are made when they are asked for."""
+    if path is None:
+        return {}
+    from renorm_cli.render.data.norms_file import render_norms
+
+    parts = (part for one in found if one.norms is not None for part in render_norms(one.rows, one.norms.parts))
+    return {path: map(b"".join, parcels(parts, len, _PART))}
 
 
 def _utf8(text: str) -> bytes:

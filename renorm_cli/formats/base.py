@@ -44,6 +44,8 @@ class Sink(ABC):
 class Checkpoint(ABC):
     """An open checkpoint. `format` is its name in reports, `files` all it consists of, in the order of publication."""
 
+    __module__ = "renorm_cli"
+
     def __init__(
         self,
         format: str,

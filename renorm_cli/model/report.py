@@ -38,6 +38,8 @@ class Row:
     those that are not finite, then those of the largest norms.
     """
 
+    __module__ = "renorm_cli"
+
     step: Step
     units: int
     over: int

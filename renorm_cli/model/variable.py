@@ -67,6 +67,8 @@ class Variable:
     same bytes (hard links). `dtype` is a plain name such as "float32", "bfloat16" or "int64", whatever the byte order.
     """
 
+    __module__ = "renorm_cli"
+
     name: str
     key: str
     shape: tuple[int, ...]

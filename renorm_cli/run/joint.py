@@ -56,6 +56,9 @@ class _Global:
         read = [partial(self._work.source.read, step.variable) for step in self._steps]
         sums = [self._sums(step, one, self._work.advance) for step, one in zip(self._steps, read, strict=True)]
         norms = [float(policy.norms(one, self._p).item()) for one in sums]
+        if self._work.norms is not None:
+            for step, norm in zip(self._steps, norms, strict=True):
+                self._work.norms.take(step, 0, np.array([norm]))
         finite = [bool(np.isfinite(norm)) for norm in norms]
         if self._work.nonfinite == "refuse":
             for step, sound in zip(self._steps, finite, strict=True):

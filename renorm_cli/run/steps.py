@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from renorm_cli.norms.measure import Read, measure, negatives, within
 from renorm_cli.norms.policy import Float64
 from renorm_cli.parallel.memory import Buffer, Purpose, reuse
 from renorm_cli.parallel.threads import Imap, by_size
+
+if TYPE_CHECKING:
+    from renorm_cli.run.unit_norms import UnitNorms
 
 ATTEMPTS = 27
 """Tries to get a unit within its limit; more than two are only needed among subnormal numbers, the last is factor 0."""
@@ -59,6 +62,8 @@ class Work:
     advance: Callable[[int], None] = lambda nbytes: None
     collect: Callable[[Step, Distribution], None] = lambda step, norms: None
     """Given the norms of all units of a variable, from the thread that measured it."""
+    norms: UnitNorms | None = None
+    """Where the norms of all units are kept, if they are."""
 
     def elements(self, dtype: str) -> int:
         """The most weights of a dtype in a block."""
@@ -91,6 +96,8 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     spread_groups = map if len(cut) == 1 else imap
     for group in spread_groups(partial(_renorm_group, step, work, spread_blocks), cut):
         before.add(group.norms)
+        if work.norms is not None:
+            work.norms.take(step, seen, group.norms)
         worst.add(group.norms, seen)
         seen += group.norms.size
         after.add(group.after)

@@ -17,7 +17,7 @@ LINES = [
     {"__main__"},
     {"cli"},
     {"api", "tf"},
-    {"run", "diff", "gate", "suggest", "training"},
+    {"run", "comparison", "gate", "suggestion", "training"},
     {"plan", "norms", "formats", "render"},
     {"conventions", "storage"},
     {"model"},
@@ -27,9 +27,9 @@ LINES = [
 """Rooms from the top down: each may import what is on the lines below its own, and nothing on its own line."""
 
 INNER = {
-    "api": [{"verbs"}, {"many"}],
+    "api": [{"verbs"}, {"many", "report", "difference", "suggestion"}],
     "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
-    "run": [{"session"}, {"joint", "verify"}, {"steps"}],
+    "run": [{"session"}, {"joint", "verify"}, {"steps"}, {"unit_norms"}],
     "norms": [{"measure"}, {"engines"}, {"policy", "exact", "rounding", "distribution"}, {"powers"}, {"error_free"}],
     "render": [
         {"registry"},

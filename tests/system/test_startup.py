@@ -43,9 +43,11 @@ HELP = rooms(
     "__main__ cli cli.app cli.completion cli.groups cli.help cli.options cli.signals cli.terminal cli.words errors"
 ) | {"renorm_cli"}
 
-OTHER_COMMANDS = rooms("diff model.difference suggest model.suggestion training tf")
-OPTIONS = rooms("gate run.joint model.findings")
-"""Rooms of ours that serve one option: --baseline, --per global, the formats of findings."""
+OTHER_COMMANDS = rooms(
+    "comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
+)
+OPTIONS = rooms("gate run.joint model.findings run.unit_norms render.data.norms_file")
+"""Rooms of ours that serve one option: --baseline, --per global, the formats of findings, --norms."""
 
 RENDERERS = rooms(
     "ci page diff_columns problems data.csv_report data.diff_record data.suggest_record", "render."

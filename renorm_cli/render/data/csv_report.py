@@ -16,6 +16,9 @@ CELL_LIMIT = 32_000
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")  # noqa: RUF001
 
 
+HEADER = ("path", "status", "reason", *(column.key for column in COLUMNS))
+
+
 def render_csv(reports: Sequence[Report]) -> str:
     """Write a header, then for each report its constrained and its skipped variables; lines end with LF.
 
@@ -24,18 +27,19 @@ def render_csv(reports: Sequence[Report]) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "status", "reason", *(column.key for column in COLUMNS)])
+    writer.writerow(HEADER)
     for report in reports:
-        writer.writerows(_lines(report))
+        writer.writerows(map(safe_line, lines(report)))
     return out.getvalue()
 
 
-def _lines(report: Report) -> Iterator[list[Cell]]:
+def lines(report: Report) -> Iterator[list[Cell]]:
+    """The exact values of each variable under `HEADER`, constrained ones first; text is as the file has it."""
     for row in report.rows:
-        yield safe_line([report.path, "constrained", None, *(column.value(row) for column in COLUMNS)])
+        yield [report.path, "constrained", None, *(column.value(row) for column in COLUMNS)]
     for skip in report.skips:
         facts = [None if column.skipped is None else column.skipped(skip) for column in COLUMNS]
-        yield safe_line([report.path, "skipped", skip.reason, *facts])
+        yield [report.path, "skipped", skip.reason, *facts]
 
 
 def safe_line(line: list[Cell]) -> list[Cell]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from renorm_cli.model.report import Report
-from renorm_cli.render.page.view import page_of
+from renorm_cli.render.page.view import page_of, section_of
 from renorm_cli.text import show
 
 
@@ -25,6 +26,25 @@ def render_html(reports: Sequence[Report]) -> str:
     style, script = (_resource(environment, name) for name in ("style.css", "script.js"))
     return environment.get_template("page.html.j2").render(
         page=page_of(reports), style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
+    )
+
+
+CELL_LINES = 100
+"""Variables that a cell of a notebook lists, and draws, the worst first."""
+
+
+def render_cell(report: Report) -> str:
+    """Write the section of one report as HTML for the output cell of a notebook.
+
+    It is that of the page, without script, with fewer lines, and in the colours of the notebook. Its style holds for it
+    alone. Text from files is escaped as on the page.
+    """
+    environment = _environment()
+    section = section_of(report, CELL_LINES, CELL_LINES)
+    number = zlib.crc32(f"{section.path} {section.verdict}".encode())  # the ids of other cells begin with another one
+    style, cell_style = (_resource(environment, name) for name in ("style.css", "cell.css"))
+    return environment.get_template("cell.html.j2").render(
+        section=section, number=number, style=style, cell_style=cell_style
     )
 
 

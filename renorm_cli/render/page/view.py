@@ -41,7 +41,7 @@ def page_of(reports: Sequence[Report]) -> Page:
     order = sorted(range(len(reports)), key=lambda at: (reports[at].holds, at))
     shown = sorted(order[:SECTIONS])
     share = max(1, len(shown))
-    sections = tuple(_section(reports[at], DRAWN // share, LISTED // share) for at in shown)
+    sections = tuple(section_of(reports[at], DRAWN // share, LISTED // share) for at in shown)
     listed = sorted(order[:PATHS])
     entries = tuple(
         Entry(
@@ -57,7 +57,8 @@ def page_of(reports: Sequence[Report]) -> Page:
     return Page(one, show(version), entries, len(reports) - len(listed), sections)
 
 
-def _section(report: Report, drawn: int, listed: int) -> Section:
+def section_of(report: Report, drawn: int, listed: int) -> Section:
+    """Choose what one checkpoint's section shows: `listed` variables in its table, `drawn` of them with a drawing."""
     found = subjects(report)
     bounds = [limit for limit in limits(report) if limit is not None]
     bound = bounds[0] if len(limits(report)) == 1 and bounds else None

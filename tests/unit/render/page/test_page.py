@@ -346,7 +346,7 @@ def test_the_wheel_has_the_templates(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    folder = ROOT / "renorm_cli" / "render" / "templates"
+    folder = ROOT / "renorm_cli" / "render" / "page" / "templates"
     with zipfile.ZipFile(wheel) as archive:
         for path in folder.iterdir():
-            assert archive.read(f"renorm_cli/render/templates/{path.name}") == path.read_bytes()
+            assert archive.read(f"renorm_cli/render/page/templates/{path.name}") == path.read_bytes()

@@ -19,8 +19,8 @@ from support.effort import examples
 from support.files import MANIFEST, SAMPLES, WHOLE, bound
 
 from renorm_cli.api.verbs import diff
-from renorm_cli.diff.compare import compare
-from renorm_cli.diff.plan import plan_comparison
+from renorm_cli.comparison.compare import compare
+from renorm_cli.comparison.plan import plan_comparison
 from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats.registry import open_checkpoint
 from renorm_cli.model.constraint import Constraint, Selection

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import floats
 from support.effort import examples
 
-from renorm_cli.diff.multiples import bits, factors, largest_change
+from renorm_cli.comparison.multiples import bits, factors, largest_change
 
 NARROW = ("float16", "bfloat16", "float32")
 FACTORS = st.one_of(

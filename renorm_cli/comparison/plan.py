@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from renorm_cli.diff.pairs import Pair, by_key, by_name, have_common_keys
+from renorm_cli.comparison.pairs import Pair, by_key, by_name, have_common_keys
 from renorm_cli.errors import SelectionError
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes

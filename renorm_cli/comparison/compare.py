@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from renorm_cli import __version__
-from renorm_cli.diff.multiples import Factors, Rounding, bits, factors, largest_change
-from renorm_cli.diff.pairs import Pair
-from renorm_cli.diff.plan import Comparison, Task
+from renorm_cli.comparison.multiples import Factors, Rounding, bits, factors, largest_change
+from renorm_cli.comparison.pairs import Pair
+from renorm_cli.comparison.plan import Comparison, Task
 from renorm_cli.errors import Way, some_names
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes

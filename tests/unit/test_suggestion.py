@@ -26,7 +26,7 @@ from renorm_cli.model.suggestion import SHARES
 from renorm_cli.norms import distribution
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.render.terminal.suggest_table import bound_text
-from renorm_cli.suggest import aim_of
+from renorm_cli.suggestion import aim_of
 
 CHECKPOINTS = sorted(
     path.name
