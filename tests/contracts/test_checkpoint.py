@@ -123,11 +123,21 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 
 
+STORED = ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "bfloat16")
+FILE_OPTIONS: dict[str, dict[str, Any]] = {"plain": {}, "userblock": {"userblock": 512}, "latest": {"libver": "latest"}}
+PAIRS = [
+    (dtype, filters, tuple(FILE_OPTIONS)[(row + column) % len(FILE_OPTIONS)])
+    for row, dtype in enumerate(STORED)
+    for column, filters in enumerate(FILTERS)
+]
+"""Every dtype with every filter; every file option with each dtype and with each filter."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kwargs", FILTERS.values(), ids=FILTERS)
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "bfloat16"])
 @pytest.mark.parametrize(
-    "options", [{}, {"userblock": 512}, {"libver": "latest"}], ids=["plain", "userblock", "latest"]
+    ("dtype", "kwargs", "options"),
+    [(dtype, FILTERS[filters], FILE_OPTIONS[option]) for dtype, filters, option in PAIRS],
+    ids=["-".join(names) for names in PAIRS],
 )
 def test_any_layout_filter_byte_order_and_userblock_is_bounded_and_stays_what_it_is(
     tmp_path: Path, kwargs: dict[str, Any], dtype: str, options: dict[str, Any]

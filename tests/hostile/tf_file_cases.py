@@ -112,7 +112,7 @@ FILES = (
          "not a regular"),
     Case("tf-meta-link", "a meta graph that is a link to a secret, and would be copied", _replaced("ckpt.meta", link),
          "error",
-         "cannot be opened"),
+         "cannot be opened", opens=True),
     Case("tf-meta-fifo", "a meta graph that is a pipe", _replaced("ckpt.meta", fifo), "error", "not a regular"),
     Case("tf-data-sparse", "a data file of 8 GiB that is one hole, and a kernel behind it", _sparse, "handled",
          commands=("inspect",)),

@@ -9,6 +9,46 @@ import numpy as np
 
 from support import builders
 
+KERNEL, BIAS = builders.kernel((12, 6)), np.full(6, 9.0, np.float32)
+
+
+def prefix(folder: Path) -> Path:
+    """Two tensors by their names."""
+    _save(folder / "m", {"dense/kernel": KERNEL, "dense/bias": BIAS})
+    return folder / "m"
+
+
+def prefix_of_shards(folder: Path) -> Path:
+    """Two checkpoints merged into one of two data files."""
+    import tensorflow as tf
+
+    parts = {"one": {"dense/kernel": KERNEL}, "two": {"dense_1/kernel": KERNEL * 2, "dense_1/bias": BIAS}}
+    for name, tensors in parts.items():
+        _save(folder / name, tensors)
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=[str(folder / name) for name in parts], destination_prefix=str(folder / "m")
+    )
+    return folder / "m"
+
+
+def _save(prefix: Path, tensors: dict[str, np.ndarray]) -> None:
+    import tensorflow as tf
+
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=[*tensors.values()],
+    )
+
+
+def v1(folder: Path) -> Path:
+    """The two tensors in the format before V2."""
+    import tensorflow as tf
+
+    tf.raw_ops.Save(filename=str(folder / "m.ckpt"), tensor_names=["dense/kernel", "dense/bias"], data=[KERNEL, BIAS])
+    return folder / "m.ckpt"
+
 
 def saver(folder: Path, *, partitions: int = 0, axis: int = 0) -> Path:
     """TF1 Saver: a dense and a transposed convolution, Adam slots, a global step; `partitions` cut the first kernel."""

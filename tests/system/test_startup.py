@@ -8,10 +8,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support import builders, tf_files
+from support import builders, tf_recorded
 
 
 def words(text: str) -> frozenset[str]:
@@ -98,7 +99,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
     ".h5": _legacy,
     ".weights.h5": _weights,
     ".keras": _archive,
-    "TF checkpoint": tf_files.object_checkpoint,
+    "TF checkpoint": partial(tf_recorded.copied, "objects"),
 }
 
 

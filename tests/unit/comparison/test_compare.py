@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import builders, keras_zoo, oracle, tf_files
+from support import builders, keras_zoo, oracle, tf_files, tf_recorded
 from support.effort import examples
 from support.files import MANIFEST, SAMPLES, WHOLE, bound
 
@@ -361,6 +361,7 @@ def test_a_deflated_archive_is_the_same_as_a_stored_one() -> None:
     assert (report.matched_by, report.exit_code, report.totals["identical"]) == ("key", 0, 14)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(*keras_zoo.WARNINGS)
 def test_a_tensorflow_checkpoint_of_the_same_weights_is_identical_and_a_bounded_one_is_proven(tmp_path: Path) -> None:
     import tensorflow as tf
@@ -381,6 +382,7 @@ def test_a_tensorflow_checkpoint_of_the_same_weights_is_identical_and_a_bounded_
     assert judge(tmp_path / "a.weights.h5", tmp_path / "bounded", 1.0).exit_code == 1  # the graph is nowhere else
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(*keras_zoo.WARNINGS)
 def test_stored_copies_of_one_weight_are_each_compared_with_the_only_one_elsewhere(tmp_path: Path) -> None:
     export = tf_files.export(tmp_path)
@@ -449,6 +451,7 @@ def test_what_cannot_be_compared_is_never_called_the_same(tmp_path: Path) -> Non
     assert look(tmp_path / "a.h5", tmp_path / "b.h5").exit_code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(*keras_zoo.WARNINGS)
 def test_a_changed_string_of_a_tensorflow_checkpoint_is_seen(tmp_path: Path) -> None:
     import tensorflow as tf
@@ -464,13 +467,12 @@ def test_a_changed_string_of_a_tensorflow_checkpoint_is_seen(tmp_path: Path) -> 
 
 
 def test_damage_is_told_and_no_renorm_is_proven_of_a_damaged_file(tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow")
-    source = tf_files.saver(tmp_path)
+    source = tf_recorded.copied("prefix", tmp_path)
     data = next(tmp_path.glob("*.data-*"))
     raw = bytearray(data.read_bytes())
     raw[5] ^= 1
     (tmp_path / "other").mkdir()
-    for file in tmp_path.glob("model.ckpt-7*"):
+    for file in tmp_path.glob("m.*"):
         shutil.copy(file, tmp_path / "other" / file.name)
     (tmp_path / "other" / data.name).write_bytes(bytes(raw))
     damaged = tmp_path / "other" / source.name

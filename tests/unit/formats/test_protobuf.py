@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.tf_recorded import message
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import protobuf
@@ -26,15 +28,9 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 
 @pytest.fixture(scope="module")
 def protos() -> Any:
-    from tensorflow.core.framework import versions_pb2
-    from tensorflow.core.protobuf import tensor_bundle_pb2, trackable_object_graph_pb2
-
-    class Protos:
-        entry = tensor_bundle_pb2.BundleEntryProto
-        version = versions_pb2.VersionDef
-        graph = trackable_object_graph_pb2.TrackableObjectGraph
-
-    return Protos
+    return SimpleNamespace(
+        entry=message("BundleEntryProto"), version=message("VersionDef"), graph=message("TrackableObjectGraph")
+    )
 
 
 @given(INT64, INT64, INT32, st.integers(0, 2**32 - 1), st.lists(INT64, max_size=5))

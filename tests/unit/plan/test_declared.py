@@ -268,6 +268,7 @@ PRODUCED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flavour", ["keras", "tf_keras"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "declared"), PRODUCED)
@@ -412,6 +413,7 @@ def declaring_18(keras: ModuleType, path: Path) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
 def test_a_model_that_declares_1_and_holds_18_is_found_and_mended_and_keras_loads_it(name: str, tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
@@ -438,6 +440,7 @@ def test_a_model_that_declares_1_and_holds_18_is_found_and_mended_and_keras_load
         assert new.constraint.get_config() == old.constraint.get_config()
 
 
+@pytest.mark.slow
 def test_what_keras_trained_under_its_constraints_passes(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     keras.backend.clear_session()
