@@ -106,7 +106,7 @@ class _Slots:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """The path, then the path without its outer scopes: the name of a slot created in a scope begins with that scope."""
+    """The path, then the path without its outer scopes: the name of a slot made in a scope begins with that scope."""
     yield path
     for _ in range(_OUTER_SCOPES):
         _, slash, path = path.partition("/")
