@@ -53,7 +53,7 @@ class Bound:
 
 
 class Norms(NamedTuple):
-    """Per unit, with summed axes of size 1: the norm is root * 2**exponent; `value` is the norm, or Inf out of range."""
+    """Per unit, summed axes of size 1: the norm is root * 2**exponent; `value` is the norm, or Inf if out of range."""
 
     root: Any
     exponents: Any
@@ -208,7 +208,7 @@ def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
 
 
 def _scaled(x: Any, factors: list[Any], over: Any) -> Any:
-    """Multiply units that are over by the factors, rounded to nearest (16 bits: toward zero); others keep their bits."""
+    """Multiply units that are over by the factors, rounding to nearest (16 bits: toward zero); others keep bits."""
     wide = tf.cast(x, tf.float64)
     for factor in factors:
         wide = wide * factor
