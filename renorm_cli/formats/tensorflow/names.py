@@ -60,8 +60,8 @@ def name_variables(
     drafts.sort(key=lambda draft: draft.key in seconds)
     variables = []
     for draft in drafts:
-        variable = _tell(draft, layers.get(draft.key))
-        state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_told(variable) else None)
+        variable = _identified(draft, layers.get(draft.key))
+        state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_identified(variable) else None)
         variables.append(_renamed(variable if state is None else replace(variable, state=state), draft.key in seconds))
     unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)
     return Naming(unique, twins, (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique)))
@@ -81,7 +81,7 @@ def _with_aliases(variables: Sequence[Variable], drafts: Sequence[Variable]) -> 
     )
 
 
-def _tell(variable: Variable, facts: LayerFacts | None) -> Variable:
+def _identified(variable: Variable, facts: LayerFacts | None) -> Variable:
     """The variable with its layer and weight, from the model's own description or else from default names.
 
     A weight of a known class counts if it fits the shape. For a class that is not known, the weight keeps its name.
@@ -97,24 +97,24 @@ def _tell(variable: Variable, facts: LayerFacts | None) -> Variable:
                 equation=facts.equation,
                 declared=facts.declared,
             )
-    told = _by_names(variable)
+    named = _by_names(variable)
     if facts is None or known is not None or facts.layer in CONTAINERS:
-        return told
-    weight = facts.weight if not _is_told(told) else told.weight
-    return replace(told, layer=facts.layer, layer_source="layer", weight=weight, declared=facts.declared)
+        return named
+    weight = facts.weight if not _is_identified(named) else named.weight
+    return replace(named, layer=facts.layer, layer_source="layer", weight=weight, declared=facts.declared)
 
 
 def _by_names(variable: Variable) -> Variable:
     """The variable identified by its own name or, if that says nothing, by the attributes that lead to it."""
-    told = from_names(variable, variable.name.removesuffix(f"/{AVERAGE}"))
-    if _is_told(told):
-        return told
+    named = from_names(variable, variable.name.removesuffix(f"/{AVERAGE}"))
+    if _is_identified(named):
+        return named
     attributes = "/".join(part.lstrip("_") for part in plain_key(variable.key).split("/"))
     by_attributes = from_names(variable, attributes)
-    return by_attributes if _is_told(by_attributes) else told
+    return by_attributes if _is_identified(by_attributes) else named
 
 
-def _is_told(variable: Variable) -> bool:
+def _is_identified(variable: Variable) -> bool:
     """Whether the weight's name identifies it."""
     if variable.weight is None:
         return False

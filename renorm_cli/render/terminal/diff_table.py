@@ -68,13 +68,13 @@ def _is_fine(row: DiffRow, report: DiffReport) -> bool:
 
 def _reasons(report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Iterator[str]:
     """The reasons of the verdicts that need one."""
-    told = [(row, reason) for row in listed if (reason := _reason(row, report))]
-    shown = told if look.width is None else told[:REASONS_ON_A_TERMINAL]
+    explained = [(row, reason) for row in listed if (reason := _reason(row, report))]
+    shown = explained if look.width is None else explained[:REASONS_ON_A_TERMINAL]
     for row, reason in shown:
         line = f"{look.show(row.name, 120)}: {look.show(reason)}"
         yield from (look.paint(part, "dim") for part in look.folded(line, 2))
-    if len(told) > len(shown):
-        yield look.paint(f"and {count_text(len(told) - len(shown))} more, all in the JSON", "dim")
+    if len(explained) > len(shown):
+        yield look.paint(f"and {count_text(len(explained) - len(shown))} more, all in the JSON", "dim")
 
 
 def _reason(row: DiffRow, report: DiffReport) -> str | None:

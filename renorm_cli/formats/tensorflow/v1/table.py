@@ -111,7 +111,7 @@ class Cursor:
 
 
 @dataclass(slots=True)
-class Budget:
+class TableBudget:
     """What the tables of one checkpoint may still use: entries, bytes of keys, compressed blocks, and fields."""
 
     entries: int = MAX_ENTRIES
@@ -121,7 +121,7 @@ class Budget:
     """Fields of the messages that are not loaded, each of which takes time."""
 
 
-def read_runs(file: SourceFile, budget: Budget) -> Iterator[tuple[bytes, Run]]:
+def read_runs(file: SourceFile, budget: TableBudget) -> Iterator[tuple[bytes, Run]]:
     """The keys of a table, strictly ascending, with the runs of their values.
 
     Reads every byte of the file to verify the checksums. Raises FormatError for any deviation from the format, as
@@ -152,7 +152,9 @@ def read_runs(file: SourceFile, budget: Budget) -> Iterator[tuple[bytes, Run]]:
         last = separator
 
 
-def _index(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> tuple[list[bytes], list[tuple[int, int]]]:
+def _index(
+    whole: Run, span: tuple[int, int], budget: TableBudget, shown: str
+) -> tuple[list[bytes], list[tuple[int, int]]]:
     """The separator, and offset and size, of every data block."""
     where = f"{shown}: index block"
     separators: list[bytes] = []
@@ -167,7 +169,7 @@ def _index(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> tup
     return separators, spans
 
 
-def _block(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> Run:
+def _block(whole: Run, span: tuple[int, int], budget: TableBudget, shown: str) -> Run:
     """The content of a block, after its checksum was verified."""
     offset, size = span
     end = offset + size
@@ -197,7 +199,7 @@ def _crc(run: Run) -> int:
     return crc
 
 
-def _entries(block: Run, budget: Budget, where: str) -> Iterator[tuple[bytes, Run]]:
+def _entries(block: Run, budget: TableBudget, where: str) -> Iterator[tuple[bytes, Run]]:
     """The ascending keys of a block and their values."""
     restarts, end = _restarts(block, where)
     cursor = Cursor(block.part(0, end), where)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import protobuf
-from renorm_cli.formats.protobuf import BYTES, FIXED32, FIXED64, VARINT, Message, damaged, read_message
+from renorm_cli.formats.protobuf import BYTES, FIXED32, FIXED64, VARINT, Budget, Message, damaged, read_message
 from renorm_cli.formats.tensorflow.bundle import (
     DTYPES,
     ITEM_BYTES,
@@ -30,7 +29,7 @@ from renorm_cli.formats.tensorflow.bundle import (
     read_slices,
 )
 from renorm_cli.formats.tensorflow.leveldb import Table
-from renorm_cli.formats.tensorflow.v1.table import Budget, Cursor, Run, read_runs
+from renorm_cli.formats.tensorflow.v1.table import Cursor, Run, TableBudget, read_runs
 from renorm_cli.storage.files import SourceFile
 from renorm_cli.untrusted import quoted
 
@@ -114,7 +113,7 @@ def read_tensors(files: Sequence[SourceFile]) -> Tensors:
     values, slices that do not tile their tensor or are stored twice.
     """
     contents = _Contents()
-    budget = Budget()
+    budget = TableBudget()
     for file in files:
         _read_file(file, contents, budget)
     shown = files[0].shown
@@ -147,10 +146,10 @@ class _Contents:
 
     tensors: dict[str, _Tensor] = field(default_factory=dict)
     parts: dict[str, dict[Extents, Run]] = field(default_factory=dict)
-    work: protobuf.Budget = field(default_factory=protobuf.Budget)
+    work: Budget = field(default_factory=Budget)
 
 
-def _read_file(file: SourceFile, contents: _Contents, budget: Budget) -> None:
+def _read_file(file: SourceFile, contents: _Contents, budget: TableBudget) -> None:
     shown = file.shown
     first = True
     for key, run in read_runs(file, budget):
@@ -215,7 +214,9 @@ def _add_tensor(message: Message, contents: _Contents, shown: str) -> None:
     tensor.boxes.extend(message.blobs(4))
 
 
-def _part(extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str, Values], budget: Budget) -> Entry:
+def _part(
+    extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str, Values], budget: TableBudget
+) -> Entry:
     """The entry of a slice; adds its values to `values`, under the entry's key."""
     where = f"{shown}: {quoted(whole.key)}"
     if len(extents) != len(whole.shape):
@@ -226,7 +227,7 @@ def _part(extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str
     return Entry(key, whole.dtype, lengths, 0, 0, found.elements * ITEM_BYTES.get(whole.dtype, 0), None, None, 0)
 
 
-def _find_values(proto: Run, dtype: str, elements: int, where: str, budget: Budget) -> Values:
+def _find_values(proto: Run, dtype: str, elements: int, where: str, budget: TableBudget) -> Values:
     """The values in a TensorProto. Raises FormatError if their count is wrong."""
     if dtype == "string":
         values = Values(proto, dtype, elements, where)
@@ -289,7 +290,7 @@ def _decode(raw: bytes, elements: int, dtype: np.dtype[Any], where: str) -> npt.
     return signed.astype(bits).view(dtype)
 
 
-def _strings(run: Run, where: str, budget: Budget | None = None) -> Iterator[Run]:
+def _strings(run: Run, where: str, budget: TableBudget | None = None) -> Iterator[Run]:
     for number, kind, value in _fields(run, where, budget):
         if number != _VALUES["string"]:
             continue
@@ -298,7 +299,7 @@ def _strings(run: Run, where: str, budget: Budget | None = None) -> Iterator[Run
         yield value
 
 
-def _messages(run: Run | None, where: str, numbers: set[int], budget: Budget) -> dict[int, Run]:
+def _messages(run: Run | None, where: str, numbers: set[int], budget: TableBudget) -> dict[int, Run]:
     """The runs of the wanted fields of a message, each of which may occur once, as a length and bytes."""
     found: dict[int, Run] = {}
     for number, kind, value in _fields(run, where, budget) if run is not None else ():
@@ -310,7 +311,7 @@ def _messages(run: Run | None, where: str, numbers: set[int], budget: Budget) ->
     return found
 
 
-def _fields(run: Run, where: str, budget: Budget | None = None) -> Iterator[tuple[int, int, Run]]:
+def _fields(run: Run, where: str, budget: TableBudget | None = None) -> Iterator[tuple[int, int, Run]]:
     """Number, wire type and run of the fields of a message, as `protobuf.read_fields`, but without loading them.
 
     Pass no budget for fields that were counted before.
