@@ -135,9 +135,9 @@ class Worker:
                     "for it: the file is damaged or hostile"
                 )
             case {"error": str() as name}:
-                told = name[:60] if name.isidentifier() else "unknown error"
+                cause = name[:60] if name.isidentifier() else "unknown error"
                 raise FormatError(
-                    f"{self._shown}: the {self._library} library cannot read it ({told}): "
+                    f"{self._shown}: the {self._library} library cannot read it ({cause}): "
                     f"the file is damaged, cut short or no {self._library} file"
                 )
         raise self._nonsense()

@@ -30,7 +30,7 @@ OTHERS = frozenset(
 
 
 class Types:
-    """`told` names a type; the h5py module is passed in, because only the worker imports it."""
+    """`describe` names a type; the h5py module is passed in, because only the worker imports it."""
 
     def __init__(self, h5: Any) -> None:
         self.h5t = h5t = h5.h5t
@@ -40,7 +40,7 @@ class Types:
             8: ((h5t.IEEE_F64LE, "<"), (h5t.IEEE_F64BE, ">")),
         }
 
-    def told(self, kind: Any) -> tuple[str, str, bool]:
+    def describe(self, kind: Any) -> tuple[str, str, bool]:
         """Name, byte order ("<" or ">"), and whether the stored bytes are the values (not references to them)."""
         h5t = self.h5t
         if isinstance(kind, h5t.TypeFloatID):

@@ -223,7 +223,7 @@ class Walk:
                 "copy the weights into one file"
             )
         kind, space = item.get_type(), item.get_space()
-        dtype, order, plain = self.types.told(kind)
+        dtype, order, plain = self.types.describe(kind)
         if dtype == "opaque" and kind.get_size() == 2 and self._is_bfloat16(item):
             dtype = "bfloat16"
         if space.get_simple_extent_type() == self.h5.h5s.NULL:

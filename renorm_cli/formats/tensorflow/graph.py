@@ -1,4 +1,4 @@
-"""What `saved_model.pb` tells of the variables: which are trained, which class holds them, what is a constant instead.
+"""Facts about variables in `saved_model.pb`: which are trained, which class holds them, which weights are constants.
 
 Source: tensorflow/core/protobuf/{saved_model,meta_graph,saved_object_graph}.proto, and in tensorflow/core/framework
 graph.proto, function.proto, node_def.proto, attr_value.proto, tensor.proto, variable.proto.
@@ -29,9 +29,9 @@ from renorm_cli.formats.tensorflow.object_graph import MAX_NODES, ObjectGraph
 from renorm_cli.model.dtypes import FLOATS
 
 MAX_FIELDS = 3_000_000
-"""Of one `saved_model.pb`, counted while searching it, which takes a microsecond each."""
+"""Fields visited while searching one `saved_model.pb`."""
 MAX_COPIED = 32 << 20
-"""Bytes of the messages that are read whole: variables, layers of Keras, collections."""
+"""Bytes of the messages that are copied into memory: variables, Keras layers, collections."""
 
 _META_GRAPHS, _GRAPH, _COLLECTIONS, _OBJECTS = 2, 2, 4, 7
 _GRAPH_NODE, _LIBRARY, _FUNCTION, _FUNCTION_NODE = 1, 2, 1, 3
@@ -44,7 +44,7 @@ _FLOAT_NUMBERS = {number: name for number, name in DTYPES.items() if name in FLO
 
 
 class Constant(NamedTuple):
-    """A floating constant of rank 2 or more in a graph: `size` plain C-order bytes at `offset`, little-endian."""
+    """A floating constant of rank 2 or more in a graph: `size` bytes at `offset`, C order, little-endian."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -53,7 +53,7 @@ class Constant(NamedTuple):
 
 
 class SavedVariable(NamedTuple):
-    """A variable as the object graph of a SavedModel describes it; `name` may be ""."""
+    """A variable in the object graph of a SavedModel; `name` may be ""."""
 
     name: str
     trainable: bool
@@ -61,10 +61,10 @@ class SavedVariable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SavedModelFacts:
-    """What the objects of a SavedModel tell; all empty for a model that TF1 wrote, but for `untrained`.
+    """Facts from the objects of a SavedModel; for a model that TF1 wrote, only `untrained` is not empty.
 
-    `variables` and `keras` (objects that Keras wrote) are by object number, that of the checkpoint's object graph.
-    `untrained` are the names of the variables that TF1's collections list, but not among the trainable ones.
+    `variables` and `keras` (objects that Keras wrote) are by node number in the checkpoint's object graph. `untrained`
+    are the names that TF1's collections list as variables, but not as trainable ones.
     """
 
     variables: Mapping[int, SavedVariable] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class SavedModelFacts:
 
 
 class _Span(NamedTuple):
-    """One field: where its value (after tag and length) lies in the file."""
+    """A field: start and end of its value (after tag and length) in the file."""
 
     number: int
     wire_type: int
@@ -82,10 +82,10 @@ class _Span(NamedTuple):
 
 
 def read_saved_model(data: bytes | memoryview, shown: str) -> SavedModelFacts:
-    """The facts in the content of `saved_model.pb`; `shown` names it in errors.
+    """The facts in the content of `saved_model.pb`; `shown` names the file in errors.
 
-    Raises FormatError if it is no such message, has no graph, or more than MAX_FIELDS fields, MAX_NODES objects or
-    MAX_COPIED bytes about them.
+    Raises FormatError if it is not such a message, has no graph, or has more than MAX_FIELDS fields, MAX_NODES objects
+    or MAX_COPIED bytes about them.
     """
     walk = _Walk(data, shown)
     variables: dict[int, SavedVariable] = {}
@@ -96,16 +96,16 @@ def read_saved_model(data: bytes | memoryview, shown: str) -> SavedModelFacts:
         for part in walk.inside(graph):
             if part.number == _COLLECTIONS:
                 _read_collection(walk, part, listed, trained)
-            # Only TF2 writes objects, and it writes one graph: objects of a second one would have numbers of their own.
+            # Only TF2 writes objects, and it writes one graph; a second graph would number its objects from 0 again.
             elif part.number == _OBJECTS and number == 0:
                 _read_objects(walk, part, variables, keras)
     return SavedModelFacts(variables, keras, frozenset(listed - trained) if trained else frozenset())
 
 
 def untrained_keys(facts: SavedModelFacts, graph: ObjectGraph | None) -> frozenset[str]:
-    """The checkpoint keys of variables that the model says are not trained.
+    """The checkpoint keys of variables that the model declares as not trained.
 
-    Weights of frozen Keras layers are not among them; moving statistics, counters and optimizer state are.
+    They include moving statistics, counters and optimizer state, but not the weights of frozen Keras layers.
     """
     if graph is None:
         return facts.untrained
@@ -118,9 +118,9 @@ def untrained_keys(facts: SavedModelFacts, graph: ObjectGraph | None) -> frozens
 
 
 def constants(data: bytes | memoryview, shown: str) -> Iterator[Constant]:
-    """The floating constants of rank 2 or more in all graphs and functions, stored as plain bytes; nothing is copied.
+    """The floating constants of rank 2 or more in all graphs and functions that are stored as plain bytes; no copies.
 
-    Constants stored as one repeated value, or as lists of numbers, are left out. Raises FormatError as
+    Omits constants that are stored as one repeated value or as lists of numbers. Raises FormatError as
     `read_saved_model` does.
     """
     walk = _Walk(data, shown)
@@ -140,7 +140,7 @@ def constants(data: bytes | memoryview, shown: str) -> Iterator[Constant]:
 
 
 def variable_operations(data: bytes | memoryview, shown: str) -> int:
-    """How many operations of the graphs make or hold a variable: 0 for a frozen model.
+    """The number of operations in the graphs that create or hold a variable: 0 for a frozen model.
 
     Raises FormatError as `read_saved_model` does.
     """
@@ -154,7 +154,7 @@ def variable_operations(data: bytes | memoryview, shown: str) -> int:
 
 
 class _Walk:
-    """Fields of nested messages, found without copying (the file may be 2 GiB); how many is bounded."""
+    """Finds the fields of nested messages without copying (the file may have 2 GiB), up to MAX_FIELDS."""
 
     def __init__(self, data: bytes | memoryview, shown: str) -> None:
         self._data = data
@@ -164,7 +164,7 @@ class _Walk:
         self._budget = Budget()
 
     def inside(self, span: _Span) -> Iterator[_Span]:
-        """The fields of a message; numbers in it have the span of the varint itself."""
+        """The fields of a message; the span of a number is its varint."""
         if span.wire_type != BYTES:
             raise self.damaged(f"expected field {span.number} at byte {span.start} as a message, found a number")
         data, at, end = self._data, span.start, span.end
@@ -189,7 +189,7 @@ class _Walk:
             at += size
 
     def graphs(self) -> Iterator[_Span]:
-        """The MetaGraphDefs: one per set of tags."""
+        """The MetaGraphDefs, one per set of tags."""
         none = True
         for graph in self._parts(_Span(0, BYTES, 0, len(self._data)), _META_GRAPHS):
             none = False
@@ -212,7 +212,7 @@ class _Walk:
         return (item for item in self.inside(span) if item.number == number)
 
     def bytes_of(self, span: _Span, limit: int | None = None) -> bytes:
-        """The value itself; at most `limit` bytes of it."""
+        """The bytes of the value, at most `limit`."""
         end = span.end if limit is None else min(span.end, span.start + limit)
         return bytes(self._data[span.start : end])
 
@@ -223,7 +223,7 @@ class _Walk:
         return read_varint(self._data, span.start, span.end, self._shown)[0]
 
     def message(self, span: _Span) -> Message:
-        """A small message, copied."""
+        """A small message, copied into memory."""
         if span.wire_type != BYTES:
             raise self.damaged(f"expected field {span.number} at byte {span.start} as a message, found a number")
         self._copies -= span.end - span.start
@@ -232,7 +232,7 @@ class _Walk:
         return read_message(self._data, self._shown, span.start, span.end, self._budget)
 
     def message_of(self, encoded: bytes) -> Message:
-        """A message that was inside a small one."""
+        """A message nested in a small message."""
         return read_message(encoded, self._shown, budget=self._budget)
 
     def damaged(self, found: str) -> FormatError:
@@ -242,7 +242,7 @@ class _Walk:
 def _read_objects(
     walk: _Walk, graph: _Span, variables: dict[int, SavedVariable], keras: dict[int, KerasObject]
 ) -> None:
-    """SavedObjectGraph: its nodes are numbered in order."""
+    """Collect variables and Keras objects of a SavedObjectGraph by the number of their node."""
     count = 0
     for node in walk.inside(graph):
         if node.number != 1:
@@ -261,7 +261,7 @@ def _read_objects(
 
 
 def _read_collection(walk: _Walk, entry: _Span, listed: set[str], trained: set[str]) -> None:
-    """The names in TF1's collections of variables, as a checkpoint calls them: VariableDef in a CollectionDef."""
+    """Collect the checkpoint names in TF1's collections of variables: VariableDefs in a CollectionDef."""
     into: set[str] | None = None
     for item in walk.inside(entry):
         if item.number == 1:
@@ -274,7 +274,7 @@ def _read_collection(walk: _Walk, entry: _Span, listed: set[str], trained: set[s
 
 
 def _variable_name(encoded: bytes, walk: _Walk) -> str:
-    """A partitioned variable has one definition per part, each of which names the whole."""
+    """The name in a VariableDef. A partitioned variable has one per part, and each names the whole variable."""
     definition = walk.message_of(encoded)
     part = definition.blob(4)
     whole = walk.message_of(part).text(1) if part else ""
@@ -282,7 +282,7 @@ def _variable_name(encoded: bytes, walk: _Walk) -> str:
 
 
 def _constant(walk: _Walk, attribute: _Span) -> Iterator[Constant]:
-    """The tensor in the attribute `value` of a Const, if it is one we look for."""
+    """The tensor in the attribute `value` of a Const, if it is a floating one of rank 2 or more."""
     name = b""
     for item in walk.inside(attribute):
         if item.number == 1:

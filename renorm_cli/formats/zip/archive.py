@@ -80,8 +80,8 @@ def crc_places(fd: int, archive: Archive, member: Member) -> Iterator[int]:
     """The offsets in the archive `fd` of the crc of a stored member: 4 bytes, little-endian, at each of them."""
     if member.method != STORED:
         raise ValueError("only a stored member can be changed in place")
-    (told,) = struct.unpack("<L", pread(fd, 4, member.header_offset + _LOCAL_CRC, archive.shown))
-    if told or not member.flags & STREAMED:
+    (stored,) = struct.unpack("<L", pread(fd, 4, member.header_offset + _LOCAL_CRC, archive.shown))
+    if stored or not member.flags & STREAMED:
         yield member.header_offset + _LOCAL_CRC
     yield member.central_offset + _CENTRAL_CRC
     if member.flags & STREAMED:
@@ -201,10 +201,10 @@ def _write_record(
 def _local_header(local: Local, rest: bytes, member: Member, wide: bool, where: str) -> bytes:
     """The local header with name and extra fields; fields that a streamed member left 0 stay 0."""
     name, extra = rest[: local.name_length], rest[local.name_length :]
-    told = (local.crc, *widen((local.size, local.compressed), extra, where))
+    before = (local.crc, *widen((local.size, local.compressed), extra, where))
     now = (member.crc, member.size, member.compressed)
     streamed = member.flags & STREAMED
-    crc, size, compressed = (0 if streamed and not old else new for old, new in zip(told, now, strict=True))
+    crc, size, compressed = (0 if streamed and not old else new for old, new in zip(before, now, strict=True))
     if wide:
         if MAX32 not in (local.size, local.compressed):
             local = local._replace(needed=max(local.needed, ZIP64_VERSION))

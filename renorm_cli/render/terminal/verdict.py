@@ -1,4 +1,4 @@
-"""What a gate prints: one line for a checkpoint that holds, and beneath it the findings where it does not."""
+"""The output of a gate: one line per checkpoint, followed by the findings if it does not hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from renorm_cli.render.terminal.layout import Look
 from renorm_cli.text import counted
 
 FINDINGS = 20
-"""Findings that are listed; the rest is counted."""
+"""Findings that are listed; the others are only counted."""
 
 PATH_LIMIT = 4096
 
@@ -19,9 +19,9 @@ MORE = "a JSON report has all of them"
 
 
 def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool, more: str = MORE) -> str:
-    """Write one line if all is well with a checkpoint, else also what is not, the worst first.
+    """Write the verdict in one line, followed by the findings, the worst first, if the checkpoint does not hold.
 
-    `width`, `colour` and `ascii` are those of `render_table`; `more` says where the findings are that are not listed.
+    `width`, `colour` and `ascii` are as in `render_table`; `more` says where the findings are that are not listed.
     Ends with a newline.
     """
     look = Look(width, colour, ascii)
@@ -39,5 +39,5 @@ def _details(report: Report, look: Look, more: str) -> Iterator[str]:
     if len(found) > FINDINGS:
         yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; {more}"
     for note in report.notes:
-        if not note.warning:  # warnings are said on stderr
+        if not note.warning:  # warnings go to stderr
             yield from look.folded(f"  note: {look.show(str(note))}", 4)

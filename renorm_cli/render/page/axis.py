@@ -1,4 +1,4 @@
-"""An axis of norms: where a norm stands on it, and which round numbers are written beside it."""
+"""An axis of norms: the place of a norm on it, and the round numbers beside it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from renorm_cli.render.page.pooled import Pool
 
 _WIDE = 30.0
-"""From this ratio of the largest norm to the small ones on, an axis is logarithmic."""
+"""The ratio of the largest norm to small norms above which an axis is logarithmic."""
 
 _FAR = 3.0
-"""A bound beyond this many times the largest norm is left off the axis."""
+"""A bound beyond this multiple of the largest norm is not on the axis."""
 
 _TICKS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """Norms from `low` to `high` > `low` on an axis of length 1, logarithmic (then `low` > 0) or linear."""
+class Axis:
+    """Norms from `low` to `high` on an axis of length 1, logarithmic or linear; `low` < `high`, and > 0 if `log`."""
 
     low: float
     high: float
     log: bool
 
     def place(self, norm: float) -> float:
-        """Where a norm stands, 0 to 1; what is off the axis stands at its end."""
+        """The place of a norm, 0 to 1; a norm beyond the axis is at its end."""
         if norm <= self.low:
             return 0.0
         if norm >= self.high:
@@ -51,7 +51,7 @@ class Scale:
         return self.low <= norm <= self.high
 
     def ticks(self) -> tuple[float, ...]:
-        """Some round numbers on the axis, ascending."""
+        """Ascending round numbers on the axis."""
         found = self._decades() if self.log else self._steps()
         return tuple(tick for tick in found if self.has(tick))
 
@@ -68,10 +68,10 @@ class Scale:
         return [float(f"{digit}e{power}") for power in powers for digit in digits]
 
 
-def scale_of(pool: Pool, limits: Sequence[float]) -> Scale:
-    """An axis for the norms of a pool that has some, and for their limits.
+def axis_of(pool: Pool, limits: Sequence[float]) -> Axis:
+    """An axis for the norms of a pool that has units, and for their limits.
 
-    A few dead units do not stretch it: on a logarithmic axis what is far below all others stands at its left end.
+    A few dead units do not stretch it: on a logarithmic axis, norms far below all others are at its left end.
     """
     near = [limit for limit in limits if limit <= _FAR * pool.high]
     high = max(pool.high, *near, sys.float_info.min) if near else max(pool.high, sys.float_info.min)
@@ -85,17 +85,17 @@ def scale_of(pool: Pool, limits: Sequence[float]) -> Scale:
     if low < 0.25 * high:
         low = 0.0
     pad = 0.04 * (high - low) or 0.25 * high
-    return Scale(max(0.0, low - pad) if low else 0.0, min(high + pad, sys.float_info.max), log=False)
+    return Axis(max(0.0, low - pad) if low else 0.0, min(high + pad, sys.float_info.max), log=False)
 
 
-def _logarithmic(low: float, high: float) -> Scale:
-    """An axis with some room at both ends, within float64's normal numbers."""
+def _logarithmic(low: float, high: float) -> Axis:
+    """A logarithmic axis with some room at both ends, within float64's normal numbers."""
     start, end = math.log10(max(low, sys.float_info.min)), math.log10(high)
     room = max(0.1, 0.03 * (end - start))
-    return Scale(10 ** max(start - room, -307.6), 10 ** min(end + room, 308.25), log=True)
+    return Axis(10 ** max(start - room, -307.6), 10 ** min(end + room, 308.25), log=True)
 
 
 def _round_step(step: float) -> float:
-    """The next larger 1, 2 or 5 times a power of ten."""
+    """The smallest 1, 2 or 5 times a power of ten that is not below `step`."""
     power = 10.0 ** math.floor(math.log10(max(step, sys.float_info.min)))
     return next((digit * power for digit in (1, 2, 5) if digit * power >= step * 0.999), 10 * power)
