@@ -7,7 +7,7 @@ The keywords are the options of the command line:
   the constraints in the file's own config.
 - `include` and `exclude` are shell-style patterns over the names of variables. `units` are the axes that name units:
   "auto", an axis, or several. `strict` makes guessed axes and unknown variables an error.
-- `norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit.
+- `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit.
 - `engine` ("auto", "numpy", "tensorflow"), `device` ("auto", "cpu", "gpu") and `jobs`, a number of threads, say how it
   is computed. `meter` is told of the progress.
 
@@ -71,7 +71,7 @@ def inspect(
     include: Patterns = (),
     exclude: Patterns = (),
     strict: bool = False,
-    norms: bool = True,
+    keep_norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -87,7 +87,7 @@ def inspect(
         must_act=False,
         measures=True,
     )
-    return _measured("inspect", Path(checkpoint), request, _computing(engine, device, jobs), norms, meter)
+    return _measured("inspect", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter)
 
 
 def check(
@@ -106,7 +106,7 @@ def check(
     max_growth: float | str | None = None,
     allow_new: bool = False,
     allow_gone: bool = False,
-    norms: bool = True,
+    keep_norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -137,7 +137,7 @@ def check(
 
         stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
         reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
-    return _measured("check", Path(checkpoint), request, _computing(engine, device, jobs), norms, meter, reference)
+    return _measured("check", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter, reference)
 
 
 def apply(
@@ -158,7 +158,7 @@ def apply(
     dry_run: bool = False,
     nonfinite: Literal["refuse", "skip"] = "refuse",
     verify: bool = True,
-    norms: bool = True,
+    keep_norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -191,7 +191,7 @@ def apply(
     with open_checkpoint(path) as source:
         session = Session(source, make_plan(source.variables, source.notes, request), computing)
         meter.start(session.nbytes + (0 if dry_run else source.size))
-        kept = _room(session, norms)
+        kept = _room(session, keep_norms)
         work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
         if dry_run:
             rows = session.bounded(work)
@@ -323,7 +323,7 @@ def _measured(
     path: Path,
     request: Request,
     computing: Computing,
-    norms: bool,
+    keep_norms: bool,
     meter: Meter,
     reference: Reference | None = None,
 ) -> Report:
@@ -331,7 +331,7 @@ def _measured(
     with open_checkpoint(path) as source:
         session = Session(source, make_plan(source.variables, source.notes, request), computing)
         meter.start(session.nbytes)
-        kept = _room(session, norms)
+        kept = _room(session, keep_norms)
         rows = session.run(Work(source, session.engine, advance=meter.advance, norms=kept))
         damaged = session.damage(refuse=command == "check")
         source.check_unchanged()
@@ -343,9 +343,9 @@ def _measured(
     return Report.of(found, kept)
 
 
-def _room(session: Session, norms: bool) -> UnitNorms | None:
+def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
     """Room for the norms of all units, if they are to be kept."""
-    if not norms:
+    if not keep_norms:
         return None
     from renorm_cli.run.unit_norms import UnitNorms
 

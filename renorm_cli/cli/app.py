@@ -78,7 +78,7 @@ def apply(
         files = [Target(written.report(), "json")]
     with untouched([checkpoint], written), progress(str(checkpoint), reporting) as meter:
         companions = lambda report: rendered([report], files)  # noqa: E731
-        done = verbs.apply(checkpoint, **asked, norms=False, meter=meter, companions=companions)
+        done = verbs.apply(checkpoint, **asked, keep_norms=False, meter=meter, companions=companions)
     show([done], reporting)
 
 
@@ -95,7 +95,7 @@ def inspect(
     from renorm_cli.api import verbs
 
     norms = reporting.norms
-    measure = partial(verbs.inspect, **keywords(bound, which, computing), norms=norms is not None)
+    measure = partial(verbs.inspect, **keywords(bound, which, computing), keep_norms=norms is not None)
     _, failed = _examined(checkpoint, measure, reporting, [bound.rules], norms=norms)
     raise typer.Exit(2 if failed else 0)
 
@@ -114,7 +114,7 @@ def check(
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
     from renorm_cli.api import verbs
 
-    measure = partial(verbs.check, **keywords(bound, declared, which, earlier, computing), norms=False)
+    measure = partial(verbs.check, **keywords(bound, declared, which, earlier, computing), keep_norms=False)
     found, failed = _examined(checkpoint, measure, reporting, [bound.rules, earlier.baseline], gate=True)
     raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
 

@@ -28,10 +28,10 @@ STILL_NAMED = {
 }
 """Files whose messages are still to lose their options."""
 
-NOT_ASKED = {"meter", "companions"}
+NOT_ASKED = {"meter", "companions", "keep_norms"}
 """What a verb takes from a program alone."""
 
-OF_THE_COMMAND = {"report", "format", "color", "quiet"}
+OF_THE_COMMAND = {"norms", "report", "format", "color", "quiet"}
 """What a command does with what a verb gives."""
 
 VERBS = ("apply", "inspect", "check", "diff", "suggest")

@@ -108,8 +108,8 @@ def test_an_array_of_norms_is_the_callers_own() -> None:
 
 
 def test_without_its_norms_a_report_says_how_to_have_them() -> None:
-    report = renorm_cli.inspect(DENSE, norms=False)
-    with pytest.raises(UsageError, match="norms=True"):
+    report = renorm_cli.inspect(DENSE, keep_norms=False)
+    with pytest.raises(UsageError, match="keep_norms=True"):
         report.unit_norms("hidden/kernel")
 
 
