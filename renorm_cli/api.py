@@ -20,7 +20,7 @@ from renorm_cli.model.plan import Note, Plan, Step
 from renorm_cli.model.report import Report, Row
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, threads
-from renorm_cli.plan.declared import excess_notes
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, run
 from renorm_cli.storage.journal import recover
@@ -172,7 +172,7 @@ def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected:
 
     started = time.monotonic()
     with open_checkpoint(before) as one, open_checkpoint(after) as other:
-        comparison = plan_comparison(one, other, options.request, expected=expected)
+        comparison = plan_comparison(one, other, _one_bound(options), options.request.selection, expected=expected)
         meter.start(comparison.nbytes)
         engine, _ = pick("numpy")
         with _threads(options.jobs, comparison.nbytes) as imap:
@@ -180,7 +180,6 @@ def diff(before: Path, after: Path, options: Options, meter: Meter, *, expected:
                 one,
                 other,
                 comparison,
-                options.request,
                 engine,
                 expected=expected,
                 imap=imap,
@@ -215,7 +214,7 @@ def suggest(path: Path, options: Options, aim: Aim, meter: Meter, rules: RulesOu
         found = collector.suggestion(session.report("inspect", source, plan, rows, started))
         if rules is None:
             return found
-        made = rules_for(found, aim, options.request.units, source.variables)
+        made = rules_for(found, aim, _one_bound(options).units, source.variables)
         save({rules.path: [rules_text(made, remarks(found, made, aim)).encode("ascii")]})
     return replace(found, rules=str(rules.path))
 
@@ -264,6 +263,8 @@ class _Session:
 
             notes = (*notes, joint_note(rows))
         if command == "check" and rows and rows[0].step.axis_source == "declared":
+            from renorm_cli.plan.declared import excess_notes
+
             notes = (*notes, *excess_notes(rows))
         return Report(
             command=command,
@@ -308,6 +309,13 @@ def _damage(source: Checkpoint, jobs: int | None, *, refuse: bool) -> tuple[Note
     if refuse:
         raise FormatError(f"{text}; get a sound copy of it")
     return (Note(text, warning=True),)
+
+
+def _one_bound(options: Options) -> OneBound:
+    """The bound of a command that takes no other source of bounds."""
+    if not isinstance(options.request.source, OneBound):
+        raise AssertionError("this command takes one bound")
+    return options.request.source
 
 
 def _threads(jobs: int | None, nbytes: int) -> AbstractContextManager[Imap]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from renorm_cli.conventions.keras import ROLES, TELLING, Axes, einsum_units, find_weight, suffixes
-from renorm_cli.model.plan import AxisSource
+from renorm_cli.model.plan import AxisSource, Left
 from renorm_cli.model.variable import Role, Variable
 
 _REASONS: dict[Role, str] = {
@@ -66,10 +66,10 @@ def _from_own_name(weight: str, rank: int) -> Axes | None:
     return None
 
 
-def why_skipped(role: Role, variable: Variable) -> str:
-    """One short reason why a variable of this role is left alone by default."""
+def why_skipped(role: Role, variable: Variable) -> Left:
+    """Why a variable of this role is left alone by default."""
     if role in _REASONS:
-        return _REASONS[role]
+        return Left("role", _REASONS[role])
     if len(variable.shape) >= 2:
-        return "nothing in the file tells what it is; select it with -i"
-    return "nothing in the file tells what it is, and it is no matrix"
+        return Left("unidentified", "nothing in the file tells what it is; select it with -i")
+    return Left("unidentified", "nothing in the file tells what it is, and it is no matrix")

@@ -28,7 +28,6 @@ from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
 from renorm_cli.norms.measure import Read, measure, within
 from renorm_cli.norms.policy import Bools, Float64
 from renorm_cli.parallel.threads import Imap, by_size
-from renorm_cli.plan.planner import Request
 
 _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")
 
@@ -46,7 +45,6 @@ def compare(
     before: Checkpoint,
     after: Checkpoint,
     comparison: Comparison,
-    request: Request,
     engine: Engine,
     *,
     expected: bool = False,
@@ -64,7 +62,7 @@ def compare(
         before=DiffSide(str(before.path), before.format, before.size),
         after=DiffSide(str(after.path), after.format, after.size),
         matched_by=comparison.matched_by,
-        constraint=request.constraint,
+        constraint=comparison.constraint,
         rows=rows,
         expected=expected,
         notes=(*dict.fromkeys((*before.notes, *after.notes)), *_doubts(rows)),

@@ -10,13 +10,10 @@ from pathlib import Path
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.gate.stored_report import Earlier, read_earlier
-from renorm_cli.model.plan import Skip
+from renorm_cli.model.plan import REQUESTED, Skip
 from renorm_cli.model.report import Baseline, Growth, Report, Row
 
 DEFAULT_GROWTH = "5%"
-
-_BY_PATTERN = ("not named by --include", "named by --exclude", "left alone by rule ")
-"""How reasons for a skip begin that are the user's wish: such a variable is not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ def read_baseline(path: Path, max_growth: float, *, allow_new: bool = False, all
 def held_against(report: Report, reference: Reference) -> Report:
     """The report with its `baseline` filled in: every measured variable against the one of the same name.
 
-    A variable that the patterns of this run leave out is not compared; one that has gone for any other reason has
+    A variable that this run was asked to leave out is not compared; one that has gone for any other reason has
     vanished. Where names are not unique, keys are compared. Raises SelectionError where the reference has no report of
     the checkpoint, and where the two were not measured alike (p, what a norm runs over, unit axes).
     """
@@ -89,7 +86,7 @@ def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference)
         return found.name if by_name else found.key
 
     before = {label(one): one for one in earlier}
-    left_out = {label(skip) for skip in report.skips if skip.reason.startswith(_BY_PATTERN)}
+    left_out = {label(skip) for skip in report.skips if skip.code in REQUESTED}
     for row in report.rows:
         old, after = before.pop(label(row), None), None if row.norm is None else row.norm.max
         if old is None:

@@ -32,6 +32,7 @@ from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, read_object_
 from renorm_cli.formats.tensorflow.state_file import newest_prefix
 from renorm_cli.model.blocks import partition
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request
 
 Mutant = Any
@@ -71,11 +72,11 @@ def use(path: Path, rng: Random) -> None:
     with open_checkpoint(path) as source:
         read_all(source)
         source.damage()
-    options = Options(Request(Constraint(), must_act=False), engine="numpy", jobs=1)
+    options = Options(Request(OneBound(Constraint()), must_act=False), engine="numpy", jobs=1)
     if rng.random() < 0.3:
         examine(path, "inspect", options, Silent())
     if rng.random() < 0.1:
-        bounded = Options(Request(Constraint(0.5)), engine="numpy", jobs=1)
+        bounded = Options(Request(OneBound(Constraint(0.5))), engine="numpy", jobs=1)
         target = path.parent / "out" / "out"
         target.parent.mkdir(exist_ok=True)
         apply(path, bounded, Destination(target, force=True), "skip", Silent(), lambda report: {})

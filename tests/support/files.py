@@ -11,6 +11,7 @@ import numpy as np
 from renorm_cli.api import Destination, Options, apply, examine
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.report import Report
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request
 from support import oracle
 from support.places import SAMPLES
@@ -27,7 +28,7 @@ class Silent:
 
 
 def options(limit: float | None = 1.0, *include: str, strict: bool = False, must_act: bool = True) -> Options:
-    return Options(Request(Constraint(limit), Selection(include), None, strict, must_act), engine="numpy")
+    return Options(Request(OneBound(Constraint(limit)), Selection(include), strict, must_act), engine="numpy")
 
 
 def bound(path: Path, output: Path | None, *include: str, limit: float = 1.0, **destination: Any) -> Report:

@@ -58,7 +58,7 @@ def row_of(norms: Sequence[float], rule: Constraint, name: str = "w", *, clip: b
 
 
 def skip_of(name: str, reason: str = "not constrained by default") -> Skip:
-    return Skip(Variable(name, f"g/{name}", (64,), "float32", "Dense"), "bias", reason)
+    return Skip(Variable(name, f"g/{name}", (64,), "float32", "Dense"), "bias", "role", reason)
 
 
 def report_of(rows: Sequence[Row], skips: Sequence[Skip] = (), **facts: Any) -> Report:

@@ -84,7 +84,7 @@ def a_row(
 
 
 def a_skip(name: str, reason: str = "not constrained by default") -> Skip:
-    return Skip(Variable(name, f"layers/{name}", (8,), "float32", "Dense"), "bias", reason)
+    return Skip(Variable(name, f"layers/{name}", (8,), "float32", "Dense"), "bias", "role", reason)
 
 
 def a_report(rows: Sequence[Row] = (), skips: Sequence[Skip] = (), **changes: Any) -> Report:
@@ -108,7 +108,7 @@ def hostile_report(name: str, command: Literal["apply", "inspect", "check"] = "c
     step = Step(variable, "kernel", (1,), "guess", Constraint(1.0))
     return a_report(
         [Row(step, row.units, row.over, 1, row.norm, histogram=row.histogram, worst=row.worst)],
-        [Skip(variable, "bias", name)],
+        [Skip(variable, "bias", "role", name)],
         command=command,
         path=name,
         format=name,

@@ -42,8 +42,8 @@ NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
 HELP = rooms("__main__ cli cli.app cli.completion cli.groups cli.options cli.terminal errors") | {"renorm_cli"}
 
 OTHER_COMMANDS = rooms("diff model.difference suggest model.suggestion training tf")
-OPTIONS = rooms("gate run.joint model.findings")
-"""Rooms of ours that serve one option: --baseline, --per global, the formats of findings."""
+OPTIONS = rooms("gate run.joint model.findings plan.rules plan.declared")
+"""Rooms of ours that serve one option: --baseline, --per global, --rules, --declared, the formats of findings."""
 
 RENDERERS = rooms(
     "ci page diff_columns problems data.csv_report data.diff_record data.suggest_record", "render."

@@ -125,6 +125,7 @@ def _skip(skip: Skip) -> dict[str, Any]:
         "shape": list(variable.shape),
         "dtype": variable.dtype,
         "role": skip.role,
+        "code": skip.code,
         "reason": skip.reason,
         "declared": _declared(variable.declared),
     }

@@ -218,7 +218,7 @@ def test_of_what_keras_stores_only_kernels_and_embeddings_could_be_selected() ->
 
 def test_every_reason_is_one_short_line_and_says_how_to_select_what_nothing_tells() -> None:
     roles: list[Role] = ["bias", "scale", "statistic", "optimizer", "quantized", "lora", "state", "unknown"]
-    reasons = {role: why_skipped(role, variable((3, 4))) for role in roles}
+    reasons = {role: why_skipped(role, variable((3, 4))).reason for role in roles}
     assert all(0 < len(reason) < 80 and "\n" not in reason for reason in reasons.values())
     assert reasons["unknown"] == "nothing in the file tells what it is; select it with -i"
-    assert "-i" not in why_skipped("unknown", variable((3,)))
+    assert "-i" not in why_skipped("unknown", variable((3,))).reason

@@ -19,7 +19,7 @@ from support.places import SAMPLES
 from renorm_cli.errors import FormatError, RenormError, UsageError
 from renorm_cli.gate.baseline import held_against, parse_growth, read_baseline
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.plan import Skip, Step
+from renorm_cli.model.plan import Skip, SkipCode, Step
 from renorm_cli.model.report import Growth, NormStats, Report, Row
 from renorm_cli.model.variable import Variable
 from renorm_cli.render.data.json_report import render_json
@@ -84,12 +84,17 @@ def test_a_growth_is_told_where_a_plain_loop_finds_one(
 
 def test_what_the_patterns_leave_out_has_not_vanished_and_what_is_skipped_otherwise_has(tmp_path: Path) -> None:
     variable = row("a", 1.0).step.variable
-    for reason, kinds in (
-        ("named by --exclude", []),
-        ("not named by --include", []),
-        ("int8: not a float", ["vanished"]),
-    ):
-        after = report(row("b", 1.0), skips=(Skip(variable, "kernel", reason),))
+    cases: dict[SkipCode, list[str]] = {
+        "excluded": [],
+        "not_included": [],
+        "no_rule": [],
+        "rule_leaves": [],
+        "dtype": ["vanished"],
+        "role": ["vanished"],
+        "unreadable": ["vanished"],
+    }
+    for code, kinds in cases.items():
+        after = report(row("b", 1.0), skips=(Skip(variable, "kernel", code, "whatever it says"),))
         found = compared(tmp_path / "b.json", report(row("a", 1.0), row("b", 1.0)), after)
         assert [one.kind for one in found] == kinds
 

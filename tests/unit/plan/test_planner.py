@@ -8,6 +8,7 @@ from renorm_cli.errors import FormatError, SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.plan import Note, Plan
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan, parse_units
 
 
@@ -25,7 +26,8 @@ ODD = variable("mixer/w", (4, 3), weight=None)
 
 
 def plan(*variables: Variable, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint(1.0)), **wanted))
+    source = OneBound(wanted.pop("constraint", Constraint(1.0)), wanted.pop("units", None))
+    return make_plan(variables, (), Request(source, **wanted))
 
 
 def steps(made: Plan) -> dict[str, tuple[int, ...]]:

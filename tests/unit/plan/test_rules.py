@@ -14,6 +14,7 @@ from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.plan import Plan
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import bound_source
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.rules import Rule, Rules, decide, patterns_of
 from renorm_cli.plan.selection import literal
@@ -36,7 +37,9 @@ def of(*rules: dict[str, Any]) -> Rules:
 
 
 def plan(*rules: dict[str, Any], variables: tuple[Variable, ...] = ALL, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint()), rules=of(*rules), **wanted))
+    constraint, units = wanted.pop("constraint", Constraint()), wanted.pop("units", None)
+    source = bound_source(constraint, units, rules=of(*rules), measures=wanted.pop("measures", False))
+    return make_plan(variables, (), Request(source, **wanted))
 
 
 def steps(made: Plan) -> dict[str, float | None]:
@@ -157,11 +160,11 @@ def test_rules_that_leave_all_alone_are_an_error_for_a_gate() -> None:
 def test_options_that_make_no_sense_with_rules_are_usage_errors() -> None:
     rules = of({"match": ("*",), "per": "tensor"})
     with pytest.raises(UsageError, match="--rules and --declared"):
-        Request(Constraint(), declared="apply", rules=rules)
+        bound_source(Constraint(), declared="apply", rules=rules)
     with pytest.raises(UsageError, match="--per global"):
-        Request(Constraint(1.0, per="global"), rules=rules)
+        bound_source(Constraint(1.0, per="global"), rules=rules)
     with pytest.raises(UsageError, match='rule 1 has per = "tensor", which has no units; leave out --units'):
-        Request(Constraint(), units=(0,), rules=rules)
+        bound_source(Constraint(), (0,), rules=rules)
 
 
 def test_stored_copies_of_one_weight_follow_together_and_it_is_said() -> None:

@@ -76,9 +76,9 @@ def _report(limit: float | None = 0.9, **changes: Any) -> Report:
         ),
     )
     skips = (
-        *(Skip(_variable(f"conv{i}/bias", (64,)), "bias", "not constrained by default") for i in range(12)),
-        *(Skip(_variable(f"norm{i}/gamma", (64,)), "scale", "not constrained by default") for i in range(3)),
-        Skip(_variable("step", (), None, "int64"), "state", "int64 is not a floating type"),
+        *(Skip(_variable(f"conv{i}/bias", (64,)), "bias", "role", "not constrained by default") for i in range(12)),
+        *(Skip(_variable(f"norm{i}/gamma", (64,)), "scale", "role", "not constrained by default") for i in range(3)),
+        Skip(_variable("step", (), None, "int64"), "state", "dtype", "int64 is not a floating type"),
     )
     report = Report(
         command="apply",
@@ -317,7 +317,7 @@ def test_a_report_without_rows_reads_well() -> None:
 
 
 def test_a_terminal_gets_the_most_frequent_reasons_and_a_count_of_the_rest() -> None:
-    skips = tuple(Skip(_variable("v", ()), "state", f"reason {i}") for i in range(50)) * 2 + _report().skips
+    skips = tuple(Skip(_variable("v", ()), "state", "role", f"reason {i}") for i in range(50)) * 2 + _report().skips
     text = _table(_report(skips=skips), 80)
     assert "  12 bias · not constrained by default\n" in text
     assert "  and 65 for 33 other reasons, all in the JSON\n" in text
@@ -377,7 +377,7 @@ VARIABLE = {
     "worst": [{"index": [int], "norm": (float, None)}],
     "declared": (DECLARED, None),
 }
-SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "reason": str}
+SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "code": str, "reason": str}
 GROWTH = {"name": str, "kind": str, "before": (float, None), "after": (float, None)}
 BASELINE = {"path": str, "max_growth": float, "growths": [GROWTH]}
 SCHEMA = {
@@ -475,6 +475,7 @@ def test_the_json_says_what_the_report_says() -> None:
             "shape": list(skip.variable.shape),
             "dtype": skip.variable.dtype,
             "role": skip.role,
+            "code": skip.code,
             "reason": skip.reason,
             "declared": None,
         }
@@ -594,7 +595,7 @@ def _hostile(name: str) -> Report:
     row = dataclasses.replace(
         _report().rows[1], step=dataclasses.replace(_report().rows[1].step, variable=variable, axis_source="guess")
     )
-    skip = Skip(variable, "bias", name)
+    skip = Skip(variable, "bias", "role", name)
     return _report(
         path=name,
         format=name,

@@ -27,6 +27,7 @@ from renorm_cli.api import Options, examine
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request
 from renorm_cli.render.page.charts import spread, trials
 from renorm_cli.render.page.page import render_html
@@ -62,7 +63,7 @@ class Quiet:
 
 
 def sample(name: str, limit: float | None) -> Report:
-    wanted = Request(constraint=Constraint(limit))
+    wanted = Request(OneBound(Constraint(limit)))
     return examine(ROOT / "sample_checkpoints" / name, "check" if limit else "inspect", Options(wanted), Quiet())
 
 
