@@ -235,11 +235,11 @@ class _Session:
 
     def run(self, steps: Sequence[Step], work: Work) -> tuple[Row, ...]:
         with self.threads(_bytes(steps)) as imap:
-            if not (steps and steps[0].constraint.per == "global"):
+            if not (steps and steps[0].constraint.is_joint):
                 return run(steps, work, imap)
-            from renorm_cli.run.joint import run_global
+            from renorm_cli.run.joint import run_joint
 
-            return run_global(steps, work, imap)
+            return run_joint(steps, work, imap)
 
     def measure(self, steps: Sequence[Step], source: Checkpoint) -> tuple[Row, ...]:
         """The norms of what was planned for another checkpoint of the same variables."""
@@ -258,7 +258,7 @@ class _Session:
         started: float,
     ) -> Report:
         notes: tuple[Note, ...] = (*self._notes, *plan.notes)
-        if rows and rows[0].step.constraint.per == "global":
+        if rows and rows[0].step.constraint.is_joint:
             from renorm_cli.run.joint import joint_note
 
             notes = (*notes, joint_note(rows))

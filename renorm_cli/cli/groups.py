@@ -42,13 +42,13 @@ def options(
     """The options that all commands share. Raises UsageError for those that make no sense, or not together."""
     from renorm_cli.api import Options
     from renorm_cli.model.constraint import Constraint, Selection
+    from renorm_cli.model.norm import PNorm
     from renorm_cli.plan.bounds import bound_source
     from renorm_cli.plan.planner import Request, parse_units
 
     selection = Selection(tuple(include or ()), tuple(exclude or ()))
-    source = bound_source(
-        Constraint(max_norm, p, per), parse_units(units), rules=_rules(rules), declared=declared, measures=measures
-    )
+    bound = Constraint(max_norm, PNorm(p), per)
+    source = bound_source(bound, parse_units(units), rules=_rules(rules), declared=declared, measures=measures)
     return Options(Request(source, selection, strict, must_act), engine, device, jobs)
 
 

@@ -21,6 +21,7 @@ from renorm_cli.model.blocks import Block, collapse, grid_shape, groups, partiti
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide, Verdict
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
@@ -224,7 +225,7 @@ def _look(work: _Work, read_old: Read, read_new: Read, size: int, block: Block) 
 
 def _whole(work: _Work, step: Step, norms: Float64, read: Read, blocks: Sequence[Block], imap: Imap) -> float:
     """The 2-norm of all elements of the blocks: that of their unit norms, where these are 2-norms themselves."""
-    if step.constraint.p == 2:
+    if step.constraint.norm == EUCLIDEAN:
         return _joined(norms)
     whole = replace(step, unit_axes=(), constraint=Constraint())
     return float(measure(whole, work.engine, read, blocks, imap).item())

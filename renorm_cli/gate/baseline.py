@@ -111,7 +111,7 @@ def _grew(before: float | None, after: float | None, most: float) -> bool:
 def _check_alike(row: Row, old: Earlier, path: str) -> None:
     constraint = row.step.constraint
     pairs: list[tuple[str, object, object]] = [
-        ("p", old.p, constraint.p),
+        ("p", old.p, constraint.norm.p),
         ("per", old.per, constraint.per),
         ("unit axes", list(old.unit_axes), list(row.step.unit_axes)),
     ]

@@ -81,7 +81,7 @@ class DeclaredBounds:
         low = declared.low or None
         terms = variable.elements // math.prod(variable.shape[axis] for axis in axes)
         above, below = slack(variable.dtype, terms, low)
-        constraint = Constraint(declared.limit, low=low, slack_above=above, slack_below=below if low else 0.0)
+        constraint = Constraint(declared.limit, low=low, tolerance=above, low_tolerance=below if low else 0.0)
         return Bounded(constraint, axes, "declared")
 
     def patterns(self, variable: Variable) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def excess_notes(rows: Sequence[Row]) -> tuple[Note, ...]:
     worst = max((row for row in rows if row.excess), key=lambda row: row.excess or 0.0, default=None)
     if worst is None:
         return ()
-    name, allowed = worst.step.variable.name, worst.step.constraint.slack_above
+    name, allowed = worst.step.variable.name, worst.step.constraint.tolerance
     found = f"largest relative excess over a declared limit: {worst.excess:.2g}, in {name!r}"
     return (Note(f"{found}; up to {allowed:.2g} there counts as the rounding of Keras' own constraint"),)
 

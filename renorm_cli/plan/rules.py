@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Role, Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, fitting
@@ -22,21 +23,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Rule(NamedTuple):
     """What is to be done with the variables that one of the patterns in `match` matches.
 
-    Without a `limit` they are left alone. Where `p`, `units` or `per` is None, the rule does not say it. `number` is
+    Without a `limit` they are left alone. Where `norm`, `units` or `per` is None, the rule does not say it. `number` is
     the rule's place in its file, from 1.
     """
 
     number: int
     match: tuple[str, ...]
     limit: float | None = None
-    p: float | None = None
+    norm: PNorm | None = None
     units: tuple[int, ...] | None = None
     per: Literal["unit", "tensor"] | None = None
 
     def constraint(self, otherwise: Constraint) -> Constraint:
         """The constraint for its variables; what it does not say is as `otherwise` has it."""
-        p = otherwise.p if self.p is None else self.p
-        return replace(otherwise, limit=self.limit, p=p, per=self.per or otherwise.per)
+        return replace(otherwise, limit=self.limit, norm=self.norm or otherwise.norm, per=self.per or otherwise.per)
 
 
 class Rules(NamedTuple):

@@ -133,7 +133,7 @@ class _Group(NamedTuple):
 
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
-    variable, limit = step.variable, step.constraint.ceiling
+    variable, threshold = step.variable, step.constraint.threshold
     read = _reader(work.source, variable, Purpose.SOURCE)
     if len(blocks) == 1:
         only = read(blocks[0])
@@ -142,11 +142,11 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
         refuse_nonfinite(step, nonfinite, norms.size)
-    over = policy.over(norms, limit, variable.dtype)
+    over = policy.over(norms, threshold, variable.dtype)
     after = norms
-    if work.bound and limit is not None and over.any():
-        after = _bound(step, work, read, blocks, imap, norms, limit)
-    under = policy.under(norms, step.constraint.floor)
+    if work.bound and threshold is not None and over.any():
+        after = _bound(step, work, read, blocks, imap, norms, threshold)
+    under = policy.under(norms, step.constraint.low_threshold)
     return _Group(
         norms.ravel(),
         after.ravel(),

@@ -6,8 +6,8 @@ that the order of summation could decide are summed again, exactly. Units that a
 
 Why the bound holds. The first factor is a try, and only taken where the norm of its result, exact where that matters,
 is not above the limit. Elsewhere it is made of limit / norm * (1 - d). With u = 2**-53 the norm is off by less than
-b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`policy.doubtful`), division and product by u each;
-rounding the elements only takes away, or (float32) adds what the factor has less. So the result's norm is at most
+b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`power_sums.doubtful`), division and product by u
+each; rounding the elements only takes away, or (float32) adds what the factor has less. So the result's norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
 d is some n * 2**-52, far less than the roundoffs that rounding may take: the bound is also tight.
 float64 has no wider type to round from: units up to limit * (1 + FLOAT64_SLACK) count as within, as in files.
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from renorm_cli.model.norm import PNorm
 from renorm_cli.norms import policy
 from renorm_cli.norms.engines.tensor_ops import (
     cut,
@@ -34,6 +35,7 @@ from renorm_cli.norms.engines.tensor_ops import (
     toward_zero,
 )
 from renorm_cli.norms.error_free import is_small_whole
+from renorm_cli.norms.power_sums import needs_exponents
 
 _ROUNDOFF = 2.0**-53
 _FAR = 2.0**-900
@@ -143,7 +145,7 @@ def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
         exponents = exponents_of(x, axes)
         return exact_power_sums(tf, magnitudes(tf, x, halves(-exponents)), axes, p), exponents
     whole = int(p) if is_small_whole(p) else None
-    scaled = policy.needs_exponents(x.dtype.name, p)
+    scaled = needs_exponents(x.dtype.name, PNorm(p))
     exponents = exponents_of(x, axes) if scaled else None
     base = magnitudes(tf, x, [] if exponents is None else halves(-exponents))
     sums = power_sums(tf, base, axes, tf.constant(p, tf.float64), whole, keepdims=True)
@@ -157,7 +159,7 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 
 
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
-    """Units whose verdict or factor needs exact sums; see `policy.doubtful`."""
+    """Units whose verdict or factor needs exact sums; see `power_sums.doubtful`."""
     edge = policy.threshold(bound.limit, x.dtype.name)
     near = tf.abs(norms.value - edge) <= _band(x, norms, bound.p) * edge
     return near | (norms.finite & (norms.value > edge)) if x.dtype == tf.float64 else near

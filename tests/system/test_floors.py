@@ -28,7 +28,13 @@ LINES = [
 
 INNER = {
     "cli": [{"app"}, {"groups", "options", "output"}, {"completion", "terminal"}],
-    "norms": [{"measure"}, {"engines"}, {"policy", "exact", "rounding", "distribution"}, {"powers"}, {"error_free"}],
+    "norms": [
+        {"measure"},
+        {"engines", "power_sums"},
+        {"policy", "exact", "rounding", "distribution"},
+        {"powers"},
+        {"error_free"},
+    ],
     "render": [
         {"registry"},
         {"terminal", "data", "ci", "page"},

@@ -25,6 +25,7 @@ from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats.registry import open_checkpoint
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.difference import DiffReport, DiffRow
+from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.parallel.threads import threads
 from renorm_cli.plan.bounds import OneBound
@@ -36,7 +37,7 @@ Weights = dict[str, np.ndarray]
 def wanted(
     limit: float | None = None, *include: str, p: float = 2.0, exclude: tuple[str, ...] = (), units: Any = None
 ) -> Request:
-    return Request(OneBound(Constraint(limit, p), units), Selection(include, exclude))
+    return Request(OneBound(Constraint(limit, PNorm(p)), units), Selection(include, exclude))
 
 
 def look(before: Path, after: Path, *include: str, **options: Any) -> DiffReport:

@@ -19,6 +19,7 @@ from support.places import SAMPLES
 from renorm_cli.errors import FormatError, RenormError, UsageError
 from renorm_cli.gate.baseline import held_against, parse_growth, read_baseline
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Skip, SkipCode, Step
 from renorm_cli.model.report import Growth, NormStats, Report, Row
 from renorm_cli.model.variable import Variable
@@ -30,7 +31,7 @@ Capture = pytest.CaptureFixture[str]
 def row(name: str, largest: float | None, *, axes: tuple[int, ...] = (1,), p: float = 2.0) -> Row:
     stats = None if largest is None else NormStats(0.0, 0.0, 0.0, 0.0, largest)
     variable = Variable(name, f"key/{name}", (2, 2), "float32")
-    return Row(Step(variable, "kernel", axes, "layer", Constraint(None, p)), 2, 0, 0 if stats else 2, stats)
+    return Row(Step(variable, "kernel", axes, "layer", Constraint(None, PNorm(p))), 2, 0, 0 if stats else 2, stats)
 
 
 def report(*rows: Row, skips: tuple[Skip, ...] = (), path: str = "m.h5") -> Report:

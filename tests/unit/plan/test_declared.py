@@ -24,6 +24,7 @@ from support.tensors import DTYPES, ROUNDOFF, dtype_of
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Plan, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Variable
@@ -225,7 +226,7 @@ def test_leaving_out_all_that_declares_is_an_error() -> None:
     "wanted",
     [
         {"constraint": Constraint(1.0)},
-        {"constraint": Constraint(p=1.0)},
+        {"constraint": Constraint(norm=PNorm(1.0))},
         {"constraint": Constraint(per="tensor")},
         {"constraint": Constraint(per="global")},
         {"constraint": Constraint(), "units": (0,)},

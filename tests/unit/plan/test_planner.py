@@ -6,6 +6,7 @@ import pytest
 
 from renorm_cli.errors import FormatError, SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Plan
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import OneBound
@@ -143,4 +144,4 @@ def test_a_limit_that_bounds_nothing_is_a_usage_error(limit: float) -> None:
 @pytest.mark.parametrize("p", [0.0, -2.0, 513.0, float("nan")])
 def test_a_p_that_is_no_norm_is_a_usage_error(p: float) -> None:
     with pytest.raises(UsageError, match="--p must be above 0 and at most 512, or inf"):
-        Constraint(1.0, p)
+        PNorm(p)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Plan
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import bound_source
@@ -118,10 +119,14 @@ def test_the_option_beats_the_rule_and_the_rule_the_layer(
 
 
 def test_what_a_rule_does_not_say_is_as_the_options_have_it() -> None:
-    rules = ({"match": ("enc/kernel",), "p": math.inf, "per": "unit"}, {"match": ("dec/kernel",)})
-    one, other = plan(*rules, constraint=Constraint(p=1.0, per="tensor")).steps
-    assert (one.constraint, one.unit_axes) == (Constraint(1.0, math.inf, "unit"), (1,))
-    assert (other.constraint, other.unit_axes, other.axis_source) == (Constraint(1.0, 1.0, "tensor"), (), "option")
+    rules = ({"match": ("enc/kernel",), "norm": PNorm(math.inf), "per": "unit"}, {"match": ("dec/kernel",)})
+    one, other = plan(*rules, constraint=Constraint(norm=PNorm(1.0), per="tensor")).steps
+    assert (one.constraint, one.unit_axes) == (Constraint(1.0, PNorm(math.inf), "unit"), (1,))
+    assert (other.constraint, other.unit_axes, other.axis_source) == (
+        Constraint(1.0, PNorm(1.0), "tensor"),
+        (),
+        "option",
+    )
 
 
 def test_a_pattern_that_matches_nothing_names_file_rule_and_the_closest() -> None:

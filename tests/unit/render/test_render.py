@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import NormStats, Report, Row
 from renorm_cli.model.variable import Variable
@@ -285,7 +286,9 @@ def test_a_dry_run_says_that_nothing_is_written() -> None:
 
 def test_differing_limits_and_orders_have_columns_of_their_own() -> None:
     first, second, *_ = _report().rows
-    other = dataclasses.replace(second, step=dataclasses.replace(second.step, constraint=Constraint(1.25, math.inf)))
+    other = dataclasses.replace(
+        second, step=dataclasses.replace(second.step, constraint=Constraint(1.25, PNorm(math.inf)))
+    )
     lines = _table(_report(rows=(first, other))).splitlines()
     assert lines[2].split()[-3:] == ["limit", "p", "over"]
     assert lines[4].split()[-3:] == ["0.9", "2", "0"]
@@ -295,7 +298,7 @@ def test_differing_limits_and_orders_have_columns_of_their_own() -> None:
 
 def test_one_order_other_than_two_is_said_once() -> None:
     first, *_ = _report().rows
-    row = dataclasses.replace(first, step=dataclasses.replace(first.step, constraint=Constraint(0.9, 1.0)))
+    row = dataclasses.replace(first, step=dataclasses.replace(first.step, constraint=Constraint(0.9, PNorm(1.0))))
     assert "20,000 units (p = 1), 0 over 0.9" in _table(_report(rows=(row,)))
 
 
@@ -485,7 +488,7 @@ def test_infinities_are_written_as_json_can_write_them() -> None:
     first, *_ = _report().rows
     row = dataclasses.replace(
         first,
-        step=dataclasses.replace(first.step, constraint=Constraint(None, math.inf, "tensor"), unit_axes=()),
+        step=dataclasses.replace(first.step, constraint=Constraint(None, PNorm(math.inf), "tensor"), unit_axes=()),
         norm=NormStats(1e308, 1.5e308, math.inf, 1.6e308, 1.7e308),
     )
     found = _strict(_json([_report(rows=(row,))]))["variables"][0]
