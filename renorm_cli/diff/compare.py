@@ -181,7 +181,7 @@ def _compare_group(
     read_old, read_new = _read(work.before, old), _read(work.after, new)
     if len(blocks) == 1:
         read_old, read_new = _held(read_old(blocks[0])), _held(read_new(blocks[0]))
-    sights = list(imap(partial(_look, work, read_old, read_new, FLOATS[old.dtype]), blocks))
+    sights = list(imap(partial(_look, work, read_old, read_new, FLOATS[old.dtype].nbytes), blocks))
     sight = _Sight(sum(one.changed for one in sights), max(one.largest_change for one in sights))
     before = measure(step, work.engine, read_old, blocks, imap)
     whole_before = _whole(work, step, before, read_old, blocks, imap)

@@ -95,4 +95,5 @@ class Variable:
     @property
     def nbytes(self) -> int:
         """Bytes of the plain C-order array; 0 for a dtype we do not read."""
-        return self.elements * FLOATS.get(self.dtype, 0)
+        found = FLOATS.get(self.dtype)
+        return 0 if found is None else self.elements * found.nbytes

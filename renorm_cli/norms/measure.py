@@ -138,7 +138,7 @@ class PNormMeasure:
         parts = imap(partial(self._block_sums, step, engine, read), blocks)
         if len(blocks) == 1:
             (only,) = parts
-            advance(blocks[0].elements * FLOATS[dtype])
+            advance(blocks[0].elements * FLOATS[dtype].nbytes)
             return only
         origin = blocks[0].start
         shape = tuple(blocks[-1].start[axis] + blocks[-1].shape[axis] - origin[axis] for axis in range(len(origin)))
@@ -147,7 +147,7 @@ class PNormMeasure:
             where = within(block, origin, step.unit_axes)
             joined = PowerSums(total.sums[where], total.exponents[where]).join(part, self._norm)
             total.sums[where], total.exponents[where] = joined.sums, joined.exponents
-            advance(block.elements * FLOATS[dtype])
+            advance(block.elements * FLOATS[dtype].nbytes)
         return total
 
     def _block_sums(self, step: Step, engine: Engine, read: Read, block: Block) -> PowerSums:

@@ -16,20 +16,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from renorm_cli.model.dtypes import FLOATS
+
 Float64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 FLOAT64_SLACK = 5e-13
 """How far above the limit, relatively, a float64 unit may stay: room for the summation error of anyone who looks."""
 
-FLOAT32_ROUNDOFF = 2.0**-24
-FLOAT32_BITS = 24
-"""Significant bits of a float32."""
-
 LIFT = 1.0 + 2.0**-50
 """What the factors of 16 bits are lifted by: a few roundoffs of float64, so that a product that is a stored number
 (30 * 0.2 = 6) is not cut down to its neighbour. The norm is looked at again afterwards."""
 
+_FLOAT32 = FLOATS["float32"]
 _STEP = 2.0**-50
 
 
@@ -62,7 +61,7 @@ def factors(found: Float64, limit: float, dtype: str) -> Float64:
     np.divide(limit if dtype in ("float32", "float64") else limit * LIFT, found, out=result, where=clipped)
     if dtype == "float32":
         exact = np.frexp(result)[0] == 0.5
-        np.divide(result, 1 + FLOAT32_ROUNDOFF, out=result, where=clipped & ~exact)
+        np.divide(result, 1 + _FLOAT32.roundoff, out=result, where=clipped & ~exact)
         return _cut(result)
     return result
 
@@ -74,12 +73,12 @@ def changes(scale: Float64) -> Bools:
 
 def reduce(scale: Float64, again: Bools, attempt: int, dtype: str) -> Float64:
     """Slightly smaller factors for the units that are still over after `attempt` tries; 0 after many."""
-    step = FLOAT32_ROUNDOFF if dtype == "float32" else _STEP
+    step = _FLOAT32.roundoff if dtype == "float32" else _STEP
     smaller = scale * max(0.0, 1.0 - step * 4.0**attempt)
     return np.asarray(np.where(again, _cut(smaller) if dtype == "float32" else smaller, scale))
 
 
 def _cut(scale: Float64) -> Float64:
     """Factors cut toward zero to the precision of float32, in the range of float64."""
-    kept = np.int64(-(1 << (53 - FLOAT32_BITS)))
+    kept = np.int64(-(1 << (53 - _FLOAT32.precision)))
     return np.asarray(np.where(np.isnan(scale), scale, (scale.view(np.int64) & kept).view(np.float64)))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.errors import UsageError
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.error_free import is_small_whole, power_pair
 from renorm_cli.norms.policy import Bools, Float64, over, threshold
@@ -20,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 LOWEST = -(1 << 20)
 """The exponent of a sum of nothing but zeros: below that of any other, so that it never decides a joint one."""
 
-_ROUNDOFF = 2.0**-53
+_ROUNDOFF = FLOATS["float64"].roundoff
 _WIDEST_SAFE_P = 6.0
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 from renorm_cli.conventions.units import unit_axes, why_skipped
 from renorm_cli.errors import SelectionError, some_names
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Role, Variable
@@ -25,8 +26,6 @@ Use = Literal["apply", "check"]
 KERAS_EPSILON = 1e-7
 """keras.config.epsilon(), which the constraints add to a norm before they divide by it."""
 
-_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
-_SUMMED = _ROUNDOFF | {"bfloat16": 2.0**-24}
 _LIFTED = 10
 
 
@@ -43,7 +42,8 @@ def slack(dtype: str, terms: int, low: float | None = None) -> tuple[float, floa
     Below: the same, and epsilon: a unit of norm b is made low * b / (b + 1e-7), which is at most 1e-6 (not relative)
     under `low` where b was a tenth of `low` or more. A unit of zeros stays one and is under.
     """
-    above = 4 * _ROUNDOFF[dtype] + math.sqrt(terms) * _SUMMED[dtype]
+    summed = "float32" if dtype == "bfloat16" else dtype
+    above = 4 * FLOATS[dtype].roundoff + math.sqrt(terms) * FLOATS[summed].roundoff
     return above, above + _LIFTED * KERAS_EPSILON / low if low else above
 
 

@@ -62,7 +62,7 @@ class Work:
 
     def elements(self, dtype: str) -> int:
         """The most weights of a dtype in a block."""
-        return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype])
+        return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype].nbytes)
 
 
 def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -215,5 +215,5 @@ class Scaled(NamedTuple):
 
 def _reader(source: Source, variable: Variable, purpose: Purpose) -> Read:
     """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
-    size = FLOATS[variable.dtype]
+    size = FLOATS[variable.dtype].nbytes
     return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))

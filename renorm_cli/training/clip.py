@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import PNorm
 from renorm_cli.norms import policy
 from renorm_cli.norms.engines.tensor_ops import (
@@ -37,12 +38,11 @@ from renorm_cli.norms.engines.tensor_ops import (
 from renorm_cli.norms.error_free import is_small_whole
 from renorm_cli.norms.power_sums import needs_exponents
 
-_ROUNDOFF = 2.0**-53
+_ROUNDOFF = FLOATS["float64"].roundoff
+_FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
 _STRIDE = 512
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
-_LEAST_EXPONENT = {"float16": -13, "bfloat16": -125, "float32": -125, "float64": -1021}
-"""That of the smallest normal number: all below it counts as just below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +107,13 @@ def measured(x: Any, bound: Bound) -> Norms:
 
 
 def exponents_of(x: Any, axes: Any) -> Any:
-    """Per unit, the power of two above its largest magnitude (int64); some number where that is not finite."""
+    """Per unit, the power of two above its largest magnitude (int64); some number where that is not finite.
+
+    All below the smallest normal number counts as just below it.
+    """
     bits = tf.bitcast(_peaks(x, axes), tf.int64)
     found = tf.bitwise.right_shift(bits, tf.constant(52, tf.int64)) - 1022
-    return tf.maximum(found, tf.constant(_LEAST_EXPONENT[x.dtype.name], tf.int64))
+    return tf.maximum(found, tf.constant(FLOATS[x.dtype.name].least_exponent + 1, tf.int64))
 
 
 def halves(exponents: Any) -> list[Any]:
@@ -197,7 +200,7 @@ def _factor(quotient: Any, dtype: Any, lift: float = 1.0) -> Any:
     if dtype != tf.float32:
         return quotient * lift
     exact = tf.equal(quotient, cut(tf, quotient, 1))  # a power of two
-    return cut(tf, tf.where(exact, quotient, quotient / (1 + policy.FLOAT32_ROUNDOFF)), policy.FLOAT32_BITS)
+    return cut(tf, tf.where(exact, quotient, quotient / (1 + _FLOAT32.roundoff)), _FLOAT32.precision)
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
