@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from renorm_cli.conventions.units import unit_axes, why_skipped
+from renorm_cli.conventions.units import unit_axes
 from renorm_cli.errors import SelectionError, UsageError, some_names
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import AxisSource, Left, Note, Skip, Step
@@ -15,6 +15,16 @@ from renorm_cli.model.variable import Role, Variable
 if TYPE_CHECKING:
     from renorm_cli.plan.declared import Use
     from renorm_cli.plan.rules import Rules
+
+_REASONS: dict[Role, str] = {
+    "bias": "not constrained by default",
+    "scale": "not constrained by default",
+    "statistic": "not constrained by default",
+    "optimizer": "not a weight of the model",
+    "quantized": "its norm is not that of the weight it stands for",
+    "lora": "part of an update of another weight",
+    "state": "not trained",
+}
 
 
 class Bounded(NamedTuple):
@@ -141,6 +151,15 @@ def bound_source(
 
         return DeclaredBounds(declared)
     return OneBound(constraint, units)
+
+
+def why_skipped(role: Role, variable: Variable) -> Left:
+    """Why a variable of a role that is not constrained by default is left alone."""
+    if role in _REASONS:
+        return Left("role", _REASONS[role])
+    if len(variable.shape) >= 2:
+        return Left("unidentified", "nothing in the file tells what it is; select it with -i")
+    return Left("unidentified", "nothing in the file tells what it is, and it is no matrix")
 
 
 def fitting(axes: tuple[int, ...], variable: Variable, who: str) -> tuple[int, ...]:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from renorm_cli.conventions.units import unit_axes, why_skipped
+from renorm_cli.conventions.units import unit_axes
 from renorm_cli.errors import SelectionError, some_names
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Role, Variable
-from renorm_cli.plan.bounds import Bounded, Bounds
+from renorm_cli.plan.bounds import Bounded, Bounds, why_skipped
 
 Use = Literal["apply", "check"]
 
@@ -117,7 +117,7 @@ def _nothing_declared(variables: Sequence[Variable], use: Use) -> str:
         found = [variable for variable in variables if variable.declared is not None]
         names, first = some_names([variable.name for variable in found]), found[0].declared
         return f"--declared: all that is declared is unknown: {names}, {first.text if first else ''}; {instead}"
-    if any(variable.layer is not None and variable.layer_source == "layer" for variable in variables):
+    if any(variable.hint.layer is not None and variable.hint.source == "layer" for variable in variables):
         return f"--declared: the config in the file declares no constraint for any of its weights; {instead}"
     return f"--declared: the file has no Keras config (a .keras or a full .h5 has one), so none is declared; {instead}"
 

@@ -7,27 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.variables import keras_variable
 
 import renorm_cli
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.plan import Plan
-from renorm_cli.model.variable import Declared, Variable
-from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource, OneBound
+from renorm_cli.model.variable import Declared, Role, Variable
+from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource, OneBound, why_skipped
 from renorm_cli.plan.declared import DeclaredBounds
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.rules import Rule, RuleBounds, Rules
 
 ONE = Declared("MaxNorm", "MaxNorm", 1.0, axis=(0,))
 VARIABLES = (
-    Variable("dense/kernel", "a", (4, 3), "float32", layer="Dense", weight="kernel", declared=ONE),
-    Variable("dense/bias", "b", (3,), "float32", layer="Dense", weight="bias"),
-    Variable("mixer/w", "c", (4, 3), "float32"),
-    Variable("clip/kernel", "d", (4, 3), "float32", weight="kernel", declared=Declared("unknown", "Clip", problem="?")),
-    Variable("plus/kernel", "e", (4, 3), "float32", weight="kernel", declared=Declared("NonNeg", "NonNeg")),
+    keras_variable("dense/kernel", "a", (4, 3), layer="Dense", weight="kernel", declared=ONE),
+    keras_variable("dense/bias", "b", (3,), layer="Dense", weight="bias"),
+    keras_variable("mixer/w", "c", (4, 3)),
+    keras_variable("clip/kernel", "d", (4, 3), weight="kernel", declared=Declared("unknown", "Clip", problem="?")),
+    keras_variable("plus/kernel", "e", (4, 3), weight="kernel", declared=Declared("NonNeg", "NonNeg")),
     Variable("step", "f", (), "int64"),
-    Variable("none/kernel", "g", (0, 3), "float32", weight="kernel"),
-    Variable("odd/kernel", "h", (4, 3), "float32", weight="kernel", locked="an unknown filter"),
-    Variable("left/kernel", "i", (4, 3), "float32", weight="kernel"),
+    keras_variable("none/kernel", "g", (0, 3), weight="kernel"),
+    keras_variable("odd/kernel", "h", (4, 3), weight="kernel", locked="an unknown filter"),
+    keras_variable("left/kernel", "i", (4, 3), weight="kernel"),
 )
 RULES = Rules("r.toml", (Rule(1, ("left/*",)), Rule(2, ("*/kernel",), 2.0)))
 SOURCES: dict[str, BoundSource] = {
@@ -100,3 +101,11 @@ def test_a_source_of_its_own_is_all_that_a_new_kind_of_bound_takes() -> None:
 
     (step,) = plan(ByRank(), Selection(("dense/kernel",))).steps
     assert (step.constraint.limit, step.unit_axes, step.axis_source) == (3.0, (1,), "rule")
+
+
+def test_every_reason_is_one_short_line_and_says_how_to_select_what_nothing_tells() -> None:
+    roles: list[Role] = ["bias", "scale", "statistic", "optimizer", "quantized", "lora", "state", "unknown"]
+    reasons = {role: why_skipped(role, Variable("v", "v", (3, 4), "float32")).reason for role in roles}
+    assert all(0 < len(reason) < 80 and "\n" not in reason for reason in reasons.values())
+    assert reasons["unknown"] == "nothing in the file tells what it is; select it with -i"
+    assert "-i" not in why_skipped("unknown", Variable("v", "v", (3,), "float32")).reason

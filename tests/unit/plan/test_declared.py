@@ -21,6 +21,7 @@ from support.effort import examples
 from support.memory import Tensor
 from support.places import SAMPLES
 from support.tensors import DTYPES, ROUNDOFF, dtype_of
+from support.variables import keras_variable
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
@@ -45,7 +46,7 @@ CUSTOM = Declared("unknown", "Clip", problem="never run")
 def variable(name: str, declared: Declared | None, shape: tuple[int, ...] = (4, 3), **facts: Any) -> Variable:
     facts = {"layer": "Dense", "weight": name.rpartition("/")[2], **facts}
     dtype = facts.pop("dtype", "float32")
-    return Variable(name, f"file/{name}", shape, dtype, declared=declared, **facts)
+    return keras_variable(name, f"file/{name}", shape, dtype, declared=declared, **facts)
 
 
 def plan(*variables: Variable, use: Use = "check", **wanted: Any) -> Plan:
@@ -204,7 +205,7 @@ def test_a_rate_below_1_is_said() -> None:
     ("variables", "use", "text"),
     [
         ([variable("a/kernel", None, layer=None)], "check", "the file has no Keras config"),
-        ([variable("a/kernel", None, layer_source="name")], "apply", "the file has no Keras config"),
+        ([variable("a/kernel", None, source="name")], "apply", "the file has no Keras config"),
         ([variable("a/kernel", None)], "check", "the config in the file declares no constraint for any of its weights"),
         ([variable("a/kernel", CUSTOM)], "check", "all that is declared is unknown: 'a/kernel', 'Clip', which is"),
         ([variable("a/kernel", NONNEG)], "apply", "the file declares no bound but NonNeg"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.variables import keras_variable
 
 from renorm_cli.errors import FormatError, SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
@@ -15,7 +16,7 @@ from renorm_cli.plan.planner import Request, make_plan, parse_units
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
     facts.setdefault("weight", name.rpartition("/")[2])
-    return Variable(name, f"file/{name}", shape, dtype, **facts)
+    return keras_variable(name, f"file/{name}", shape, dtype, **facts)
 
 
 KERNEL = variable("dense/kernel", layer="Dense")
@@ -127,7 +128,7 @@ def test_an_empty_variable_is_skipped_also_when_named() -> None:
 
 def test_a_stored_copy_that_comes_along_is_said() -> None:
     one = variable("shared/kernel", layer="Dense", copies=("file/b",))
-    two = Variable("shared/kernel", "file/b", (4, 3), "float32", layer="Dense", weight="kernel", copies=(one.key,))
+    two = keras_variable("shared/kernel", "file/b", (4, 3), layer="Dense", weight="kernel", copies=(one.key,))
     made = plan(one, two, selection=Selection(("file/b",)))
     assert len(made.steps) == 2
     assert [note.text for note in made.notes] == [

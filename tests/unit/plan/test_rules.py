@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.variables import keras_variable
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
@@ -23,7 +24,7 @@ from renorm_cli.plan.selection import literal
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
     facts.setdefault("weight", name.rpartition("/")[2])
-    return Variable(name, facts.pop("key", f"file/{name}"), shape, dtype, **facts)
+    return keras_variable(name, facts.pop("key", f"file/{name}"), shape, dtype, **facts)
 
 
 KERNEL = variable("enc/kernel", layer="Dense")

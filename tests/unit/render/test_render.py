@@ -22,7 +22,7 @@ from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import NormStats, Report, Row
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.render.columns import COLUMNS
 from renorm_cli.render.data.csv_report import render_csv
 from renorm_cli.render.data.json_report import render_json, report_dict
@@ -33,7 +33,7 @@ AFTER = NormStats(0.1, 0.4, 0.45, 0.89, 0.9)
 
 
 def _variable(name: str, shape: tuple[int, ...], layer: str | None = None, dtype: str = "float32") -> Variable:
-    return Variable(name, f"model_weights/{name}", shape, dtype, layer)
+    return Variable(name, f"model_weights/{name}", shape, dtype, Hint(layer=layer))
 
 
 def _report(limit: float | None = 0.9, **changes: Any) -> Report:
@@ -594,7 +594,7 @@ HOSTILE = [
 
 
 def _hostile(name: str) -> Report:
-    variable = Variable(name, name, (2, 3), name or "float32", name, aliases=(name,), copies=(name,))
+    variable = Variable(name, name, (2, 3), name or "float32", Hint(layer=name), aliases=(name,), copies=(name,))
     row = dataclasses.replace(
         _report().rows[1], step=dataclasses.replace(_report().rows[1].step, variable=variable, axis_source="guess")
     )

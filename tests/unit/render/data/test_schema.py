@@ -23,10 +23,11 @@ from support.report_maker import HOSTILE, a_report, a_row, a_skip, hostile_repor
 import renorm_cli
 from renorm_cli.model.constraint import Constraint, Per
 from renorm_cli.model.difference import VERDICTS, DiffReport, DiffRow, DiffSide
-from renorm_cli.model.plan import AxisSource, Note
+from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import AxisSource, Note, SkipCode
 from renorm_cli.model.report import Baseline, Growth, NormStats, Report, UnitNorm
 from renorm_cli.model.suggestion import SHARES, SuggestedBound, Suggestion
-from renorm_cli.model.variable import ConstraintKind, Declared, Role
+from renorm_cli.model.variable import NO_HINT, ConstraintKind, Declared, Role
 from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json
@@ -140,8 +141,8 @@ def extreme_report(name: str) -> Report:
         bare,
         step=dataclasses.replace(
             bare.step,
-            variable=dataclasses.replace(bare.step.variable, shape=(), layer=None, declared=declared),
-            constraint=Constraint(None, p=math.inf, per="global"),
+            variable=dataclasses.replace(bare.step.variable, shape=(), hint=NO_HINT, declared=declared),
+            constraint=Constraint(None, PNorm(math.inf), per="global"),
             unit_axes=(),
         ),
         norm=HUGE,
@@ -170,7 +171,7 @@ def test_reports_with_hostile_text_and_values_at_the_ends_of_their_ranges_are_va
         DiffRow(name, row.step.variable, None, "missing", name),
         DiffRow(name, row.step.variable, row.step.variable, "other", None, row.step, *(0,) * 5, 0, 0, 0.0, 0.0, 0, 0),
     )
-    constraint = Constraint(1.0, p=math.inf)
+    constraint = Constraint(1.0, PNorm(math.inf))
     checked(
         render_diff_json(DiffReport("0.1.0", side, side, "name", constraint, rows, notes=report.notes)), "comparison"
     )
@@ -221,6 +222,7 @@ def test_a_key_that_the_schema_does_not_have_or_that_is_not_there_is_an_error() 
     [
         ("variable", "role", Role),
         ("skipped", "role", Role),
+        ("skipped", "code", SkipCode),
         ("measured", "role", Role),
         ("variable", "axis_source", AxisSource),
         ("measured", "axis_source", AxisSource),
