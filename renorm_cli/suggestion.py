@@ -13,6 +13,7 @@ from renorm_cli.errors import OutputError, UsageError, Way
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.model.blocks import grid_shape
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Report
 from renorm_cli.model.suggestion import SHARES, USUAL_SHARE, SuggestedBound, Suggestion
@@ -121,7 +122,7 @@ def _rule(number: int, match: tuple[str, ...], bound: SuggestedBound, constraint
         number,
         match,
         bound.limit,
-        p=None if constraint.p == 2 else constraint.p,
+        norm=None if constraint.norm == EUCLIDEAN else constraint.norm,
         units=units,
         per="tensor" if constraint.per == "tensor" else None,
     )

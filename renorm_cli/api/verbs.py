@@ -32,7 +32,9 @@ from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.location import locate
 from renorm_cli.formats.registry import open_checkpoint, open_staged
 from renorm_cli.model.constraint import Constraint, Per, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.engines.pick import pick
+from renorm_cli.plan.bounds import OneBound, bound_source
 from renorm_cli.plan.planner import Request, make_plan, parse_units
 from renorm_cli.run.session import SILENT, Computing, Destination, Meter, Session, damage, threads_for
 from renorm_cli.run.steps import Work
@@ -245,23 +247,14 @@ def diff(
     if expect_renorm:
         _need_bound(max_norm)
     _one_of("per", per, ("unit", "tensor"))
-    request = _request(_constraint(max_norm, p, per), _selection(include, exclude), units, must_act=False)
+    bound, selection = OneBound(_constraint(max_norm, p, per), _axes(units)), _selection(include, exclude)
     jobs = _computing(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
-        comparison = plan_comparison(one, other, request, expected=expect_renorm)
+        comparison = plan_comparison(one, other, bound, selection, expected=expect_renorm)
         meter.start(comparison.nbytes)
         engine, _ = pick("numpy")
         with threads_for(comparison.nbytes, jobs) as imap:
-            report = compare(
-                one,
-                other,
-                comparison,
-                request,
-                engine,
-                expected=expect_renorm,
-                imap=imap,
-                advance=meter.advance,
-            )
+            report = compare(one, other, comparison, engine, expected=expect_renorm, imap=imap, advance=meter.advance)
         damaged = [note for source in (one, other) for note in damage(source, jobs, refuse=expect_renorm)]
         for source in (one, other):
             source.check_unchanged()
@@ -298,7 +291,8 @@ def suggest(
     started = time.monotonic()
     aim = aim_of(clip, one_bound=one_bound)
     _one_of("per", per, ("unit", "tensor"))
-    request = _request(_constraint(None, p, per), _selection(include, exclude), units, strict=strict)
+    bound = OneBound(_constraint(None, p, per), _axes(units))
+    request = Request(bound, _selection(include, exclude), strict)
     computing, rules = _computing(engine, device, jobs), None if output is None else Path(output)
     with open_checkpoint(Path(checkpoint)) as source:
         if rules is not None:
@@ -312,7 +306,7 @@ def suggest(
         found = collector.suggestion(Report.of(session.report("inspect", rows, started, damage=damaged)))
         if rules is None:
             return Suggestion.of(found)
-        made = rules_for(found, aim, request.units, source.variables)
+        made = rules_for(found, aim, bound.units, source.variables)
         text = rules_text(made, remarks(found, made, aim))
         save({rules: [text.encode("ascii")]}, Way("output", "give the rules another name"))
     return Suggestion.of(replace(found, rules=str(rules)))
@@ -359,7 +353,7 @@ def _need_bound(max_norm: float | None, rules: PathLike | Rules | None = None) -
 
 def _constraint(max_norm: float | None, p: float, per: Per) -> Constraint:
     _one_of("per", per, ("unit", "tensor", "global"))
-    return Constraint(None if max_norm is None else float(max_norm), float(p), per)
+    return Constraint(None if max_norm is None else float(max_norm), PNorm(float(p)), per)
 
 
 def _selection(include: Patterns, exclude: Patterns) -> Selection:
@@ -383,7 +377,8 @@ def _request(
         from renorm_cli.plan.rules_toml import read_rules
 
         rules = read_rules(Path(rules))
-    return Request(constraint, selection, _axes(units), strict, must_act, declared, rules, measures)
+    source = bound_source(constraint, _axes(units), rules=rules, declared=declared, measures=measures)
+    return Request(source, selection, strict, must_act)
 
 
 def _axes(units: Units) -> tuple[int, ...] | None:

@@ -21,6 +21,7 @@ from renorm_cli.model.blocks import Block, collapse, grid_shape, groups, partiti
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide, Verdict
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
@@ -28,7 +29,6 @@ from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
 from renorm_cli.norms.measure import Read, measure, within
 from renorm_cli.norms.policy import Bools, Float64
 from renorm_cli.parallel.threads import Imap, by_size
-from renorm_cli.plan.planner import Request
 
 _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")
 
@@ -46,7 +46,6 @@ def compare(
     before: Checkpoint,
     after: Checkpoint,
     comparison: Comparison,
-    request: Request,
     engine: Engine,
     *,
     expected: bool = False,
@@ -64,7 +63,7 @@ def compare(
         before=DiffSide(str(before.path), before.format, before.size),
         after=DiffSide(str(after.path), after.format, after.size),
         matched_by=comparison.matched_by,
-        constraint=request.constraint,
+        constraint=comparison.constraint,
         rows=rows,
         expected=expected,
         notes=(*dict.fromkeys((*before.notes, *after.notes)), *_doubts(rows)),
@@ -182,7 +181,7 @@ def _compare_group(
     read_old, read_new = _read(work.before, old), _read(work.after, new)
     if len(blocks) == 1:
         read_old, read_new = _held(read_old(blocks[0])), _held(read_new(blocks[0]))
-    sights = list(imap(partial(_look, work, read_old, read_new, FLOATS[old.dtype]), blocks))
+    sights = list(imap(partial(_look, work, read_old, read_new, FLOATS[old.dtype].nbytes), blocks))
     sight = _Sight(sum(one.changed for one in sights), max(one.largest_change for one in sights))
     before = measure(step, work.engine, read_old, blocks, imap)
     whole_before = _whole(work, step, before, read_old, blocks, imap)
@@ -226,7 +225,7 @@ def _look(work: _Work, read_old: Read, read_new: Read, size: int, block: Block) 
 
 def _whole(work: _Work, step: Step, norms: Float64, read: Read, blocks: Sequence[Block], imap: Imap) -> float:
     """The 2-norm of all elements of the blocks: that of their unit norms, where these are 2-norms themselves."""
-    if step.constraint.p == 2:
+    if step.constraint.norm == EUCLIDEAN:
         return _joined(norms)
     whole = replace(step, unit_axes=(), constraint=Constraint())
     return float(measure(whole, work.engine, read, blocks, imap).item())

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.model.blocks import grid_shape, partition
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.norms.engines.base import others
 from renorm_cli.norms.rounding import widen
 
@@ -36,7 +37,6 @@ Float64 = npt.NDArray[np.float64]
 
 Rounding = Literal["toward zero", "to nearest"]
 
-_SIGNIFICAND_BITS = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
 _TILE = 1 << 16
 _FLOAT64_MISS = 1 + 2.0**-52
 
@@ -142,7 +142,7 @@ class _Tiles:
         kind = self._bits.dtype.type
         self._step = kind(1)
         self._sizes = kind((1 << (8 * dtype.itemsize - 1)) - 1)
-        self._normal = kind(1 << _SIGNIFICAND_BITS[dtype.name])
+        self._normal = kind(1 << FLOATS[dtype.name].fraction_bits)
         self._infinite = self._sizes - (self._normal - self._step)
 
     def factors(self, before: Array, after: Array, others: tuple[int, ...], rounding: Rounding) -> Factors:

@@ -10,9 +10,11 @@ from renorm_cli.comparison.pairs import Pair, by_key, by_name, have_common_keys
 from renorm_cli.errors import SelectionError
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
+from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Step
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.selection import chosen
 
@@ -38,6 +40,7 @@ class Comparison:
     """All decided from headers: which variables are a pair, which are compared, which are constrained and how."""
 
     matched_by: Literal["key", "name"]
+    constraint: Constraint
     tasks: tuple[Task, ...]
 
     @property
@@ -45,7 +48,9 @@ class Comparison:
         return sum(task.nbytes for task in self.tasks)
 
 
-def plan_comparison(before: Checkpoint, after: Checkpoint, request: Request, *, expected: bool) -> Comparison:
+def plan_comparison(
+    before: Checkpoint, after: Checkpoint, bound: OneBound, selection: Selection, *, expected: bool
+) -> Comparison:
     """Match the variables of two checkpoints: by their keys if the format is the same and keys are, else by names.
 
     The selection says which variables are constrained, by default kernels and embeddings. It also says which are
@@ -60,15 +65,15 @@ def plan_comparison(before: Checkpoint, after: Checkpoint, request: Request, *, 
             f" ({len(before.variables)} and {len(after.variables)} are there): they are not of one model"
         )
     subjects = _subjects(pairs)
-    compared = chosen(subjects, request.selection, lambda variable: True)
-    steps = _steps(subjects, request)
+    compared = chosen(subjects, selection, lambda variable: True)
+    steps = _steps(subjects, bound, selection)
     tasks = []
     for pair, subject in zip(pairs, subjects, strict=True):
         if not expected and subject.key not in compared:
             tasks.append(Task(pair, left_out="not selected"))
         else:
             tasks.append(Task(pair, steps.get(subject.key)))
-    return Comparison("key" if keyed else "name", tuple(tasks))
+    return Comparison("key" if keyed else "name", bound.constraint, tuple(tasks))
 
 
 def _subjects(pairs: Sequence[Pair]) -> tuple[Variable, ...]:
@@ -82,8 +87,8 @@ def _subjects(pairs: Sequence[Pair]) -> tuple[Variable, ...]:
     return tuple(subjects.values())
 
 
-def _steps(subjects: Sequence[Variable], request: Request) -> Mapping[str, Step]:
+def _steps(subjects: Sequence[Variable], bound: OneBound, selection: Selection) -> Mapping[str, Step]:
     if not any(subject.dtype in FLOATS for subject in subjects):
         return {}
-    plan = make_plan(subjects, (), replace(request, must_act=False, strict=False))
+    plan = make_plan(subjects, (), Request(bound, selection, must_act=False))
     return {step.variable.key: step for step in plan.steps}

@@ -9,15 +9,12 @@ from dataclasses import dataclass, replace
 
 from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.gate.stored_report import Earlier, Stored
-from renorm_cli.model.plan import Skip
+from renorm_cli.model.plan import REQUESTED, Skip
 from renorm_cli.model.report import Baseline, Growth, Report, Row
 from renorm_cli.text import share_of
 
 USUAL_GROWTH = 0.05
 """How much a norm may grow where nothing else is said."""
-
-_BY_PATTERN = ("not named by --include", "named by --exclude", "left alone by rule ")
-"""How reasons for a skip begin that are the user's wish: such a variable is not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def growth_of(given: float | str | None) -> float:
 def held_against(report: Report, reference: Reference) -> Report:
     """The report with its `baseline` filled in: every measured variable against the one of the same name.
 
-    A variable that the patterns of this run leave out is not compared; one that has gone for any other reason has
+    A variable that this run was asked to leave out is not compared; one that has gone for any other reason has
     vanished. Where names are not unique, keys are compared. Raises SelectionError where the reference has no report of
     the checkpoint, and where the two were not measured alike (p, what a norm runs over, unit axes).
     """
@@ -82,7 +79,7 @@ def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference)
         return found.name if by_name else found.key
 
     before = {label(one): one for one in earlier}
-    left_out = {label(skip) for skip in report.skips if skip.reason.startswith(_BY_PATTERN)}
+    left_out = {label(skip) for skip in report.skips if skip.code in REQUESTED}
     for row in report.rows:
         old, after = before.pop(label(row), None), None if row.norm is None else row.norm.max
         if old is None:
@@ -107,7 +104,7 @@ def _grew(before: float | None, after: float | None, most: float) -> bool:
 def _check_alike(row: Row, old: Earlier, path: str) -> None:
     constraint = row.step.constraint
     pairs: list[tuple[str, object, object]] = [
-        ("p", old.p, constraint.p),
+        ("p", old.p, constraint.norm.p),
         ("per", old.per, constraint.per),
         ("unit axes", list(old.unit_axes), list(row.step.unit_axes)),
     ]

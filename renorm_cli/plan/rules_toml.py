@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from renorm_cli.errors import UsageError
-from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import PNorm
 from renorm_cli.plan.rules import Rule, Rules
 from renorm_cli.text import exact_text, show
 from renorm_cli.untrusted import Reader, UnexpectedError, field, number, read_small, shown
@@ -111,7 +111,7 @@ def _rule(number: int, table: dict[str, Any], where: str) -> Rule:
     match = get("match", _patterns)
     if match is None:
         raise UsageError(f'{where} has no match; give it a pattern such as "*/kernel", or a list of them')
-    rule = Rule(number, match, get("max_norm", _limit), get("p", _order), get("units", _axes), get("per", _scope))
+    rule = Rule(number, match, get("max_norm", _limit), get("p", _norm), get("units", _axes), get("per", _scope))
     if get("leave", _true) and (extra := next((key for key in ("p", "units", "per") if key in table), None)):
         raise UsageError(f"{where} has both leave and {extra}; leave out one of them")
     if rule.per == "tensor" and rule.units is not None:
@@ -133,10 +133,9 @@ def _limit(value: object) -> float:
     return limit
 
 
-def _order(value: object) -> float:
-    order = math.inf if value == "inf" else number(value)
+def _norm(value: object) -> PNorm:
     try:
-        return Constraint(p=order).p
+        return PNorm(math.inf if value == "inf" else number(value))
     except UsageError:
         raise UnexpectedError('a number above 0 and at most 512, or "inf"', value) from None
 
@@ -171,8 +170,8 @@ def _lines(rule: Rule) -> list[str]:
     if rule.limit is None:
         return [*lines, "leave = true"]
     lines.append(f"max_norm = {exact_text(rule.limit)}")
-    if rule.p is not None:
-        lines.append(f"p = {exact_text(rule.p)}")
+    if rule.norm is not None:
+        lines.append(f"p = {exact_text(rule.norm.p)}")
     if rule.units is not None:
         lines.append(f"units = {list(rule.units)}")
     if rule.per is not None:

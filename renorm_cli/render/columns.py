@@ -70,7 +70,7 @@ def limits(report: Report) -> set[float | None]:
 
 def orders(report: Report) -> set[float]:
     """The distinct p of the rows."""
-    return {row.step.constraint.p for row in report.rows}
+    return {row.step.constraint.norm.p for row in report.rows}
 
 
 def folded(counts: Sequence[int], bins: int) -> tuple[int, ...]:
@@ -172,7 +172,7 @@ COLUMNS: tuple[Column, ...] = (
         rank=9,
     ),
     _exact("limit", "limit", lambda row: row.step.constraint.limit, shown=lambda report: len(limits(report)) > 1),
-    _exact("p", "p", lambda row: row.step.constraint.p, shown=lambda report: len(orders(report)) > 1),
+    _exact("p", "p", lambda row: row.step.constraint.norm.p, shown=lambda report: len(orders(report)) > 1),
     _exact("low", "low", lambda row: row.step.constraint.low, shown=has_lower),
     _count("over", "over", lambda row: row.over, rank=2, shown=is_bounded),
     _count("under", "under", lambda row: row.under, rank=2, shown=has_lower),

@@ -18,7 +18,6 @@ from renorm_cli.model.plan import Note, Plan, Step
 from renorm_cli.model.report import Report, Row
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, threads
-from renorm_cli.plan.declared import excess_notes
 from renorm_cli.run.steps import Work, run
 
 _WORTH_THREADS = 4 << 20
@@ -98,9 +97,9 @@ class Session:
         with self.threads(self.nbytes) as imap:
             if not _is_joint(steps):
                 return run(steps, work, imap)
-            from renorm_cli.run.joint import run_global
+            from renorm_cli.run.joint import run_joint
 
-            return run_global(steps, work, imap)
+            return run_joint(steps, work, imap)
 
     def measure(self, source: Checkpoint) -> tuple[Row, ...]:
         """The norms of the planned variables in another checkpoint."""
@@ -140,6 +139,8 @@ class Session:
 
             notes = (*notes, joint_note(rows))
         if command == "check" and rows and rows[0].step.axis_source == "declared":
+            from renorm_cli.plan.declared import excess_notes
+
             notes = (*notes, *excess_notes(rows))
         return Report(
             command=command,

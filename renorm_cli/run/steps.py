@@ -67,7 +67,7 @@ class Work:
 
     def elements(self, dtype: str) -> int:
         """The most weights of a dtype in a block."""
-        return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype])
+        return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype].nbytes)
 
 
 def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -140,7 +140,7 @@ class _Group(NamedTuple):
 
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
-    variable, limit = step.variable, step.constraint.ceiling
+    variable, threshold = step.variable, step.constraint.threshold
     read = _reader(work.source, variable, Purpose.SOURCE)
     if len(blocks) == 1:
         only = read(blocks[0])
@@ -149,11 +149,11 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
         refuse_nonfinite(step, nonfinite, norms.size)
-    over = policy.over(norms, limit, variable.dtype)
+    over = policy.over(norms, threshold, variable.dtype)
     after = norms
-    if work.bound and limit is not None and over.any():
-        after = _bound(step, work, read, blocks, imap, norms, limit)
-    under = policy.under(norms, step.constraint.floor)
+    if work.bound and threshold is not None and over.any():
+        after = _bound(step, work, read, blocks, imap, norms, threshold)
+    under = policy.under(norms, step.constraint.low_threshold)
     return _Group(
         norms.ravel(),
         after.ravel(),
@@ -222,5 +222,5 @@ class Scaled(NamedTuple):
 
 def _reader(source: Source, variable: Variable, purpose: Purpose) -> Read:
     """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
-    size = FLOATS[variable.dtype]
+    size = FLOATS[variable.dtype].nbytes
     return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))

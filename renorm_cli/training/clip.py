@@ -6,8 +6,8 @@ summation could decide are summed again, exactly. Units that are not over keep t
 
 Why the bound holds: the first factor is used only if the norm of its result, exact where that matters, is not above the
 limit. Otherwise the factor is limit / norm * (1 - d). With u = 2**-53 and n elements, the norm has a relative error
-below b = ((n + 2 + 4p) / min(p, 1) + 4) u (`policy.doubtful`), division and product each have one of u, and rounding
-the elements only reduces them or (float32) adds what the factor was reduced by. So the result's norm is at most
+below b = ((n + 2 + 4p) / min(p, 1) + 4) u (`power_sums.doubtful`), division and product each have one of u, and
+rounding the elements only reduces them or (float32) adds what the factor was reduced by. So the result's norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
 The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
 float64 has no wider type to round from: units up to limit * (1 + FLOAT64_SLACK) count as within the limit, as in files.
@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.norm import PNorm
 from renorm_cli.norms import policy
 from renorm_cli.norms.engines.tensor_ops import (
     cut,
@@ -34,13 +36,13 @@ from renorm_cli.norms.engines.tensor_ops import (
     toward_zero,
 )
 from renorm_cli.norms.error_free import is_small_whole
+from renorm_cli.norms.power_sums import needs_exponents
 
-_ROUNDOFF = 2.0**-53
+_ROUNDOFF = FLOATS["float64"].roundoff
+_FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
 _STRIDE = 512
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
-_LEAST_EXPONENT = {"float16": -13, "bfloat16": -125, "float32": -125, "float64": -1021}
-"""The exponent of the smallest normal number; a smaller peak gets this exponent, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,13 @@ def measured(x: Any, bound: Bound) -> Norms:
 
 
 def exponents_of(x: Any, axes: Any) -> Any:
-    """Per unit, the power of two above its largest |x| (int64); any number if that is not finite."""
+    """Per unit, the power of two above its largest |x| (int64); any number if that is not finite.
+
+    A peak below the smallest normal number gets the exponent of that number.
+    """
     bits = tf.bitcast(_peaks(x, axes), tf.int64)
     found = tf.bitwise.right_shift(bits, tf.constant(52, tf.int64)) - 1022
-    return tf.maximum(found, tf.constant(_LEAST_EXPONENT[x.dtype.name], tf.int64))
+    return tf.maximum(found, tf.constant(FLOATS[x.dtype.name].least_exponent + 1, tf.int64))
 
 
 def halves(exponents: Any) -> list[Any]:
@@ -143,7 +148,7 @@ def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
         exponents = exponents_of(x, axes)
         return exact_power_sums(tf, magnitudes(tf, x, halves(-exponents)), axes, p), exponents
     whole = int(p) if is_small_whole(p) else None
-    scaled = policy.needs_exponents(x.dtype.name, p)
+    scaled = needs_exponents(x.dtype.name, PNorm(p))
     exponents = exponents_of(x, axes) if scaled else None
     base = magnitudes(tf, x, [] if exponents is None else halves(-exponents))
     sums = power_sums(tf, base, axes, tf.constant(p, tf.float64), whole, keepdims=True)
@@ -157,7 +162,7 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 
 
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
-    """Units whose verdict or factor needs exact sums; see `policy.doubtful`."""
+    """Units whose verdict or factor needs exact sums; see `power_sums.doubtful`."""
     edge = policy.threshold(bound.limit, x.dtype.name)
     near = tf.abs(norms.value - edge) <= _band(x, norms, bound.p) * edge
     return near | (norms.finite & (norms.value > edge)) if x.dtype == tf.float64 else near
@@ -195,7 +200,7 @@ def _factor(quotient: Any, dtype: Any, lift: float = 1.0) -> Any:
     if dtype != tf.float32:
         return quotient * lift
     exact = tf.equal(quotient, cut(tf, quotient, 1))  # a power of two
-    return cut(tf, tf.where(exact, quotient, quotient / (1 + policy.FLOAT32_ROUNDOFF)), policy.FLOAT32_BITS)
+    return cut(tf, tf.where(exact, quotient, quotient / (1 + _FLOAT32.roundoff)), _FLOAT32.precision)
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:

@@ -19,7 +19,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from renorm_cli.norms import policy
+from renorm_cli.model.norm import PNorm
+from renorm_cli.norms.power_sums import needs_exponents
 from renorm_cli.training.clip import Bound, bounded, exponents_of, halves, root
 
 
@@ -53,7 +54,7 @@ def _pulled_back(x: Any, over: Any, bound: Bound, upstream: Any) -> tuple[Any, A
 
 def _scale(x: Any, bound: Bound) -> list[Any]:
     """Powers of two that keep powers of x within float64; constant for the derivative, because the norm scales too."""
-    if policy.needs_exponents(x.dtype.name, bound.p):
+    if needs_exponents(x.dtype.name, PNorm(bound.p)):
         return halves(-exponents_of(x, bound.axes))
     return [tf.constant(1.0, tf.float64)] * 2
 

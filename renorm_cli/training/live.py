@@ -12,7 +12,7 @@ import keras
 
 from renorm_cli.conventions.keras import LAYERS, canonical
 from renorm_cli.conventions.units import unit_axes
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 
 
 def check_backend() -> None:
@@ -84,15 +84,9 @@ def _owners(layers: Iterable[Any]) -> dict[int, tuple[Any, Any]]:
 
 def _described(variable: Any, name: str, key: str, layer: Any | None) -> Variable:
     known = None if layer is None else _known_class(type(layer))
-    return Variable(
-        name,
-        key,
-        tuple(variable.shape),
-        str(variable.dtype),
-        layer=known,
-        weight=variable.name,
-        equation=layer.equation if layer is not None and known == "EinsumDense" else None,
-    )
+    equation = layer.equation if layer is not None and known == "EinsumDense" else None
+    hint = Hint(layer=known, weight=variable.name, equation=equation)
+    return Variable(name, key, tuple(variable.shape), str(variable.dtype), hint)
 
 
 def _known_class(layer: type) -> str | None:

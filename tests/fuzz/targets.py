@@ -31,6 +31,7 @@ from renorm_cli.model.blocks import partition
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.storage.files import open_source
 
@@ -43,7 +44,7 @@ SHM = Path("/dev/shm")
 
 def plan_all(variables: Sequence[Variable]) -> None:
     """The plans of `inspect` and of `apply`."""
-    for wanted in (Request(Constraint(), must_act=False), Request(Constraint(0.5))):
+    for wanted in (Request(OneBound(Constraint()), must_act=False), Request(OneBound(Constraint(0.5)))):
         try:
             make_plan(variables, (), wanted)
         except RenormError:

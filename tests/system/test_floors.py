@@ -30,7 +30,13 @@ INNER = {
     "api": [{"verbs"}, {"many", "report", "difference", "suggestion"}],
     "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
     "run": [{"session"}, {"joint", "verify"}, {"steps"}, {"unit_norms"}],
-    "norms": [{"measure"}, {"engines"}, {"policy", "exact", "rounding", "distribution"}, {"powers"}, {"error_free"}],
+    "norms": [
+        {"measure"},
+        {"engines", "power_sums"},
+        {"policy", "exact", "rounding", "distribution"},
+        {"powers"},
+        {"error_free"},
+    ],
     "render": [
         {"registry"},
         {"terminal", "data", "ci", "page"},

@@ -71,7 +71,10 @@ class Hdf5Store:
         """Where in the file the bytes of those datasets lie that have a place of their own."""
         found = [self.datasets[path] for path in paths]
         return [
-            (self.base + dataset.offset, self.base + dataset.offset + math.prod(dataset.shape) * FLOATS[dataset.dtype])
+            (
+                self.base + dataset.offset,
+                self.base + dataset.offset + math.prod(dataset.shape) * FLOATS[dataset.dtype].nbytes,
+            )
             for dataset in found
             if dataset.offset is not None
         ]

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-SIZES: dict[str, int] = {
-    "bool": 1,
-    "int8": 1,
-    "int16": 2,
-    "int32": 4,
-    "int64": 8,
-    "uint8": 1,
-    "uint16": 2,
-    "uint32": 4,
-    "uint64": 8,
-    "float16": 2,
-    "bfloat16": 2,
-    "float32": 4,
-    "float64": 8,
-    "complex64": 8,
-    "complex128": 16,
-}
+from renorm_cli.model.dtypes import DTYPES
+
+_NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128"
+SIZES: dict[str, int] = {name: DTYPES[name].nbytes for name in _NAMES.split()}
 """Bytes per element of the dtypes of fixed size."""
 
 OTHERS = frozenset(

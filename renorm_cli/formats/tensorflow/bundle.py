@@ -15,6 +15,7 @@ from itertools import product
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.protobuf import BYTES, Budget, Message, damaged, read_message, write_varint
 from renorm_cli.formats.tensorflow.leveldb import Table, TableEntry, mask, read_table, unmask
+from renorm_cli.model import dtypes
 from renorm_cli.untrusted import quoted
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -37,12 +38,7 @@ DTYPES = {
 }  # fmt: skip
 """The dtype numbers of tensorflow/core/framework/types.proto."""
 
-ITEM_BYTES = {
-    "float32": 4, "float64": 8, "int32": 4, "uint8": 1, "int16": 2, "int8": 1, "complex64": 8, "int64": 8, "bool": 1,
-    "qint8": 1, "quint8": 1, "qint32": 4, "bfloat16": 2, "qint16": 2, "quint16": 2, "uint16": 2, "complex128": 16,
-    "float16": 2, "uint32": 4, "uint64": 8, "float8_e5m2": 1, "float8_e4m3fn": 1, "float8_e4m3fnuz": 1,
-    "float8_e4m3b11fnuz": 1, "float8_e5m2fnuz": 1, "int4": 1, "uint4": 1, "int2": 1, "uint2": 1, "float4_e2m1fn": 1,
-}  # fmt: skip
+ITEM_BYTES = {name: dtype.nbytes for name, dtype in dtypes.DTYPES.items()}
 """Stored bytes per element; types of less than 8 bits are not packed. string, variant and resource vary in size."""
 
 _MIN_ITEM_BYTES = {"string": 1, "variant": 5, "resource": 1}  # a length, and for a variant also a checksum

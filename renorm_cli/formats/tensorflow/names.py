@@ -18,7 +18,7 @@ from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
 from renorm_cli.formats.tensorflow.optimizer_state import AVERAGE, is_average, plain_key, states
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 
 _NO_NAME = re.compile(r"Variable(_[0-9]+)?")
 _TOO_MANY_AXES = f"it has more than {MAX_AXES} axes"
@@ -91,17 +91,14 @@ def _identified(variable: Variable, facts: LayerFacts | None) -> Variable:
         if known is not None and known.fits(variable.shape):
             return replace(
                 variable,
-                layer=facts.layer,
-                layer_source="layer",
-                weight=known.name,
-                equation=facts.equation,
+                hint=Hint(layer=facts.layer, weight=known.name, equation=facts.equation),
                 declared=facts.declared,
             )
     named = _by_names(variable)
     if facts is None or known is not None or facts.layer in CONTAINERS:
         return named
-    weight = facts.weight if not _is_identified(named) else named.weight
-    return replace(named, layer=facts.layer, layer_source="layer", weight=weight, declared=facts.declared)
+    weight = facts.weight if not _is_identified(named) else named.hint.weight
+    return replace(named, hint=Hint(layer=facts.layer, weight=weight), declared=facts.declared)
 
 
 def _by_names(variable: Variable) -> Variable:
@@ -116,10 +113,11 @@ def _by_names(variable: Variable) -> Variable:
 
 def _is_identified(variable: Variable) -> bool:
     """Whether the weight's name identifies it."""
-    if variable.weight is None:
+    layer, weight = variable.hint.layer, variable.hint.weight
+    if weight is None:
         return False
-    known = find_weight(variable.layer, variable.weight) if variable.layer is not None else None
-    return known is not None or any(end in ROLES for end in suffixes(variable.weight))
+    known = find_weight(layer, weight) if layer is not None else None
+    return known is not None or any(end in ROLES for end in suffixes(weight))
 
 
 def _twins(variables: Iterable[Variable]) -> tuple[tuple[_Twin, ...], tuple[str, ...]]:

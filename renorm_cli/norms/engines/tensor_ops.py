@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.norms.error_free import is_small_whole
 
 LARGEST_P = 512.0
 """Up to this p, powers that are flushed to zero are less than 2**-500 of the sum."""
 
-_FRACTION_BITS = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
-_SMALLEST_NORMAL = {"float16": 2.0**-14, "bfloat16": 2.0**-126, "float32": 2.0**-126, "float64": 2.0**-1022}
 _SIGN = -(1 << 63)
 _LIMB = 2.0**26
 
@@ -80,7 +79,7 @@ def exact_power_sums(tf: Any, base: Any, axes: Any, p: float) -> Any:
 def lost(tf: Any, block: Any, sizes: Any, target: Any) -> Any:
     """Where a nonzero weight has a size (computed from it in float64) below the normal range of `target`."""
     bits = magnitude_bits(tf, block)
-    least = tf.constant(_SMALLEST_NORMAL[target.name], tf.float64)
+    least = tf.constant(FLOATS[target.name].smallest_normal, tf.float64)
     return tf.not_equal(bits, tf.zeros([], bits.dtype)) & tf.less(sizes, least)
 
 
@@ -90,9 +89,9 @@ def toward_zero(tf: Any, wide: Any, target: Any) -> Any:
     In the subnormal range of float32 and bfloat16 the result is the nearest number or zero, depending on the thread.
     Subnormals of float16 are normal in wider floats, so they are rounded toward zero as well.
     """
-    kept = cut(tf, wide, _FRACTION_BITS[target.name] + 1)
+    kept = cut(tf, wide, FLOATS[target.name].precision)
     if target == tf.float16:
-        small = tf.less(tf.abs(wide), tf.constant(_SMALLEST_NORMAL["float16"], tf.float64))
+        small = tf.less(tf.abs(wide), tf.constant(FLOATS["float16"].smallest_normal, tf.float64))
         steps = tf.floor(tf.abs(wide) * 2.0**24) * 2.0**-24
         kept = tf.where(small, _with_sign_of(tf, steps, wide), kept)
     return tf.cast(kept, target)
@@ -103,7 +102,7 @@ def flushed(tf: Any, wide: Any, target: Any) -> Any:
 
     The result then does not depend on how the thread treats subnormals.
     """
-    small = tf.less(tf.abs(wide), tf.constant(_SMALLEST_NORMAL[target.name], tf.float64))
+    small = tf.less(tf.abs(wide), tf.constant(FLOATS[target.name].smallest_normal, tf.float64))
     return tf.where(small, _with_sign_of(tf, tf.zeros_like(wide), wide), wide)
 
 

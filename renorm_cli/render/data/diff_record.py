@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from typing import Any
 
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
@@ -34,7 +33,7 @@ def diff_dict(report: DiffReport) -> dict[str, Any]:
         "after": _side(report.after),
         "matched_by": report.matched_by,
         "limit": constraint.limit,
-        "p": "inf" if math.isinf(constraint.p) else constraint.p,
+        "p": constraint.norm.record,
         "per": constraint.per,
         "same": report.same,
         "renorm_only": report.renorm_only,

@@ -86,8 +86,8 @@ def _row(row: Row) -> dict[str, Any]:
         "axis_source": step.axis_source,
         "limit": constraint.limit,
         "low": constraint.low,
-        "tolerance": constraint.slack_above,
-        "p": "inf" if math.isinf(constraint.p) else constraint.p,
+        "tolerance": constraint.tolerance,
+        "p": constraint.norm.record,
         "per": constraint.per,
         "units": row.units,
         "over": row.over,
@@ -124,6 +124,7 @@ def _skip(skip: Skip) -> dict[str, Any]:
         "shape": list(variable.shape),
         "dtype": variable.dtype,
         "role": skip.role,
+        "code": skip.code,
         "reason": skip.reason,
         "declared": _declared(variable.declared),
     }

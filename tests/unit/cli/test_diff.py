@@ -21,7 +21,7 @@ from support.places import SAMPLES
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
 from renorm_cli.model.plan import Note, Step
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.render.data.diff_record import render_diff_csv, render_diff_json
 from renorm_cli.render.terminal.diff_table import render_diff
 
@@ -166,8 +166,8 @@ def test_one_norm_over_a_tensor_is_proven_as_such(tmp_path: Path, capfd: Capture
 def _report(expected: bool = False) -> DiffReport:
     """One row of every kind."""
     rule = Constraint(1.0 if expected else None)
-    kernel = Variable("dense/kernel", "layers/dense/vars/0", (784, 200), "float32", "Dense")
-    turned = Variable("=cmd|'\x1b[31m", "layers/dense_1/vars/0", (200, 10), "float32", "Dense")
+    kernel = Variable("dense/kernel", "layers/dense/vars/0", (784, 200), "float32", Hint(layer="Dense"))
+    turned = Variable("=cmd|'\x1b[31m", "layers/dense_1/vars/0", (200, 10), "float32", Hint(layer="Dense"))
     bias, halved = Variable("dense/bias", "b", (200,), "float32"), Variable("dense/bias", "b", (200,), "bfloat16")
     step, words = Variable("step", "step", (), "int64"), Variable("words", "words", (2,), "string")
     pure = DiffRow(

@@ -25,8 +25,10 @@ from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats.registry import open_checkpoint
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.difference import DiffReport, DiffRow
+from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.parallel.threads import threads
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request
 
 Weights = dict[str, np.ndarray]
@@ -35,7 +37,7 @@ Weights = dict[str, np.ndarray]
 def wanted(
     limit: float | None = None, *include: str, p: float = 2.0, exclude: tuple[str, ...] = (), units: Any = None
 ) -> Request:
-    return Request(Constraint(limit, p), Selection(include, exclude), units)
+    return Request(OneBound(Constraint(limit, PNorm(p)), units), Selection(include, exclude))
 
 
 def look(before: Path, after: Path, *include: str, **options: Any) -> DiffReport:
@@ -494,8 +496,8 @@ def in_files(folder: Path, before: Weights, after: Weights) -> tuple[Path, Path]
 
 def compared(before: Path, after: Path, wish: Request, block_bytes: int, jobs: int) -> DiffReport:
     with open_checkpoint(before) as one, open_checkpoint(after) as other, threads(jobs) as imap:
-        plan = plan_comparison(one, other, wish, expected=True)
-        return compare(one, other, plan, wish, NumpyEngine(), expected=True, imap=imap, block_bytes=block_bytes)
+        plan = plan_comparison(one, other, wish.source, wish.selection, expected=True)
+        return compare(one, other, plan, NumpyEngine(), expected=True, imap=imap, block_bytes=block_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -585,9 +587,9 @@ def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
     del kernel
     wish = wanted(1e3)
     with open_checkpoint(paths[0]) as one, open_checkpoint(paths[1]) as other:
-        plan = plan_comparison(one, other, wish, expected=True)
+        plan = plan_comparison(one, other, wish.source, wish.selection, expected=True)
         tracemalloc.start()
-        report = compare(one, other, plan, wish, NumpyEngine(), expected=True, block_bytes=1 << 20)
+        report = compare(one, other, plan, NumpyEngine(), expected=True, block_bytes=1 << 20)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert set(verdicts(report).values()) == {"pure renorm"}

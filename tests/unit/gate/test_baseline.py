@@ -20,7 +20,8 @@ from renorm_cli.errors import FormatError, RenormError, UsageError
 from renorm_cli.gate.baseline import Reference, growth_of, held_against
 from renorm_cli.gate.stored_report import read_stored
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.plan import Skip, Step
+from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import Skip, SkipCode, Step
 from renorm_cli.model.report import Growth, NormStats, Report, Row
 from renorm_cli.model.variable import Variable
 from renorm_cli.render.data.json_report import render_json
@@ -31,7 +32,7 @@ Capture = pytest.CaptureFixture[str]
 def row(name: str, largest: float | None, *, axes: tuple[int, ...] = (1,), p: float = 2.0) -> Row:
     stats = None if largest is None else NormStats(0.0, 0.0, 0.0, 0.0, largest)
     variable = Variable(name, f"key/{name}", (2, 2), "float32")
-    return Row(Step(variable, "kernel", axes, "layer", Constraint(None, p)), 2, 0, 0 if stats else 2, stats)
+    return Row(Step(variable, "kernel", axes, "layer", Constraint(None, PNorm(p))), 2, 0, 0 if stats else 2, stats)
 
 
 def report(*rows: Row, skips: tuple[Skip, ...] = (), path: str = "m.h5") -> Report:
@@ -85,12 +86,17 @@ def test_a_growth_is_told_where_a_plain_loop_finds_one(
 
 def test_what_the_patterns_leave_out_has_not_vanished_and_what_is_skipped_otherwise_has(tmp_path: Path) -> None:
     variable = row("a", 1.0).step.variable
-    for reason, kinds in (
-        ("named by --exclude", []),
-        ("not named by --include", []),
-        ("int8: not a float", ["vanished"]),
-    ):
-        after = report(row("b", 1.0), skips=(Skip(variable, "kernel", reason),))
+    cases: dict[SkipCode, list[str]] = {
+        "excluded": [],
+        "not_included": [],
+        "no_rule": [],
+        "rule_leaves": [],
+        "dtype": ["vanished"],
+        "role": ["vanished"],
+        "unreadable": ["vanished"],
+    }
+    for code, kinds in cases.items():
+        after = report(row("b", 1.0), skips=(Skip(variable, "kernel", code, "whatever it says"),))
         found = compared(tmp_path / "b.json", report(row("a", 1.0), row("b", 1.0)), after)
         assert [one.kind for one in found] == kinds
 

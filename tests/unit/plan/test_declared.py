@@ -21,14 +21,17 @@ from support.effort import examples
 from support.memory import Tensor
 from support.places import SAMPLES
 from support.tensors import DTYPES, ROUNDOFF, dtype_of
+from support.variables import keras_variable
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
-from renorm_cli.model.plan import Plan
+from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import Plan, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
-from renorm_cli.plan.declared import KERAS_EPSILON, Use, declared_step, excess_notes, slack
+from renorm_cli.plan.bounds import bound_source
+from renorm_cli.plan.declared import KERAS_EPSILON, DeclaredBounds, Use, excess_notes, slack
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, renorm_variable
 
@@ -43,16 +46,21 @@ CUSTOM = Declared("unknown", "Clip", problem="never run")
 def variable(name: str, declared: Declared | None, shape: tuple[int, ...] = (4, 3), **facts: Any) -> Variable:
     facts = {"layer": "Dense", "weight": name.rpartition("/")[2], **facts}
     dtype = facts.pop("dtype", "float32")
-    return Variable(name, f"file/{name}", shape, dtype, declared=declared, **facts)
+    return keras_variable(name, f"file/{name}", shape, dtype, declared=declared, **facts)
 
 
 def plan(*variables: Variable, use: Use = "check", **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(Constraint(), declared=use, **wanted))
+    return make_plan(variables, (), Request(DeclaredBounds(use), **wanted))
+
+
+def step_of(one: Variable, use: Use = "check") -> Step:
+    (step,) = plan(one, use=use).steps
+    return step
 
 
 def measured(array: np.ndarray, declared: Declared, use: Use = "check", into: np.ndarray | None = None) -> Row:
     """The row of one array; with `into` what is scaled is written there."""
-    step = declared_step(variable("d/kernel", declared, array.shape, dtype=array.dtype.name), "kernel", use)
+    step = step_of(variable("d/kernel", declared, array.shape, dtype=array.dtype.name), use)
     sink = None if into is None else Tensor(into)
     return renorm_variable(step, Work(Tensor(array), NumpyEngine(), bound=into is not None, sink=sink))
 
@@ -197,7 +205,7 @@ def test_a_rate_below_1_is_said() -> None:
     ("variables", "use", "text"),
     [
         ([variable("a/kernel", None, layer=None)], "check", "the file has no Keras config"),
-        ([variable("a/kernel", None, layer_source="name")], "apply", "the file has no Keras config"),
+        ([variable("a/kernel", None, source="name")], "apply", "the file has no Keras config"),
         ([variable("a/kernel", None)], "check", "the config in the file declares no constraint for any of its weights"),
         ([variable("a/kernel", CUSTOM)], "check", "all that is declared is unknown: 'a/kernel', 'Clip', which is"),
         ([variable("a/kernel", NONNEG)], "apply", "the file declares no bound but NonNeg"),
@@ -219,7 +227,7 @@ def test_leaving_out_all_that_declares_is_an_error() -> None:
     "wanted",
     [
         {"constraint": Constraint(1.0)},
-        {"constraint": Constraint(p=1.0)},
+        {"constraint": Constraint(norm=PNorm(1.0))},
         {"constraint": Constraint(per="tensor")},
         {"constraint": Constraint(per="global")},
         {"constraint": Constraint(), "units": (0,)},
@@ -227,7 +235,7 @@ def test_leaving_out_all_that_declares_is_an_error() -> None:
 )
 def test_options_that_say_what_the_file_says_are_a_usage_error(wanted: Any) -> None:
     with pytest.raises(UsageError, match="--declared takes limit and axes from the file"):
-        Request(**wanted, declared="check")
+        bound_source(**wanted, declared="check")
 
 
 # What Keras' own constraints leave, and the tolerance for it
@@ -343,9 +351,7 @@ def test_a_unit_exactly_at_the_tolerance_passes_whatever_the_order_of_summation(
         limit = math.nextafter(limit, 0)
     assert limit * (1 + above) == norm
     for size, over in ((limit, 0), (math.nextafter(limit, 0), 1)):
-        step = declared_step(
-            variable("d/kernel", Declared("MaxNorm", "MaxNorm", size, axis=(0,)), values.shape), "kernel", "check"
-        )
+        step = step_of(variable("d/kernel", Declared("MaxNorm", "MaxNorm", size, axis=(0,)), values.shape))
         for block_bytes in (1200, 4096, 1 << 24):
             assert renorm_variable(step, Work(Tensor(values), NumpyEngine(), block_bytes=block_bytes)).over == over
 
@@ -376,7 +382,7 @@ def test_what_apply_bounds_is_within_the_strict_limit_and_not_under_the_lower_on
 def test_negative_weights_are_counted_one_by_one(dtype: str, block_bytes: int) -> None:
     array = np.random.default_rng(4).standard_normal((7, 5)).astype(dtype_of(dtype))
     array[0] = [-0.0, 0.0, np.nan, -np.inf, 3.0]
-    step = declared_step(variable("d/kernel", NONNEG, array.shape, dtype=dtype), "kernel", "check")
+    step = step_of(variable("d/kernel", NONNEG, array.shape, dtype=dtype))
     row = renorm_variable(step, Work(Tensor(array), NumpyEngine(), block_bytes=block_bytes))
     below = [value for value in array.ravel().tolist() if float(value) < 0]
     assert (row.negative, row.units, row.nonfinite, row.over) == (len(below), 1, 1, 0)

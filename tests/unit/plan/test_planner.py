@@ -3,17 +3,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.variables import keras_variable
 
 from renorm_cli.errors import FormatError, SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Plan
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan, parse_units
 
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
     facts.setdefault("weight", name.rpartition("/")[2])
-    return Variable(name, f"file/{name}", shape, dtype, **facts)
+    return keras_variable(name, f"file/{name}", shape, dtype, **facts)
 
 
 KERNEL = variable("dense/kernel", layer="Dense")
@@ -25,7 +28,8 @@ ODD = variable("mixer/w", (4, 3), weight=None)
 
 
 def plan(*variables: Variable, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint(1.0)), **wanted))
+    source = OneBound(wanted.pop("constraint", Constraint(1.0)), wanted.pop("units", None))
+    return make_plan(variables, (), Request(source, **wanted))
 
 
 def steps(made: Plan) -> dict[str, tuple[int, ...]]:
@@ -124,7 +128,7 @@ def test_an_empty_variable_is_skipped_also_when_named() -> None:
 
 def test_a_stored_copy_that_comes_along_is_said() -> None:
     one = variable("shared/kernel", layer="Dense", copies=("file/b",))
-    two = Variable("shared/kernel", "file/b", (4, 3), "float32", layer="Dense", weight="kernel", copies=(one.key,))
+    two = keras_variable("shared/kernel", "file/b", (4, 3), layer="Dense", weight="kernel", copies=(one.key,))
     made = plan(one, two, selection=Selection(("file/b",)))
     assert len(made.steps) == 2
     assert [note.text for note in made.notes] == [
@@ -141,4 +145,4 @@ def test_a_limit_that_bounds_nothing_is_a_usage_error(limit: float) -> None:
 @pytest.mark.parametrize("p", [0.0, -2.0, 513.0, float("nan")])
 def test_a_p_that_is_no_norm_is_a_usage_error(p: float) -> None:
     with pytest.raises(UsageError, match="--p must be above 0 and at most 512, or inf"):
-        Constraint(1.0, p)
+        PNorm(p)

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.variables import keras_variable
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Plan
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import bound_source
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.rules import Rule, Rules, decide, patterns_of
 from renorm_cli.plan.selection import literal
@@ -21,7 +24,7 @@ from renorm_cli.plan.selection import literal
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
     facts.setdefault("weight", name.rpartition("/")[2])
-    return Variable(name, facts.pop("key", f"file/{name}"), shape, dtype, **facts)
+    return keras_variable(name, facts.pop("key", f"file/{name}"), shape, dtype, **facts)
 
 
 KERNEL = variable("enc/kernel", layer="Dense")
@@ -36,7 +39,9 @@ def of(*rules: dict[str, Any]) -> Rules:
 
 
 def plan(*rules: dict[str, Any], variables: tuple[Variable, ...] = ALL, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint()), rules=of(*rules), **wanted))
+    constraint, units = wanted.pop("constraint", Constraint()), wanted.pop("units", None)
+    source = bound_source(constraint, units, rules=of(*rules), measures=wanted.pop("measures", False))
+    return make_plan(variables, (), Request(source, **wanted))
 
 
 def steps(made: Plan) -> dict[str, float | None]:
@@ -115,10 +120,14 @@ def test_the_option_beats_the_rule_and_the_rule_the_layer(
 
 
 def test_what_a_rule_does_not_say_is_as_the_options_have_it() -> None:
-    rules = ({"match": ("enc/kernel",), "p": math.inf, "per": "unit"}, {"match": ("dec/kernel",)})
-    one, other = plan(*rules, constraint=Constraint(p=1.0, per="tensor")).steps
-    assert (one.constraint, one.unit_axes) == (Constraint(1.0, math.inf, "unit"), (1,))
-    assert (other.constraint, other.unit_axes, other.axis_source) == (Constraint(1.0, 1.0, "tensor"), (), "option")
+    rules = ({"match": ("enc/kernel",), "norm": PNorm(math.inf), "per": "unit"}, {"match": ("dec/kernel",)})
+    one, other = plan(*rules, constraint=Constraint(norm=PNorm(1.0), per="tensor")).steps
+    assert (one.constraint, one.unit_axes) == (Constraint(1.0, PNorm(math.inf), "unit"), (1,))
+    assert (other.constraint, other.unit_axes, other.axis_source) == (
+        Constraint(1.0, PNorm(1.0), "tensor"),
+        (),
+        "option",
+    )
 
 
 def test_a_pattern_that_matches_nothing_names_file_rule_and_the_closest() -> None:
@@ -157,11 +166,11 @@ def test_rules_that_leave_all_alone_are_an_error_for_a_gate() -> None:
 def test_options_that_make_no_sense_with_rules_are_usage_errors() -> None:
     rules = of({"match": ("*",), "per": "tensor"})
     with pytest.raises(UsageError, match="--rules and --declared"):
-        Request(Constraint(), declared="apply", rules=rules)
+        bound_source(Constraint(), declared="apply", rules=rules)
     with pytest.raises(UsageError, match="--per global"):
-        Request(Constraint(1.0, per="global"), rules=rules)
+        bound_source(Constraint(1.0, per="global"), rules=rules)
     with pytest.raises(UsageError, match='rule 1 has per = "tensor", which has no units; leave out --units'):
-        Request(Constraint(), units=(0,), rules=rules)
+        bound_source(Constraint(), (0,), rules=rules)
 
 
 def test_stored_copies_of_one_weight_follow_together_and_it_is_said() -> None:

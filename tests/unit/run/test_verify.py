@@ -30,6 +30,7 @@ from renorm_cli.formats.tensorflow.leveldb import read_table, write_table
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.report import Row
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, run
 from renorm_cli.run.verify import verify
@@ -75,7 +76,7 @@ def written(path: Path, folder: Path) -> Iterator[Written]:
     """As `apply` does it, up to the moment before it looks at what it wrote."""
     output = locate(path).output(folder / ("m" if path.suffix == ".ckpt" else path.name))
     with open_checkpoint(path) as source:
-        steps = make_plan(source.variables, (), Request(Constraint(1.0))).steps
+        steps = make_plan(source.variables, (), Request(OneBound(Constraint(1.0)))).steps
         with Staging(protected=[file.path for file in source.files]) as staging:
             sink = source.stage(staging, output, [step.variable for step in steps])
             rows = run(steps, Work(source, ARRAYS, bound=True, sink=sink))

@@ -28,6 +28,7 @@ from renorm_cli.model.blocks import Block, partition
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, run
 from renorm_cli.storage.files import open_source
@@ -150,7 +151,7 @@ def whole(source: V1Checkpoint, variable: Variable) -> Any:
 def write(path: Path, prefix: Path, limit: float | None = None, block_bytes: int = 1 << 20) -> None:
     """What `apply` does."""
     with opened(path) as source:
-        steps = make_plan(source.variables, (), Request(Constraint(limit))).steps if limit is not None else ()
+        steps = make_plan(source.variables, (), Request(OneBound(Constraint(limit)))).steps if limit is not None else ()
         with Staging(protected=[file.path for file in source.files]) as staging:
             sink = source.stage(staging, Location("file", prefix, prefix.name), [step.variable for step in steps])
             run(steps, Work(source, NumpyEngine(), bound=True, sink=sink, block_bytes=block_bytes))

@@ -23,10 +23,11 @@ from support.report_maker import HOSTILE, a_report, a_row, a_skip, hostile_repor
 import renorm_cli
 from renorm_cli.model.constraint import Constraint, Per
 from renorm_cli.model.difference import VERDICTS, DiffReport, DiffRow, DiffSide
-from renorm_cli.model.plan import AxisSource, Note
+from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import AxisSource, Note, SkipCode
 from renorm_cli.model.report import Baseline, Growth, NormStats, Report, UnitNorm
 from renorm_cli.model.suggestion import SHARES, SuggestedBound, Suggestion
-from renorm_cli.model.variable import ConstraintKind, Declared, Role
+from renorm_cli.model.variable import NO_HINT, ConstraintKind, Declared, Role
 from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json
@@ -140,8 +141,8 @@ def extreme_report(name: str) -> Report:
         bare,
         step=dataclasses.replace(
             bare.step,
-            variable=dataclasses.replace(bare.step.variable, shape=(), declared=declared),
-            constraint=Constraint(None, per="global"),
+            variable=dataclasses.replace(bare.step.variable, shape=(), hint=NO_HINT, declared=declared),
+            constraint=Constraint(None, PNorm(math.inf), per="global"),
             unit_axes=(),
         ),
         norm=HUGE,
@@ -221,6 +222,7 @@ def test_a_key_that_the_schema_does_not_have_or_that_is_not_there_is_an_error() 
     [
         ("variable", "role", Role),
         ("skipped", "role", Role),
+        ("skipped", "code", SkipCode),
         ("measured", "role", Role),
         ("variable", "axis_source", AxisSource),
         ("measured", "axis_source", AxisSource),

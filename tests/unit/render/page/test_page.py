@@ -26,6 +26,7 @@ from support.places import ROOT
 from renorm_cli.api.verbs import check, inspect
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.findings import findings
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.report import Report
 from renorm_cli.render.page.axis import Axis, axis_of
 from renorm_cli.render.page.charts import histogram, trials
@@ -299,7 +300,9 @@ ODD = {
     "the ends of float64": [report_of([row_of([5e-324, 1.0, 1.7e308], Constraint(1e300))])],
     "equal to the bound": [report_of([row_of([1.5] * 9, Constraint(1.5))])],
     "a bound far off": [report_of([row_of([1, 2, 3], Constraint(1e9))])],
-    "different bounds": [report_of([row_of([1, 2], Constraint(1), "a"), row_of([3, 4], Constraint(3.5, p=1), "b")])],
+    "different bounds": [
+        report_of([row_of([1, 2], Constraint(1), "a"), row_of([3, 4], Constraint(3.5, PNorm(1)), "b")])
+    ],
     "lower bounds": [report_of([row_of([1, 2], Constraint(1, low=0.5, nonnegative=True))])],
     "all variables together": [
         report_of([row_of([3], Constraint(5, per="global")), row_of([9], Constraint(5, per="global"))])
