@@ -87,7 +87,7 @@ def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float) -> Any:
 def _bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     norms = measured(x, bound)
     edge = policy.threshold(bound.limit, x.dtype.name)
-    over = norms.finite & ~(norms.value <= edge)  # a limit of NaN then makes all units over
+    over = norms.finite & ~(norms.value <= edge)  # with a limit of NaN all finite units are over
     return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over), lambda: tf.identity(x)), over
 
 

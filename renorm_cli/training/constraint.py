@@ -20,9 +20,10 @@ class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
         Conv2D(64, 3, kernel_constraint=MaxNorm(2.0))
 
     With `units="auto"` a unit is the incoming weights of one output: a column of a Dense or recurrent kernel, a filter
-    of a convolution, the last axis but one of a transposed convolution, the last two axes of a depthwise one, the axes
-    in the equation of attention and EinsumDense, a row of an embedding. `renorm-ckpt` does the same for files;
-    `keras.constraints.MaxNorm(axis=0)` fits Dense only. Give `units` to name the KEPT axes yourself.
+    of a convolution, a row of an embedding. The axes that name units are the last one for most kernels, the last but
+    one for transposed convolutions, the last two for depthwise ones, and for attention and EinsumDense those that the
+    equation gives. `renorm-ckpt` does the same for files; `keras.constraints.MaxNorm(axis=0)` fits Dense only. Give
+    `units` to name the KEPT axes yourself.
 
     "auto" looks up the layer that owns the variable, whatever its name; your subclass of a Keras layer counts as that
     layer. For a weight of any other layer, a well-known name decides ("kernel" of rank 2, "embeddings",
