@@ -7,7 +7,7 @@ summation could decide are summed again, exactly. Units that are not over keep t
 Why the bound holds: the first factor is used only if the norm of its result, exact where that matters, is not above the
 limit. Otherwise the factor is limit / norm * (1 - d). With u = 2**-53 and n elements, the norm has a relative error
 below b = ((n + 2 + 4p) / min(p, 1) + 4) u (`power_sums.doubtful`), division and product each have one of u, and
-rounding the elements only reduces them or (float32) adds what the factor was reduced by. So the result's norm is at most
+rounding the elements only reduces them or (float32) adds what the factor was reduced by. So the norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
 The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
 float64 has no wider type to round from: units up to limit * (1 + FLOAT64_SLACK) count as within the limit, as in files.

@@ -55,7 +55,7 @@ def read_all(source: Checkpoint) -> None:
     """The first and the last blocks of every floating variable."""
     for variable in source.variables:
         if variable.dtype in FLOATS and variable.locked is None:
-            blocks = partition(variable.shape, _BLOCK // FLOATS[variable.dtype])
+            blocks = partition(variable.shape, _BLOCK // FLOATS[variable.dtype].nbytes)
             for block in (*blocks[:_BLOCKS], *blocks[_BLOCKS:][-1:]):
                 values = source.read(variable, block)
                 assert values.shape == block.shape

@@ -55,7 +55,7 @@ def test_a_hostile_checkpoint_is_refused_in_one_line_or_handled_without_harm(
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("case", filter(adds_little, CASES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", list(filter(adds_little, CASES)), ids=lambda case: case.name)
 def test_apply_refuses_whatever_inspect_cannot_open(case: Case, tmp_path: Path, tool: Tool) -> None:
     withstood(case, ["apply"], tmp_path, tool)
 

@@ -48,7 +48,7 @@ OTHER_COMMANDS = rooms(
     "comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
 )
 OPTIONS = rooms("gate run.joint model.findings plan.rules plan.declared run.unit_norms render.data.norms_file")
-"""Rooms of ours that serve one option: --baseline, --per global, --rules, --declared, the formats of findings, --norms."""
+"""Rooms of ours that serve one option: --baseline, --per global, --rules, --declared, --norms, and findings."""
 
 RENDERERS = rooms(
     "ci page diff_columns problems data.csv_report data.diff_record data.suggest_record", "render."

@@ -18,7 +18,7 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.parallel.threads import threads
 from renorm_cli.run import unit_norms
-from renorm_cli.run.joint import run_global
+from renorm_cli.run.joint import run_joint
 from renorm_cli.run.steps import Work, run
 from renorm_cli.run.unit_norms import UnitNorms
 
@@ -75,7 +75,7 @@ def test_a_variable_of_a_joint_norm_is_one_unit() -> None:
     array = RNG.normal(size=(4, 5)).astype("float32")
     step = Step(Variable("w", "w", (4, 5), "float32"), "kernel", (), "option", Constraint(1.0, per="global"))
     norms = UnitNorms.of([step])
-    run_global([step], Work(Tensor(array), NumpyEngine(), norms=norms))
+    run_joint([step], Work(Tensor(array), NumpyEngine(), norms=norms))
     np.testing.assert_allclose(norms.grid(step), [[np.linalg.norm(array.astype("float64"))]], rtol=1e-12)
 
 
