@@ -33,7 +33,7 @@ class Constraint:
 
     def __post_init__(self) -> None:
         if self.limit is not None and not 0 < self.limit < math.inf:
-            raise UsageError(f"--max-norm must be a finite number above 0, got {self.limit}")
+            raise UsageError(f"the bound must be a finite number above 0, got {self.limit}")
 
     @property
     def is_joint(self) -> bool:

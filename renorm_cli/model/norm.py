@@ -23,7 +23,7 @@ class PNorm:
 
     def __post_init__(self) -> None:
         if not (0 < self.p <= LARGEST_P or self.is_max):
-            raise UsageError(f"--p must be above 0 and at most {LARGEST_P:g}, or inf, got {self.p}")
+            raise UsageError(f"p must be above 0 and at most {LARGEST_P:g}, or inf, got {self.p}")
 
     @property
     def is_max(self) -> bool:

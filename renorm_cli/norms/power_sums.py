@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.errors import UsageError
+from renorm_cli.errors import UsageError, Way
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.error_free import is_small_whole, power_pair
@@ -74,7 +74,9 @@ def norms(total: PowerSums, norm: PNorm) -> Float64:
         roots = _root(total.sums, norm)
         found = np.ldexp(roots, total.exponents)
     if np.any(np.isfinite(total.sums) & ~np.isfinite(found)):
-        raise UsageError(f"--p {norm.p:g} is too small: a unit's norm is beyond the range of float64; use a larger p")
+        raise UsageError(
+            f"p = {norm.p:g} is too small: a unit's norm is beyond the range of float64", Way("p", "use a larger one")
+        )
     return np.asarray(found, dtype=np.float64)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from renorm_cli.conventions.units import unit_axes
-from renorm_cli.errors import SelectionError, UsageError, some_names
+from renorm_cli.errors import SelectionError, UsageError, Way, some_names
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import AxisSource, Left, Note, Skip, Step
 from renorm_cli.model.variable import Role, Variable
@@ -84,7 +84,11 @@ class OneBound:
 
     def __post_init__(self) -> None:
         if self.units is not None and self.constraint.per != "unit":
-            raise UsageError(f"--per {self.constraint.per} has no units; leave out --units, or --per")
+            raise UsageError(
+                f"a norm per {self.constraint.per} has no unit axes",
+                Way("units", "leave out {}"),
+                Way("per", "leave out {}"),
+            )
 
     def of(self, variables: Sequence[Variable]) -> Bounds:
         return self
@@ -96,7 +100,7 @@ class OneBound:
         if self.constraint.per != "unit":
             return Bounded(self.constraint, (), "option")
         if self.units is not None:
-            return Bounded(self.constraint, fitting(self.units, variable, "--units"), "option")
+            return Bounded(self.constraint, fitting(self.units, variable, "units"), "option")
         return Bounded(self.constraint, *unit_axes(variable))
 
     def patterns(self, variable: Variable) -> tuple[str, ...]:
@@ -108,17 +112,17 @@ class OneBound:
             skip.variable.name for skip in skips if skip.code == "unidentified" and len(skip.variable.shape) >= 2
         ]
         told = [
-            (guessed, "the unit axes are a guess from the shape; say them with --units"),
-            (unidentified, "skipped, nothing in the file tells what it is; select it with -i"),
+            (guessed, "the unit axes are a guess from the shape", Way("units", "say them")),
+            (unidentified, "skipped, nothing in the file tells what it is", Way("include", "select it")),
         ]
-        return [Note(f"{some_names(names)}: {text}", warning=True) for names, text in told if names]
+        return [Note(f"{some_names(names)}: {text}", True, (way,)) for names, text, way in told if names]
 
     def remarks(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
         return []
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
         return SelectionError(
-            f"none of the {len(variables)} variables is selected; name some with -i ('*' is all), see `inspect`"
+            f"none of the {len(variables)} variables is selected, see `inspect`", Way("include", "name some")
         )
 
 
@@ -137,15 +141,20 @@ def bound_source(
     """
     if rules is not None:
         if declared is not None:
-            raise UsageError("--rules and --declared both say which bound a variable has; leave out one of them")
+            raise UsageError(
+                "rules and declared constraints both say which bound a variable has",
+                Way("rules", "leave out {}"),
+                Way("declared", "leave out {}", "True"),
+            )
         from renorm_cli.plan.rules import RuleBounds
 
         return RuleBounds(rules, OneBound(constraint, units), measures or constraint.limit is not None)
     if declared is not None:
         if constraint != Constraint() or units is not None:
             raise UsageError(
-                "--declared takes limit and axes from the file, for norms of units with p = 2;"
-                " leave out --max-norm, --p, --units and --per, or --declared"
+                "declared constraints have their limits and axes from the file, for norms of units with p = 2:"
+                " no other bound, p, units or scope can be given",
+                Way("declared", "leave out {}", "True"),
             )
         from renorm_cli.plan.declared import DeclaredBounds
 
@@ -158,7 +167,7 @@ def why_skipped(role: Role, variable: Variable) -> Left:
     if role in _REASONS:
         return Left("role", _REASONS[role])
     if len(variable.shape) >= 2:
-        return Left("unidentified", "nothing in the file tells what it is; select it with -i")
+        return Left("unidentified", "nothing in the file tells what it is")
     return Left("unidentified", "nothing in the file tells what it is, and it is no matrix")
 
 
@@ -169,7 +178,9 @@ def fitting(axes: tuple[int, ...], variable: Variable, who: str) -> tuple[int, .
         if not -rank <= axis < rank:
             raise SelectionError(
                 f"{who} {axis} is out of range for {variable.name!r} of shape {list(variable.shape)}:"
-                f" axes go from {-rank} to {rank - 1}; choose others with -i or leave it out with -x"
+                f" axes go from {-rank} to {rank - 1}",
+                Way("include", "choose others"),
+                Way("exclude", "leave it out"),
             )
     found = sorted({axis % rank for axis in axes})
     if len(found) < len(axes):

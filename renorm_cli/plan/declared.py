@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from renorm_cli.conventions.units import unit_axes
-from renorm_cli.errors import SelectionError, some_names
+from renorm_cli.errors import SelectionError, Way, some_names
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Left, Note, Skip, Step
@@ -102,24 +102,24 @@ class DeclaredBounds:
         return notes + (_not_enforced(steps, skips) if self.use == "apply" else [])
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
-        return SelectionError(_nothing_declared(variables, self.use))
-
-
-def _nothing_declared(variables: Sequence[Variable], use: Use) -> str:
-    """Why no variable is constrained: one line for the user."""
-    instead = "give a bound with --max-norm"
-    kinds = {variable.declared.kind for variable in variables if variable.declared is not None}
-    if kinds - {"unknown"} - ({"NonNeg"} if use == "apply" else set()):
-        return "--declared: none of the variables that declare a constraint is selected; see -i and -x"
-    if "NonNeg" in kinds:
-        return f"--declared: the file declares no bound but NonNeg, which `check` looks at; {instead}"
-    if kinds:
         found = [variable for variable in variables if variable.declared is not None]
-        names, first = some_names([variable.name for variable in found]), found[0].declared
-        return f"--declared: all that is declared is unknown: {names}, {first.text if first else ''}; {instead}"
-    if any(variable.hint.layer is not None and variable.hint.source == "layer" for variable in variables):
-        return f"--declared: the config in the file declares no constraint for any of its weights; {instead}"
-    return f"--declared: the file has no Keras config (a .keras or a full .h5 has one), so none is declared; {instead}"
+        kinds = {variable.declared.kind for variable in found if variable.declared is not None}
+        if kinds - {"unknown"} - ({"NonNeg"} if self.use == "apply" else set()):
+            return SelectionError(
+                "none of the variables that declare a constraint is selected",
+                Way("include", "name some"),
+                Way("exclude", "name fewer"),
+            )
+        if "NonNeg" in kinds:
+            text = "the file declares no bound but NonNeg, which `check` looks at"
+        elif found:
+            names, first = some_names([variable.name for variable in found]), found[0].declared
+            text = f"all that is declared is unknown: {names}, {first.text if first else ''}"
+        elif any(variable.layer is not None and variable.hint.source == "layer" for variable in variables):
+            text = "the config in the file declares no constraint for any of its weights"
+        else:
+            text = "the file has no Keras config (a .keras or a full .h5 has one), so none is declared"
+        return SelectionError(text, Way("max_norm", "give a bound"))
 
 
 def excess_notes(rows: Sequence[Row]) -> tuple[Note, ...]:
@@ -140,10 +140,12 @@ def _unit_axes(variable: Variable, declared: Declared) -> tuple[int, ...]:
     where = f"{variable.name!r} of shape {list(variable.shape)} declares {declared.text}"
     for axis in declared.axis:
         if not -rank <= axis < rank:
-            raise SelectionError(f"{where}: axis {axis} is out of range for rank {rank}; leave it out with -x")
+            raise SelectionError(
+                f"{where}: axis {axis} is out of range for rank {rank}", Way("exclude", "leave it out")
+            )
     reduced = {axis % rank for axis in declared.axis}
     if len(reduced) < len(declared.axis):
-        raise SelectionError(f"{where}: it names one axis twice; leave it out with -x")
+        raise SelectionError(f"{where}: it names one axis twice", Way("exclude", "leave it out"))
     return tuple(axis for axis in range(rank) if axis not in reduced)
 
 
@@ -175,6 +177,6 @@ def _not_enforced(steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
     negative = [
         skip.variable.name for skip in skips if skip.variable.declared and skip.variable.declared.kind == "NonNeg"
     ]
-    tail = "which `apply` does not enforce; `check --declared` tells whether it holds"
+    tail = "which `apply` does not enforce; `check` tells whether it holds"
     notes = [Note(f"{some_names(low)}: declared with a lower bound, {tail}", warning=True)] if low else []
     return notes + ([Note(f"{some_names(negative)}: declared NonNeg, {tail}", warning=True)] if negative else [])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from renorm_cli.conventions.units import role_of
-from renorm_cli.errors import FormatError, SelectionError, UsageError
+from renorm_cli.errors import FormatError, SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Left, Note, Plan, Skip, Step
@@ -30,13 +30,13 @@ class Request:
 
 
 def parse_units(text: str) -> tuple[int, ...] | None:
-    """The axes of `--units`: None for "auto", else integers. Raises UsageError for anything else."""
+    """The axes of units as text: None for "auto", else integers. Raises UsageError for anything else."""
     if text == "auto":
         return None
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"--units takes auto or axes such as -1 or 0,1, got {text!r}") from None
+        raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {text!r}") from None
 
 
 def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Request) -> Plan:
@@ -70,7 +70,7 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
         raise bounds.nothing(variables)
     doubts = bounds.doubts(steps, skips)
     if request.strict and doubts:
-        raise SelectionError(f"--strict: {doubts[0].text}")
+        raise SelectionError(doubts[0].text, *doubts[0].ways, Way("strict", "leave out {}", "True"))
     remarks = [*bounds.remarks(steps, skips), *_together(steps, bounds, request.selection)]
     return Plan(tuple(steps), tuple(skips), (*notes, *doubts, *remarks))
 
@@ -85,9 +85,9 @@ def _unfit(variable: Variable) -> Left | None:
 
 def _unselected(variable: Variable, aside: Left | None, selection: Selection) -> Left:
     if selection.include and not named(variable, selection.include):
-        return Left("not_included", "not named by --include")
+        return Left("not_included", "not named by include")
     if selection.include or aside is None:
-        return Left("excluded", "named by --exclude")
+        return Left("excluded", "named by exclude")
     return aside
 
 
@@ -96,7 +96,9 @@ def _bound(variable: Variable, role: Role, bounds: Bounds, request: Request) -> 
     if isinstance(found, Left) or variable.locked is None:
         return found
     if request.must_act:
-        raise FormatError(f"{variable.name!r} is selected but is not readable: {variable.locked}; leave it out with -x")
+        raise FormatError(
+            f"{variable.name!r} is selected but is not readable: {variable.locked}", Way("exclude", "leave it out")
+        )
     return Left("unreadable", variable.locked)
 
 

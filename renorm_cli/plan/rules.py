@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from renorm_cli.errors import SelectionError, UsageError
+from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Left, Note, Skip, Step
@@ -47,7 +47,7 @@ class Rules(NamedTuple):
 
     def where(self, rule: Rule) -> str:
         """How messages name a rule."""
-        return f"--rules {self.path!r}: rule {rule.number}"
+        return f"rules {self.path!r}: rule {rule.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,15 @@ class RuleBounds:
 
     def __post_init__(self) -> None:
         if self.rest.constraint.per == "global":
-            raise UsageError("--per global has one bound for all variables together; leave it out, or --rules")
+            raise UsageError(
+                "a joint norm has one bound for all variables together, and rules have several",
+                Way("per", "leave out {}"),
+                Way("rules", "leave out {}"),
+            )
         whole = next((rule for rule in self.rules.rules if rule.per == "tensor"), None)
         if whole is not None and self.rest.units is not None:
             where = self.rules.where(whole)
-            raise UsageError(f'{where} has per = "tensor", which has no units; leave out --units, or per')
+            raise UsageError(f'{where} has per = "tensor", which has no units', Way("units", "leave out {}"))
 
     def of(self, variables: Sequence[Variable]) -> Bounds:
         return _Ruled(self, decide(variables, self.rules))
@@ -110,7 +114,7 @@ class _Ruled(NamedTuple):
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
         return SelectionError(
-            f"none of the {len(variables)} variables is selected; a rule with max_norm has to match some, see `inspect`"
+            f"none of the {len(variables)} variables is selected: a rule with max_norm has to match some, see `inspect`"
         )
 
 
@@ -157,5 +161,5 @@ def _pattern_of(variable: Variable, labels: Labels) -> str:
         if 0 < len(label) <= LONGEST_NAME and variable.key in (found := labels.matching(pattern)) and found <= own:
             return pattern
     raise SelectionError(
-        f"no pattern matches {variable.name!r} alone, so that it can have no rule; leave it out with -x"
+        f"no pattern matches {variable.name!r} alone, so that it can have no rule", Way("exclude", "leave it out")
     )

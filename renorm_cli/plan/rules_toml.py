@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from renorm_cli.errors import UsageError
+from renorm_cli.errors import UsageError, Way
 from renorm_cli.model.norm import PNorm
 from renorm_cli.plan.rules import Rule, Rules
 from renorm_cli.text import exact_text, show
@@ -41,7 +41,7 @@ def read_rules(path: Path) -> Rules:
 
     Raises UsageError for anything else, naming the rule and the key.
     """
-    where = f"--rules {str(path)!r}"
+    where = f"rules {str(path)!r}"
     tables = _tables(_toml(_read(path, where), where), where)
     return Rules(str(path), tuple(_rule(number, table, where) for number, table in enumerate(tables, 1)))
 
@@ -55,8 +55,9 @@ def rules_text(rules: Sequence[Rule], comments: Sequence[str] = ()) -> str:
     text = "\n\n".join("\n".join(lines) for lines in ([head] if head else []) + [_lines(rule) for rule in rules]) + "\n"
     if len(text) > MOST_BYTES:
         raise UsageError(
-            f"the {len(rules)} rules would take {len(text)} bytes, and at most {MOST_BYTES} are read; select fewer"
-            " variables with -i, or write one bound for all with --one-bound"
+            f"the {len(rules)} rules would take {len(text)} bytes, and at most {MOST_BYTES} are read",
+            Way("include", "select fewer variables"),
+            Way("one_bound", "write one bound for all", "True"),
         )
     return text
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.errors import NonFiniteError
+from renorm_cli.errors import NonFiniteError, Way
 from renorm_cli.model.blocks import Block, collapse, grid_shape, groups
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Step
@@ -124,8 +124,9 @@ def refuse_nonfinite(step: Step, nonfinite: int, units: int) -> None:
     """Raise NonFiniteError if any of the units of a variable is not finite."""
     if nonfinite:
         raise NonFiniteError(
-            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {units} units; nothing was written."
-            " Mend it, leave it out with -x, or leave those units alone with --nonfinite skip"
+            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {units} units; nothing was written",
+            Way("exclude", "leave it out"),
+            Way("nonfinite", "leave those units alone", "skip"),
         )
 
 

@@ -21,11 +21,7 @@ LIBRARY = sorted(path for path in PACKAGE.rglob("*.py") if "cli" not in path.rel
 
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[iox])\b")
 
-STILL_NAMED = {
-    *(f"plan/{name}.py" for name in ("bounds", "declared", "planner", "rules", "rules_toml", "selection")),
-    *(f"{name}.py" for name in ("model/constraint", "model/norm", "norms/power_sums", "run/steps")),
-    "formats/location.py",
-}
+STILL_NAMED = {"formats/location.py"}
 """Files whose messages are still to lose their options."""
 
 NOT_ASKED = {"meter", "companions", "keep_norms"}

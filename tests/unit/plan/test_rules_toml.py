@@ -154,7 +154,7 @@ def test_what_is_no_rules_file_is_refused_in_one_line_that_says_where(tmp_path: 
         read_rules(written(tmp_path, text))
     message = str(refused.value)
     assert BAD[text] in message
-    assert f"--rules {str(tmp_path / 'rules.toml')!r}" in message
+    assert f"rules {str(tmp_path / 'rules.toml')!r}" in message
     assert "\n" not in message
     assert len(message) < 400
 
