@@ -60,6 +60,16 @@ def refuse_taken(path: Path, source: Checkpoint, *, force: bool = False) -> None
         raise OutputError(f"{str(path)!r} exists", another, Way("force", "replace it", "True"))
 
 
+def bounds_of(norms: Distribution, shares: Sequence[float]) -> tuple[SuggestedBound, ...]:
+    """A bound for each share; without a limit where there are no norms, or where the norm at that share is 0."""
+    if not norms.count:
+        return tuple(SuggestedBound(share, None, 0, 0) for share in shares)
+    return tuple(
+        SuggestedBound(share, limit if limit > 0 else None, over if limit > 0 else 0, norms.count)
+        for share, (limit, over) in zip(shares, norms.limits(shares), strict=True)
+    )
+
+
 class Collector:
     """Takes the norms of one variable after the other, in any order and from any thread; forgets them."""
 
@@ -72,7 +82,7 @@ class Collector:
 
     def take(self, step: Step, norms: Distribution) -> None:
         """Take in the norms of all units of a variable."""
-        bounds = norms.bounds(self._shares)
+        bounds = bounds_of(norms, self._shares)
         with self._lock:
             self._found[step.variable.key] = bounds
             self._together.merge(norms)
@@ -80,7 +90,7 @@ class Collector:
     def suggestion(self, measured: Report) -> Suggestion:
         """What was found, with the report of the same run."""
         bounds = tuple(self._found[row.step.variable.key] for row in measured.rows)
-        return Suggestion(measured, bounds, self._together.bounds(self._shares))
+        return Suggestion(measured, bounds, bounds_of(self._together, self._shares))
 
 
 def rules_for(found: Suggestion, aim: Aim, units: Units, among: Sequence[Variable]) -> list[Rule]:

@@ -8,7 +8,7 @@ the middle of two. `a` is the product `f * b`, rounded once, exactly for the fac
 
 A unit is a multiple if one factor of at most 1 lies in the intervals of all its elements, all rounded the one way or
 all the other, and if no sign changed, no element grew, and it is not zero all over where it was not.
-So nothing is estimated, and the largest lower end and the least upper end per unit are all there is to remember.
+So nothing is estimated, and only the largest lower end and the least upper end are kept per unit.
 
 The ends are quotients in float64. For float32 and narrower that is exact: their numerators and denominators have at
 most 25 significant bits, so two that differ do so by 2**-50 at least, and float64 tells them apart. Quotients of
@@ -72,7 +72,7 @@ def largest_change(before: Array, after: Array) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Per unit, on a unit grid: the ends of the factors that fit, and what forbids any factor."""
+    """Per unit, on a unit grid: the least and the largest factor that fits, and what rules out any factor."""
 
     lowest: Float64
     highest: Float64
@@ -83,13 +83,13 @@ class Factors:
 
     @staticmethod
     def none(grid: Sequence[int]) -> Factors:
-        """Those of no elements."""
+        """The factors that fit no elements yet: all of them."""
         shape = tuple(grid)
         yes, no = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
         return Factors(np.zeros(shape), np.full(shape, np.inf), yes, no, yes.copy(), yes.copy())
 
     def add(self, where: tuple[slice, ...], other: Factors) -> None:
-        """Take in more elements of the units at `where`."""
+        """Add more elements of the units at `where`."""
         part: tuple[Any, ...] = (*where, ...)  # of rank 0, too, a view
         np.maximum(self.lowest[part], other.lowest, out=self.lowest[part])
         np.minimum(self.highest[part], other.highest, out=self.highest[part])

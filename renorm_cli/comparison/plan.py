@@ -1,4 +1,4 @@
-"""From the headers of two checkpoints and options to a comparison: what is a pair, and what is to be done with it."""
+"""From the headers of two checkpoints to a comparison: which variables are a pair, and how a pair is compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from renorm_cli.plan.selection import chosen
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A pair of variables and what is to be done with it; `left_out` says why it is not compared, if it is not."""
+    """A pair of variables to compare; `step` is how it is constrained, `left_out` why it is not compared."""
 
     pair: Pair
     step: Step | None = None
@@ -37,7 +37,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All decided from headers: which variables are a pair, which are compared, which are constrained and how."""
+    """The plan of a comparison: which variables are a pair, which are compared, which are constrained and how."""
 
     matched_by: Literal["key", "name"]
     constraint: Constraint

@@ -41,12 +41,12 @@ class Constraint:
         return self.per == "global"
 
     @property
-    def threshold(self) -> float | None:
+    def highest(self) -> float | None:
         """The largest norm that is not over."""
         return None if self.limit is None else self.limit * (1 + self.tolerance)
 
     @property
-    def low_threshold(self) -> float | None:
+    def lowest(self) -> float | None:
         """The smallest norm that is not under."""
         return None if self.low is None else self.low * (1 - self.low_tolerance)
 

@@ -96,7 +96,7 @@ class Variable:
     state: Role | None = None
     """Set where the file itself tells that this is no trainable weight: "optimizer", "quantized", "state"."""
     locked: str | None = None
-    """Why the stored bytes cannot be changed (an unknown filter), if they cannot."""
+    """Why the stored bytes cannot be read or changed (an unknown filter), if they cannot."""
     declared: Declared | None = None
     """What the file's own config declares for it, which loading does not enforce."""
     aliases: tuple[str, ...] = ()

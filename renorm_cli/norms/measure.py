@@ -95,7 +95,7 @@ class PNormMeasure:
         total = self._sums(step, engine, read, blocks, imap, advance)
         found = norms(total, self._norm)
         terms = sum(block.elements for block in blocks) // max(1, found.size)
-        doubted = doubtful(found, step.constraint.threshold, step.variable.dtype, terms, self._norm)
+        doubted = doubtful(found, step.constraint.highest, step.variable.dtype, terms, self._norm)
         if doubted.any():
             exact = ExactSums(int(np.count_nonzero(doubted)), self._norm.p)
             _add_exactly(exact, step, read_again or read, blocks, doubted, total.exponents)

@@ -1,4 +1,4 @@
-"""The policy, on one float64 norm per unit of whatever kind: which units are over, and what to multiply them by.
+"""The policy, on one float64 norm per unit: which units are over, and what factor scales each.
 
 It is NumPy on the host, shared by every engine and every command, so that no two of them can disagree.
 
@@ -8,7 +8,7 @@ A clipped weight is the product weight * limit / norm, and no rounding may lift 
   limit / norm / (1 + u), less than 2u below that: the norm after is above limit * (1 - 2u) * (1 - u)**2. A power of two
   is taken as it is: its products are exact.
 - 16 bit products are cut toward zero from float64.
-- float64 has no wider type to round from, and is allowed `FLOAT64_SLACK` instead.
+- float64 has no wider type to round from, and is allowed `FLOAT64_TOLERANCE` instead.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from renorm_cli.model.dtypes import FLOATS
 Float64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-FLOAT64_SLACK = 5e-13
-"""How far above the limit, relatively, a float64 unit may stay: room for the summation error of anyone who looks."""
+FLOAT64_TOLERANCE = 5e-13
+"""How far, relatively, a float64 unit may be above the limit: the summation error of whoever measures it again."""
 
 LIFT = 1.0 + 2.0**-50
-"""What the factors of 16 bits are lifted by: a few roundoffs of float64, so that a product that is a stored number
-(30 * 0.2 = 6) is not cut down to its neighbour. The norm is looked at again afterwards."""
+"""Factors for 16 bit dtypes are multiplied by this, a few roundoffs of float64, so that a product that is a stored
+number (30 * 0.2 = 6) is not cut down to its neighbour. The norm is measured again afterwards."""
 
 _FLOAT32 = FLOATS["float32"]
 _STEP = 2.0**-50
@@ -34,27 +34,27 @@ _STEP = 2.0**-50
 
 def threshold(limit: float, dtype: str) -> float:
     """The largest norm that counts as within the limit."""
-    return limit * (1 + FLOAT64_SLACK) if dtype == "float64" else limit
+    return limit * (1 + FLOAT64_TOLERANCE) if dtype == "float64" else limit
 
 
 def over(found: Float64, limit: float | None, dtype: str) -> Bools:
-    """Which units are above the limit; units that are not finite are not, they are counted apart."""
+    """Which units are above the limit; units that are not finite are counted apart."""
     if limit is None:
         return np.zeros(found.shape, dtype=bool)
     return np.isfinite(found) & (found > threshold(limit, dtype))
 
 
-def under(found: Float64, floor: float | None) -> Bools:
-    """Which units are below `floor`; units that are not finite are not."""
-    if floor is None:
+def under(found: Float64, lowest: float | None) -> Bools:
+    """Which units are below `lowest`; units that are not finite are not."""
+    if lowest is None:
         return np.zeros(found.shape, dtype=bool)
-    return np.isfinite(found) & (found < floor)
+    return np.isfinite(found) & (found < lowest)
 
 
 def factors(found: Float64, limit: float, dtype: str) -> Float64:
-    """What to multiply each unit by: exactly 1 where it is not over, NaN where it is not finite: its bytes stay.
+    """The factor of each unit: limit / norm, rounded as said at the top of this file.
 
-    Elsewhere limit / norm, rounded as the top of this file has it.
+    It is exactly 1 for a unit that is not over, and NaN for one that is not finite and keeps its bytes.
     """
     result: Float64 = np.where(np.isfinite(found), 1.0, np.nan)
     clipped = over(found, limit, dtype)
@@ -67,7 +67,7 @@ def factors(found: Float64, limit: float, dtype: str) -> Float64:
 
 
 def changes(scale: Float64) -> Bools:
-    """Which units their factor changes at all."""
+    """Which units are changed by their factor."""
     return np.asarray((scale != 1.0) & ~np.isnan(scale))
 
 

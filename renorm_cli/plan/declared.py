@@ -1,8 +1,8 @@
 """Limits and unit axes from what the file's own config declares, and how far Keras itself misses them.
 
-A Keras constraint is applied after each step of training, in the dtype of the weight: w * desired / (norm + 1e-7). So
-what it leaves is off by the rounding of a norm, a quotient and a product, and is never told to be exact by anyone.
-`check` allows for that, by the rule of `slack`; `apply` does not need to: what it writes is within the limit.
+Keras applies a constraint after each step of training, in the dtype of the weight: w * desired / (norm + 1e-7). The
+result has the rounding errors of a norm, a quotient and a product. `check` allows for them (`tolerances`); `apply` need
+not, because what it writes is within the limit.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ KERAS_EPSILON = 1e-7
 _LIFTED = 10
 
 
-def slack(dtype: str, terms: int, low: float | None = None) -> tuple[float, float]:
+def tolerances(dtype: str, terms: int, low: float | None = None) -> tuple[float, float]:
     """How far, relatively, units of `terms` weights may be above a limit and below `low` after Keras' own constraint.
 
     Above: 4 u + sqrt(n) v. Four roundoffs u of the dtype for square root, sum with epsilon, quotient and product (all
     at most 1 each, in one direction for all weights of a unit at worst). The norm of n squares, summed in a row, is off
     by some sqrt(n) roundoffs v where roundings are independent; v is u, but float32's for bfloat16, which is summed in
-    float32. With TensorFlow 2.21 on a CPU and random weights the worst was 0.6 sqrt(n) v for n up to a million in
-    float32. Float16 is summed in float16, so beyond some ten thousand terms its sums stand still and Keras misses by
-    more: that is found as a violation, which it is.
+    float32. Float16 is summed in float16: beyond some ten thousand terms its sums stop growing and Keras misses the
+    limit by more, which is a violation.
 
     Below: the same, and epsilon: a unit of norm b is made low * b / (b + 1e-7), which is at most 1e-6 (not relative)
     under `low` where b was a tenth of `low` or more. A unit of zeros stays one and is under.
@@ -80,7 +79,7 @@ class DeclaredBounds:
             return Bounded(Constraint(declared.limit), axes, "declared")
         low = declared.low or None
         terms = variable.elements // math.prod(variable.shape[axis] for axis in axes)
-        above, below = slack(variable.dtype, terms, low)
+        above, below = tolerances(variable.dtype, terms, low)
         constraint = Constraint(declared.limit, low=low, tolerance=above, low_tolerance=below if low else 0.0)
         return Bounded(constraint, axes, "declared")
 

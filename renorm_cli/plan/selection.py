@@ -19,7 +19,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 class Labels:
-    """All that patterns can match of some variables: names, keys and aliases, with those of stored copies.
+    """The labels of variables that patterns can match: names, keys and aliases, also those of stored copies.
 
     Patterns are shell-style, match the whole of a label, `*` crosses `/`, and case counts. Stored copies of one weight
     have all their labels in common, so that a pattern matches them together.

@@ -76,7 +76,7 @@ def level(report: Report, finding: Finding) -> Level:
     """The level of a finding: an error if it makes the command fail, as only `check` does; clipping is only a note."""
     if report.command == "check":
         return "error"
-    return "warning" if finding.rule == "nonfinite" else "note"
+    return "warning" if finding.fault == "nonfinite" else "note"
 
 
 def rule_id(rule: Fault) -> str:
@@ -90,7 +90,7 @@ def fingerprints(found: Sequence[Problem]) -> Iterator[str]:
     for problem in found:
         finding = problem.finding
         variable = finding.name if finding.key is None else finding.key
-        identity = "\0".join((finding.rule, problem.report.path, variable))
+        identity = "\0".join((finding.fault, problem.report.path, variable))
         count = seen[identity] = seen.get(identity, 0) + 1
         again = f"\0{count}" if count > 1 else ""  # the same checkpoint occurs twice
         yield hashlib.sha256((identity + again).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -23,14 +23,14 @@ from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, refuse_nonfinite
 def run_joint(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
     """Measure the norm over all steps and, if it is over the limit, scale all of them by one factor (rounded by dtype).
 
-    A row has one unit: its norm is that of its variable alone, and it is over where the joint norm is. A variable with
-    NaN or Inf makes the joint norm no number: it is refused or counted, and with "skip" left out of the norm and alone.
+    A row has one unit: its norm is that of its variable alone, and it is over if the joint norm is. A variable with NaN
+    or Inf is refused or counted, and then no joint norm is judged; with "skip" it is left out of the joint norm.
     """
     return _Joint(steps, work, imap).rows()
 
 
 def joint_note(rows: Sequence[Row]) -> Note:
-    """What the joint norm of all rows is, and what it was made."""
+    """A note on the joint norm of all rows, and on what it was made."""
     norm = rows[0].step.constraint.norm
     before = _joined([row.norm.max for row in rows if row.norm is not None], norm)
     after = [row.norm_after.max for row in rows if row.norm_after is not None]
@@ -50,7 +50,7 @@ class _Joint:
         constraint = steps[0].constraint
         self._limit = constraint.limit
         self._measure = PNormMeasure(constraint.norm)
-        # The widest type decides: with a float64 among them, the joint norm has float64's slack.
+        # The widest type decides: with a float64 among them, the joint norm has float64's tolerance.
         self._dtype = "float64" if any(step.variable.dtype == "float64" for step in steps) else "float32"
 
     def rows(self) -> tuple[Row, ...]:

@@ -1,4 +1,4 @@
-"""From a plan to the rows of a report: one path for inspect, check, dry run and apply, the destination optional."""
+"""From a plan to the rows of a report: one path for inspect, check, dry run and apply; a sink is optional."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Sink(Source, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All a worker needs besides its step.
+    """What a worker needs besides its step.
 
-    `bound` is whether units over the limit are scaled (in memory only, where there is no `sink`); `nonfinite` what
-    happens to a variable with NaN or Inf: it is counted, its units are left alone (skip), or it is an error (refuse).
+    With `bound`, units over the limit are scaled, in memory only if there is no `sink`. Units with NaN or Inf are
+    counted, left alone ("skip") or an error ("refuse"), as `nonfinite` has it.
     """
 
     source: Source
@@ -58,20 +58,20 @@ class Work:
     sink: Sink | None = None
     nonfinite: Literal["count", "skip", "refuse"] = "count"
     block_bytes: int | None = None
-    """Weights in memory at once, per job, if not as many as the executor is best given."""
+    """Block size in bytes per job; None uses the engine's preferred size."""
     advance: Callable[[int], None] = lambda nbytes: None
     collect: Callable[[Step, Distribution], None] = lambda step, norms: None
-    """Given the norms of all units of a variable, from the thread that measured it."""
+    """Called with the norms of all units of a variable, by the thread that measured it."""
     norms: UnitNorms | None = None
-    """Where the norms of all units are kept, if they are."""
+    """Keeps the norms of all units, if given."""
 
     def elements(self, dtype: str) -> int:
-        """The most weights of a dtype in a block."""
+        """Number of weights of a dtype in a block, at most."""
         return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype].nbytes)
 
 
 def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
-    """Do every step, in order; results do not depend on the number of jobs behind `imap`.
+    """Do every step, in order; the rows do not depend on the number of jobs behind `imap`.
 
     Raises NonFiniteError where a variable holds NaN or Inf and `work.nonfinite` is "refuse".
     """
@@ -141,7 +141,7 @@ class _Group(NamedTuple):
 
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
-    variable, threshold = step.variable, step.constraint.threshold
+    variable, highest = step.variable, step.constraint.highest
     read = _reader(work.source, variable, Purpose.SOURCE)
     if len(blocks) == 1:
         only = read(blocks[0])
@@ -150,11 +150,11 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
         refuse_nonfinite(step, nonfinite, norms.size)
-    over = policy.over(norms, threshold, variable.dtype)
+    over = policy.over(norms, highest, variable.dtype)
     after = norms
-    if work.bound and threshold is not None and over.any():
-        after = _bound(step, work, read, blocks, imap, norms, threshold)
-    under = policy.under(norms, step.constraint.low_threshold)
+    if work.bound and highest is not None and over.any():
+        after = _bound(step, work, read, blocks, imap, norms, highest)
+    under = policy.under(norms, step.constraint.lowest)
     return _Group(
         norms.ravel(),
         after.ravel(),

@@ -10,7 +10,7 @@ below b = ((n + 2 + 4p) / min(p, 1) + 4) u (`power_sums.doubtful`), division and
 rounding the elements only reduces them or (float32) adds what the factor was reduced by. So the norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
 The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
-float64 has no wider type to round from: units up to limit * (1 + FLOAT64_SLACK) count as within the limit, as in files.
+float64 has no wider type to round from: units up to limit * (1 + FLOAT64_TOLERANCE) are within it, as in files.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float) -> Any:
 
 def _bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     norms = measured(x, bound)
-    edge = policy.threshold(bound.limit, x.dtype.name)
-    over = norms.finite & ~(norms.value <= edge)  # with a limit of NaN all finite units are over
+    threshold = policy.threshold(bound.limit, x.dtype.name)
+    over = norms.finite & ~(norms.value <= threshold)  # with a limit of NaN all finite units are over
     return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over), lambda: tf.identity(x)), over
 
 
@@ -163,9 +163,9 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
     """Units whose verdict or factor needs exact sums; see `power_sums.doubtful`."""
-    edge = policy.threshold(bound.limit, x.dtype.name)
-    near = tf.abs(norms.value - edge) <= _band(x, norms, bound.p) * edge
-    return near | (norms.finite & (norms.value > edge)) if x.dtype == tf.float64 else near
+    threshold = policy.threshold(bound.limit, x.dtype.name)
+    near = tf.abs(norms.value - threshold) <= _band(x, norms, bound.p) * threshold
+    return near | (norms.finite & (norms.value > threshold)) if x.dtype == tf.float64 else near
 
 
 def _band(x: Any, norms: Norms, p: float) -> Any:
@@ -185,8 +185,8 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
     first = _factor(quotient, x.dtype, policy.LIFT)
     tried = _scaled(x, [first], over)
     margin = 8 * _ROUNDOFF / min(bound.p, 1.0)
-    edge = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
-    still = over & ~(measured(tried, bound).value <= edge)
+    threshold = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
+    still = over & ~(measured(tried, bound).value <= threshold)
     safe = _factor(quotient * (1 - (2 * _band(x, norms, bound.p) + 4 * margin)), x.dtype)
     return tf.cond(
         tf.reduce_any(still),

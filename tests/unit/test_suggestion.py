@@ -26,7 +26,7 @@ from renorm_cli.model.suggestion import SHARES
 from renorm_cli.norms import distribution
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.render.terminal.suggest_table import bound_text
-from renorm_cli.suggestion import aim_of
+from renorm_cli.suggestion import aim_of, bounds_of
 
 CHECKPOINTS = sorted(
     path.name
@@ -48,7 +48,7 @@ def collected(norms: list[float], *, bucketed: bool = False) -> Distribution:
 
 @given(norms=NORMS, shares=st.lists(st.floats(0, 0.999), min_size=1, max_size=4))
 def test_a_bound_is_the_quantile_of_numpy_and_what_it_clips_is_counted(norms: list[float], shares: list[float]) -> None:
-    for bound, share in zip(collected(norms).bounds(shares), shares, strict=True):
+    for bound, share in zip(bounds_of(collected(norms), shares), shares, strict=True):
         quantile = float(np.quantile(norms, 1 - share))
         assert (bound.share, bound.units) == (share, len(norms))
         if bound.limit is None:
@@ -63,7 +63,7 @@ def test_a_bound_is_the_quantile_of_numpy_and_what_it_clips_is_counted(norms: li
 
 @given(norms=st.lists(st.integers(1, 10**6).map(float), min_size=1, max_size=80, unique=True), share=st.floats(0, 0.99))
 def test_of_norms_that_all_differ_the_share_is_met_to_one_unit(norms: list[float], share: float) -> None:
-    (bound,) = collected(norms).bounds([share])
+    (bound,) = bounds_of(collected(norms), [share])
     assert abs(bound.over - share * len(norms)) <= 1
     assert bound.clipped == bound.over / len(norms)
 
@@ -72,7 +72,7 @@ def test_of_norms_that_all_differ_the_share_is_met_to_one_unit(norms: list[float
 @example(norms=[math.nextafter(1.5, 0)] * 2 + [1.5] * 2)  # on both sides of the end of a bucket
 @settings(max_examples=examples(30), deadline=None)  # two million buckets each
 def test_of_very_many_norms_the_bound_is_near_and_the_count_exact(norms: list[float]) -> None:
-    for bound, share in zip(collected(norms, bucketed=True).bounds(SHARES), SHARES, strict=True):
+    for bound, share in zip(bounds_of(collected(norms, bucketed=True), SHARES), SHARES, strict=True):
         low, high = np.quantile(norms, 1 - share, method="lower"), np.quantile(norms, 1 - share, method="higher")
         if bound.limit is None:
             assert low < 1e-307
@@ -89,7 +89,7 @@ def test_merged_norms_have_the_bounds_of_all_of_them(parts: list[list[float]], p
     for part in parts:
         whole.merge(collected(part, bucketed=pooled and len(part) % 2 == 0))
     everything = [norm for part in parts for norm in part]
-    assert whole.bounds(SHARES) == collected(everything, bucketed=pooled).bounds(SHARES)
+    assert bounds_of(whole, SHARES) == bounds_of(collected(everything, bucketed=pooled), SHARES)
 
 
 def test_norms_in_buckets_a_few_at_a_time_are_counted_as_all_at_once() -> None:
@@ -98,11 +98,11 @@ def test_norms_in_buckets_a_few_at_a_time_are_counted_as_all_at_once() -> None:
     one.add(norms)
     for part in np.array_split(norms, 500):
         other.add(part)
-    assert one.bounds(SHARES) == other.bounds(SHARES)
+    assert bounds_of(one, SHARES) == bounds_of(other, SHARES)
 
 
 def test_without_a_finite_norm_there_is_no_bound() -> None:
-    (bound,) = collected([math.nan, math.inf]).bounds([0.5])
+    (bound,) = bounds_of(collected([math.nan, math.inf]), [0.5])
     assert (bound.limit, bound.over, bound.units, bound.clipped) == (None, 0, 0, 0.0)
 
 

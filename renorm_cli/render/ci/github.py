@@ -32,7 +32,7 @@ def render_github(reports: Sequence[Report]) -> str:
 
 def _annotation(problem: Problem) -> str:
     path = show(problem.report.path.removeprefix("./"), PATH_LIMIT)
-    title = f"renorm-ckpt: {FAULTS[problem.finding.rule]}"
+    title = f"renorm-ckpt: {FAULTS[problem.finding.fault]}"
     properties = f"title={_property(title)},file={_property(path)},line=1"
     return f"::{_COMMANDS[problem.level]} {properties}::{_data(problem.sentence)}"
 

@@ -70,7 +70,7 @@ def _tell(case: ElementTree.Element, subject: Subject, fails: bool) -> None:
         worst = ", ".join(f"{' '.join(map(str, unit.index)) or 'all'}: {unit.norm:.9g}" for unit in subject.row.worst)
         lines += [f"worst units and their norms: {worst}"] if worst else []
     if fails:
-        kind = rule_id(subject.findings[0].rule)
+        kind = rule_id(subject.findings[0].fault)
         ElementTree.SubElement(case, "failure", {"message": subject.text, "type": kind}).text = "\n".join(lines)
     else:
         ElementTree.SubElement(case, "system-out").text = "\n".join(lines)

@@ -74,8 +74,8 @@ def _invocation(left_out: int) -> dict[str, Any]:
 def _result(problem: Problem, identity: str) -> dict[str, Any]:
     finding = problem.finding
     return {
-        "ruleId": rule_id(finding.rule),
-        "ruleIndex": _RULE_INDEX[finding.rule],
+        "ruleId": rule_id(finding.fault),
+        "ruleIndex": _RULE_INDEX[finding.fault],
         "level": problem.level,
         "message": {"text": f"{_message(problem.sentence)}."},
         "locations": [

@@ -64,9 +64,9 @@ def _curve(row: Row, low: float, high: float) -> tuple[Float64, Float64]:
         return np.array([low]), np.array([total])
     norms = np.linspace(low, high, len(row.histogram) + 1)
     within = np.concatenate([[0.0], np.cumsum(list(row.histogram), dtype=np.float64)])
-    threshold = row.step.constraint.threshold
-    if threshold is None or not low <= threshold < high or row.step.constraint.is_joint:
+    highest = row.step.constraint.highest
+    if highest is None or not low <= highest < high or row.step.constraint.is_joint:
         return norms, within
-    at, known = int(np.searchsorted(norms, threshold)), total - row.over
+    at, known = int(np.searchsorted(norms, highest)), total - row.over
     within = np.concatenate([np.minimum(within[:at], known), [known], np.maximum(within[at:], known)])
-    return np.insert(norms, at, threshold), within
+    return np.insert(norms, at, highest), within

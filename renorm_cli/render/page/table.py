@@ -70,7 +70,7 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None) -> Lin
         facts=" · ".join(show(fact) for fact in facts if fact),
         shape=shape_text(variable.shape, ascii=False),
         found="; ".join(show(finding.text, TEXT_LIMIT) for finding in subject.findings),
-        tags=tuple(_TAGS[finding.rule] for finding in subject.findings if finding.rule in _TAGS),
+        tags=tuple(_TAGS[finding.fault] for finding in subject.findings if finding.fault in _TAGS),
         cells=tuple(_cell(column, row) for column in columns),
         glyph=drawing,
         summary="" if drawing is None else _summary(row),

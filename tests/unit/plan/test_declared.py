@@ -31,7 +31,7 @@ from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.bounds import bound_source
-from renorm_cli.plan.declared import KERAS_EPSILON, DeclaredBounds, Use, excess_notes, slack
+from renorm_cli.plan.declared import KERAS_EPSILON, DeclaredBounds, Use, excess_notes, tolerances
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, renorm_variable
 
@@ -305,10 +305,10 @@ def test_what_the_constraint_of_keras_made_passes_and_a_thousandth_more_or_less_
 
 def test_the_tolerance_is_of_roundoffs_and_grows_with_the_root_of_the_terms() -> None:
     for dtype in ("float16", "float32", "float64"):
-        assert slack(dtype, 900)[0] == pytest.approx(34 * ROUNDOFF[dtype])
-    assert slack("bfloat16", 900)[0] == pytest.approx(4 * 2.0**-8 + 30 * 2.0**-24)
-    assert slack("float32", 10**6)[0] < 1e-4
-    assert slack("float64", 4, 0.5) == pytest.approx((6 * 2.0**-53, 6 * 2.0**-53 + 20 * KERAS_EPSILON))
+        assert tolerances(dtype, 900)[0] == pytest.approx(34 * ROUNDOFF[dtype])
+    assert tolerances("bfloat16", 900)[0] == pytest.approx(4 * 2.0**-8 + 30 * 2.0**-24)
+    assert tolerances("float32", 10**6)[0] < 1e-4
+    assert tolerances("float64", 4, 0.5) == pytest.approx((6 * 2.0**-53, 6 * 2.0**-53 + 20 * KERAS_EPSILON))
 
 
 @settings(max_examples=examples(150), deadline=None)
@@ -330,7 +330,7 @@ def test_check_counts_by_limits_that_a_plain_loop_confirms(
     reduced = range(2) if axis is None else [one % 2 for one in axis]
     norms = oracle.unit_norms(values, tuple(one for one in range(2) if one not in reduced))
     terms = values.size // norms.size
-    above, below = slack(dtype, terms, low or None)
+    above, below = tolerances(dtype, terms, low or None)
     # Two float64 norms of one unit may differ in the last bits.
     sure = 1e-12
     assert np.count_nonzero(norms > limit * (1 + above) * (1 + sure)) <= row.over
@@ -343,7 +343,7 @@ def test_check_counts_by_limits_that_a_plain_loop_confirms(
 def test_a_unit_exactly_at_the_tolerance_passes_whatever_the_order_of_summation() -> None:
     values = np.random.default_rng(7).standard_normal((4097, 3)).astype(np.float32)
     norm = float(oracle.unit_norms(values, (1,)).max())
-    above = slack("float32", 4097)[0]
+    above = tolerances("float32", 4097)[0]
     limit = norm / (1 + above)
     while limit * (1 + above) < norm:
         limit = math.nextafter(limit, math.inf)
