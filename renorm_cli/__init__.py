@@ -12,7 +12,7 @@ import each other:
     run/   comparison/   gate/   suggestion.py   training/      do it
     plan/   norms/   formats/   render/               four wings that do not know each other
     conventions/   storage/                           what weights mean; where bytes lie
-    model/                                            the nouns
+    model/   untrusted.py                             the nouns; values from outside, read strictly
     parallel/   text.py   errors.py                   the ground
 """
 

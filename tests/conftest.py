@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -114,3 +116,14 @@ def engine(request: pytest.FixtureRequest) -> Engine:
         return NumpyEngine()
     found: Engine = request.getfixturevalue("tensorflow_engine")
     return found
+
+
+@pytest.fixture
+def heard_signals() -> Iterator[None]:
+    """Processes that the test starts hear SIGINT and SIGHUP, also where pytest ignores them: under nohup, or `&`."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)

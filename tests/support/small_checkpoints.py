@@ -8,12 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from support import builders, tf_recorded
+from support.tf_files import BIAS, KERNEL
 
 DENSE = builders.two_dense()
-KERNEL, BIAS = builders.kernel((12, 6)), np.full(6, 9.0, np.float32)
 
 Make = Callable[[Path], Path]
 

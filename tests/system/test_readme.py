@@ -128,6 +128,8 @@ def test_the_drawing_of_the_house_is_that_of_the_package_and_every_room_is_expla
     assert renorm_cli.__doc__ is not None
     assert drawing(page) == drawing(renorm_cli.__doc__)
     rooms = re.findall(r"\w+(?:/|\.py)(?= |$)", "\n".join(drawing(page)), re.MULTILINE)
+    top = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
+    assert {room.rstrip("/") for room in rooms} == {name for name in top if not name.startswith("__")}
     table = page.partition("| room |")[2].partition("\n\n")[0]
     assert [room for room in rooms if f"`{room}`" not in table] == []
 

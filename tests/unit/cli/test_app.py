@@ -261,6 +261,7 @@ def test_a_read_only_folder_is_one_line(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.usefixtures("heard_signals")
 def test_a_signal_stops_the_run_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """The run is stopped as soon as its temporary file is there."""
     path = tmp_path / "big.h5"
@@ -284,6 +285,7 @@ def test_a_signal_stops_the_run_and_leaves_nothing(tmp_path: Path, number: signa
     assert digest(path) == before
 
 
+@pytest.mark.usefixtures("heard_signals")
 def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so(model: Path, tmp_path: Path) -> None:
     """Sent by the run itself in the middle of its last step."""
     code = (
@@ -308,6 +310,7 @@ def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so
     assert renorm("check", output, "--max-norm", 1).returncode == 0
 
 
+@pytest.mark.usefixtures("heard_signals")
 def test_a_check_that_is_stopped_says_that_its_files_are_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "big.h5"
     with h5py.File(path, "w") as file:
