@@ -169,8 +169,8 @@ def apply(
     It is written to `output`, over the input (`in_place`), or beside it under a default name; an existing one is
     replaced with `force` only. On NaN or Inf nothing is written, or (`nonfinite` "skip") those units are left alone.
     With `verify` the output is read again before it gets its name. `companions` makes files of the report, which get
-    their names together with the output: all of them or none. A `dry_run` writes these alone. A checkpoint that was found at
-    a path is taken over, so that its file is opened only once.
+    their names together with the output: all of them or none. A `dry_run` writes these alone. Given what was found at a
+    path, the file that is open already is not opened again.
     """
     started = time.monotonic()
     if not declared:
