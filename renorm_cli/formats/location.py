@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from renorm_cli.errors import OutputError
+from renorm_cli.errors import OutputError, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Location:
     def output(self, path: Path) -> Location:
         """The location of an output that the user named. Raises OutputError where a file would be a directory."""
         if path.is_dir():
-            raise OutputError(f"{str(path)!r} is a directory; name a file with -o")
+            raise OutputError(f"{str(path)!r} is a directory", Way("output", "name a file"))
         return replace(self, path=path, name=path.name)
 
     def resolved(self) -> Location:

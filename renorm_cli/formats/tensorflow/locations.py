@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from renorm_cli.errors import FormatError, OutputError, some_names
+from renorm_cli.errors import FormatError, OutputError, Way, some_names
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.tensorflow.state_file import newest_prefix
 from renorm_cli.formats.tensorflow.v1.file_names import base_name
@@ -14,6 +14,7 @@ from renorm_cli.storage.journal import is_journaled, journaled
 from renorm_cli.storage.temporaries import PREFIX
 
 INDEX = ".index"
+_ANOTHER = Way("output", "give another")
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 
 
@@ -48,7 +49,9 @@ class V1File(Location):
         return self._as_prefix().output(path)
 
     def resolved(self) -> Location:
-        raise OutputError(f"{str(self.path)!r} is a V1 checkpoint, written out as V2; give -o, not --in-place")
+        raise OutputError(
+            f"{str(self.path)!r} is a V1 checkpoint, written out as V2", Way("output", "write it to another place")
+        )
 
     def _as_prefix(self) -> Prefix:
         name = base_name(self.name)
@@ -66,12 +69,12 @@ class Directory(Location):
         """Raise OutputError where the output lies in the input, or would replace a folder that is no SavedModel."""
         shown, real = str(output.path), Path(os.path.realpath(output.path))
         if Path(os.path.realpath(self.path)) in real.parents:
-            raise OutputError(f"{shown!r} lies in the input; give another -o")
+            raise OutputError(f"{shown!r} lies in the input", _ANOTHER)
         if not real.is_dir() or is_saved_model(real):
             return
         with os.scandir(real) as entries:
             if any(entries):
-                raise OutputError(f"{shown!r} is a folder that holds other things than a SavedModel; give another -o")
+                raise OutputError(f"{shown!r} is a folder that holds other things than a SavedModel", _ANOTHER)
 
 
 def is_saved_model(folder: Path) -> bool:
