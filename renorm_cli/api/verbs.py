@@ -28,9 +28,8 @@ from typing import TYPE_CHECKING, Literal
 
 from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
-from renorm_cli.formats.base import Checkpoint
-from renorm_cli.formats.location import locate
-from renorm_cli.formats.registry import open_checkpoint, open_staged
+from renorm_cli.formats.base import Checkpoint, Found
+from renorm_cli.formats.registry import find, open_checkpoint, open_staged
 from renorm_cli.model.constraint import Constraint, Per, Selection
 from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.engines.pick import pick
@@ -143,7 +142,7 @@ def check(
 
 
 def apply(
-    checkpoint: PathLike,
+    checkpoint: PathLike | Found,
     output: PathLike | None = None,
     *,
     max_norm: float | None = None,
@@ -172,7 +171,8 @@ def apply(
     It is written to `output`, over the input (`in_place`), or beside it under a default name; an existing one is
     replaced with `force` only. On NaN or Inf nothing is written, or (`nonfinite` "skip") those units are left alone.
     With `verify` the output is read again before it gets its name. `companions` makes files of the report, which get
-    their names together with the output: all of them or none. A `dry_run` writes these alone.
+    their names together with the output: all of them or none. A `dry_run` writes these alone. Given what was found at a
+    path, the file that is open already is not opened again.
     """
     started = time.monotonic()
     if not declared:
@@ -186,11 +186,13 @@ def apply(
         strict=strict,
     )
     _one_of("nonfinite", nonfinite, ("refuse", "skip"))
-    path, computing = Path(checkpoint), _computing(engine, device, jobs)
+    computing = _computing(engine, device, jobs)
     destination = Destination(None if output is None else Path(output), in_place)
-    recovered = not dry_run and recover(destination.of(locate(path)).index)
-    written = destination.of(locate(path))
-    with open_checkpoint(path) as source:
+    with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint)) as found:
+        written = destination.of(found.location)
+        recovered = not dry_run and recover(written.index)
+        opened = open_checkpoint(found.path if recovered else found)
+    with opened as source:
         session = Session(source, make_plan(source.variables, source.notes, request), computing)
         meter.start(session.nbytes + (0 if dry_run else source.size))
         kept = _room(session, keep_norms)
@@ -212,7 +214,7 @@ def apply(
                 if verify:
                     from renorm_cli.run.verify import verify as verify_output
 
-                    reopen = partial(open_staged, staging, written, source)
+                    reopen = partial(open_staged, staging, written)
                     verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap)
             report = Report.of(session.report("apply", rows, started, output=written), kept)
             for target, content in companions(report).items():

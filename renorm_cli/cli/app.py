@@ -68,17 +68,18 @@ def apply(
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
     from renorm_cli.api import verbs
     from renorm_cli.cli.output import Target, rendered, show, targets
-    from renorm_cli.formats.location import locate
+    from renorm_cli.formats.registry import find
     from renorm_cli.run.session import Destination
 
     asked = keywords(bound, declared, which, writing, computing)
-    written = Destination(writing.output, writing.in_place).of(locate(checkpoint))
-    files = targets(reporting.report, [checkpoint, written.path, written.index, bound.rules])
-    if reporting.report is None and not writing.dry_run:
-        files = [Target(written.report(), "json")]
-    with untouched([checkpoint], written), progress(str(checkpoint), reporting) as meter:
-        companions = lambda report: rendered([report], files)  # noqa: E731
-        done = verbs.apply(checkpoint, **asked, keep_norms=False, meter=meter, companions=companions)
+    with find(checkpoint) as found:
+        written = Destination(writing.output, writing.in_place).of(found.location)
+        files = targets(reporting.report, [checkpoint, written.path, written.index, bound.rules])
+        if reporting.report is None and not writing.dry_run:
+            files = [Target(written.report(), "json")]
+        with untouched([checkpoint], written), progress(str(checkpoint), reporting) as meter:
+            companions = lambda report: rendered([report], files)  # noqa: E731
+            done = verbs.apply(found, **asked, keep_norms=False, meter=meter, companions=companions)
     show([done], reporting)
 
 

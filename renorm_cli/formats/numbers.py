@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -63,7 +63,13 @@ def _digest(parts: Iterable[bytes]) -> bytes:
     return found.digest()
 
 
-def same_bytes(source: Checkpoint, one: Variable, other: Variable) -> bool:
+class Reader(Protocol):
+    """Reads blocks of variables, as `Checkpoint.read` does."""
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]: ...
+
+
+def same_bytes(source: Reader, one: Variable, other: Variable) -> bool:
     """Whether two variables of a checkpoint hold the same bytes; never true of what cannot be read."""
     if (one.shape, one.dtype) != (other.shape, other.dtype) or one.dtype not in FLOATS or one.locked or other.locked:
         return False

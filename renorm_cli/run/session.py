@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 from renorm_cli import __version__
 from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageError, Way, some_names
 from renorm_cli.formats.base import Checkpoint
-from renorm_cli.formats.location import Location, refuse_folders
+from renorm_cli.formats.location import Location
 from renorm_cli.model.plan import Note, Plan, Step
 from renorm_cli.model.report import Report, Row
 from renorm_cli.norms.engines.pick import pick
@@ -76,7 +76,7 @@ class Destination:
                 Way("output", "give another"),
                 Way("in_place", "replace it", "True"),
             )
-        refuse_folders(source, output)
+        source.check_output(output)
         return output
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from renorm_cli.storage.files import Readable
+
 Span = tuple[int, int]
 """A range of bytes: start and end, the end excluded."""
 
@@ -85,15 +87,15 @@ def reserve(fd: int, offset: int, count: int) -> None:
             raise failed
 
 
-def same_bytes(one: int, other: int, span: Span) -> bool:
-    """Whether two open files hold the same bytes in a range; False if one ends within it. Raises OSError."""
+def same_bytes(one: Readable, other: Readable, span: Span) -> bool:
+    """Whether two files hold the same bytes in a range. Raises FormatError where one ends in it, or cannot be read."""
     start, end = span
     left, right = (bytearray(min(_COMPARE_BYTES, end - start)) for _ in range(2))
     while start < end:
         if end - start < len(left):
             del left[end - start :], right[end - start :]
-        if os.preadv(one, [left], start) < len(left) or os.preadv(other, [right], start) < len(right):
-            return False
+        one.read_into(start, memoryview(left))
+        other.read_into(start, memoryview(right))
         if left != right:
             return False
         start += len(left)

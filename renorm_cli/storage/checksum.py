@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from renorm_cli.parallel.memory import Purpose, reuse
 from renorm_cli.parallel.threads import Imap, parcels
-from renorm_cli.storage.files import read_exactly
+from renorm_cli.storage.files import Readable
 
 _PART_BYTES = 4 << 20
 _WORTH_KEEPING = 1 << 18
@@ -88,12 +88,11 @@ class Tally:
 
 
 class Range(NamedTuple):
-    """A range of an open file; `shown` names the file in errors, `tally` knows some of its checksums."""
+    """A range of an open file; `tally` knows the checksums of some of its parts."""
 
-    fd: int
+    file: Readable
     offset: int
     size: int
-    shown: str
     tally: Tally | None = None
 
 
@@ -136,7 +135,7 @@ def _sums(crc: Crc, parts: Iterable[Range]) -> list[int]:
     found = []
     for part in parts:
         data = reuse(Purpose.CHECKSUM, part.size).data
-        read_exactly(part.fd, part.offset, data, part.shown)
+        part.file.read_into(part.offset, data)
         found.append(crc.extend(data, 0))
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from renorm_cli.errors import OutputError
 from renorm_cli.storage.bytes import Span, copy_range, without, write_all
-from renorm_cli.storage.files import SourceFile, reason
+from renorm_cli.storage.files import LocalFile, SourceFile, read_exactly, reason
 
 _PART_BYTES = 32 << 20
 
@@ -31,6 +31,10 @@ class Staged:
     written: list[Span] = field(default_factory=list)
     rewritten: bool = False
 
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `offset` as they are now. Raises FormatError."""
+        read_exactly(self.fd, offset, buffer, str(self.target))
+
     def write(self, offset: int, data: memoryview) -> None:
         """Write bytes at `offset`, from any thread. Raises OutputError."""
         try:
@@ -45,7 +49,7 @@ class Staged:
             return
         try:
             for start, end in without(self.holes, self.written):
-                copy_range(self.source.fd, start, self.fd, start, end - start)
+                copy_range(self.source.descriptor(), start, self.fd, start, end - start)
         except OSError as error:
             raise unwritten(error) from None
         self.holes = ()
@@ -58,13 +62,12 @@ class Staged:
             for at in range(start, end, _PART_BYTES):
                 yield at, min(at + _PART_BYTES, end)
 
-    def reopened(self) -> SourceFile:
-        """The file opened as an input, under its final name. Raises OutputError."""
+    def reopened(self) -> LocalFile:
+        """The file opened as an input, under the name it will have. Raises OutputError."""
         try:
-            found, fd = os.fstat(self.fd), os.dup(self.fd)
+            return LocalFile.of(self.target, os.dup(self.fd))
         except OSError as error:
             raise unwritten(error) from None
-        return SourceFile(self.target, str(self.target), fd, found)
 
 
 def unwritten(error: OSError) -> OutputError:

@@ -180,7 +180,7 @@ class Staging:
         for start, end in staged.holes:
             reserve(staged.fd, start, end - start)
         for start, end in without([(0, source.size)], staged.holes):
-            copy_range(source.fd, start, staged.fd, start, end - start, self._advance)
+            copy_range(source.descriptor(), start, staged.fd, start, end - start, self._advance)
 
     def _create(self, target: Path, may_replace: bool) -> Staged:
         if os.path.realpath(target) in self._protected:

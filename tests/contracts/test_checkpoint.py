@@ -365,8 +365,10 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("{", "not JSON"),
-        ("{}", "no weight_map"),
+        ("{", "no checkpoint of a known format"),
+        ("{}", "no checkpoint of a known format"),
+        ('{"layers": {}, "weightsManifest": []}', "no checkpoint of a known format"),
+        ('{"weight_map"', "not JSON"),
         ('{"weight_map": {}}', "no weight_map"),
         ('{"weight_map": []}', "no weight_map"),
         ('{"weight_map": {"/a/vars": 3}}', "names the shard 3"),
@@ -376,7 +378,8 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
         ('{"weight_map": {"/a/vars": ["gone_00000.weights.h5"]}}', "no such file"),
         ('{"weight_map": {"/a/vars": ["link.weights.h5"]}}', "cannot be opened"),
         ("[" * 100_000, "no checkpoint of a known format"),
-        ('{"a":' * 100_000, "not JSON"),
+        ('{"a":' * 100_000, "no checkpoint of a known format"),
+        ('{"weight_map":' * 100_000, "not JSON"),
     ],
 )
 def test_a_map_that_is_wrong_or_names_files_elsewhere_is_refused(tmp_path: Path, content: str, what: str) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from support.found import file_at
+
 from renorm_cli.api.verbs import apply
 from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.formats.apart import Worker
@@ -91,7 +93,7 @@ class Hdf5Target:
     def _open(self, file: Any) -> None:
         own = replace(file, fd=os.dup(file.fd))
         try:
-            source = hdf5_checkpoint.open_hdf5(own)
+            source = hdf5_checkpoint.open_hdf5(file_at(self._path, own))
         except BaseException as error:
             own.close()
             self.deaths += "died on it" in str(error) or "was stopped" in str(error)

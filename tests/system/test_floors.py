@@ -29,6 +29,16 @@ INNER = {
     "api": [{"verbs"}, {"many", "report", "difference", "suggestion"}],
     "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
     "run": [{"session"}, {"joint", "verify"}, {"steps"}, {"unit_norms"}],
+    "formats": [
+        {"registry"},
+        {"tensorflow"},
+        {"keras", "unread"},
+        {"hdf5", "zip"},
+        {"plain"},
+        {"numbers"},
+        {"base"},
+        {"apart", "location", "naming", "protobuf"},
+    ],
     "norms": [
         {"measure"},
         {"engines", "power_sums"},
@@ -109,6 +119,8 @@ def test_an_import_that_points_up_or_sideways_would_be_found() -> None:
     assert climbs("norms.policy", found) == ["renorm_cli.run.steps.run", "renorm_cli.formats.base.Sink"]
     found = ["renorm_cli.render.page.charts", "renorm_cli.render.ci.sarif", "renorm_cli.render.columns.COLUMNS"]
     assert climbs("render.ci.github", found) == ["renorm_cli.render.page.charts"]
+    found = ["renorm_cli.formats.tensorflow.names.name_variables", "renorm_cli.formats.hdf5.store.Hdf5Data"]
+    assert climbs("formats.keras.archive", found) == ["renorm_cli.formats.tensorflow.names.name_variables"]
 
 
 def test_every_room_has_its_line() -> None:

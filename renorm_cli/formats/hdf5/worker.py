@@ -6,7 +6,6 @@ never opens a file with it.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import resource
@@ -53,26 +52,15 @@ class Hdf5Image:
         self._length = there if length is None or writable else min(length, there)
         self._shown = shown
         self._unsaved = False
-        self.digest: int | None = None
-        """A hash of the survey; within this process, equal digests mean equal surveys."""
         server = _Server(_library(), fd, base, None if writable else self._length, shown, writable)
         self._worker = Worker(server.serve, shown, "HDF5", keep=(fd,), memory=MEMORY)
 
     def survey(self) -> Survey:
         """Everything in the file except the data of its datasets."""
-        reply, config = self._surveyed("survey")
-        digest = reply.get("digest")
-        self.digest = digest if type(digest) is int else None
-        return survey_of(reply, config, self._length, self._shown)
-
-    def is_as(self, other: int | None) -> bool:
-        """Whether a survey would have the digest `other`; the child sends only the digest."""
-        return other is not None and self._surveyed("digest")[0].get("digest") == other
-
-    def _surveyed(self, what: str) -> tuple[dict[str, Any], bytes]:
         size = min(self._length, self._filled)
         processor = SURVEY_PROCESSOR + (SURVEY_PROCESSOR_PER_MIB * size >> 20)
-        return self._call({"op": what}, self._length, limit=MAX_CONFIG, processor=processor)
+        reply, config = self._call({"op": "survey"}, self._length, limit=MAX_CONFIG, processor=processor)
+        return survey_of(reply, config, self._length, self._shown)
 
     def read(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], nbytes: int) -> bytes:
         """The stored bytes of the box of `shape` at `start` of a dataset: C order, the dataset's byte order."""
@@ -186,8 +174,6 @@ class _Server:
         match request["op"]:
             case "survey":
                 return self._survey()
-            case "digest":
-                return {"digest": self._survey()[0]["digest"]}, b""
             case "read":
                 return {}, self._read(request["path"], request["start"], request["shape"], request["nbytes"])
             case "write":
@@ -253,9 +239,7 @@ class _Server:
         root = self._h5.h5g.open(self._file, b"/")
         reply = walk.run(root)
         config = walk.config(root)
-        # Python's hash has one random key for this process and all its forks.
-        digest = hash((json.dumps(reply), config))
-        return {**reply, "config": config is not None, "digest": digest}, config or b""
+        return {**reply, "config": config is not None}, config or b""
 
     def _read(self, path: str, start: list[int], shape: list[int], nbytes: int) -> bytes | memoryview:
         import numpy as np

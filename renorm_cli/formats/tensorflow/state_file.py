@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 
-from renorm_cli.storage.files import open_beside
+from renorm_cli.storage.files import open_beside, read_start
 
 NAME = "checkpoint"
 
@@ -35,11 +36,8 @@ def newest_prefix(folder: Path, names: Collection[str]) -> str | None:
 def _content(path: Path) -> bytes:
     if not os.path.lexists(path):
         return b""
-    file = open_beside(path)
-    try:
-        return file.read(_MOST_BYTES)
-    finally:
-        file.close()
+    with closing(open_beside(path)) as file:
+        return read_start(file, _MOST_BYTES)
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:

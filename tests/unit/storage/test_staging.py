@@ -21,7 +21,7 @@ from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.storage import exchange as exchanging
 from renorm_cli.storage import journal
 from renorm_cli.storage.bytes import copy_range, write_all
-from renorm_cli.storage.files import open_source
+from renorm_cli.storage.files import check_unchanged, open_source
 from renorm_cli.storage.folders import held
 from renorm_cli.storage.signals import undisturbed
 from renorm_cli.storage.staging import Staging
@@ -516,14 +516,14 @@ def test_what_copies_will_still_need_counts_as_taken(tmp_path: Path) -> None:
 
 def test_an_input_that_lost_its_name_to_another_has_changed(source: Path, tmp_path: Path) -> None:
     opened = open_source(source)
-    opened.check_unchanged()
+    check_unchanged(opened)
     (tmp_path / "newer").write_bytes(CONTENT)
     (tmp_path / "newer").replace(source)
     with pytest.raises(FormatError, match="changed while it was read"):
-        opened.check_unchanged()
+        check_unchanged(opened)
     source.unlink()
     with pytest.raises(FormatError, match="changed while it was read"):
-        opened.check_unchanged()
+        check_unchanged(opened)
     opened.close()
 
 

@@ -25,7 +25,7 @@ from renorm_cli.formats.tensorflow.leveldb import (
     read_handle,
 )
 from renorm_cli.formats.tensorflow.snappy import Unpacking, snappy_decompress
-from renorm_cli.storage.files import SourceFile, read_exactly
+from renorm_cli.storage.files import SourceFile
 
 _RAW, _SNAPPY = 0, 1
 _CRC_BYTES = 4 << 20
@@ -52,7 +52,7 @@ class Run:
         """Fill `buffer` from `start` of this run. Raises FormatError if the file was cut short meanwhile."""
         at = self.offset + start
         if self.memory is None:
-            read_exactly(self.file.fd, at, buffer, self.file.shown)
+            self.file.read_into(at, buffer)
         else:
             buffer[:] = self.memory[at : at + len(buffer)]
 

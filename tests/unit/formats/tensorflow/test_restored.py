@@ -18,8 +18,7 @@ from support.places import TESTS
 
 from renorm_cli.api.verbs import check
 from renorm_cli.errors import FormatError, OutputError
-from renorm_cli.formats.location import locate
-from renorm_cli.formats.tensorflow.checkpoint import open_tf_checkpoint
+from renorm_cli.formats.registry import locate, open_checkpoint
 from renorm_cli.formats.tensorflow.leveldb import read_table
 
 pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
@@ -99,7 +98,7 @@ def test_only_kernels_checksums_and_block_trailers_change(
 ) -> None:
     source = made(name)
     report = bound(source, tmp_path / source.name)
-    checkpoint = open_tf_checkpoint(source, locate(source))
+    checkpoint = open_checkpoint(source)
     touched = {row.step.variable.key for row in report.rows}
     entries = [entry for key in touched for entry in checkpoint.entries[key].slices or (checkpoint.entries[key],)]
     flat = [getattr(entry, "entry", entry) for entry in entries]
@@ -206,7 +205,7 @@ def make_big_endian(source: Path, target: Path) -> None:
     from renorm_cli.formats.tensorflow.bundle import ITEM_BYTES, with_crc
     from renorm_cli.formats.tensorflow.leveldb import crc32c, write_table
 
-    checkpoint = open_tf_checkpoint(source, locate(source))
+    checkpoint = open_checkpoint(source)
     data = bytearray(Path(f"{source}.data-00000-of-00001").read_bytes())
     values = {item.key: item.value for item in checkpoint.bundle.table.entries}
     values[b""] = b"\x08\x01\x10\x01\x1a\x02\x08\x01"
@@ -257,7 +256,7 @@ def test_a_wrong_checksum_is_refused_by_apply_and_check_and_reported_by_inspect(
     made: Callable[[str], Path], tmp_path: Path
 ) -> None:
     prefix = copied(made, "saver", tmp_path)
-    checkpoint = open_tf_checkpoint(prefix, locate(prefix))
+    checkpoint = open_checkpoint(prefix)
     at = checkpoint.entries["dense/bias"].offset
     assert checkpoint.damage() == ()
     checkpoint.close()
@@ -276,7 +275,7 @@ def test_a_wrong_checksum_is_refused_by_apply_and_check_and_reported_by_inspect(
 
 def test_nan_that_is_damage_is_told_as_damage(made: Callable[[str], Path], tmp_path: Path) -> None:
     prefix = copied(made, "saver", tmp_path)
-    with open_tf_checkpoint(prefix, locate(prefix)) as checkpoint:
+    with open_checkpoint(prefix) as checkpoint:
         at = checkpoint.entries["dense/kernel"].offset
     data = Path(f"{prefix}.data-00000-of-00001")
     raw = bytearray(data.read_bytes())

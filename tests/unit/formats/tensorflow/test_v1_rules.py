@@ -18,6 +18,7 @@ from support import keras_zoo
 from support import raw_tables as raw
 from support.bad_tables import BAD, GOOD
 from support.effort import examples
+from support.found import file_at
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tensorflow.leveldb import read_table
@@ -218,7 +219,7 @@ def load(path: Path) -> dict[str, Any]:
     source_file = open_source(path)
     with contextlib.ExitStack() as stack:
         stack.callback(source_file.close)
-        source = open_v1(path, source_file)
+        source = open_v1(file_at(path, source_file))
         stack.pop_all()
         with source:
             return {
