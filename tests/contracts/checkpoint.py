@@ -127,6 +127,26 @@ class CheckpointContract(ABC):
         kernels = [array for key, array in self.arrays(path).items() if key in self.kernels]
         assert 0 < changed <= sum(array.nbytes for array in kernels) + CHECKSUM_BYTES * (len(kernels) + 1)
 
+    def test_a_block_that_is_written_changes_no_other(self, path: Path, out: Path) -> None:
+        before = self.arrays(path)
+        with open_checkpoint(path) as source, Staging() as staging:
+            changing = [variable for variable in source.variables if variable.key in self.kernels]
+            sink = source.stage(staging, source.location.output(out), changing)
+            blocks = {variable.key: partition(variable.shape, 8)[1] for variable in changing}
+            for variable in changing:
+                block = blocks[variable.key]
+                values = source.read(variable, block)
+                sink.write(variable, block, (values * 2).astype(values.dtype))
+                assert equal(sink.read(variable, block), before[variable.key][block.box] * 2)
+            sink.seal()
+        after = self.arrays(out)
+        for key, block in blocks.items():
+            expected = before[key].copy()
+            expected[block.box] *= 2
+            assert equal(after[key], expected)
+        assert all(equal(after[key], before[key]) for key in before.keys() - blocks.keys())
+        assert self.rest(out) == self.rest(path)
+
     def test_a_second_apply_changes_nothing(self, path: Path, out: Path, tmp_path: Path) -> None:
         bound(path, out)
         again = tmp_path / "again" / out.name
@@ -243,9 +263,9 @@ def cut(parts: Sequence[Staged]) -> None:
 
 
 def flip(parts: Sequence[Staged]) -> None:
-    """Change a byte that was copied, in the largest copy."""
+    """Change the last byte that was copied, in the largest copy."""
     part = max((part for part in parts if part.source is not None), key=size)
-    at = next(part.copied())[0]
+    at = [*part.copied()][-1][1] - 1
     os.pwrite(part.fd, bytes([os.pread(part.fd, 1, at)[0] ^ 1]), at)
 
 

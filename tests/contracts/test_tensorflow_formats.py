@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contracts.checkpoint import CheckpointContract, contents
-from support import keras_zoo
+from support import keras_zoo, tf_files
 from support import small_checkpoints as small
 
 pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 
 ONE, TWO = {"dense/kernel": (1,)}, {"dense/kernel": (1,), "dense_1/kernel": (1,)}
+SAVED = {"dense/kernel": (1,), "conv2d_transpose/kernel": (2,)}
+MODEL = {f"optimizer/_trainable_variables/{number}/.ATTRIBUTES/VARIABLE_VALUE": (1,) for number in (0, 2)}
 OBJECTS = {"kernel/.ATTRIBUTES/VARIABLE_VALUE": (1,)}
 
 
@@ -44,6 +46,45 @@ class TestPrefix(TensorFlowContract):
 
 class TestPrefixOfShards(TensorFlowContract):
     kind, format, kernels = "prefix of shards", "tf-checkpoint", TWO
+
+
+class SavedContract(TensorFlowContract):
+    """What TensorFlow saves of a model, with the state of its optimizer."""
+
+    format = "tf-checkpoint"
+
+    def essential(self, path: Path) -> Sequence[Path]:
+        """Not the graph that is carried over, nor the state file."""
+        return sorted([*path.parent.glob("*.index"), *path.parent.glob("*.data-*")])
+
+
+class TestSaver(SavedContract):
+    name, kernels = "model.ckpt-7", SAVED
+
+    def make(self, folder: Path) -> Path:
+        return tf_files.saver(folder)
+
+
+class TestPartitionedByRows(TestSaver):
+    def make(self, folder: Path) -> Path:
+        return tf_files.saver(folder, partitions=5)
+
+
+class TestPartitionedByColumns(TestSaver):
+    def make(self, folder: Path) -> Path:
+        return tf_files.saver(folder, partitions=4, axis=1)
+
+
+class TestObjects(SavedContract):
+    name, kernels = "ckpt-7", MODEL
+
+    def make(self, folder: Path) -> Path:
+        return tf_files.object_checkpoint(folder)
+
+
+class TestSlicesInManyFiles(TestObjects):
+    def make(self, folder: Path) -> Path:
+        return tf_files.sharded(folder)
 
 
 class TestV1(TensorFlowContract):

@@ -70,26 +70,10 @@ def beside(prefix: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_tensorflow_restores_every_key_bounded_where_asked_and_the_same_elsewhere(
-    made: Callable[[str], Path], name: str, tmp_path: Path
-) -> None:
-    source, axes = made(name), CHECKPOINTS[name][1]
-    before = restored(source)
-    report = bound(source, tmp_path / "out")
-    after = restored(tmp_path / "out")
-    assert before.keys() == after.keys()
-    assert {row.step.variable.name: row.step.unit_axes for row in report.rows} == axes
-    assert report.totals.variables == len(before)
-    constrained = {row.step.variable.key: row.step.unit_axes for row in report.rows}
-    for key, value in before.items():
-        if key in constrained:
-            agrees(np.asarray(value), np.asarray(after[key]), constrained[key], 1.0)
-        else:
-            assert np.array_equal(np.asarray(value), np.asarray(after[key]))
-    assert report.totals.over > 0
-    again = bound(tmp_path / "out", tmp_path / "again")
-    assert again.totals.over == 0
-    assert beside(tmp_path / "out") == beside(tmp_path / "again")
+def test_what_is_bounded_has_the_names_and_unit_axes_of_its_layers(made: Callable[[str], Path], name: str) -> None:
+    report = look(made(name), 1.0)
+    assert {row.step.variable.name: row.step.unit_axes for row in report.rows} == CHECKPOINTS[name][1]
+    assert report.totals.variables == len(restored(made(name)))
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
