@@ -22,6 +22,7 @@ from renorm_cli.model.blocks import partition
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.report import Row
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, run
 from renorm_cli.run.verify import verify
@@ -243,7 +244,7 @@ def staged(path: Path, out: Path) -> Iterator[tuple[Sequence[Staged], Callable[[
     engine = NumpyEngine()
     with open_checkpoint(path) as source:
         output = source.location.output(out)
-        steps = make_plan(source.variables, (), Request(Constraint(1.0))).steps
+        steps = make_plan(source.variables, (), Request(OneBound(Constraint(1.0)))).steps
         with Staging(protected=[file.path for file in source.files]) as staging:
             sink = source.stage(staging, output, [step.variable for step in steps])
             rows = run(steps, Work(source, engine, bound=True, sink=sink))

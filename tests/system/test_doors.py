@@ -21,9 +21,6 @@ LIBRARY = sorted(path for path in PACKAGE.rglob("*.py") if "cli" not in path.rel
 
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[iox])\b")
 
-STILL_NAMED = {"formats/location.py"}
-"""Files whose messages are still to lose their options."""
-
 NOT_ASKED = {"meter", "companions", "keep_norms"}
 """What a verb takes from a program alone."""
 
@@ -56,11 +53,7 @@ def test_an_option_in_a_string_is_found_and_one_in_a_docstring_is_not() -> None:
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_command_line_names_options(path: Path) -> None:
-    found = named_options(path.read_text("utf-8"))
-    if str(path.relative_to(PACKAGE)) in STILL_NAMED:
-        assert found, "it names none any more: take it from the list"
-    else:
-        assert found == []
+    assert named_options(path.read_text("utf-8")) == []
 
 
 def keywords(verb: str) -> dict[str, inspect.Parameter]:
