@@ -10,11 +10,10 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line. Until it listens to Ctrl-C itself, Ctrl-C ends the process without a word."""
-    # NumPy's BLAS, which nothing here calls, would start threads at import that spin: a tenth of a short run.
+    """Run the command line. Until it handles Ctrl-C itself, Ctrl-C ends the process silently."""
+    # Importing NumPy would start BLAS threads, which spin and which nothing here uses.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Of many small objects few are garbage: a tenth of the time of 100,000 variables, and a tenth of that of a small
-    # file, whose imports alone are 50,000.
+    # The imports, and a checkpoint of many variables, allocate many small objects of which few become garbage.
     gc.set_threshold(200_000)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -24,19 +23,19 @@ def main() -> NoReturn:
     try:
         main()
     finally:
-        gc.freeze()  # else the interpreter, at its end, looks once more at every object of the libraries: another tenth
+        gc.freeze()  # otherwise the exiting interpreter traverses every object of the libraries once more
 
 
 def _open_standard_files() -> None:
-    """Where stdin, stdout or stderr is closed (`>&-`), open nothing in its place: else an output would get its number.
+    """Open /dev/null in place of a closed stdin, stdout or stderr (`>&-`).
 
-    Libraries write to the number of stderr, whatever it is by then.
+    Otherwise an output file would get the number of stderr, and libraries that write to stderr would write into it.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     sys.stdout = sys.stdout or os.fdopen(os.dup(1), "w")
     sys.stderr = sys.stderr or os.fdopen(os.dup(2), "w")
 

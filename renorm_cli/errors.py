@@ -1,4 +1,4 @@
-"""Everything that can go wrong in a way the user can mend; caught in one place, the command line."""
+"""Everything that can go wrong in a way the user can mend; the command line catches it in one place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _NAMED = 3
 class Way(NamedTuple):
     """A way out of a problem: what it `does` to give `parameter` the `value`, e.g. "leave it out" with `exclude`.
 
-    Who talks to the user spells the parameter: `exclude=` in Python, `-x` on the command line.
+    `{}` in `does` is the place of the parameter, where "with" and the parameter at the end do not say it: "leave out
+    {}". The `value` is as Python writes it, "True" for a flag; without one the user chooses it. Who talks to the user
+    spells the parameter: `exclude=` in Python, `-x` on the command line.
     """
 
     parameter: str
@@ -21,8 +23,12 @@ class Way(NamedTuple):
 
 def worded(text: str, ways: Iterable[Way], spell: Callable[[Way], str | None]) -> str:
     """The text and its ways out in one line; a way that `spell` has no word for is left out."""
-    spelled = [f"{way.does} with {word}" for way in ways if (word := spell(way)) is not None]
-    return "; ".join([text, ", or ".join(spelled)]) if spelled else text
+    spelled = [_way_text(way.does, word) for way in ways if (word := spell(way)) is not None]
+    return f"{text}; {', or '.join(spelled)}" if spelled else text
+
+
+def _way_text(does: str, word: str) -> str:
+    return does.replace("{}", word) if "{}" in does else f"{does} with {word}"
 
 
 def as_keyword(way: Way) -> str:
@@ -32,6 +38,8 @@ def as_keyword(way: Way) -> str:
 
 class RenormError(Exception):
     """Says what was expected, what was found and where (`text`), and what to do (`ways`), in one line."""
+
+    __module__ = "renorm_cli"
 
     def __init__(self, text: str, *ways: Way) -> None:
         super().__init__(text, *ways)
@@ -43,27 +51,39 @@ class RenormError(Exception):
 
 
 class UsageError(RenormError):
-    """The command line asks for something that makes no sense."""
+    """What is asked for makes no sense, whatever the checkpoint."""
+
+    __module__ = "renorm_cli"
 
 
 class SelectionError(RenormError):
     """The patterns or the unit axes do not fit the variables of the checkpoint."""
 
+    __module__ = "renorm_cli"
+
 
 class FormatError(RenormError):
     """The file is not a checkpoint we read, or it is damaged, or it names other files."""
+
+    __module__ = "renorm_cli"
 
 
 class NonFiniteError(RenormError):
     """A selected variable holds NaN or Inf."""
 
+    __module__ = "renorm_cli"
+
 
 class OutputError(RenormError):
     """The output cannot be written, or must not be."""
 
+    __module__ = "renorm_cli"
+
 
 class EngineError(RenormError):
     """The asked engine or device is not there."""
+
+    __module__ = "renorm_cli"
 
 
 def some_names(names: Sequence[str]) -> str:

@@ -12,28 +12,28 @@ LINE_LIMIT = 500
 
 _SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 _INVISIBLE = frozenset((0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)).union(*_SELECTORS)
-"""Printable to Python, and yet without ink: Unicode's Default_Ignorable_Code_Point, and the blank Braille pattern."""
+"""Printable to Python but invisible: Unicode's Default_Ignorable_Code_Point, and the blank Braille pattern."""
 
 _RUNNER_COMMAND = re.compile(r"##([A-Za-z]*)\[")
 """`##[error]` and `##vso[...]` are commands to CI runners anywhere in a line."""
 
 _RUNNER_LINE = re.compile(r"^( *):(?=:)")
-"""`::error::` is one where a line starts with it, after blanks."""
+"""`::error::` is a command at the start of a line, also after blanks."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = ".:-=+*#"
 
 
 def show(text: str, limit: int | None = NAME_LIMIT, *, ascii: bool = False) -> str:
-    """Make a foreign string one line of printable text; every such string goes through here before anyone sees it.
+    """Turn a foreign string into one line of printable text. Every foreign string passes through here before output.
 
-    Whatever is not printable (categories Cc, Cf, Cs, Co, Cn, Zl, Zp, blanks other than the space, characters without
-    ink) becomes `\\u{..}`, and with `ascii` all that is not ASCII; lone surrogates, which stand for bytes that are not
-    UTF-8, are among them. Commands to CI runners are broken up. What is longer than `limit` characters is shortened in
-    the middle. Text that is already plain comes back as it is.
+    Unprintable characters (categories Cc, Cf, Cs, Co, Cn, Zl, Zp, blanks other than the space, invisible characters,
+    lone surrogates that stand for bytes outside UTF-8) become `\\u{..}`; with `ascii`, so do all that are not ASCII.
+    Commands to CI runners are broken up. Text longer than `limit` characters is shortened in the middle. Plain text is
+    returned unchanged.
     """
     if limit is not None and len(text) > 2 * limit:
-        text = text[:limit] + text[-limit:]  # the cut below removes the seam: no escaping of megabytes
+        text = text[:limit] + text[-limit:]  # so that megabytes need no escaping; the cut below removes the seam
     if not (text.isprintable() and text.isascii()):
         text = "".join(_visible(char, ascii) for char in text)
     text = _RUNNER_COMMAND.sub(r"##\1\\u{5b}", text)
@@ -54,7 +54,7 @@ def cells(text: str) -> int:
 def shorten(text: str, width: int, *, ascii: bool = False) -> str:
     """Cut printable text in the middle, where names differ least, so that it takes at most `width` cells.
 
-    Combining marks count here as a cell each: a name of nothing else has an end, too.
+    Combining marks count as one cell each here, so that a name of nothing but marks is cut, too.
     """
     if len(text) <= width and (text.isascii() or sum(map(_width, text)) <= width):
         return text
@@ -65,13 +65,22 @@ def shorten(text: str, width: int, *, ascii: bool = False) -> str:
     return _prefix(text, room // 2) + dots + _prefix(text[::-1], room - room // 2)[::-1]
 
 
+def share_of(text: str) -> float:
+    """Read a share: 0.05 of `5%` or `0.05`; NaN of what is no number."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        return math.nan
+
+
 def shape_text(shape: Sequence[int], *, ascii: bool = True) -> str:
-    """Write a shape as `784x200` (with a real multiplication sign without `ascii`); that of a scalar as `scalar`."""
+    """Write a shape as `784x200` (without `ascii`, with a multiplication sign), and that of a scalar as `scalar`."""
     return ("x" if ascii else "\N{MULTIPLICATION SIGN}").join(map(str, shape)) or "scalar"
 
 
 def number_text(number: float | None) -> str:
-    """Write a norm with 4 significant digits: `0.01234`, `12.00`, `1.234e7`; `0` for zero, `-` where there is none."""
+    """Write a norm with 4 significant digits: `0.01234`, `12.00`, `1.234e7`; `0` for zero, `-` for None."""
     if number is None:
         return "-"
     if number == 0 or not math.isfinite(number):
@@ -82,12 +91,12 @@ def number_text(number: float | None) -> str:
 
 
 def exact_text(number: float | None) -> str:
-    """Write a limit or p as the user would type it, with no digit lost: `0.9`, `2`, `inf`; `-` where there is none."""
+    """Write a limit or p as the user would type it, with every digit: `0.9`, `2`, `inf`; `-` for None."""
     return "-" if number is None else repr(float(number)).removesuffix(".0")
 
 
 def count_text(count: int) -> str:
-    """Write a count with its thousands parted: `12,345`."""
+    """Write a count with thousands separators: `12,345`."""
     return f"{count:,}"
 
 
@@ -98,16 +107,16 @@ def bytes_text(count: int) -> str:
         return f"{count} B"
     for unit in units:
         size /= 1024
-        if size < 1023.95 or unit == units[-1]:  # 1023.95 and more would be rounded to 1024.0
+        if size < 1023.95 or unit == units[-1]:  # 1023.95 would be rounded to 1024.0
             break
     return f"{size:.1f} {unit}"
 
 
 def sparkline(counts: Sequence[int], ascii: bool) -> str:
-    """Draw counts as bars of one character each; zero is a blank, and nothing else is.
+    """Draw counts as bars of one character each; a blank means zero.
 
-    The height grows with the square root of the count, so that the thin tail of a peaked distribution, where the
-    units over the limit are, still shows its form.
+    The height grows with the square root of the count, so that the thin tail of a peaked distribution, which holds the
+    units over the limit, stays visible.
     """
     bars = _ASCII_BARS if ascii else _BARS
     top = max(counts, default=0)
@@ -137,5 +146,5 @@ def _prefix(text: str, width: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A count and what is counted: `1 unit`, `12 units`."""
+    """Write a count with its noun: `1 unit`, `12 units`."""
     return f"{count_text(count)} {noun}" if count == 1 else f"{count_text(count)} {noun}s"

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from renorm_cli import __version__
-from renorm_cli.cli import groups
+from renorm_cli.cli import groups, help, words
 from renorm_cli.cli import options as opt
-from renorm_cli.cli.terminal import complain, print_error, print_text, progress
+from renorm_cli.cli.groups import grouped, keywords
+from renorm_cli.cli.signals import Stopped, heard, untouched
+from renorm_cli.cli.terminal import Printing, complain, print_error, print_text, progress
 from renorm_cli.errors import RenormError, UsageError
 
 if TYPE_CHECKING:
-    from renorm_cli.api import Options
-    from renorm_cli.cli.output import Output
-    from renorm_cli.cli.terminal import Meter
-    from renorm_cli.formats.location import Location
-    from renorm_cli.gate.baseline import Reference
-    from renorm_cli.model.report import Report
-    from renorm_cli.model.suggestion import Suggestion
+    from renorm_cli.api.report import Report
 
 _Found = TypeVar("_Found")
 
 app = typer.Typer(
     name="renorm-ckpt",
     help="Bound the norm of every unit in a weight checkpoint, and report the norms.",
-    epilog=opt.EXIT_CODES,
+    epilog=help.EXIT_CODES,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,272 +54,158 @@ def _root(
         raise typer.Exit(2)
 
 
-@app.command(cls=opt.Command, epilog=opt.APPLY_EPILOG)
+@app.command(cls=help.Command, epilog=help.APPLY)
+@grouped
 def apply(
     checkpoint: opt.Checkpoint,
-    max_norm: opt.Limit = None,
-    p: opt.P = 2.0,
-    per: opt.Scope = "unit",
-    rules: opt.RulesFile = None,
-    declared: opt.Declared = False,
-    units: opt.Units = "auto",
-    include: opt.Include = None,
-    exclude: opt.Exclude = None,
-    strict: opt.Strict = False,
-    output: opt.OutputPath = None,
-    in_place: opt.InPlace = False,
-    force: opt.Force = False,
-    dry_run: opt.DryRun = False,
-    nonfinite: opt.NonFinite = "refuse",
-    verify: opt.Verify = True,
-    engine: opt.Engine = "auto",
-    device: opt.Device = "auto",
-    jobs: opt.Jobs = None,
-    report: opt.Reports = None,
-    format: opt.Format = None,
-    color: opt.Colour = "auto",
-    quiet: opt.Quiet = False,
+    bound: groups.Bound,
+    declared: groups.Declared,
+    which: groups.Which,
+    writing: groups.Writing,
+    computing: groups.Computing,
+    reporting: groups.Reporting,
 ) -> None:
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
-    from renorm_cli import api
-    from renorm_cli.cli.output import Output, Target, rendered, show, targets
-    from renorm_cli.formats.location import locate
+    from renorm_cli.api import verbs
+    from renorm_cli.cli.output import Target, rendered, show, targets
+    from renorm_cli.formats.registry import find
+    from renorm_cli.run.session import Destination
 
-    groups.need_bound(max_norm, declared or rules is not None)
-    wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
-    options = groups.options(*wanted, declared="apply" if declared else None, rules=rules)
-    destination = api.Destination(output, in_place, force, dry_run, verify)
-    written = destination.of(locate(checkpoint))
-    files = targets(report or [], [checkpoint, written.path, written.index, *groups.given(rules)])
-    if report is None and not dry_run:
-        files = [Target(written.report(), "json")]
-    with _untouched([checkpoint], written), progress(str(checkpoint), quiet, color) as meter:
-        done = api.apply(checkpoint, options, destination, nonfinite, meter, lambda r: rendered([r], files))
-    if dry_run:
-        api.save(rendered([done], files))
-    show([done], Output(format, color, quiet))
+    asked = keywords(bound, declared, which, writing, computing)
+    with find(checkpoint) as found:
+        written = Destination(writing.output, writing.in_place).of(found.location)
+        files = targets(reporting.report, [checkpoint, written.path, written.index, bound.rules])
+        if reporting.report is None and not writing.dry_run:
+            files = [Target(written.report(), "json")]
+        with untouched([checkpoint], written), progress(str(checkpoint), reporting) as meter:
+            companions = lambda report: rendered([report], files)  # noqa: E731
+            done = verbs.apply(found, **asked, keep_norms=False, meter=meter, companions=companions)
+    show([done], reporting)
 
 
-@app.command(cls=opt.Command, epilog=opt.INSPECT_EPILOG)
+@app.command(cls=help.Command, epilog=help.INSPECT)
+@grouped
 def inspect(
     checkpoint: opt.Checkpoints,
-    max_norm: opt.Limit = None,
-    p: opt.P = 2.0,
-    per: opt.Scope = "unit",
-    rules: opt.RulesFile = None,
-    units: opt.Units = "auto",
-    include: opt.Include = None,
-    exclude: opt.Exclude = None,
-    strict: opt.Strict = False,
-    engine: opt.Engine = "auto",
-    device: opt.Device = "auto",
-    jobs: opt.Jobs = None,
-    report: opt.Reports = None,
-    format: opt.Format = None,
-    color: opt.Colour = "auto",
-    quiet: opt.Quiet = False,
+    bound: groups.Bound,
+    which: groups.Which,
+    computing: groups.Computing,
+    reporting: groups.InspectReporting,
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
-    from renorm_cli.cli.output import Output
+    from renorm_cli.api import verbs
 
-    wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
-    options = groups.options(*wanted, must_act=False, rules=rules, measures=True)
-    _, failed = _examine(checkpoint, "inspect", options, report, Output(format, color, quiet), groups.given(rules))
+    norms = reporting.norms
+    measure = partial(verbs.inspect, **keywords(bound, which, computing), keep_norms=norms is not None)
+    _, failed = _examined(checkpoint, measure, reporting, [bound.rules], norms=norms)
     raise typer.Exit(2 if failed else 0)
 
 
-@app.command(cls=opt.Command, epilog=opt.CHECK_EPILOG)
+@app.command(cls=help.Command, epilog=help.CHECK)
+@grouped
 def check(
     checkpoint: opt.Checkpoints,
-    max_norm: opt.Limit = None,
-    p: opt.P = 2.0,
-    per: opt.Scope = "unit",
-    rules: opt.RulesFile = None,
-    declared: opt.Declared = False,
-    units: opt.Units = "auto",
-    include: opt.Include = None,
-    exclude: opt.Exclude = None,
-    strict: opt.Strict = False,
-    baseline: opt.BaselineFile = None,
-    max_growth: opt.MaxGrowth = None,
-    allow_new: opt.AllowNew = False,
-    allow_gone: opt.AllowGone = False,
-    engine: opt.Engine = "auto",
-    device: opt.Device = "auto",
-    jobs: opt.Jobs = None,
-    report: opt.Reports = None,
-    format: opt.CheckFormat = None,
-    color: opt.Colour = "auto",
-    quiet: opt.Quiet = False,
+    bound: groups.Bound,
+    declared: groups.Declared,
+    which: groups.Which,
+    earlier: groups.Earlier,
+    computing: groups.Computing,
+    reporting: groups.GateReporting,
 ) -> None:
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
-    from renorm_cli.cli.output import Output
+    from renorm_cli.api import verbs
 
-    reference = groups.reference(baseline, max_growth, allow_new, allow_gone)
-    groups.need_bound(max_norm, declared or rules is not None or baseline is not None)
-    wanted = (max_norm, p, units, per, include, exclude, strict, engine, device, jobs)
-    use: Literal["check"] | None = "check" if declared else None
-    options = groups.options(*wanted, declared=use, rules=rules, measures=baseline is not None)
-    output = Output(format, color, quiet, gate=True)
-    taken = [*groups.given(rules), *groups.given(baseline)]
-    found, failed = _examine(checkpoint, "check", options, report, output, taken, reference)
+    measure = partial(verbs.check, **keywords(bound, declared, which, earlier, computing), keep_norms=False)
+    found, failed = _examined(checkpoint, measure, reporting, [bound.rules, earlier.baseline], gate=True)
     raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
 
 
-@app.command(cls=opt.Command, epilog=opt.DIFF_EPILOG)
+@app.command(cls=help.Command, epilog=help.DIFF)
+@grouped
 def diff(
     before: opt.Before,
     after: opt.After,
-    expect_renorm: opt.ExpectRenorm = False,
-    max_norm: opt.Limit = None,
-    p: opt.P = 2.0,
-    per: opt.DiffScope = "unit",
-    units: opt.Units = "auto",
-    include: opt.DiffInclude = None,
-    exclude: opt.Exclude = None,
-    jobs: opt.Jobs = None,
-    report: opt.DiffReports = None,
-    format: opt.DiffFormats = "table",
-    color: opt.Colour = "auto",
-    quiet: opt.Quiet = False,
+    bound: groups.DiffBound,
+    which: groups.DiffWhich,
+    computing: groups.DiffComputing,
+    reporting: groups.DiffReporting,
 ) -> None:
     """Tell what changed between two checkpoints, and by the exit code whether it was only a renorm."""
-    from renorm_cli import api
-    from renorm_cli.cli.output import Output, rendered, show, targets
+    from renorm_cli.api import verbs
+    from renorm_cli.cli.output import rendered, show, targets
     from renorm_cli.render.registry import DIFF_FORMATS
+    from renorm_cli.storage.staging import save
 
-    groups.need_bound(max_norm, not expect_renorm)
-    wanted = (max_norm, p, units, per, include, exclude, False, "numpy", "cpu", jobs)
-    options = groups.options(*wanted, must_act=False)
-    files = targets(report or [], [before, after], DIFF_FORMATS)
-    with _untouched([before, after]), progress(str(after), quiet, color) as meter:
-        done = api.diff(before, after, options, meter, expected=expect_renorm)
-    api.save(rendered(done, files))
-    show(done, Output(format, color, quiet))
+    asked = keywords(bound, which, computing)
+    files = targets(reporting.report, [before, after], DIFF_FORMATS)
+    with untouched([before, after]), progress(str(after), reporting) as meter:
+        done = verbs.diff(before, after, **asked, meter=meter)
+    save(rendered(done, files))
+    show(done, reporting)
     raise typer.Exit(done.exit_code)
 
 
-@app.command(cls=opt.Command, epilog=opt.SUGGEST_EPILOG)
+@app.command(cls=help.Command, epilog=help.SUGGEST)
+@grouped
 def suggest(
     checkpoint: opt.Checkpoints,
-    clip: opt.Clip = None,
-    one_bound: opt.OneBound = False,
-    p: opt.P = 2.0,
-    per: opt.DiffScope = "unit",
-    units: opt.Units = "auto",
-    include: opt.Include = None,
-    exclude: opt.Exclude = None,
-    strict: opt.Strict = False,
-    output: opt.RulesPath = None,
-    force: opt.Force = False,
-    engine: opt.Engine = "auto",
-    device: opt.Device = "auto",
-    jobs: opt.Jobs = None,
-    format: opt.DiffFormats = "table",
-    color: opt.Colour = "auto",
-    quiet: opt.Quiet = False,
+    bound: groups.SoughtBound,
+    which: groups.Which,
+    writing: groups.RulesWriting,
+    computing: groups.Computing,
+    reporting: groups.SuggestReporting,
 ) -> None:
     """Find bounds: which share of the units each would clip, for all together and for each variable."""
-    from renorm_cli import api
-    from renorm_cli.cli.output import Output, show_suggestions
-    from renorm_cli.suggest import parse_aim
+    from renorm_cli.api import verbs
+    from renorm_cli.cli.output import show_suggestions
 
-    if output is not None and len(checkpoint) > 1:
+    if writing.output is not None and len(checkpoint) > 1:
         raise UsageError(f"-o writes the rules of one checkpoint, {len(checkpoint)} are given; give one")
-    aim = parse_aim(clip, one_bound=one_bound)
-    options = groups.options(None, p, units, per, include, exclude, strict, engine, device, jobs)
-    rules = None if output is None else api.RulesOutput(output, force)
-    look = Output(format, color, quiet)
-
-    def find(path: Path, meter: Meter) -> Suggestion:
-        return api.suggest(path, options, aim, meter, rules)
-
-    found, failed = _each(checkpoint, look, find)
-    show_suggestions(found, look)
+    look = partial(verbs.suggest, **keywords(bound, which, writing, computing))
+    found, failed = _each(checkpoint, look, reporting)
+    show_suggestions(found, reporting)
     raise typer.Exit(2 if failed else 0)
 
 
-def _examine(
+def _examined(
     paths: list[Path],
-    command: Literal["inspect", "check"],
-    options: Options,
-    report: list[str] | None,
-    output: Output,
-    taken: Sequence[Path],
-    reference: Reference | None = None,
+    measure: Callable[..., Report],
+    reporting: groups.InspectReporting | groups.GateReporting,
+    taken: list[Path | None],
+    *,
+    norms: Path | None = None,
+    gate: bool = False,
 ) -> tuple[list[Report], bool]:
-    """Measure every checkpoint that can be read; whether one could not, said on stderr where there are several."""
-    from renorm_cli import api
-    from renorm_cli.cli.output import rendered, show, targets
+    """Measure every checkpoint that can be read, and report; also whether one could not."""
+    from renorm_cli.cli.output import norms_file, refuse_norms, rendered, show, targets
+    from renorm_cli.storage.staging import save
 
-    files = targets(report or [], [*paths, *taken])
-
-    def measure(path: Path, meter: Meter) -> Report:
-        return api.examine(path, command, options, meter, reference)
-
-    found, failed = _each(paths, output, measure)
-    api.save(rendered(found, files))
-    show(found, output)
+    files = targets(reporting.report, [*paths, *taken])
+    if norms is not None:
+        refuse_norms(norms, paths, [*taken, *(file.path for file in files)])
+    found, failed = _each(paths, measure, reporting)
+    save(rendered(found, files) | norms_file(norms, found))
+    show(found, reporting, gate=gate)
     return found, failed
 
 
-def _each(paths: list[Path], output: Output, do: Callable[[Path, Meter], _Found]) -> tuple[list[_Found], bool]:
-    """Do it for every checkpoint that can be read; whether one could not, said on stderr where there are several."""
+def _each(paths: list[Path], do: Callable[..., _Found], printing: Printing) -> tuple[list[_Found], bool]:
+    """Do it for every checkpoint that can be read; also whether one could not: of several that is only said."""
+    from renorm_cli.api.many import each
+
+    def shown(path: Path) -> _Found:
+        with untouched(paths), progress(str(path), printing) as meter:
+            return do(path, meter=meter)
+
     found: list[_Found] = []
-    failed = False
-    for path in paths:
-        try:
-            with _untouched(paths), progress(str(path), output.quiet, output.colour) as meter:
-                found.append(do(path, meter))
-        except RenormError as error:
-            if len(paths) == 1:
-                raise
-            failed = True
-            complain(f"error: {error}")
-    return found, failed
-
-
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class _Stopped(BaseException):
-    """A signal asked the run to end; carries the exit code, and what to say of the files."""
-
-    def __init__(self, signum: int) -> None:
-        self.code = 128 + signum
-        self.files = "no unfinished output was left"
-
-
-@contextmanager
-def _untouched(paths: Sequence[Path], output: Location | None = None) -> Iterator[None]:
-    """Say of a signal in this block that the files at `paths`, which it only reads, are as they were.
-
-    Where there is an `output`, say whether it was written: a signal has to wait while it gets its name.
-    """
-    before = _identity(output)
-    try:
-        yield
-    except _Stopped as stopped:
-        if output is not None and _identity(output) != before:
-            stopped.files = f"{str(output.path)!r} was written before"
+    for outcome in each(paths, shown):
+        if outcome.error is None:
+            found.append(outcome.result)
+        elif len(paths) == 1:
+            raise outcome.error
         else:
-            others = f" and {len(paths) - 1} more are as they were" if len(paths) > 1 else " is as it was"
-            stopped.files = f"{str(paths[0])!r}{others}{'' if output is None else ', no output was written'}"
-        raise
-
-
-def _identity(output: Location | None) -> tuple[int, int, int] | None:
-    try:
-        found = None if output is None else output.index.stat()
-    except OSError:
-        return None
-    return None if found is None else (found.st_dev, found.st_ino, found.st_mtime_ns)
-
-
-def _stop(signum: int, frame: object) -> NoReturn:
-    for other in _STOPPING:
-        signal.signal(other, signal.SIG_IGN)  # cleaning up is not to be stopped half-way
-    raise _Stopped(signum)
+            complain(f"error: {words.error_text(outcome.error)}")
+    return found, len(found) < len(paths)
 
 
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
@@ -340,13 +221,13 @@ def _run(call: Callable[[], object]) -> int:
     try:
         result = call()
     except RenormError as error:
-        complain(f"error: {error}")
+        complain(f"error: {words.error_text(error)}")
         return 2
     except _UsageProblem as problem:
         message = problem.format_message()  # type: ignore[attr-defined]
         complain(f"error: {message.rstrip('.')}; see `renorm-ckpt --help`")
         return 2
-    except _Stopped as stopped:
+    except Stopped as stopped:
         complain(f"error: stopped; {stopped.files}")
         return stopped.code
     except SystemExit as left:
@@ -361,13 +242,9 @@ def _run(call: Callable[[], object]) -> int:
 
 def main() -> NoReturn:
     """The entry point: exits with 0, 1 or 2, or 128 plus the signal that ended the run."""
-    heard = [signum for signum in _STOPPING if signal.getsignal(signum) is not signal.SIG_IGN]  # nohup ignores SIGHUP
     try:
-        for signum in heard:
-            signal.signal(signum, _stop)
-        code = _run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt"))
-        for signum in heard:
-            signal.signal(signum, signal.SIG_DFL)
-    except _Stopped as stopped:  # between two lines up there, or while an error was told
+        with heard():
+            code = _run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt"))
+    except Stopped as stopped:  # between two lines up there, or while an error was told
         code = stopped.code
     sys.exit(code)

@@ -1,76 +1,201 @@
-"""What the command line asked for, from its options to what the commands take.
+"""Groups of options: a command takes one object for each heading of its help.
 
-Heavy modules are imported where they are used, so that help starts fast.
+The fields of a group are the keywords of the verbs in `renorm_cli.api.verbs`. Groups are named tuples, as the module
+`dataclasses` would make `--help` slower.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+import functools
+import inspect
+from collections.abc import Callable
+from copy import copy
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
-from renorm_cli.errors import UsageError
+from renorm_cli.cli import options as opt
 
-if TYPE_CHECKING:
-    from renorm_cli.api import Options
-    from renorm_cli.gate.baseline import Reference
-    from renorm_cli.plan.rules import Rules
-
-
-def need_bound(max_norm: float | None, otherwise: bool) -> None:
-    """Raise UsageError where there is no bound, nor anything to do `otherwise`."""
-    if max_norm is None and not otherwise:
-        raise UsageError("a bound is needed: give it with --max-norm C, or --rules FILE")
+_Group = TypeVar("_Group")
 
 
-def options(
-    max_norm: float | None,
-    p: float,
-    units: str,
-    per: Literal["unit", "tensor", "global"],
-    include: list[str] | None,
-    exclude: list[str] | None,
-    strict: bool,
-    engine: str,
-    device: str,
-    jobs: int | None,
-    *,
-    must_act: bool = True,
-    declared: Literal["apply", "check"] | None = None,
-    rules: Path | None = None,
-    measures: bool = False,
-) -> Options:
-    """The options that all commands share. Raises UsageError for those that make no sense, or not together."""
-    from renorm_cli.api import Options
-    from renorm_cli.model.constraint import Constraint, Selection
-    from renorm_cli.plan.planner import Request, parse_units
+def under(heading: str) -> Callable[[type[_Group]], type[_Group]]:
+    """Make a named tuple a group of options, and this its heading in help."""
 
-    selection = Selection(tuple(include or ()), tuple(exclude or ()))
-    bound = Constraint(max_norm, p, per)
-    found = _rules(rules)
-    wanted = Request(bound, selection, parse_units(units), strict, must_act, declared, found, measures)
-    return Options(wanted, engine, device, jobs)
+    def mark(group: type[_Group]) -> type[_Group]:
+        group.heading = heading  # type: ignore[attr-defined]
+        return group
+
+    return mark
 
 
-def _rules(path: Path | None) -> Rules | None:
-    if path is None:
-        return None
-    from renorm_cli.plan.rules_toml import read_rules
-
-    return read_rules(path)
-
-
-def reference(path: Path | None, growth: str | None, allow_new: bool, allow_gone: bool) -> Reference | None:
-    """The earlier report of `--baseline`, if there is one."""
-    from renorm_cli.gate.baseline import DEFAULT_GROWTH, parse_growth, read_baseline
-
-    if path is not None:
-        most = parse_growth(growth or DEFAULT_GROWTH)
-        return read_baseline(path, most, allow_new=allow_new, allow_gone=allow_gone)
-    if growth is not None or allow_new or allow_gone:
-        raise UsageError("--max-growth, --allow-new and --allow-gone need an earlier report: give it with --baseline")
-    return None
+@under("The bound")
+class Bound(NamedTuple):
+    max_norm: opt.Limit = None
+    p: opt.P = 2.0
+    per: opt.Scope = "unit"
+    rules: opt.RulesFile = None
 
 
-def given(path: Path | None) -> list[Path]:
-    """A list of the file that an option names, empty where it names none."""
-    return [] if path is None else [path]
+@under("The bound")
+class Declared(NamedTuple):
+    declared: opt.Declared = False
+
+
+@under("The bound")
+class DiffBound(NamedTuple):
+    expect_renorm: opt.ExpectRenorm = False
+    max_norm: opt.Limit = None
+    p: opt.P = 2.0
+    per: opt.DiffScope = "unit"
+
+
+@under("The bound")
+class SoughtBound(NamedTuple):
+    clip: opt.Clip = None
+    one_bound: opt.OneBound = False
+    p: opt.P = 2.0
+    per: opt.DiffScope = "unit"
+
+
+@under("Which variables and units")
+class Which(NamedTuple):
+    units: opt.Units = "auto"
+    include: opt.Include = None
+    exclude: opt.Exclude = None
+    strict: opt.Strict = False
+
+
+@under("Which variables and units")
+class DiffWhich(NamedTuple):
+    units: opt.Units = "auto"
+    include: opt.DiffInclude = None
+    exclude: opt.Exclude = None
+
+
+@under("Against an earlier report")
+class Earlier(NamedTuple):
+    baseline: opt.BaselineFile = None
+    max_growth: opt.MaxGrowth = None
+    allow_new: opt.AllowNew = False
+    allow_gone: opt.AllowGone = False
+
+
+@under("What is written")
+class Writing(NamedTuple):
+    output: opt.OutputPath = None
+    in_place: opt.InPlace = False
+    force: opt.Force = False
+    dry_run: opt.DryRun = False
+    nonfinite: opt.NonFinite = "refuse"
+    verify: opt.Verify = True
+
+
+@under("What is written")
+class RulesWriting(NamedTuple):
+    output: opt.RulesPath = None
+    force: opt.Force = False
+
+
+@under("How it is computed")
+class Computing(NamedTuple):
+    engine: opt.Engine = "auto"
+    device: opt.Device = "auto"
+    jobs: opt.Jobs = None
+
+
+@under("How it is computed")
+class DiffComputing(NamedTuple):
+    jobs: opt.Jobs = None
+
+
+@under("What is reported")
+class Reporting(NamedTuple):
+    report: opt.Reports = None
+    format: opt.Format = None
+    color: opt.Colour = "auto"
+    quiet: opt.Quiet = False
+
+
+@under("What is reported")
+class InspectReporting(NamedTuple):
+    report: opt.Reports = None
+    norms: opt.NormsFile = None
+    format: opt.Format = None
+    color: opt.Colour = "auto"
+    quiet: opt.Quiet = False
+
+
+@under("What is reported")
+class GateReporting(NamedTuple):
+    report: opt.Reports = None
+    format: opt.CheckFormat = None
+    color: opt.Colour = "auto"
+    quiet: opt.Quiet = False
+
+
+@under("What is reported")
+class DiffReporting(NamedTuple):
+    report: opt.DiffReports = None
+    format: opt.DiffFormats = "table"
+    color: opt.Colour = "auto"
+    quiet: opt.Quiet = False
+
+
+@under("What is reported")
+class SuggestReporting(NamedTuple):
+    format: opt.DiffFormats = "table"
+    color: opt.Colour = "auto"
+    quiet: opt.Quiet = False
+
+
+def keywords(*groups: Any) -> dict[str, Any]:
+    """The options of the groups as keywords of a verb; those that were not given are left to it.
+
+    Files that several checkpoints share are read here, once.
+    """
+    given = {name: value for group in groups for name, value in group._asdict().items() if value is not None}
+    if "rules" in given:
+        from renorm_cli.plan.rules_toml import read_rules
+
+        given["rules"] = read_rules(given["rules"])
+    if "baseline" in given:
+        from renorm_cli.gate.stored_report import read_stored
+
+        given["baseline"] = read_stored(given["baseline"])
+    return given
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer takes it: each parameter that is a group is replaced by the options of the group."""
+    declared = inspect.signature(command, eval_str=True)
+    flat: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for parameter in declared.parameters.values():
+        group = parameter.annotation
+        if hasattr(group, "heading"):
+            groups[parameter.name] = group
+            flat += _options(group)
+        else:
+            flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def call(**given: Any) -> None:
+        taken = {name: group(*map(given.pop, group._fields)) for name, group in groups.items()}
+        command(**given, **taken)
+
+    call.__signature__ = declared.replace(parameters=flat)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in flat}
+    return call
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    """A parameter for each field of a group, its option under the group's heading."""
+    hints = get_type_hints(group, include_extras=True)
+    found = []
+    for name in group._fields:
+        kind, option = get_args(hints[name])
+        option = copy(option)
+        option.rich_help_panel = group.heading
+        default = group._field_defaults[name]
+        annotation = Annotated[kind, option]  # type: ignore[valid-type]
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    return found

@@ -6,23 +6,29 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from renorm_cli.cli.terminal import complain, print_text
+from renorm_cli.cli import words
+from renorm_cli.cli.terminal import Printing, complain, print_text
 from renorm_cli.errors import UsageError
 from renorm_cli.model.report import Report
 from renorm_cli.parallel.threads import parcels
 from renorm_cli.render.registry import FORMATS, Format, format_of, parts
 
 if TYPE_CHECKING:
+    from renorm_cli.api.report import Report as PublicReport
     from renorm_cli.model.difference import DiffReport
     from renorm_cli.model.suggestion import Suggestion
 
-Colour = Literal["auto", "always", "never"]
-
 SUMMARY_BYTES = 900 << 10
 """GitHub drops the summary of a step whole if it is larger than 1 MiB."""
+
+_Noted = TypeVar("_Noted", "Report", "DiffReport")
+
+_MORE = "--report FILE has all of them"
+"""Where a gate's findings are that are not listed."""
 
 _PART = 1 << 20
 """Characters that are written at once."""
@@ -35,23 +41,16 @@ class Target(NamedTuple):
     format: str
 
 
-class Output(NamedTuple):
-    """What is printed: `format` is None where none was asked for, `gate` prints the verdict then and not the table."""
-
-    format: str | None = None
-    colour: Colour = "auto"
-    quiet: bool = False
-    gate: bool = False
-
-
-def targets(texts: Sequence[str], taken: Sequence[Path], formats: Mapping[str, Format] = FORMATS) -> list[Target]:
+def targets(
+    texts: Sequence[str] | None, taken: Sequence[Path | None], formats: Mapping[str, Format] = FORMATS
+) -> list[Target]:
     """Take apart what `--report` was given: `FILE`, whose ending chooses the format, or `FORMAT=FILE`.
 
-    Raises UsageError for a file of no known format, under the name of a checkpoint (`taken`), or named twice.
+    Raises UsageError for a file of no known format, under the name of a file that is read (`taken`), or named twice.
     """
-    names = {os.path.realpath(path) for path in taken}
+    names = {os.path.realpath(path) for path in taken if path is not None}
     found: dict[str, Target] = {}
-    for text in texts:
+    for text in texts or ():
         said, _, rest = text.partition("=")
         target = Target(Path(rest), said) if said in FORMATS and rest else _by_ending(text, formats)
         if target.format not in formats:
@@ -84,7 +83,28 @@ def _all(formats: Mapping[str, Format]) -> str:
 
 def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
     """The content of every report file, in parts that are made when they are asked for."""
+    found = _told(found)
     return {target.path: map(_utf8, _parts(found, target.format)) for target in targets}
+
+
+def refuse_norms(path: Path, checkpoints: Sequence[Path], taken: Sequence[Path | None]) -> None:
+    """Raise UsageError where `--norms` asks for what it cannot write, or for a file that the run has a use for."""
+    if len(checkpoints) > 1:
+        raise UsageError(f"--norms writes the norms of one checkpoint, {len(checkpoints)} are given; give one")
+    if path.suffix != ".npz":
+        raise UsageError(f"--norms {str(path)!r}: a file of NumPy arrays is written; give it a name that ends in .npz")
+    if os.path.realpath(path) in {os.path.realpath(one) for one in (*checkpoints, *taken) if one is not None}:
+        raise UsageError(f"--norms {str(path)!r} is another file of this run; give the norms a name of their own")
+
+
+def norms_file(path: Path | None, found: Sequence[PublicReport]) -> dict[Path, Iterator[bytes]]:
+    """The content of the file of `--norms`, if there is one, in parts that are made when they are asked for."""
+    if path is None:
+        return {}
+    from renorm_cli.render.data.norms_file import render_norms
+
+    parts = (part for one in found if one.norms is not None for part in render_norms(one.rows, one.norms.parts))
+    return {path: map(b"".join, parcels(parts, len, _PART))}
 
 
 def _utf8(text: str) -> bytes:
@@ -101,27 +121,27 @@ def _print(found: Sequence[Report] | DiffReport, name: str) -> None:
         print_text(text)
 
 
-def _for_eyes(found: Sequence[Report] | DiffReport, output: Output) -> str:
-    width, colour, ascii = _look(output.colour)
+def _for_eyes(found: Sequence[Report] | DiffReport, printing: Printing, verdicts: bool) -> str:
+    width, colour, ascii = _look(printing)
     if not isinstance(found, Sequence):
         from renorm_cli.render.terminal.diff_table import render_diff
 
         return render_diff(found, width=width, colour=colour, ascii=ascii)
-    if output.gate and output.format is None:
+    if verdicts:
         from renorm_cli.render.terminal.verdict import render_verdict
 
-        return "".join(render_verdict(one, width=width, colour=colour, ascii=ascii) for one in found)
+        return "".join(render_verdict(one, width=width, colour=colour, ascii=ascii, more=_MORE) for one in found)
     from renorm_cli.render.terminal.table import render_table
 
     return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii) for one in found)
 
 
-def _look(wanted: Colour) -> tuple[int | None, bool, bool]:
+def _look(printing: Printing) -> tuple[int | None, bool, bool]:
     """The width of the terminal, None where there is none, whether there are colours, and whether only ASCII."""
     ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
     terminal = sys.stdout.isatty()
     width = os.get_terminal_size(sys.stdout.fileno()).columns or 80 if terminal else None
-    return width, wanted == "always" or (wanted == "auto" and _has_colour(terminal)), ascii
+    return width, printing.color == "always" or (printing.color == "auto" and _has_colour(terminal)), ascii
 
 
 def _has_colour(terminal: bool) -> bool:
@@ -133,42 +153,63 @@ def _has_colour(terminal: bool) -> bool:
     return terminal and os.environ.get("TERM") != "dumb"
 
 
-def show(found: Sequence[Report] | DiffReport, output: Output) -> None:
-    """Warnings to stderr, what was found to stdout; in a GitHub workflow also annotations and the step's summary."""
-    if output.quiet:
+def show(found: Sequence[Report] | DiffReport, printing: Printing, *, gate: bool = False) -> None:
+    """Warnings to stderr, what was found to stdout; in a GitHub workflow also annotations and the step's summary.
+
+    A `gate` prints verdicts instead of tables where no format was asked for.
+    """
+    if printing.quiet:
         return
+    found = _told(found)
     reports = found if isinstance(found, Sequence) else (found,)
     _warn(reports)
     if not reports:
         return
-    if output.format in FORMATS:
-        _print(found, output.format)
+    verdicts = gate and printing.format is None
+    if printing.format in FORMATS:
+        _print(found, printing.format)
     else:
-        print_text(_for_eyes(found, output))
+        print_text(_for_eyes(found, printing, verdicts))
     if isinstance(found, Sequence):
-        _tell_github(found, output)
+        _tell_github(found, printing, verdicts)
 
 
-def show_suggestions(found: Sequence[Suggestion], output: Output) -> None:
+def show_suggestions(found: Sequence[Suggestion], printing: Printing) -> None:
     """Warnings to stderr, suggestions to stdout."""
-    if output.quiet:
+    if printing.quiet:
         return
+    found = [replace(one, measured=_in_words(one.measured)) for one in found]
     _warn([one.measured for one in found])
     if not found:
         return
-    if output.format == "json":
+    if printing.format == "json":
         from renorm_cli.render.data.suggest_record import render_suggest_json
 
         print_text(render_suggest_json(found))
-    elif output.format == "csv":
+    elif printing.format == "csv":
         from renorm_cli.render.data.suggest_record import render_suggest_csv
 
         print_text(render_suggest_csv(found))
     else:
-        from renorm_cli.render.terminal.suggest_table import render_suggestion
+        from renorm_cli.render.terminal.suggest_table import Advice, render_suggestion
 
-        width, colour, ascii = _look(output.colour)
-        print_text("\n".join(render_suggestion(one, width=width, colour=colour, ascii=ascii) for one in found))
+        advice = Advice(
+            "limits are rounded up to five digits, --format json has more",
+            "use one bound with --max-norm, a bound for each with -o rules.toml and then --rules rules.toml",
+            "use it with --rules",
+        )
+        width, colour, ascii = _look(printing)
+        tables = (render_suggestion(one, width=width, colour=colour, ascii=ascii, advice=advice) for one in found)
+        print_text("\n".join(tables))
+
+
+def _told(found: Sequence[Report] | DiffReport) -> Sequence[Report] | DiffReport:
+    return [_in_words(one) for one in found] if isinstance(found, Sequence) else _in_words(found)
+
+
+def _in_words(report: _Noted) -> _Noted:
+    """The report with its notes in the words of the command that runs."""
+    return replace(report, notes=words.told(report.notes))
 
 
 def _warn(reports: Sequence[Report | DiffReport]) -> None:
@@ -178,12 +219,12 @@ def _warn(reports: Sequence[Report | DiffReport]) -> None:
                 complain(f"warning: {note.text}")
 
 
-def _tell_github(found: Sequence[Report], output: Output) -> None:
+def _tell_github(found: Sequence[Report], printing: Printing, verdicts: bool) -> None:
     """A gate says its findings to the workflow it runs in unless a format was asked for; `github` always does."""
-    unasked = output.gate and output.format is None and os.environ.get("GITHUB_ACTIONS") == "true"
+    unasked = verdicts and os.environ.get("GITHUB_ACTIONS") == "true"
     if unasked:
         _print(found, "github")
-    if unasked or output.format == "github":
+    if unasked or printing.format == "github":
         _add_to_summary(found)
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from renorm_cli.errors import OutputError
 
@@ -14,9 +14,24 @@ if TYPE_CHECKING:
     from renorm_cli.render.terminal.progress import Progress
 
 
+class Printing(Protocol):
+    """What is printed and how, as the options of a command say; where `format` is None, none was asked for."""
+
+    @property
+    def format(self) -> str | None: ...
+
+    @property
+    def color(self) -> Literal["auto", "always", "never"]: ...
+
+    @property
+    def quiet(self) -> bool: ...
+
+
 @contextmanager
-def progress(label: str, quiet: bool, color: str) -> Iterator[Meter]:
-    meter = Meter(label, enabled=not quiet and sys.stderr.isatty(), colour=color != "never")
+def progress(label: str, printing: Printing) -> Iterator[Meter]:
+    """A meter for the work on what has that label; its bar goes when the block ends."""
+    enabled = not printing.quiet and sys.stderr.isatty()
+    meter = Meter(label, enabled=enabled, colour=printing.color != "never")
     try:
         yield meter
     finally:

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from renorm_cli.model.variable import Role
+from renorm_cli.model.plan import AxisSource
+from renorm_cli.model.variable import Hint, Role
 
 Config = Mapping[str, Any]
 Axes = tuple[int, ...]
@@ -223,6 +224,53 @@ def find_weight(class_name: str, path: str) -> Weight | None:
     """The weight of the class that the end of `path` names ("lstm_cell/kernel" of LSTM is its kernel)."""
     by_name = {name: weight for weight in LAYERS.get(class_name, ()) for name in (weight.name, weight.also) if name}
     return next((by_name[end] for end in suffixes(path) if end in by_name), None)
+
+
+def role(hint: Hint) -> Role:
+    """What a weight is: by the table of its layer, else by its own name; else "unknown"."""
+    if hint.weight is None:
+        return "unknown"
+    known = find_weight(hint.layer, hint.weight) if hint.layer is not None else None
+    if known is not None:
+        return known.role
+    return next((ROLES[end] for end in suffixes(hint.weight) if end in ROLES), "unknown")
+
+
+def unit_axes(hint: Hint, shape: tuple[int, ...]) -> tuple[Axes, AxisSource]:
+    """The axes of a weight that name units, and what told them.
+
+    "layer" if the layer's class is known from the file's config, "name" if from a default layer name or from the
+    weight's own name, "guess" if only the shape is known: then the last axis of two or more, as in most kernels.
+    """
+    rank = len(shape)
+    axes = _by_layer(hint, rank)
+    if axes is not None:
+        return axes, hint.source
+    axes = None if hint.layer == "EinsumDense" else _by_own_name(hint.weight or "", rank)
+    if axes is not None:
+        return axes, "name"
+    return ((rank - 1,) if rank >= 2 else ()), "guess"
+
+
+def _by_layer(hint: Hint, rank: int) -> Axes | None:
+    if hint.equation is not None:
+        return einsum_units(hint.equation, rank) if (hint.weight or "").endswith("kernel") else None
+    if hint.layer is None or hint.weight is None or rank < 2:
+        return None
+    weight = find_weight(hint.layer, hint.weight)
+    return None if weight is None or weight.role not in ("kernel", "embedding") else weight.unit_axes(rank)
+
+
+def _by_own_name(weight: str, rank: int) -> Axes | None:
+    if rank < 2:
+        return None
+    for end in suffixes(weight):
+        if end in TELLING:
+            axes = TELLING[end].unit_axes(rank)
+            return axes if TELLING[end].role in ("kernel", "embedding") else None
+        if end == "kernel" and rank == 2:
+            return (1,)
+    return None
 
 
 def suffixes(path: str) -> Iterable[str]:

@@ -1,18 +1,20 @@
-"""What every format offers: variables, blocks to read, and a staged copy to write blocks into."""
+"""What every format offers: how its checkpoints are found and opened, blocks to read, and a staged copy to write."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from renorm_cli.formats.location import Location
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
-from renorm_cli.storage.files import SourceFile
+from renorm_cli.storage.files import Opener, SourceFile, check_unchanged, read_range
 from renorm_cli.storage.staging import Staging
 
 if TYPE_CHECKING:
@@ -22,38 +24,154 @@ if TYPE_CHECKING:
     from renorm_cli.parallel.memory import Buffer
 
 
+REACH = (64 << 10) + 22
+"""Bytes of a file that formats see at each end: the end record of a zip, and the longest comment after it, fit."""
+
+
+class Head:
+    """The start and the end of an open file, each read once. A format recognises its files by these bytes alone."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self._file = file
+        self.path = file.path
+        self.size = file.size
+
+    @cached_property
+    def first(self) -> bytes:
+        """The first `REACH` bytes, or all of a smaller file."""
+        return self.at(0, REACH)
+
+    @cached_property
+    def last(self) -> bytes:
+        """The last `REACH` bytes, or all of a smaller file."""
+        return self.first if self.size <= REACH else self.at(self.size - REACH, REACH)
+
+    def at(self, offset: int, count: int) -> bytes:
+        """Bytes from `offset`, at most `count` and as far as there are any."""
+        return read_range(self._file, offset, max(0, min(count, self.size - offset)))
+
+
+@dataclass(slots=True)
+class Found:
+    """What a path leads to. `path` is as the user gave it, and where the checkpoint is now; `location` names its place.
+
+    `file` is the file at `path`, opened once, where the format is told by its content, until a checkpoint takes it
+    over; the `with` statement closes it. `beside` opens other files of the checkpoint.
+    """
+
+    path: Path
+    location: Location
+    beside: Opener
+    format: Format | None = None
+    """None where nothing is there, or nothing that can be opened."""
+    file: SourceFile | None = None
+
+    @property
+    def only(self) -> SourceFile:
+        """The file at `path`, for formats that are told by its content."""
+        assert self.file is not None
+        return self.file
+
+    def open(self) -> Checkpoint:
+        """Open the checkpoint, which takes the file over. Raises FormatError."""
+        assert self.format is not None
+        checkpoint = self.format.open(self)
+        self.file = None
+        return checkpoint
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+        self.file = None
+
+    def __enter__(self) -> Found:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Format(ABC):
+    """A checkpoint format: found by `locate` from what is there, or by `recognises` from the content of a file."""
+
+    reads: str = ""
+    """What users call its checkpoints; "" for what is recognised and not read."""
+    endings: tuple[str, ...] = ()
+    """Usual endings of its files: names of outputs are formed with them. They never decide what a file is."""
+    places: type[Location] = Location
+    """The class of its locations; a format with one of its own is found by `locate`."""
+
+    def locate(self, path: Path) -> Location | None:
+        """The checkpoint of this format that `path` names, told by names of files and folders; None if it is none.
+
+        Raises FormatError where something is there that is no checkpoint we read, and OSError.
+        """
+        return None
+
+    def recognises(self, head: Head) -> bool:
+        """Whether a file of this content is of this format."""
+        return False
+
+    def location(self, path: Path) -> Location | None:
+        """The place of a file that this format recognised; None where its outputs are files like it."""
+        return None
+
+    @abstractmethod
+    def open(self, found: Found) -> Checkpoint:
+        """Open what was found; `found.file` is one of the checkpoint's files then.
+
+        Raises FormatError where it is damaged, or names files outside itself, and leaves `found.file` open.
+        """
+
+
+class Extent(NamedTuple):
+    """`size` bytes from byte `offset` of the file number `file` of a checkpoint."""
+
+    file: int
+    offset: int
+    size: int
+
+
 class Sink(ABC):
     """A staged copy of a checkpoint. Disjoint blocks may be written from any thread."""
 
     @abstractmethod
     def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
-        """Put a block in place; `values` has the block's shape and the stored dtype. Raises OutputError."""
+        """Write a block; `values` has the block's shape and the stored dtype. Raises OutputError."""
 
     @abstractmethod
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        """A block that was written, as it is in the staged copy now; see `Checkpoint.read`."""
+        """A block as it is in the staged copy now; see `Checkpoint.read`."""
 
     @abstractmethod
     def seal(self, imap: Imap = map) -> dict[str, int]:
-        """Make checksums and archives true again, once all blocks are written; the checksums of what was written.
+        """Update checksums and archives, once all blocks are written; returns the checksums of what was written.
 
         Raises OutputError.
         """
 
 
 class Checkpoint(ABC):
-    """An open checkpoint. `format` is its name in reports, `files` all it consists of, in the order of publication."""
+    """An open checkpoint. `format` is its name in reports, `files` all it consists of, in the order of publication.
+
+    `path` is where it was opened, as the user gave it.
+    """
+
+    __module__ = "renorm_cli"
 
     def __init__(
         self,
         format: str,
-        path: Path,
+        found: Found,
         files: Sequence[SourceFile],
         variables: Sequence[Variable],
         notes: Sequence[Note] = (),
     ) -> None:
         self.format = format
-        self.path = path
+        self.path = found.path
+        self.location = found.location
         self.files = tuple(files)
         self.variables = tuple(variables)
         self.notes = tuple(notes)
@@ -65,15 +183,14 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        """A block of a variable in its stored dtype and byte order; may be called from any thread.
+        """A block of a variable in its stored dtype and byte order, from any thread.
 
-        With `into`, memory of at least that many bytes, the block may lie there. Served are all dtypes that
-        `stored.item_bytes` knows. Raises FormatError where the file is cut short or its
-        data do not decode.
+        The block may use the memory of `into`, which has at least its size. Supports every dtype of
+        `numbers.item_bytes`. Raises FormatError for truncated or corrupt data.
         """
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
-        """The stored bytes of a variable that `read` does not serve, in parts; None where there is no way to them.
+        """The stored bytes of a variable whose dtype `read` does not support, in parts; None if they cannot be read.
 
         Raises FormatError as `read` does.
         """
@@ -83,27 +200,27 @@ class Checkpoint(ABC):
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         """A copy of the checkpoint that will become `output`, in which the variables in `changing` may be written."""
 
-    def extent(self, variable: Variable) -> tuple[int, int] | None:
-        """The number of the file and the byte where the plain bytes of a variable begin; None where it has no such."""
+    def extent(self, variable: Variable) -> Extent | None:
+        """Where all bytes of a variable lie as they are, in C order; None where they lie otherwise, or apart."""
         return None
 
     @property
     def checksums(self) -> dict[str, int]:
-        """The checksums that the checkpoint tells, under the names of what they are of."""
+        """The checksums that the checkpoint states, by the names of tensors or members."""
         return {}
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """What the checkpoint carries besides its variables and is no file in `files`: names, and bytes in parts."""
+        """The content besides the variables that is no file in `files`: names, and bytes in parts."""
         return iter(())
 
     def damage(self, imap: Imap = map) -> tuple[str, ...]:
-        """Names of the tensors whose bytes do not match the checksum the checkpoint has for them."""
+        """Names of the tensors whose bytes do not match the checksum that the checkpoint states."""
         return ()
 
     def check_unchanged(self) -> None:
         """Raise FormatError if any of the files was written to since it was opened."""
         for file in self.files:
-            file.check_unchanged()
+            check_unchanged(file)
 
     def close(self) -> None:
         for file in self.files:

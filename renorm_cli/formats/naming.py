@@ -11,7 +11,7 @@ from typing import NamedTuple
 from renorm_cli.conventions.keras import PARTS, ROLES, class_from_name, find_weight
 from renorm_cli.errors import some_names
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 
 _MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length is a control character
 _PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
@@ -92,15 +92,15 @@ def from_names(variable: Variable, path: str) -> Variable:
     known = find_weight(layer, weight) if layer is not None else None
     if known is None or not known.fits(variable.shape):
         layer = None
-    return replace(variable, layer=layer, weight=weight, layer_source="name")
+    return replace(variable, hint=Hint(layer=layer, source="name", weight=weight))
 
 
 def lora_notes(variables: Sequence[Variable]) -> tuple[Note, ...]:
     """A warning where LoRA updates are stored beside their kernels."""
     bases = {
-        f"{variable.name.rpartition('/')[0]}/{'embeddings' if 'embeddings' in variable.weight else 'kernel'}": None
+        f"{variable.name.rpartition('/')[0]}/{'embeddings' if 'embeddings' in variable.hint.weight else 'kernel'}": None
         for variable in variables
-        if variable.weight is not None and ROLES.get(variable.weight) == "lora"
+        if variable.hint.weight is not None and ROLES.get(variable.hint.weight) == "lora"
     }
     if not bases:
         return ()

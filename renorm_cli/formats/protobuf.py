@@ -1,4 +1,4 @@
-"""Protobuf wire format, read by hand: each length is checked before use, and positions are kept for patching."""
+"""Protobuf wire format, read without a library: checks each length before use, and keeps positions for patching."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import NamedTuple
 from renorm_cli.errors import FormatError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-"""The wire types in use. 3 and 4 (groups) are in no message we read."""
+"""The wire types in use. No message that we read has groups (3 and 4)."""
 
 _KINDS = {VARINT: "a varint", FIXED64: "a fixed64", BYTES: "a length and bytes", FIXED32: "a fixed32"}
 _MAX_FIELD_NUMBER = (1 << 29) - 1
 MAX_FIELDS = 4_000_000
-"""Of all messages that one budget is for. A field takes two bytes and a microsecond, and some 200 bytes of memory."""
+"""Fields in all messages of one budget. A stored field may have only two bytes, but takes some 200 bytes of memory."""
 _MAX_HELD = 500_000
 _MAX_NUMBERS = 10_000
 
 
 class Field(NamedTuple):
-    """One field as stored. `value` is an unsigned int or, for wire type 2, the bytes.
+    """A stored field. `value` is an unsigned int or, for wire type 2, bytes.
 
-    `start` and `end` bound the value itself (after tag and length) in the buffer that was given.
+    `start` and `end` bound the value itself (after tag and length) in the given buffer.
     """
 
     number: int
@@ -34,26 +34,20 @@ class Field(NamedTuple):
 
 @dataclass(slots=True)
 class Budget:
-    """How many fields may still be read from messages that share it."""
+    """The number of fields that may still be read from the messages that share this budget."""
 
     fields: int = MAX_FIELDS
 
 
 def damaged(shown: str, found: str) -> FormatError:
-    """The error for content that no writer makes; `shown` names the file, `found` says what is wrong where."""
+    """The error for content that no writer produces; `shown` names the file, `found` says what is wrong and where."""
     return FormatError(f"{shown}: {found}; the file is damaged, use an intact copy")
 
 
-def quoted(name: str) -> str:
-    """A name from a file for use in an error: quoted, escaped and at most some 120 characters long."""
-    text = ascii(name[:121])
-    return text if len(text) <= 122 else text[:119] + "..." + text[0]
-
-
 def read_varint(data: bytes | memoryview, at: int, end: int, shown: str) -> tuple[int, int]:
-    """The unsigned varint at `at` and the position after it.
+    """The unsigned varint at `at`, and the position after it.
 
-    Raises FormatError if it is cut off at `end`, longer than 10 bytes, or not below 2**64.
+    Raises FormatError if it is cut off at `end`, is longer than 10 bytes, or is not below 2**64.
     """
     if at < end and data[at] < 128:
         return data[at], at + 1
@@ -80,17 +74,17 @@ def write_varint(value: int) -> bytes:
 
 
 def signed(value: int) -> int:
-    """The int64 that an unsigned varint stands for: negative numbers are stored as two's complement."""
+    """The int64 of an unsigned varint: negative numbers are stored as two's complement."""
     return value - (1 << 64) if value >> 63 else value
 
 
 def read_fields(
     data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None, budget: Budget | None = None
 ) -> Iterator[Field]:
-    """The fields of the message in `data[start:end]`, in stored order; messages inside are left as bytes.
+    """The fields of the message in `data[start:end]`, in stored order; nested messages stay bytes.
 
-    Raises FormatError for anything that is cut off, reaches over `end`, or has no valid tag, and where there are more
-    fields than `budget` has left, or than MAX_FIELDS without one.
+    Raises FormatError for a field that is cut off, extends beyond `end` or has no valid tag, and for more fields than
+    `budget` has left (MAX_FIELDS without a budget).
     """
     budget = budget or Budget()
     at, stop = start, len(data) if end is None else end
@@ -124,9 +118,9 @@ def read_fields(
 def read_message(
     data: bytes | memoryview, shown: str, start: int = 0, end: int | None = None, budget: Budget | None = None
 ) -> Message:
-    """The fields of one message by number; see `Message`.
+    """The fields of a message by number; see `Message`.
 
-    Raises FormatError as `read_fields` does, and for more than 500,000 fields, as all are held in memory.
+    Raises FormatError as `read_fields` does, and for more than 500,000 fields, because all are held in memory.
     """
     found: dict[int, list[Field]] = {}
     for count, field in enumerate(read_fields(data, shown, start, end, budget)):
@@ -138,10 +132,10 @@ def read_message(
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The fields of one message. A field that is absent has its zero value, as in proto3.
+    """The fields of a message. An absent field has its zero value, as in proto3. Unknown fields are ignored.
 
-    Every accessor raises FormatError if the field has another wire type, or is there twice although it is
-    single: protobuf lets the last one win, but no writer does that. Unknown fields are ignored.
+    Every accessor raises FormatError if the field has another wire type, or if a single field occurs twice: protobuf
+    lets the last one win, but no writer does that.
     """
 
     found: dict[int, list[Field]]
@@ -153,17 +147,17 @@ class Message:
         return 0 if field is None else signed(_int(field))
 
     def fixed32(self, number: int) -> tuple[int, int | None]:
-        """A single fixed32 and the position of its 4 bytes, None if it is absent."""
+        """A single fixed32, and the position of its 4 bytes; 0 and None if it is absent."""
         field = self._single(number, FIXED32)
         return (0, None) if field is None else (_int(field), field.start)
 
     def blob(self, number: int) -> bytes | None:
-        """A single bytes, string or message field, None if it is absent."""
+        """A single bytes, string or message field; None if it is absent."""
         field = self._single(number, BYTES)
         return None if field is None else _bytes(field)
 
     def text(self, number: int) -> str:
-        """A single string. Bytes that are no UTF-8 are kept as surrogates, so encoding gives them back."""
+        """A single string. Bytes that are not UTF-8 become surrogates, so that encoding restores them."""
         return (self.blob(number) or b"").decode("utf-8", "surrogateescape")
 
     def blobs(self, number: int) -> list[bytes]:
@@ -171,7 +165,7 @@ class Message:
         return [_bytes(self._typed(field, BYTES)) for field in self.found.get(number, ())]
 
     def integers(self, number: int) -> list[int]:
-        """All values of a repeated int32, int64, bool or enum, packed or not; FormatError for more than 10,000."""
+        """All values of a repeated int32, int64, bool or enum, packed or not. Raises FormatError beyond 10,000."""
         values: list[int] = []
         for field in self.found.get(number, ()):
             if field.wire_type != BYTES:

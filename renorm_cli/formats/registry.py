@@ -1,92 +1,114 @@
-"""Formats: each tells its files by content, never by name, and offers them as a `Checkpoint`."""
+"""All formats, and how a path leads to one of them: by what is there, or by the content of the one file it names."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Checkpoint
-from renorm_cli.formats.location import TABLE_MAGIC, Location, locate
-from renorm_cli.storage.files import Opener, SourceFile, open_beside, open_source
-from renorm_cli.storage.journal import refuse_half_replaced
+from renorm_cli.formats.base import Checkpoint, Format, Found, Head
+from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
+from renorm_cli.formats.unread import Orbax, Safetensors, SafetensorsIndex
+from renorm_cli.storage.files import Opener, open_beside, open_source, reason
+from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
 
-_ZIP_END = b"PK\x05\x06"
-_ZIP_END_REACH = 22 + 0xFFFF
-_KNOWN = "HDF5, .keras, .weights.json, TensorFlow checkpoints and SavedModels are read"
+FORMATS: tuple[Format, ...] = (
+    SavedModelFormat(),
+    Orbax(),
+    UnpackedArchive(),
+    TfCheckpointFormat(),
+    Hdf5Format(),
+    TfV1Format(),
+    Safetensors(),
+    SafetensorsIndex(),
+    KerasShardsFormat(),
+    KerasArchiveFormat(),
+)
+"""The most specific first: the first format that locates a path, or recognises a file, has it."""
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a checkpoint of any known format, told by its content.
+def find(path: Path) -> Found:
+    """What `path` leads to. A file is opened, once, and its content is looked at; nothing else is.
 
-    Raises FormatError if there is none at `path`, if it is damaged, or if it names files outside itself.
+    Raises FormatError for a file or a directory that is no checkpoint we read.
     """
-    location = locate(path)
-    refuse_half_replaced(location.index)
-    return _open_at(location, path, open_source, open_beside)
+    try:
+        for format in FORMATS:
+            location = format.locate(path)
+            if location is not None:
+                return Found(path, location, open_beside, format)
+        if path.is_dir():
+            raise FormatError(
+                f"{str(path)!r} is a directory and no checkpoint: no saved_model.pb and no .index file in it"
+            )
+        if not path.is_file():  # opening it will say what is wrong, unless a killed run is finished before
+            return Found(path, _file(path), open_beside)
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise FormatError(f"{str(path)!r} cannot be opened: {reason(error)}") from None
+    return _recognised(path, open_source, open_beside)
 
 
-def open_staged(staging: Staging, output: Location, like: Checkpoint | None = None) -> Checkpoint:
+def locate(path: Path) -> Location:
+    """Where the checkpoint is that `path` names. Raises FormatError as `find` does."""
+    with find(path) as found:
+        return found.location
+
+
+def open_checkpoint(source: Path | Found) -> Checkpoint:
+    """Open the checkpoint at a path, or the one that was found there.
+
+    Raises FormatError if there is none, if it is damaged, or if it names files outside itself.
+    """
+    with find(source) if isinstance(source, Path) else source as found:
+        index = found.location.index
+        if is_journaled(index):
+            refuse_half_replaced(index)
+            return open_checkpoint(found.path)  # it was replaced by now
+        if found.format is not None:
+            return found.open()
+        with _recognised(found.path, open_source, open_beside) as only:
+            return only.open()
+
+
+def open_staged(staging: Staging, output: Location) -> Checkpoint:
     """Open an output before it has its name, as `open_checkpoint` will open it then.
 
-    Of an output that only differs in its weights from `like`, the input, what is known of that is not built again: what
-    the names come from must be compared by the caller.
     Raises FormatError as that does, and OutputError where the output cannot be completed.
     """
     staging.settle()
-    return _open_at(output, staging.place(output.path), staging.reopen, staging.reopen, like)
+    path = staging.place(output.path)
+    if type(output) is Location:
+        with _recognised(path, staging.reopen, staging.reopen) as found:
+            return found.open()
+    format = next(format for format in FORMATS if format.places is type(output))
+    return Found(path, output, staging.reopen, format).open()
 
 
-def _open_at(
-    location: Location, path: Path, open_first: Opener, open_others: Opener, like: Checkpoint | None = None
-) -> Checkpoint:
-    if location.kind == "directory":
-        from renorm_cli.formats.tensorflow.saved_model import open_saved_model
-
-        return open_saved_model(path)
-    if location.kind == "prefix":
-        from renorm_cli.formats.tensorflow.checkpoint import open_tf_checkpoint
-
-        return open_tf_checkpoint(path, location, open_others, like)
+def _recognised(path: Path, open_first: Opener, beside: Opener) -> Found:
     file = open_first(path)
     try:
-        return _open(file, open_others, like)
+        if file.size == 0:
+            raise FormatError(f"{file.shown!r} is empty; a checkpoint file was expected")
+        head = Head(file)
+        for format in FORMATS:
+            if format.recognises(head):
+                return Found(path, format.location(path) or _file(path), beside, format, file)
+        raise FormatError(f"{file.shown!r} is no checkpoint of a known format; {_known()} are read")
     except BaseException:
         file.close()
         raise
 
 
-def _open(file: SourceFile, open_others: Opener, like: Checkpoint | None) -> Checkpoint:
-    if file.size == 0:
-        raise FormatError(f"{file.shown!r} is empty; a checkpoint file was expected")
-    head = os.pread(file.fd, 64, 0)
-    if _is_hdf5(file):
-        from renorm_cli.formats.keras.hdf5_files import open_hdf5
-
-        return open_hdf5(file, like)
-    if head.startswith(b"PK") or _ZIP_END in os.pread(file.fd, _ZIP_END_REACH, max(0, file.size - _ZIP_END_REACH)):
-        from renorm_cli.formats.keras.archive import open_keras_zip
-
-        return open_keras_zip(file, like)
-    if head.lstrip().startswith(b"{"):
-        from renorm_cli.formats.keras.shards import open_keras_shards
-
-        return open_keras_shards(file, open_others)
-    if os.pread(file.fd, 8, max(0, file.size - 8)) == TABLE_MAGIC:
-        from renorm_cli.formats.tensorflow.v1.checkpoint import open_v1
-
-        return open_v1(file.path, file)
-    raise FormatError(f"{file.shown!r} is no checkpoint of a known format; {_KNOWN}")
+def _file(path: Path) -> Location:
+    return Location(path, path.name, _endings())
 
 
-def _is_hdf5(file: SourceFile) -> bool:
-    """Whether the HDF5 signature stands at 0, or at 512 * 2**k behind a user block."""
-    from renorm_cli.formats.keras.hdf5_files import SIGNATURE
+def _endings() -> tuple[str, ...]:
+    return tuple(sorted({ending for format in FORMATS for ending in format.endings}, key=lambda one: (-len(one), one)))
 
-    offset = 0
-    while offset + len(SIGNATURE) <= file.size:
-        if os.pread(file.fd, len(SIGNATURE), offset) == SIGNATURE:
-            return True
-        offset = offset * 2 or 512
-    return False
+
+def _known() -> str:
+    *names, last = [format.reads for format in FORMATS if format.reads]
+    return f"{', '.join(names)} and {last}"

@@ -6,76 +6,66 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from renorm_cli.errors import SelectionError, UsageError
-from renorm_cli.gate.stored_report import Earlier, read_earlier
-from renorm_cli.model.plan import Skip
+from renorm_cli.errors import SelectionError, UsageError, Way
+from renorm_cli.gate.stored_report import Earlier, Stored
+from renorm_cli.model.plan import REQUESTED, Skip
 from renorm_cli.model.report import Baseline, Growth, Report, Row
+from renorm_cli.text import share_of
 
-DEFAULT_GROWTH = "5%"
-
-_BY_PATTERN = ("not named by --include", "named by --exclude", "left alone by rule ")
-"""How reasons for a skip begin that are the user's wish: such a variable is not compared."""
+USUAL_GROWTH = 0.05
+"""How much a norm may grow where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """An earlier report to hold checkpoints against, and what is allowed.
 
-    `several` tells that `reports`, by the path of their checkpoint, were written by one run over several checkpoints:
-    then each checkpoint is held against the report of the same path, otherwise all against the only one.
+    If the report is on several checkpoints, each checkpoint is held against the part of the same path, otherwise all
+    are held against the only one.
     """
 
-    path: str
-    reports: dict[str, tuple[Earlier, ...]]
-    several: bool
-    max_growth: float
+    stored: Stored
+    max_growth: float = USUAL_GROWTH
     allow_new: bool = False
     allow_gone: bool = False
 
 
-def parse_growth(text: str) -> float:
-    """Turn `5%` or `0.05` into 0.05. Raises UsageError for anything else, also for `5`, which is likely to be 5 %."""
-    wrong = UsageError(f"--max-growth takes a share such as 5% or 0.05, got {text!r}")
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        growth = float(number) / (100 if percent else 1)
-    except ValueError:
-        raise wrong from None
+def growth_of(given: float | str | None) -> float:
+    """The growth that `5%` or `0.05` allows: 0.05, also for None.
+
+    Raises UsageError for what is no share, and for `5`, which is likely to be meant as 5 %.
+    """
+    if given is None:
+        return USUAL_GROWTH
+    text = str(given)
+    growth, way = share_of(text), Way("max_growth", "give one")
     if not 0 <= growth < math.inf:
-        raise wrong
-    if growth >= 1 and not percent:
-        raise UsageError(f"--max-growth {text} is more than the whole; write {text}% or {growth * 100:g}%")
+        raise UsageError(f"the growth that is allowed is a share such as 5% or 0.05, got {text!r}", way)
+    if growth >= 1 and not text.strip().endswith("%"):
+        raise UsageError(f"a growth of {text} is more than the whole; write {text}% or {growth * 100:g}%", way)
     return growth
-
-
-def read_baseline(path: Path, max_growth: float, *, allow_new: bool = False, allow_gone: bool = False) -> Reference:
-    """Read a JSON report of `inspect`, `check` or `apply`, of one checkpoint or of several; see `read_earlier`."""
-    reports, several = read_earlier(path)
-    return Reference(str(path), reports, several, max_growth, allow_new, allow_gone)
 
 
 def held_against(report: Report, reference: Reference) -> Report:
     """The report with its `baseline` filled in: every measured variable against the one of the same name.
 
-    A variable that the patterns of this run leave out is not compared; one that has gone for any other reason has
+    A variable that this run was asked to leave out is not compared; one that has gone for any other reason has
     vanished. Where names are not unique, keys are compared. Raises SelectionError where the reference has no report of
     the checkpoint, and where the two were not measured alike (p, what a norm runs over, unit axes).
     """
-    earlier = _of(reference, report.path)
-    growths = tuple(_growths(report, earlier, reference))
-    return replace(report, baseline=Baseline(reference.path, reference.max_growth, growths))
+    growths = tuple(_growths(report, _of(reference.stored, report.path), reference))
+    return replace(report, baseline=Baseline(reference.stored.path, reference.max_growth, growths))
 
 
-def _of(reference: Reference, path: str) -> tuple[Earlier, ...]:
-    if not reference.several:
-        (only,) = reference.reports.values()
+def _of(stored: Stored, path: str) -> tuple[Earlier, ...]:
+    if not stored.several:
+        (only,) = stored.reports.values()
         return only
-    found = reference.reports.get(os.path.normpath(path))
+    found = stored.reports.get(os.path.normpath(path))
     if found is None:
         raise SelectionError(
-            f"--baseline {reference.path!r} has no report of {path!r} among its {len(reference.reports)};"
+            f"the baseline {stored.path!r} has no report of {path!r} among its {len(stored.reports)};"
             " give the checkpoints by the paths they had"
         )
     return found
@@ -89,14 +79,14 @@ def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference)
         return found.name if by_name else found.key
 
     before = {label(one): one for one in earlier}
-    left_out = {label(skip) for skip in report.skips if skip.reason.startswith(_BY_PATTERN)}
+    left_out = {label(skip) for skip in report.skips if skip.code in REQUESTED}
     for row in report.rows:
         old, after = before.pop(label(row), None), None if row.norm is None else row.norm.max
         if old is None:
             if not reference.allow_new:
                 yield Growth(row.step.variable.name, "appeared", None, after)
             continue
-        _check_alike(row, old, reference.path)
+        _check_alike(row, old, reference.stored.path)
         if _grew(old.largest, after, reference.max_growth):
             yield Growth(row.step.variable.name, "grew", old.largest, after)
     if not reference.allow_gone:
@@ -114,15 +104,15 @@ def _grew(before: float | None, after: float | None, most: float) -> bool:
 def _check_alike(row: Row, old: Earlier, path: str) -> None:
     constraint = row.step.constraint
     pairs: list[tuple[str, object, object]] = [
-        ("p", old.p, constraint.p),
+        ("p", old.p, constraint.norm.p),
         ("per", old.per, constraint.per),
         ("unit axes", list(old.unit_axes), list(row.step.unit_axes)),
     ]
     for what, then, now in pairs:
         if then != now:
             raise SelectionError(
-                f"--baseline {path!r} has {row.step.variable.name!r} measured with {what} {then}, this run with {now};"
-                " measure both alike"
+                f"the baseline {path!r} has {row.step.variable.name!r} measured with {what} {then},"
+                f" this run with {now}; measure both alike"
             )
 
 

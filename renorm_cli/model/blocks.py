@@ -24,11 +24,11 @@ class Block(NamedTuple):
 
     @property
     def box(self) -> Slices:
-        """The block in the array that it is a block of."""
+        """The block as slices of its array."""
         return tuple(slice(start, start + size) for start, size in zip(self.start, self.shape, strict=True))
 
     def shifted(self, origin: tuple[int, ...]) -> Block:
-        """The same block in an array in which what it is a block of begins at `origin`."""
+        """The block shifted by `origin`."""
         return Block(tuple(first + at for first, at in zip(origin, self.start, strict=True)), self.shape)
 
     def first_element(self, shape: tuple[int, ...]) -> int:
@@ -47,11 +47,11 @@ class Block(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A shape with neighbouring axes of one kind merged: what the executors work on."""
+    """A shape with neighbouring axes of one kind merged, as engines take it."""
 
     shape: tuple[int, ...]
     kept: tuple[int, ...]
-    """The axes of `shape` that name units; they alternate with the others."""
+    """The axes of `shape` that name units; they alternate with the other axes."""
 
 
 def partition(shape: tuple[int, ...], elements: int) -> tuple[Block, ...]:
@@ -73,9 +73,9 @@ def partition(shape: tuple[int, ...], elements: int) -> tuple[Block, ...]:
 
 
 def groups(shape: tuple[int, ...], unit_axes: tuple[int, ...], elements: int) -> tuple[tuple[Block, ...], ...]:
-    """Blocks in groups that share no unit: many groups of one block where units are whole, else one group of all.
+    """Cut an array into groups of blocks that share no unit: groups of one block if units are whole, else one group.
 
-    A group of one block is read once (an embedding); a group of several takes two passes (a large kernel).
+    A group of one block is read once (an embedding), a group of several twice (a large kernel).
     """
     blocks = partition(shape, elements)
     whole = all(

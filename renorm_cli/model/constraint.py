@@ -7,52 +7,53 @@ from dataclasses import dataclass
 from typing import Literal
 
 from renorm_cli.errors import UsageError
+from renorm_cli.model.norm import EUCLIDEAN, PNorm
 
 Per = Literal["unit", "tensor", "global"]
 
 
-_LARGEST_P = 512.0
-
-
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """The constraint: the `p`-norm of every unit is at most `limit`; without a limit norms are only measured.
+    """What is asked of norms: at most `limit`; without a limit they are only measured.
 
-    `per` widens what one norm runs over: a unit, a whole tensor, or all selected tensors together. A check alone can
-    have more: `low`, the least a norm may be, `slack_above` and `slack_below`, how far relatively a norm may be above
-    `limit` and below `low`, and `nonnegative`, whether weights below zero count.
+    `per` is what one norm runs over: a unit, a whole tensor, or all selected tensors together (a joint norm). A check
+    can ask for more: a norm of at least `low`, and no weight below zero (`nonnegative`). It can allow for rounding:
+    `tolerance` and `low_tolerance` say how far, relatively, a norm may be above `limit` and below `low`.
 
-    Raises UsageError unless 0 < limit < inf and 0 < p <= 512 or p is inf: 0.5 ** p must stay a normal float64.
+    Raises UsageError unless 0 < limit < inf.
     """
 
     limit: float | None = None
-    p: float = 2.0
+    norm: PNorm = EUCLIDEAN
     per: Per = "unit"
     low: float | None = None
-    slack_above: float = 0.0
-    slack_below: float = 0.0
+    tolerance: float = 0.0
+    low_tolerance: float = 0.0
     nonnegative: bool = False
-
-    @property
-    def ceiling(self) -> float | None:
-        """The largest norm that is not over."""
-        return None if self.limit is None else self.limit * (1 + self.slack_above)
-
-    @property
-    def floor(self) -> float | None:
-        """The smallest norm that is not under."""
-        return None if self.low is None else self.low * (1 - self.slack_below)
 
     def __post_init__(self) -> None:
         if self.limit is not None and not 0 < self.limit < math.inf:
-            raise UsageError(f"--max-norm must be a finite number above 0, got {self.limit}")
-        if not (0 < self.p <= _LARGEST_P or self.p == math.inf):
-            raise UsageError(f"--p must be above 0 and at most {_LARGEST_P:g}, or inf, got {self.p}")
+            raise UsageError(f"the bound must be a finite number above 0, got {self.limit}")
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether one norm runs over all selected tensors together."""
+        return self.per == "global"
+
+    @property
+    def highest(self) -> float | None:
+        """The largest norm that is not over."""
+        return None if self.limit is None else self.limit * (1 + self.tolerance)
+
+    @property
+    def lowest(self) -> float | None:
+        """The smallest norm that is not under."""
+        return None if self.low is None else self.low * (1 - self.low_tolerance)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which variables to constrain: shell-style patterns over names and keys; no `include` means the default."""
+    """Shell-style patterns over names and keys of variables; no `include` means the default selection."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a comparison of two checkpoints found; in a room of its own, as only `diff` has a use for it."""
+"""What a comparison of two checkpoints found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Verdict = Literal[
     "not compared",
     "left out",
 ]
-"""What became of a variable: "left out" by the selection, "not compared" because its bytes cannot be had."""
+"""What became of a variable: "left out" by the selection, "not compared" because its bytes cannot be read."""
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """All verdicts in their order."""
@@ -96,12 +96,12 @@ class DiffReport:
 
     @property
     def same(self) -> bool:
-        """Whether all variables that were to be compared are identical."""
+        """Whether all compared variables are identical."""
         return all(row.verdict in ("identical", "left out") for row in self.rows)
 
     @property
     def renorm_only(self) -> bool | None:
-        """Whether all that differs is a pure renorm, within the bound or not; None where nothing differs."""
+        """Whether every difference is a pure renorm, within the bound or not; None without a difference."""
         return None if self.same else all(row.verdict in ("identical", "left out", "pure renorm") for row in self.rows)
 
     def is_renorm_within(self, constraint: Constraint) -> bool:
@@ -110,7 +110,7 @@ class DiffReport:
 
     @property
     def proven(self) -> bool | None:
-        """Whether the expected renorm, and nothing else, is what happened; None where none was expected."""
+        """Whether the expected renorm, and nothing else, happened; None where none was expected."""
         return self.is_renorm_within(self.constraint) if self.expected else None
 
     @property

@@ -1,4 +1,4 @@
-"""What a gate has to say: one finding per variable and broken rule, the worst first, for all reports that list them."""
+"""The findings of a gate: one per variable and fault, the worst first."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ FAULTS: dict[Fault, str] = {
     "appeared": "A variable is not in the baseline",
     "vanished": "A variable of the baseline is gone",
 }
-"""One sentence on each rule."""
+"""Each fault as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that a variable breaks. `text` is one sentence without the variable's name, plain ASCII and ours alone;
-    `severity` orders findings, infinite for what is not finite."""
+    """A fault of a variable.
 
-    rule: Fault
+    `text` is one sentence without the variable's name, in ASCII and without text from the file. `severity` orders
+    findings; it is infinite for what is not finite.
+    """
+
+    fault: Fault
     name: str
     key: str | None
     text: str
@@ -47,8 +50,8 @@ def findings(report: Report) -> tuple[Finding, ...]:
 def _of_row(row: Row) -> Iterator[Finding]:
     variable, constraint = row.step.variable, row.step.constraint
 
-    def finding(rule: Fault, text: str, severity: float) -> Finding:
-        return Finding(rule, variable.name, variable.key, text, severity)
+    def finding(fault: Fault, text: str, severity: float) -> Finding:
+        return Finding(fault, variable.name, variable.key, text, severity)
 
     if row.nonfinite:
         unit = _unit(row, lambda unit: not math.isfinite(unit.norm))

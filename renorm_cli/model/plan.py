@@ -5,10 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from renorm_cli.errors import Way, as_keyword, worded
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.variable import Role, Variable
 
 AxisSource = Literal["option", "rule", "declared", "layer", "name", "guess"]
+
+SkipCode = Literal[
+    "dtype",
+    "empty",
+    "unreadable",
+    "not_included",
+    "excluded",
+    "no_rule",
+    "rule_leaves",
+    "undeclared",
+    "unknown_constraint",
+    "not_enforced",
+    "role",
+    "unidentified",
+]
+"""Why a variable is skipped, for programs:
+
+- `dtype`: norms of its dtype are not bounded; `empty`: it has no elements; `unreadable`: its bytes cannot be read.
+- `not_included`, `excluded`: by the patterns. `no_rule`: no rule matches it; `rule_leaves`: its rule leaves it alone.
+- `undeclared`: the file declares no constraint for it; `unknown_constraint`: it declares one that is not known;
+  `not_enforced`: it declares one that bounds no norm.
+- `role`: its role is not constrained by default; `unidentified`: nothing in the file tells its role.
+"""
+
+REQUESTED: frozenset[SkipCode] = frozenset({"not_included", "excluded", "no_rule", "rule_leaves"})
+"""The codes of variables that are skipped because the user asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +51,33 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A variable that is left alone, and why."""
+    """A variable that is left alone, and why: `code` for decisions, `reason` for people."""
 
     variable: Variable
     role: Role
+    code: SkipCode
+    reason: str
+
+
+class Left(NamedTuple):
+    """Why a variable is left alone: the `code` and the `reason` of its Skip."""
+
+    code: SkipCode
     reason: str
 
 
 class Note(NamedTuple):
-    """Something the user should know; `warning` notes are said on stderr, all are in the report."""
+    """Something the user should know; `warning` notes are said on stderr, all are in the report.
+
+    `ways` are what can be done about it, as in an error.
+    """
 
     text: str
     warning: bool = False
+    ways: tuple[Way, ...] = ()
+
+    def __str__(self) -> str:
+        return worded(self.text, self.ways, as_keyword)
 
 
 @dataclass(frozen=True, slots=True)

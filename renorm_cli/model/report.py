@@ -1,4 +1,4 @@
-"""What was found in a checkpoint: rows, totals, and the report that all renderers start from."""
+"""What was found in a checkpoint: rows, totals, and the report that all renderers take."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ class NormStats(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnitNorm:
-    """A unit by its index along the unit axes (none for a whole tensor), and its norm; NaN or Inf where it is not
-    finite."""
+    """A unit: its index along the unit axes, () for a whole tensor, and its norm, possibly NaN or Inf."""
 
     index: tuple[int, ...]
     norm: float
@@ -37,6 +36,8 @@ class Row:
     `negative` weights below zero, each where the constraint asks for it. `worst` are the few units to look at first:
     those that are not finite, then those of the largest norms.
     """
+
+    __module__ = "renorm_cli"
 
     step: Step
     units: int

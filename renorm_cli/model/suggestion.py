@@ -1,4 +1,4 @@
-"""The nouns of `suggest`: bounds, and the share of units that each would clip."""
+"""Suggested bounds, and the share of units that each would clip."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from renorm_cli.model.report import Report
 
 SHARES = (0.5, 0.25, 0.1, 0.05, 0.01, 0.001, 0.0)
-"""The shares of units to clip that bounds are suggested for."""
+"""Shares of units to clip; a bound is suggested for each."""
 
 USUAL_SHARE = 0.05
-"""The share that rules aim at where none is asked for."""
+"""The share that rules clip by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuggestedBound:
-    """A bound that was looked for to clip a `share` of the units, and what it would clip: `over` of `units`.
+    """A bound chosen to clip about `share` of the units; it would clip `over` of `units`.
 
-    `units` are those whose norm is finite. `limit` is None where so large a share has no norm above zero, and where
-    there are no such units.
+    `units` counts units with a finite norm. `limit` is None where the norm at that share is 0, and without units.
     """
 
     share: float
@@ -28,7 +27,7 @@ class SuggestedBound:
 
     @property
     def clipped(self) -> float:
-        """The share of the units that would be clipped, which ties and few units make another than was aimed at."""
+        """The share of the units that would be clipped: not quite `share` where units are few or norms are equal."""
         return self.over / self.units if self.units else 0.0
 
 
@@ -36,8 +35,8 @@ class SuggestedBound:
 class Suggestion:
     """Bounds for the variables of a checkpoint.
 
-    `measured` is the report they come from, `bounds` has those of each of its rows, `together` those for the units of
-    all rows; all are for the same shares. `rules` is the file with rules that was written, if one was.
+    `measured` is the report they come from; `bounds` has those for each of its rows, `together` those for the units of
+    all rows, all for the same shares. `rules` is the path of the file of rules that was written, if any.
     """
 
     measured: Report
@@ -47,5 +46,5 @@ class Suggestion:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The shares that bounds were looked for."""
+        """The shares of the bounds."""
         return tuple(bound.share for bound in self.together)

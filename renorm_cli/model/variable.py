@@ -59,34 +59,53 @@ class Declared(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """What a file tells of a weight beyond its name and shape, in the words of the convention that it follows.
+
+    `layer` is the class of the layer, "Conv2DTranspose", known from the file's own config or from a default name, as
+    `source` has it. `weight` is the weight's own name inside its layer, "kernel" or "query/kernel", `equation` that of
+    an EinsumDense layer.
+    """
+
+    convention: str = "keras"
+    layer: str | None = None
+    source: Literal["layer", "name"] = "layer"
+    weight: str | None = None
+    equation: str | None = None
+
+
+NO_HINT = Hint()
+
+
+@dataclass(frozen=True, slots=True)
 class Variable:
-    """What a header says of one stored array; no interpretation beyond its names.
+    """What a header says of one stored array.
 
     `key` is the storage address, unique in the checkpoint. `name` is the friendly name, shared by all
     stored copies of one weight; `copies` holds the keys of the others. `aliases` are further names of the
     same bytes (hard links). `dtype` is a plain name such as "float32", "bfloat16" or "int64", whatever the byte order.
     """
 
+    __module__ = "renorm_cli"
+
     name: str
     key: str
     shape: tuple[int, ...]
     dtype: str
-    layer: str | None = None
-    """Keras class of the layer, "Conv2DTranspose"."""
-    layer_source: Literal["layer", "name"] = "layer"
-    """How `layer` is known: "layer" from the file's own config, "name" from a default layer or group name."""
-    weight: str | None = None
-    """The weight's own name inside its layer: "kernel", "query/kernel"."""
-    equation: str | None = None
-    """The equation of an EinsumDense layer."""
+    hint: Hint = NO_HINT
     state: Role | None = None
     """Set where the file itself tells that this is no trainable weight: "optimizer", "quantized", "state"."""
     locked: str | None = None
-    """Why the stored bytes cannot be changed (an unknown filter), if they cannot."""
+    """Why the stored bytes cannot be read or changed (an unknown filter), if they cannot."""
     declared: Declared | None = None
     """What the file's own config declares for it, which loading does not enforce."""
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+
+    @property
+    def layer(self) -> str | None:
+        """The class of its layer."""
+        return self.hint.layer
 
     @property
     def elements(self) -> int:
@@ -95,4 +114,5 @@ class Variable:
     @property
     def nbytes(self) -> int:
         """Bytes of the plain C-order array; 0 for a dtype we do not read."""
-        return self.elements * FLOATS.get(self.dtype, 0)
+        found = FLOATS.get(self.dtype)
+        return 0 if found is None else self.elements * found.nbytes

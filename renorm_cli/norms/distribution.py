@@ -1,4 +1,4 @@
-"""The distribution of unit norms: exact while they fit in memory, in fine buckets beyond."""
+"""The distribution of unit norms: exact up to a number that fits in memory, in fine buckets above it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import math
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.model.report import NormStats, UnitNorm
-
-if TYPE_CHECKING:
-    from renorm_cli.model.suggestion import SuggestedBound
 
 BINS = 64
 """Bins of the histogram in a report."""
@@ -23,22 +19,22 @@ WORST = 5
 """Units of one variable that a report names."""
 
 KEEP = 1 << 22
-"""Up to this many norms (32 MiB) are kept; of more, only counts in buckets 2**-10 wide (0.1 %) are."""
+"""Up to this many norms (32 MiB) are kept; more are only counted, in buckets 2**-10 wide (0.1 %)."""
 
 _LIFT = 1e-11
-"""How far a bound is lifted above the norm it comes from, relatively: summed again, in another order, that norm is a
-little different, and must not be over."""
+"""How far, relatively, a limit is lifted above the norm it comes from: summed in another order, that norm can be
+slightly larger, and must not be over."""
 
 _DIGITS = 9
 
 _FEW = 6
-"""A 64th of the number of buckets: fewer norms are counted one by one."""
+"""Binary logarithm: fewer norms than a 64th of the number of buckets are counted one by one."""
 
 _SHIFT = 42  # of a float64's bits, the sign, the exponent and 10 bits of the significand remain
 
 
 class Distribution:
-    """Collects finite norms >= 0. Above `KEEP` units the median and p95 are right to 0.1 %, the rest stays exact."""
+    """Collects finite norms >= 0. Above `KEEP` units the median and p95 have an error of 0.1 %; the rest is exact."""
 
     def __init__(self, units: int) -> None:
         self._kept: list[npt.NDArray[np.float64]] | None = [] if units <= KEEP else None
@@ -49,12 +45,12 @@ class Distribution:
         self._largest = 0.0
 
     def add(self, norms: npt.NDArray[np.float64]) -> None:
-        """Take in the norms of some units; those that are not finite are left out."""
+        """Add the norms of some units, without those that are not finite."""
         finite = norms[np.isfinite(norms)]
         if not finite.size:
             return
         self._count += finite.size
-        with np.errstate(over="ignore"):  # of norms near the end of float64's range the mean is shown as the largest
+        with np.errstate(over="ignore"):  # the mean of norms near the end of float64's range is shown as the largest
             self._total += float(finite.sum())
         self._least = min(self._least, float(finite.min()))
         self._largest = max(self._largest, float(finite.max()))
@@ -76,7 +72,7 @@ class Distribution:
         return NormStats(self._least, middle, mean, high, self._largest)
 
     def merge(self, other: Distribution) -> None:
-        """Take in all norms of another distribution, which is of at most as many units."""
+        """Add all norms of another distribution, of at most as many units."""
         if other._kept is not None:
             for norms in other._kept:
                 self.add(norms)
@@ -87,28 +83,25 @@ class Distribution:
         self._least = min(self._least, other._least)
         self._largest = max(self._largest, other._largest)
 
-    def bounds(self, shares: Sequence[float]) -> tuple[SuggestedBound, ...]:
-        """For each share a bound that about this share of the norms is over, and how many are over it exactly.
+    @property
+    def count(self) -> int:
+        """The number of norms."""
+        return self._count
 
-        The bound is the quantile of 1 - share, rounded up to nine digits. Above `KEEP` units it is the upper end of the
-        bucket with that quantile, at most 0.1 % above it. There is no bound where the quantile is 0.
+    def limits(self, shares: Sequence[float]) -> list[tuple[float, int]]:
+        """For each share, a limit that about this share of the norms is over, and the exact number of those norms.
+
+        The limit is the quantile of 1 - share, rounded up to nine digits. Above `KEEP` units it is the upper end of the
+        bucket with that quantile, at most 0.1 % above it. There must be norms.
         """
-        from renorm_cli.model.suggestion import SuggestedBound  # here and below: only `suggest` asks for bounds
+        return self._kept_limits(shares) if self._kept is not None else self._bucket_limits(shares)
 
-        if not self._count:
-            return tuple(SuggestedBound(share, None, 0, 0) for share in shares)
-        find = self._kept_bounds if self._kept is not None else self._bucket_bounds
-        return tuple(
-            SuggestedBound(share, limit if limit > 0 else None, over if limit > 0 else 0, self._count)
-            for share, (limit, over) in zip(shares, find(shares), strict=True)
-        )
-
-    def _kept_bounds(self, shares: Sequence[float]) -> list[tuple[float, int]]:
+    def _kept_limits(self, shares: Sequence[float]) -> list[tuple[float, int]]:
         ordered = np.sort(np.concatenate(self._kept or []))
         found = [_rounded_up(_between(ordered, (1 - share) * (ordered.size - 1))) for share in shares]
         return [(limit, ordered.size - int(np.searchsorted(ordered, limit, side="right"))) for limit in found]
 
-    def _bucket_bounds(self, shares: Sequence[float]) -> list[tuple[float, int]]:
+    def _bucket_limits(self, shares: Sequence[float]) -> list[tuple[float, int]]:
         reached = np.cumsum(self._buckets)
         places = np.searchsorted(reached, [(1 - share) * (self._count - 1) for share in shares], side="right")
         ends = (((places.astype(np.int64) + 1) << _SHIFT) - 1).view(np.float64)
@@ -170,9 +163,9 @@ def _middles(buckets: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
 
 
 class Worst:
-    """Collects the few units to look at first: those that are not finite, then those of the largest norms.
+    """Collects the few units to look at first: those that are not finite, then those with the largest norms.
 
-    Units are numbered in the order of the unit grid of shape `grid`; equal norms keep that order.
+    Units are numbered in the order of the unit grid, of shape `grid`; equal norms keep that order.
     """
 
     def __init__(self, grid: tuple[int, ...], unit_axes: tuple[int, ...], most: int = WORST) -> None:
@@ -182,7 +175,7 @@ class Worst:
         self._found: list[tuple[float, int]] = []
 
     def add(self, norms: npt.NDArray[np.float64], first: int) -> None:
-        """Take in the norms of consecutive units, the first of which has the number `first`."""
+        """Add the norms of consecutive units, the first of which has the number `first`."""
         rank = np.where(np.isfinite(norms), norms, np.inf)
         if rank.size > self._most:
             edge = np.partition(rank, rank.size - self._most)[rank.size - self._most]
@@ -199,7 +192,7 @@ class Worst:
 
 @lru_cache(maxsize=1024)
 def _index(number: int, grid: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The place of a unit in the grid, along the axes; variables of one shape share it."""
+    """The index of a unit along the axes; cached, because variables of one shape share it."""
     place = np.unravel_index(number, grid)
     return tuple(int(place[axis]) for axis in axes)
 

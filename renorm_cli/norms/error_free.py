@@ -1,6 +1,6 @@
-"""Sums, products and small powers of float64 together with what rounding took from them.
+"""Sums, products and small powers of float64, together with their rounding errors.
 
-Knuth's sum of two numbers, Veltkamp's split and Dekker's product: exact where nothing overflows or becomes subnormal.
+Knuth's two-sum, Veltkamp's split and Dekker's product: exact if nothing overflows or becomes subnormal.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def two_square(a: Float64) -> tuple[Float64, Float64]:
 
 
 def is_small_whole(p: float) -> bool:
-    """Whether powers of `p` are taken by multiplication: the same result on every machine, and faster."""
+    """Whether powers of exponent `p` are computed by multiplication: the same on every machine, and faster."""
     return p == int(p) and p <= _LARGEST_BY_HAND if p < float("inf") else False
 
 
 def power_pair(a: Float64, p: int) -> tuple[Float64, Float64]:
-    """a ** p as (a float64, the error it has); the error itself is right to some p * 2**-53 of it."""
+    """a ** p as (a float64, its error); the relative error of that error is about p * 2**-53."""
     high, low = a, np.zeros_like(a)
     for _ in range(p - 1):
         high, error = two_product(high, a)
@@ -52,7 +52,7 @@ def power_pair(a: Float64, p: int) -> tuple[Float64, Float64]:
 
 
 def _split(a: Float64) -> tuple[Float64, Float64]:
-    """Two numbers of 26 bits, the sum of which is `a`."""
+    """Two numbers of 26 bits whose sum is `a`."""
     coarse = a * _SPLITTER
     high = coarse - (coarse - a)
     return high, a - high

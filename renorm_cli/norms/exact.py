@@ -1,8 +1,8 @@
-"""Sums of powers whose last bit does not depend on order, for the few units where that bit decides.
+"""Sums of powers whose last bit does not depend on the order, for the few units where that bit decides.
 
-Values are added in a tree of error-free additions (Knuth's two-sum), the errors carried along in a second float64:
-about 106 bits, rounded once at the end. So every engine, block size and number of jobs gets the same number, unless
-the sum lies within 2**-40 of a unit in the last place of the middle between two float64s and is no float64 pair.
+Values are added in a tree of error-free additions (Knuth's two-sum) that carries the errors in a second float64: about
+106 bits, rounded once at the end. Every engine, block size and number of jobs therefore gets the same number; the only
+exception is a sum that is no pair of float64s and lies within 2**-40 ulp of the midpoint between two float64s.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.norms.error_free import two_square, two_sum
+from renorm_cli.norms.error_free import Float64, two_square, two_sum
 from renorm_cli.norms.powers import power
-
-Float64 = npt.NDArray[np.float64]
 
 
 class ExactSums:
@@ -25,7 +23,7 @@ class ExactSums:
         self._low: Float64 = np.zeros(units)
 
     def add(self, where: npt.NDArray[np.intp], values: Float64) -> None:
-        """Add elements to the units numbered `where`; `values` is (units, elements), scaled, any sign."""
+        """Add elements to the units numbered `where`; `values` are scaled, of any sign, shape (units, elements)."""
         high, low = _tree(*_powers(np.abs(values), self._p))
         total, error = two_sum(self._high[where], high)
         self._high[where], self._low[where] = two_sum(total, error + self._low[where] + low)
@@ -36,7 +34,7 @@ class ExactSums:
 
 
 def _powers(values: Float64, p: float) -> tuple[Float64, Float64]:
-    """Powers as pairs (rounded value, rounding error); the error is known for p = 1 and 2."""
+    """Powers as pairs (rounded value, rounding error); the error is 0 unless p = 2, and for p = 1 that is exact."""
     if p == 2:
         return two_square(values)
     return power(values.copy(), p), np.zeros_like(values)

@@ -1,31 +1,52 @@
-"""Norms of the units of one variable, block by block: fast sums first, exact ones where they decide."""
+"""Norms of the units of one variable, block by block, for each kind of norm."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.model.blocks import Block, collapse, grid_shape, partition
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Step
-from renorm_cli.norms import policy
 from renorm_cli.norms.engines.base import Engine, others
 from renorm_cli.norms.exact import ExactSums
-from renorm_cli.norms.policy import Bools, Float64, Ints, PowerSums
+from renorm_cli.norms.policy import Bools, Float64
+from renorm_cli.norms.power_sums import Ints, PowerSums, doubtful, exponents_of, needs_exponents, norms
 from renorm_cli.norms.powers import times_power_of_two
 from renorm_cli.norms.rounding import widen
 from renorm_cli.parallel.threads import Imap
 
 _EXACT_ELEMENTS = 1 << 17
-"""Elements that are summed exactly at a time: it takes some ten float64 arrays of that size. A dry run of 512 MiB of
-float64 on two threads took 1.51 s, with 2**16 1.71, with 2**18 1.57, with whole blocks 1.79."""
+"""Elements that are summed exactly at a time, in some ten float64 arrays of that size (10 MiB)."""
 
 Read = Callable[[Block], npt.NDArray[Any]]
+Advance = Callable[[int], None]
+"""Told the bytes of each block that is done."""
+
+
+def _nothing(nbytes: int) -> None: ...
+
+
+class Measure(Protocol):
+    """Measures one kind of norm."""
+
+    def units(
+        self,
+        step: Step,
+        engine: Engine,
+        read: Read,
+        blocks: Sequence[Block],
+        imap: Imap,
+        advance: Advance = ...,
+        read_again: Read | None = None,
+    ) -> Float64:
+        """See `measure`."""
+        ...
 
 
 def measure(
@@ -34,76 +55,118 @@ def measure(
     read: Read,
     blocks: Sequence[Block],
     imap: Imap,
-    advance: Callable[[int], None] = lambda nbytes: None,
+    advance: Advance = _nothing,
     read_again: Read | None = None,
 ) -> Float64:
     """Norms of all units in `blocks`, which share them with no other block, as the part of the unit grid they cover.
 
-    Fast sums first, for which `read` is called once for each block; units for which the order of summation could
-    matter are summed again exactly, from a second look at their blocks, by `read_again` if that is another way.
+    `read` is called once for each block, `advance` with the bytes of each. Where blocks are needed again, they are
+    read by `read_again`, if given.
     """
-    p, dtype = step.constraint.p, step.variable.dtype
-    total = power_sums(step, engine, read, blocks, imap, advance)
-    norms = policy.norms(total, p)
-    terms = sum(block.elements for block in blocks) // max(1, norms.size)
-    doubtful = policy.doubtful(norms, step.constraint.ceiling, dtype, terms, p)
-    if doubtful.any():
-        exact = ExactSums(int(np.count_nonzero(doubtful)), p)
-        add_exactly(exact, step, read_again or read, blocks, doubtful, total.exponents)
-        total.sums[doubtful] = exact.sums
-        norms = policy.norms(total, p)
-    return norms
+    norm = step.constraint.norm
+    return MEASURES[type(norm)](norm).units(step, engine, read, blocks, imap, advance, read_again)
 
 
-def power_sums(
-    step: Step,
-    engine: Engine,
-    read: Read,
-    blocks: Sequence[Block],
-    imap: Imap,
-    advance: Callable[[int], None] = lambda nbytes: None,
-) -> PowerSums:
-    """The sums of all units in `blocks`, joined in their order, so that they do not depend on the number of jobs."""
-    p, dtype = step.constraint.p, step.variable.dtype
-    parts = imap(partial(_block_sums, step, engine, read), blocks)
-    if len(blocks) == 1:
-        (only,) = parts
-        advance(blocks[0].elements * FLOATS[dtype])
-        return only
-    origin = blocks[0].start
-    shape = tuple(blocks[-1].start[axis] + blocks[-1].shape[axis] - origin[axis] for axis in range(len(origin)))
-    grid = grid_shape(shape, step.unit_axes)
-    total = PowerSums(np.zeros(grid), np.full(grid, policy.LOWEST if policy.needs_exponents(dtype, p) else 0))
-    for block, part in zip(blocks, parts, strict=True):
-        where = within(block, origin, step.unit_axes)
-        joined = PowerSums(total.sums[where], total.exponents[where]).join(part, p)
-        total.sums[where], total.exponents[where] = joined.sums, joined.exponents
-        advance(block.elements * FLOATS[dtype])
-    return total
+class Part(NamedTuple):
+    """A variable of a joint norm: how to read it, in which blocks, and the sum over all of it, of shape (1,)."""
+
+    step: Step
+    read: Read
+    blocks: Sequence[Block]
+    sums: PowerSums
 
 
-def add_exactly(
-    total: ExactSums, step: Step, read: Read, blocks: Sequence[Block], wanted: Bools, exponents: Ints
-) -> None:
-    """Add the elements of the `wanted` units of the grid, by a second look at them, to `total` in their order."""
-    origin = blocks[0].start
-    numbers = np.cumsum(wanted.ravel()).reshape(wanted.shape) - 1
-    summed = others(len(origin), step.unit_axes)
-    for block in blocks:
-        if not wanted[within(block, origin, step.unit_axes)].any():
-            continue
-        values = read(block)
-        for part in partition(block.shape, _EXACT_ELEMENTS):
-            where = within(part.shifted(block.start), origin, step.unit_axes)
-            chosen = wanted[where].ravel()
-            if not chosen.any():
-                continue
-            units_first = values[part.box].transpose(*step.unit_axes, *summed).reshape(chosen.size, -1)
-            rows = units_first[chosen]
-            wide = np.empty(rows.shape)
-            widen(rows, wide)
-            times_power_of_two(wide, -exponents[where].ravel()[chosen][:, None], wide)
-            total.add(numbers[where].ravel()[chosen], wide)
+class PNormMeasure:
+    """Measures a p-norm: fast sums first, exact ones for the units where the order of summation could matter."""
+
+    def __init__(self, norm: PNorm) -> None:
+        self._norm = norm
+
+    def units(
+        self,
+        step: Step,
+        engine: Engine,
+        read: Read,
+        blocks: Sequence[Block],
+        imap: Imap,
+        advance: Advance = _nothing,
+        read_again: Read | None = None,
+    ) -> Float64:
+        total = self._sums(step, engine, read, blocks, imap, advance)
+        found = norms(total, self._norm)
+        terms = sum(block.elements for block in blocks) // max(1, found.size)
+        doubted = doubtful(found, step.constraint.highest, step.variable.dtype, terms, self._norm)
+        if doubted.any():
+            exact = ExactSums(int(np.count_nonzero(doubted)), self._norm.p)
+            _add_exactly(exact, step, read_again or read, blocks, doubted, total.exponents)
+            total.sums[doubted] = exact.sums
+            found = norms(total, self._norm)
+        return found
+
+    def part(
+        self, step: Step, engine: Engine, read: Read, blocks: Sequence[Block], imap: Imap, advance: Advance = _nothing
+    ) -> Part:
+        """A whole variable, summed, as a part of a joint norm; its step has no unit axes."""
+        total = self._sums(step, engine, read, blocks, imap, advance)
+        return Part(step, read, blocks, PowerSums(total.sums.reshape(1), total.exponents.reshape(1)))
+
+    def alone(self, part: Part) -> float:
+        """The norm of one part alone."""
+        return float(norms(part.sums, self._norm).item())
+
+    def joint(self, parts: Sequence[Part], limit: float | None, dtype: str) -> Float64:
+        """The norm over all parts together, of shape (1,); exact where the order of summation could matter."""
+        total = PowerSums.none((1,), self._norm, dtype)
+        for part in parts:
+            total = total.join(part.sums, self._norm)
+        found = norms(total, self._norm)
+        terms = sum(part.step.variable.elements for part in parts)
+        if not doubtful(found, limit, dtype, terms, self._norm).any():
+            return found
+        exact = ExactSums(1, self._norm.p)
+        for part in parts:
+            grid = (1,) * len(part.step.variable.shape)
+            whole, exponents = np.ones(grid, dtype=bool), total.exponents.reshape(grid)
+            _add_exactly(exact, part.step, part.read, part.blocks, whole, exponents)
+        return norms(PowerSums(exact.sums, total.exponents), self._norm)
+
+    def _sums(
+        self, step: Step, engine: Engine, read: Read, blocks: Sequence[Block], imap: Imap, advance: Advance
+    ) -> PowerSums:
+        """The sums of all units in `blocks`, joined in their order: they do not depend on the number of jobs."""
+        dtype = step.variable.dtype
+        parts = imap(partial(self._block_sums, step, engine, read), blocks)
+        if len(blocks) == 1:
+            (only,) = parts
+            advance(blocks[0].elements * FLOATS[dtype].nbytes)
+            return only
+        origin = blocks[0].start
+        shape = tuple(blocks[-1].start[axis] + blocks[-1].shape[axis] - origin[axis] for axis in range(len(origin)))
+        total = PowerSums.none(grid_shape(shape, step.unit_axes), self._norm, dtype)
+        for block, part in zip(blocks, parts, strict=True):
+            where = within(block, origin, step.unit_axes)
+            joined = PowerSums(total.sums[where], total.exponents[where]).join(part, self._norm)
+            total.sums[where], total.exponents[where] = joined.sums, joined.exponents
+            advance(block.elements * FLOATS[dtype].nbytes)
+        return total
+
+    def _block_sums(self, step: Step, engine: Engine, read: Read, block: Block) -> PowerSums:
+        """Power sums of one block, shaped as its part of the unit grid."""
+        layout = collapse(block.shape, step.unit_axes)
+        values = read(block).reshape(layout.shape)
+        grid = grid_shape(block.shape, step.unit_axes)
+        if self._norm.is_max:
+            return PowerSums(engine.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
+        if not needs_exponents(step.variable.dtype, self._norm):
+            sums = engine.power_sums(values, layout.kept, self._norm.p, None)
+            return PowerSums(sums.reshape(grid), np.zeros(grid, dtype=np.int64))
+        exponents = exponents_of(engine.peaks(values, layout.kept))
+        sums = engine.power_sums(values, layout.kept, self._norm.p, exponents)
+        return PowerSums(sums.reshape(grid), exponents.reshape(grid))
+
+
+MEASURES: dict[type, Callable[[Any], Measure]] = {PNorm: PNormMeasure}
+"""What measures each kind of norm."""
 
 
 def negatives(read: Read, blocks: Sequence[Block]) -> int:
@@ -123,17 +186,25 @@ def within(block: Block, origin: tuple[int, ...], unit_axes: tuple[int, ...]) ->
     return Block(tuple(at - first for at, first in zip(block.start, origin, strict=True)), block.shape).units(unit_axes)
 
 
-def _block_sums(step: Step, engine: Engine, read: Read, block: Block) -> PowerSums:
-    """Power sums of one block, shaped as its part of the unit grid."""
-    p = step.constraint.p
-    layout = collapse(block.shape, step.unit_axes)
-    values = read(block).reshape(layout.shape)
-    grid = grid_shape(block.shape, step.unit_axes)
-    if math.isinf(p):
-        return PowerSums(engine.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
-    if not policy.needs_exponents(step.variable.dtype, p):
-        sums = engine.power_sums(values, layout.kept, p, None)
-        return PowerSums(sums.reshape(grid), np.zeros(grid, dtype=np.int64))
-    exponents = policy.exponents_of(engine.peaks(values, layout.kept))
-    sums = engine.power_sums(values, layout.kept, p, exponents)
-    return PowerSums(sums.reshape(grid), exponents.reshape(grid))
+def _add_exactly(
+    total: ExactSums, step: Step, read: Read, blocks: Sequence[Block], wanted: Bools, exponents: Ints
+) -> None:
+    """Read the blocks again and add the elements of the `wanted` units of the grid, in their order, to `total`."""
+    origin = blocks[0].start
+    numbers = np.cumsum(wanted.ravel()).reshape(wanted.shape) - 1
+    summed = others(len(origin), step.unit_axes)
+    for block in blocks:
+        if not wanted[within(block, origin, step.unit_axes)].any():
+            continue
+        values = read(block)
+        for part in partition(block.shape, _EXACT_ELEMENTS):
+            where = within(part.shifted(block.start), origin, step.unit_axes)
+            chosen = wanted[where].ravel()
+            if not chosen.any():
+                continue
+            units_first = values[part.box].transpose(*step.unit_axes, *summed).reshape(chosen.size, -1)
+            rows = units_first[chosen]
+            wide = np.empty(rows.shape)
+            widen(rows, wide)
+            times_power_of_two(wide, -exponents[where].ravel()[chosen][:, None], wide)
+            total.add(numbers[where].ravel()[chosen], wide)

@@ -1,4 +1,4 @@
-"""How a power is taken, for the fast sums and the exact ones."""
+"""Powers of float64, for the fast sums and the exact ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from renorm_cli.norms.error_free import is_small_whole
 
 _OF_ZEROS = 1 << 12
-"""No float64 other than 0 needs a larger exponent to get anywhere."""
+"""An exponent above this belongs to a unit of zeros; no other float64 needs one as large to reach any float64."""
 
 
 def power(values: npt.NDArray[np.float64], p: float) -> npt.NDArray[np.float64]:
@@ -26,9 +26,9 @@ def power(values: npt.NDArray[np.float64], p: float) -> npt.NDArray[np.float64]:
 def times_power_of_two(
     values: npt.NDArray[np.floating], exponents: npt.NDArray[np.int64], out: npt.NDArray[np.float64]
 ) -> None:
-    """Write `values` times 2 ** `exponents`, rounded once; where the exponent is above `_OF_ZEROS` they must be zeros.
+    """Write `values` times 2 ** `exponents`, rounded once; values with an exponent above `_OF_ZEROS` must be 0.
 
-    By ldexp only where a power is no float64 (of units that are subnormal as a whole): it takes ten times as long.
+    Uses ldexp, which is much slower, only if a power is out of float64's range (for a unit of subnormals only).
     """
     factors = np.ldexp(1.0, np.where(exponents > _OF_ZEROS, 0, exponents))
     if np.isfinite(factors).all() and factors.all():

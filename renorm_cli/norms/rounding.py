@@ -1,4 +1,4 @@
-"""The one rule by which float64 products become weights of 16 bits: toward zero, so that no rounding grows a norm."""
+"""Rounds float64 products to weights of 16 bits: always toward zero, so that no rounding grows a norm."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.parallel.memory import reuse
+from renorm_cli.parallel.memory import Purpose, reuse
 
 FLOAT32_TAIL = np.uint64((1 << 29) - 1)
-"""The bits of a float64 significand that float32 has no room for."""
+"""The bits of a float64 significand that do not fit into a float32."""
 
 _FLOAT32_BITS = ~FLOAT32_TAIL
 
 _FLOAT16_BIAS = np.float32(2.0**-112)
-"""Brings float32's exponent bias to that of float16."""
+"""Converts float32's exponent bias to that of float16."""
 
 _FLOAT16_LARGEST = np.float32(65504).view(np.uint32)
 
@@ -23,7 +23,7 @@ _FLOAT16_LARGEST = np.float32(65504).view(np.uint32)
 def widen(tile: npt.NDArray[np.generic], out: npt.NDArray[np.float64]) -> None:
     """Write a tile of weights of any supported dtype and byte order as float64."""
     if tile.dtype.kind == "V":  # bfloat16, which is not NumPy's own
-        bits = _scratch("widened", tile.shape)
+        bits = _scratch(Purpose.WIDENED, tile.shape)
         np.copyto(bits, tile.view(np.uint16))
         np.left_shift(bits, np.uint32(16), out=bits)
         np.copyto(out, bits.view(np.float32))
@@ -32,33 +32,33 @@ def widen(tile: npt.NDArray[np.generic], out: npt.NDArray[np.float64]) -> None:
 
 
 def narrow(products: npt.NDArray[np.float64], out: npt.NDArray[Any]) -> None:
-    """Round float64 products toward zero to the 16 bit dtype of `out`, and into it; `products` is overwritten.
+    """Round float64 products toward zero to the 16 bit dtype of `out` and write them there; overwrites `products`.
 
-    Below float32's smallest normal number the cast rounds to nearest; who bounds a norm looks at it again afterwards.
+    Products below float32's smallest normal number are rounded to nearest; whoever bounds a norm must measure again.
     """
     bits = products.view(np.uint64)
     np.bitwise_and(bits, _FLOAT32_BITS, out=bits)
-    values = _scratch("narrowed", products.shape).view(np.float32)
+    values = _scratch(Purpose.NARROWED, products.shape).view(np.float32)
     np.copyto(values, products, casting="same_kind")
     narrow_float32(values, out)
 
 
 def narrow_float32(values: npt.NDArray[np.float32], out: npt.NDArray[Any]) -> None:
-    """Round float32 values toward zero to the 16 bit dtype of `out`; Inf and NaN stay what they are."""
-    # Operations on integers: they take a tenth of the time of NumPy's cast to float16, which has no vector form.
-    bits = _scratch("bits", values.shape)
+    """Round float32 values toward zero to the 16 bit dtype of `out`; keeps Inf and NaN."""
+    # On integers, because NumPy's cast to float16 is not vectorized and is much slower.
+    bits = _scratch(Purpose.BITS, values.shape)
     if out.dtype.name == "bfloat16":
         np.right_shift(values.view(np.uint32), np.uint32(16), out=bits)
         _store(bits, out)
         return
-    signs = _scratch("signs", values.shape)
+    signs = _scratch(Purpose.SIGNS, values.shape)
     np.right_shift(values.view(np.uint32), np.uint32(16), out=signs)
     np.bitwise_and(signs, np.uint32(0x8000), out=signs)
-    np.bitwise_and(values.view(np.uint32), np.uint32(0x7FFFE000), out=bits)  # 10 bits of a significand are left
+    np.bitwise_and(values.view(np.uint32), np.uint32(0x7FFFE000), out=bits)  # keeps 10 bits of the significand
     large = bool(bits.max(initial=0) > _FLOAT16_LARGEST)
     if large:
         np.minimum(bits, _FLOAT16_LARGEST, out=bits)
-    np.multiply(bits.view(np.float32), _FLOAT16_BIAS, out=bits.view(np.float32))  # exact but for what is cut off next
+    np.multiply(bits.view(np.float32), _FLOAT16_BIAS, out=bits.view(np.float32))  # exact but for bits cut off next
     np.right_shift(bits, np.uint32(13), out=bits)
     np.bitwise_or(bits, signs, out=bits)
     _store(bits, out)
@@ -67,11 +67,11 @@ def narrow_float32(values: npt.NDArray[np.float32], out: npt.NDArray[Any]) -> No
 
 
 def _store(bits: npt.NDArray[np.uint32], out: npt.NDArray[Any]) -> None:
-    """Write bit patterns of 16 bits as the floats they are."""
+    """Write patterns of 16 bits into an array of 16 bit floats."""
     np.copyto(out.view(np.dtype(np.uint16).newbyteorder(out.dtype.byteorder)), bits, casting="unsafe")
 
 
-def _scratch(purpose: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+def _scratch(purpose: Purpose, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
     size = 1
     for length in shape:
         size *= length

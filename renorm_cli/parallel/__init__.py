@@ -1,1 +1,1 @@
-"""Threads, and the memory they reuse."""
+"""Threads, and the memory that they reuse."""

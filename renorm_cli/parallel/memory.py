@@ -1,8 +1,9 @@
-"""Memory that is used again for block after block: to get it anew each time costs about as much as a pass over it."""
+"""Memory reused from block to block, because allocating it again costs about as much as a pass over it."""
 
 from __future__ import annotations
 
 import threading
+from enum import Enum, auto
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +11,39 @@ import numpy.typing as npt
 Buffer = npt.NDArray[np.uint8]
 
 ALIGNMENT = 64
-"""A line of the processor's cache. Where memory begins 16 bytes behind a page, as large new memory does, some
-processors (Zen 3) take five times as long for the system's copy into it: reads of 1 GiB took 0.48 s, so 0.09."""
+"""Bytes: a cache line. Large new memory starts 16 bytes after a page boundary, and some CPUs (Zen 3) copy into such
+memory five times slower."""
+
+
+class Purpose(Enum):
+    """What memory is used for; two uses of one purpose on one thread share the memory, one after the other."""
+
+    SOURCE = auto()
+    """A block read from the checkpoint."""
+    SINK = auto()
+    """A block read back from the output."""
+    CHECKSUM = auto()
+    TILE = auto()
+    """float64 values of a part of a block."""
+    SCALED = auto()
+    TENSOR = auto()
+    """A block that TensorFlow reads in place."""
+    WIDENED = auto()
+    NARROWED = auto()
+    BITS = auto()
+    SIGNS = auto()
 
 
 class _Held(threading.local):
     def __init__(self) -> None:
-        self.by_purpose: dict[str, Buffer] = {}
+        self.by_purpose: dict[Purpose, Buffer] = {}
 
 
 _HELD = _Held()
 
 
-def reuse(purpose: str, nbytes: int) -> Buffer:
-    """`nbytes` of this thread's memory for a purpose; what was in it for that purpose before is gone."""
+def reuse(purpose: Purpose, nbytes: int) -> Buffer:
+    """`nbytes` of this thread's memory for a purpose; its earlier content for that purpose is lost."""
     held = _HELD.by_purpose.get(purpose)
     if held is None or held.size < nbytes:
         held = _HELD.by_purpose[purpose] = _aligned(nbytes)
@@ -31,7 +51,7 @@ def reuse(purpose: str, nbytes: int) -> Buffer:
 
 
 def _aligned(nbytes: int) -> Buffer:
-    """New memory that begins where the system copies into it fast."""
+    """New memory that starts at a multiple of `ALIGNMENT`."""
     room = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     return room[start : start + nbytes]

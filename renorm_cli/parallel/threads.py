@@ -1,4 +1,4 @@
-"""Spreading work over threads: results come back in order, few are in flight at once."""
+"""Spread work over threads: results come in order, and few items are in flight at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 _MOST = 8
-"""Threads unless told otherwise: each holds some 20 MiB of blocks, and 250 MB is promised on machines of any size."""
+"""The largest default number of threads: each holds some 20 MiB of blocks, and a run promises at most 250 MB."""
 
 
 class Imap(Protocol):
@@ -61,9 +61,9 @@ def by_size(
     small: int,
     together: int,
 ) -> Iterator[Result]:
-    """Do every item, in order: those of up to `small` bytes whole, spread over the jobs, about `together` at a time.
+    """Do every item, in order. Items of up to `small` bytes are spread over the jobs in parcels of about `together`.
 
-    A larger one, or one that no other small one is beside, is done alone, and given `imap` to spread its own parts.
+    A large item, or a small one between two large ones, runs alone and parallelises its own parts with `imap`.
     """
     for run in _runs(items, nbytes, small):
         if len(run) == 1:
@@ -74,8 +74,8 @@ def by_size(
 
 
 def parcels(items: Iterable[Item], nbytes: Callable[[Item], int], together: int) -> Iterator[list[Item]]:
-    """The items in order, in lists of about `together` bytes or characters: handing over many tiny ones would take
-    longer than doing them."""
+    """The items in order, in lists of about `together` bytes (or characters): handing over tiny items one by one would
+    take longer than doing them."""
     parcel: list[Item] = []
     size = 0
     for item in items:
@@ -89,7 +89,7 @@ def parcels(items: Iterable[Item], nbytes: Callable[[Item], int], together: int)
 
 
 def _runs(items: Iterable[Item], nbytes: Callable[[Item], int], small: int) -> Iterator[list[Item]]:
-    """Runs of items of up to `small` bytes; each larger item alone."""
+    """Consecutive items of up to `small` bytes in one list; each larger item in a list of its own."""
     run: list[Item] = []
     for item in items:
         if nbytes(item) <= small:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from renorm_cli.errors import SelectionError
+from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import Left, Note, Skip, Step
+from renorm_cli.model.variable import Role, Variable
+from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, fitting
 from renorm_cli.plan.selection import LONGEST_NAME, Labels
 
-LEFT_ALONE = "left alone by rule "
-"""How the reason begins of a variable whose rule says `leave`; the rule's number follows."""
-
+_NO_RULE = Left("no_rule", "no rule matches it")
 _SPECIAL = re.compile(r"[*?\[]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -23,26 +23,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Rule(NamedTuple):
     """What is to be done with the variables that one of the patterns in `match` matches.
 
-    Without a `limit` they are left alone. Where `p`, `units` or `per` is None, the rule does not say it. `number` is
+    Without a `limit` they are left alone. Where `norm`, `units` or `per` is None, the rule does not say it. `number` is
     the rule's place in its file, from 1.
     """
 
     number: int
     match: tuple[str, ...]
     limit: float | None = None
-    p: float | None = None
+    norm: PNorm | None = None
     units: tuple[int, ...] | None = None
     per: Literal["unit", "tensor"] | None = None
 
-    @property
-    def why_not(self) -> str | None:
-        """Why its variables are not constrained; None if they are."""
-        return f"{LEFT_ALONE}{self.number}" if self.limit is None else None
-
     def constraint(self, otherwise: Constraint) -> Constraint:
         """The constraint for its variables; what it does not say is as `otherwise` has it."""
-        p = otherwise.p if self.p is None else self.p
-        return replace(otherwise, limit=self.limit, p=p, per=self.per or otherwise.per)
+        return replace(otherwise, limit=self.limit, norm=self.norm or otherwise.norm, per=self.per or otherwise.per)
 
 
 class Rules(NamedTuple):
@@ -53,7 +47,75 @@ class Rules(NamedTuple):
 
     def where(self, rule: Rule) -> str:
         """How messages name a rule."""
-        return f"--rules {self.path!r}: rule {rule.number}"
+        return f"rules {self.path!r}: rule {rule.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBounds:
+    """Bounds by rules; what a rule does not say is as in `rest`.
+
+    With `takes_rest`, variables that no rule matches have the bound and the default selection of `rest`, else none.
+    Raises UsageError where the rules and `rest` do not go together.
+    """
+
+    rules: Rules
+    rest: OneBound
+    takes_rest: bool
+
+    def __post_init__(self) -> None:
+        if self.rest.constraint.per == "global":
+            raise UsageError(
+                "a joint norm has one bound for all variables together, and rules have several",
+                Way("per", "leave out {}"),
+                Way("rules", "leave out {}"),
+            )
+        whole = next((rule for rule in self.rules.rules if rule.per == "tensor"), None)
+        if whole is not None and self.rest.units is not None:
+            where = self.rules.where(whole)
+            raise UsageError(f'{where} has per = "tensor", which has no units', Way("units", "leave out {}"))
+
+    def of(self, variables: Sequence[Variable]) -> Bounds:
+        return _Ruled(self, decide(variables, self.rules))
+
+
+class _Ruled(NamedTuple):
+    """The bounds of a checkpoint by rules, with the rule of each variable that any matches, by key."""
+
+    source: RuleBounds
+    decided: Mapping[str, Rule]
+
+    def aside(self, variable: Variable, role: Role) -> Left | None:
+        if variable.key in self.decided:
+            return None
+        return self.source.rest.aside(variable, role) if self.source.takes_rest else _NO_RULE
+
+    def bound(self, variable: Variable, role: Role) -> Bounded | Left:
+        rule, rest = self.decided.get(variable.key), self.source.rest
+        if rule is None:
+            return rest.bound(variable, role) if self.source.takes_rest else _NO_RULE
+        if rule.limit is None:
+            return Left("rule_leaves", f"left alone by rule {rule.number}")
+        constraint = rule.constraint(rest.constraint)
+        if rule.per == "tensor":
+            return Bounded(constraint, (), "rule")
+        if rule.units is not None and rest.units is None and constraint.per == "unit":
+            return Bounded(constraint, fitting(rule.units, variable, f"{self.source.rules.where(rule)}: units"), "rule")
+        return OneBound(constraint, rest.units).bound(variable, role)
+
+    def patterns(self, variable: Variable) -> tuple[str, ...]:
+        rule = self.decided.get(variable.key)
+        return () if rule is None else rule.match
+
+    def doubts(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
+        return [*idle(self.source.rules, self.decided), *self.source.rest.doubts(steps, skips)]
+
+    def remarks(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
+        return []
+
+    def nothing(self, variables: Sequence[Variable]) -> SelectionError:
+        return SelectionError(
+            f"none of the {len(variables)} variables is selected: a rule with max_norm has to match some, see `inspect`"
+        )
 
 
 def decide(variables: Sequence[Variable], rules: Rules) -> dict[str, Rule]:
@@ -99,5 +161,5 @@ def _pattern_of(variable: Variable, labels: Labels) -> str:
         if 0 < len(label) <= LONGEST_NAME and variable.key in (found := labels.matching(pattern)) and found <= own:
             return pattern
     raise SelectionError(
-        f"no pattern matches {variable.name!r} alone, so that it can have no rule; leave it out with -x"
+        f"no pattern matches {variable.name!r} alone, so that it can have no rule", Way("exclude", "leave it out")
     )

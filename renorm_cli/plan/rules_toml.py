@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from renorm_cli.errors import UsageError
-from renorm_cli.model.constraint import Constraint
+from renorm_cli.errors import UsageError, Way
+from renorm_cli.model.norm import PNorm
 from renorm_cli.plan.rules import Rule, Rules
-from renorm_cli.storage.small_file import read_small
 from renorm_cli.text import exact_text, show
+from renorm_cli.untrusted import Reader, UnexpectedError, field, number, read_small, shown
 
 MOST_BYTES = 1 << 20
 """Larger files are not read."""
@@ -26,7 +26,6 @@ _DOTTED = re.compile(r"(?:\.[^.=\n,{}\[\]]*){8}")
 """Text that is no code, and what is left of a key of many parts: the parser's time for one is quadratic, and no rule
 has it."""
 
-_LONGEST_SHOWN = 40
 _MOST_AXES = 64
 _KEYS = ("match", "max_norm", "p", "units", "per", "leave")
 _EXAMPLE = 'begin one with [[rule]], match = "..." and max_norm = 1.5'
@@ -42,7 +41,7 @@ def read_rules(path: Path) -> Rules:
 
     Raises UsageError for anything else, naming the rule and the key.
     """
-    where = f"--rules {str(path)!r}"
+    where = f"rules {str(path)!r}"
     tables = _tables(_toml(_read(path, where), where), where)
     return Rules(str(path), tuple(_rule(number, table, where) for number, table in enumerate(tables, 1)))
 
@@ -56,8 +55,9 @@ def rules_text(rules: Sequence[Rule], comments: Sequence[str] = ()) -> str:
     text = "\n\n".join("\n".join(lines) for lines in ([head] if head else []) + [_lines(rule) for rule in rules]) + "\n"
     if len(text) > MOST_BYTES:
         raise UsageError(
-            f"the {len(rules)} rules would take {len(text)} bytes, and at most {MOST_BYTES} are read; select fewer"
-            " variables with -i, or write one bound for all with --one-bound"
+            f"the {len(rules)} rules would take {len(text)} bytes, and at most {MOST_BYTES} are read",
+            Way("include", "select fewer variables"),
+            Way("one_bound", "write one bound for all", "True"),
         )
     return text
 
@@ -85,7 +85,7 @@ def _toml(text: str, where: str) -> dict[str, Any]:
 def _tables(found: dict[str, Any], where: str) -> list[dict[str, Any]]:
     unknown = next((key for key in found if key != "rule"), None)
     if unknown is not None:
-        raise UsageError(f"{where}: unknown key {_shown(unknown)} outside of a rule; {_EXAMPLE}")
+        raise UsageError(f"{where}: unknown key {shown(unknown)} outside of a rule; {_EXAMPLE}")
     if not found:
         raise UsageError(f"{where} has no rule in it; {_EXAMPLE}")
     tables = found["rule"]
@@ -98,23 +98,21 @@ def _rule(number: int, table: dict[str, Any], where: str) -> Rule:
     where = f"{where}: rule {number}"
     unknown = next((key for key in table if key not in _KEYS), None)
     if unknown is not None:
-        raise UsageError(f"{where}: unknown key {_shown(unknown)}; known are {', '.join(_KEYS)}")
+        raise UsageError(f"{where}: unknown key {shown(unknown)}; known are {', '.join(_KEYS)}")
     if ("leave" in table) == ("max_norm" in table):
         found = "both max_norm and" if "leave" in table else "neither max_norm nor"
         raise UsageError(f"{where} has {found} leave; give one of them")
 
-    def get(key: str, read: Callable[[object], _T]) -> _T | None:
-        if key not in table:
-            return None
+    def get(key: str, read: Reader[_T]) -> _T | None:
         try:
-            return read(table[key])
-        except ValueError as expected:
-            raise UsageError(f"{where}: {key} takes {expected}, got {_shown(table[key])}") from None
+            return field(table, key, read) if key in table else None
+        except UnexpectedError as wrong:
+            raise UsageError(f"{where}: {wrong.path} takes {wrong.expected}, got {shown(wrong.found)}") from None
 
     match = get("match", _patterns)
     if match is None:
         raise UsageError(f'{where} has no match; give it a pattern such as "*/kernel", or a list of them')
-    rule = Rule(number, match, get("max_norm", _limit), get("p", _order), get("units", _axes), get("per", _scope))
+    rule = Rule(number, match, get("max_norm", _limit), get("p", _norm), get("units", _axes), get("per", _scope))
     if get("leave", _true) and (extra := next((key for key in ("p", "units", "per") if key in table), None)):
         raise UsageError(f"{where} has both leave and {extra}; leave out one of them")
     if rule.per == "tensor" and rule.units is not None:
@@ -125,32 +123,22 @@ def _rule(number: int, table: dict[str, Any], where: str) -> Rule:
 def _patterns(value: object) -> tuple[str, ...]:
     patterns = value if isinstance(value, list) else [value]
     if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
-        raise ValueError("a pattern, or a list of patterns")
+        raise UnexpectedError("a pattern, or a list of patterns", value)
     return tuple(patterns)
 
 
 def _limit(value: object) -> float:
-    number = _number(value)
-    if not 0 < number < math.inf:
-        raise ValueError("a finite number above 0")
-    return number
+    limit = number(value)
+    if not 0 < limit < math.inf:
+        raise UnexpectedError("a finite number above 0", value)
+    return limit
 
 
-def _order(value: object) -> float:
-    number = math.inf if value == "inf" else _number(value)
+def _norm(value: object) -> PNorm:
     try:
-        return Constraint(p=number).p
+        return PNorm(math.inf if value == "inf" else number(value))
     except UsageError:
-        raise ValueError('a number above 0 and at most 512, or "inf"') from None
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf
-    raise ValueError("a number")
+        raise UnexpectedError('a number above 0 and at most 512, or "inf"', value) from None
 
 
 def _axes(value: object) -> tuple[int, ...] | None:
@@ -158,7 +146,7 @@ def _axes(value: object) -> tuple[int, ...] | None:
         return None
     axes = value if isinstance(value, list) else [value]
     if not axes or not all(type(axis) is int and abs(axis) <= _MOST_AXES for axis in axes):
-        raise ValueError('"auto", an axis such as -1, or a list of axes')
+        raise UnexpectedError('"auto", an axis such as -1, or a list of axes', value)
     return tuple(axes)
 
 
@@ -167,23 +155,13 @@ def _scope(value: object) -> Literal["unit", "tensor"]:
         return "unit"
     if value == "tensor":
         return "tensor"
-    raise ValueError('"unit" or "tensor"')
+    raise UnexpectedError('"unit" or "tensor"', value)
 
 
 def _true(value: object) -> bool:
     if value is not True:
-        raise ValueError("true")
+        raise UnexpectedError("true", value)
     return True
-
-
-def _shown(value: object) -> str:
-    """A value as it is in a message: short."""
-    if isinstance(value, str) and len(value) <= _LONGEST_SHOWN:
-        return repr(value)
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**_LONGEST_SHOWN):
-        return repr(value)
-    names = {str: "a long text", int: "a long number", list: "another list", dict: "a table"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), "a date or time")
 
 
 def _lines(rule: Rule) -> list[str]:
@@ -193,8 +171,8 @@ def _lines(rule: Rule) -> list[str]:
     if rule.limit is None:
         return [*lines, "leave = true"]
     lines.append(f"max_norm = {exact_text(rule.limit)}")
-    if rule.p is not None:
-        lines.append(f"p = {exact_text(rule.p)}")
+    if rule.norm is not None:
+        lines.append(f"p = {exact_text(rule.norm.p)}")
     if rule.units is not None:
         lines.append(f"units = {list(rule.units)}")
     if rule.per is not None:

@@ -19,7 +19,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 class Labels:
-    """All that patterns can match of some variables: names, keys and aliases, with those of stored copies.
+    """The labels of variables that patterns can match: names, keys and aliases, also those of stored copies.
 
     Patterns are shell-style, match the whole of a label, `*` crosses `/`, and case counts. Stored copies of one weight
     have all their labels in common, so that a pattern matches them together.
@@ -45,17 +45,17 @@ class Labels:
         compiled = _compile(pattern)
         return {key for label, keys in self._with.items() if compiled.match(label) for key in keys}
 
-    def found(self, pattern: str, option: str) -> set[str]:
+    def found(self, pattern: str, who: str) -> set[str]:
         """Keys that a pattern matches. Raises SelectionError, which names the closest labels, where there is none."""
         hits = self.matching(pattern)
         if not hits:
-            raise SelectionError(self._nothing(option, pattern))
+            raise SelectionError(self._nothing(who, pattern))
         return hits
 
-    def _nothing(self, option: str, pattern: str) -> str:
+    def _nothing(self, who: str, pattern: str) -> str:
         close = difflib.get_close_matches(pattern, sorted(self._with)[:5000], n=3, cutoff=0.4)
         hint = f"closest: {', '.join(map(repr, close))}" if close else "`inspect` lists the names"
-        return f"{option} {pattern!r} matches none of the {len(self._of)} variables; {hint}"
+        return f"{who} {pattern!r} matches none of the {len(self._of)} variables; {hint}"
 
 
 def chosen(variables: Sequence[Variable], selection: Selection, default: Callable[[Variable], bool]) -> frozenset[str]:
@@ -67,8 +67,8 @@ def chosen(variables: Sequence[Variable], selection: Selection, default: Callabl
     if not selection.include and not selection.exclude:
         return defaults
     labels = Labels(variables)
-    included = {key for pattern in selection.include for key in labels.found(pattern, "--include")}
-    excluded = {key for pattern in selection.exclude for key in labels.found(pattern, "--exclude")}
+    included = {key for pattern in selection.include for key in labels.found(pattern, "include")}
+    excluded = {key for pattern in selection.exclude for key in labels.found(pattern, "exclude")}
     return (defaults | included) - excluded
 
 

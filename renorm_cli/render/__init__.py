@@ -1,1 +1,1 @@
-"""Reports and foreign text made readable: functions from data to text, which print nothing and open no file."""
+"""Renders reports as text: functions from data to text that print nothing and open no file."""

@@ -1,4 +1,4 @@
-"""The columns of a report, declared once: the terminal table and the CSV walk the same tuple."""
+"""The columns of a report, declared once for the terminal table, the CSV, Markdown and the HTML page."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Cell = str | int | float | None
 GUESSED, COPIED, FOREIGN = "†", "‡", "§"
 ASCII_MARKS = {GUESSED: "?", COPIED: "+", FOREIGN: "!"}
 MARKS = {
-    GUESSED: "unit axes guessed; --units sets them",
+    GUESSED: "unit axes guessed from the shape",
     COPIED: "stored more than once in this checkpoint",
     FOREIGN: "a name with characters outside ASCII",
 }
-"""The footnote marks of the terminal table, and what they say."""
+"""The footnote marks of tables, and their meanings."""
 
 
 class Column(NamedTuple):
-    """One column: `text(row, ascii)` is safe to print, `value(row)` is the exact value, foreign text included.
+    """A column: `text(row, ascii)` is safe to print; `value(row)` is the exact value, which may be foreign text.
 
-    `skipped` is the value for a skipped variable, None where such a variable has none. `rank` is the order in which a
-    narrow terminal drops columns, the lowest last, and None for a column the terminal table never has; a column with
-    `shown` is in the table only for the reports that need it. `right` columns are aligned at the decimal point.
+    `skipped` gives the value for a skipped variable, or is None if such a variable has none. A narrow terminal drops
+    columns by `rank`, the highest first; a column with rank None is never in the terminal table. `shown` tells whether
+    a report needs the column in its table. `right` columns are aligned at the decimal point.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
 
 def marks(row: Row) -> str:
-    """Collect the footnote marks of a row, those in `MARKS`."""
+    """The footnote marks of a row; see `MARKS`."""
     variable = row.step.variable
     guessed = GUESSED if row.step.axis_source == "guess" else ""
     copied = COPIED if variable.copies else ""
@@ -49,32 +49,32 @@ def marks(row: Row) -> str:
 
 
 def is_bounded(report: Report) -> bool:
-    """Tell whether any row has a limit, so that units can be over it."""
+    """Whether any row has a limit, so that units can be over it."""
     return any(row.step.constraint.limit is not None for row in report.rows)
 
 
 def has_lower(report: Report) -> bool:
-    """Tell whether any row has a lower bound."""
+    """Whether any row has a lower bound."""
     return any(row.step.constraint.low is not None for row in report.rows)
 
 
 def has_signs(report: Report) -> bool:
-    """Tell whether any row must not have weights below zero."""
+    """Whether any row must not have weights below zero."""
     return any(row.step.constraint.nonnegative for row in report.rows)
 
 
 def limits(report: Report) -> set[float | None]:
-    """Collect the different limits of the rows."""
+    """The distinct limits of the rows."""
     return {row.step.constraint.limit for row in report.rows}
 
 
 def orders(report: Report) -> set[float]:
-    """Collect the different p of the rows."""
-    return {row.step.constraint.p for row in report.rows}
+    """The distinct p of the rows."""
+    return {row.step.constraint.norm.p for row in report.rows}
 
 
 def folded(counts: Sequence[int], bins: int) -> tuple[int, ...]:
-    """The counts of equal bins in fewer equal bins, where their number divides; else as they are."""
+    """The counts of equal bins merged into `bins` equal bins; unchanged if their number is no multiple of that."""
     width, rest = divmod(len(counts), bins)
     return (
         tuple(counts)
@@ -129,7 +129,7 @@ def _is_changed(report: Report) -> bool:
 
 
 _SPARKS = 16
-"""Characters of the histogram in a table."""
+"""Characters of a histogram in a table."""
 
 COLUMNS: tuple[Column, ...] = (
     _foreign("name", "name", lambda variable: variable.name, rank=0),
@@ -172,7 +172,7 @@ COLUMNS: tuple[Column, ...] = (
         rank=9,
     ),
     _exact("limit", "limit", lambda row: row.step.constraint.limit, shown=lambda report: len(limits(report)) > 1),
-    _exact("p", "p", lambda row: row.step.constraint.p, shown=lambda report: len(orders(report)) > 1),
+    _exact("p", "p", lambda row: row.step.constraint.norm.p, shown=lambda report: len(orders(report)) > 1),
     _exact("low", "low", lambda row: row.step.constraint.low, shown=has_lower),
     _count("over", "over", lambda row: row.over, rank=2, shown=is_bounded),
     _count("under", "under", lambda row: row.under, rank=2, shown=has_lower),

@@ -1,4 +1,4 @@
-"""The columns of a comparison, declared once: the terminal table and the CSV walk the same tuple."""
+"""The columns of a comparison, declared once for the terminal table and the CSV."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from renorm_cli.text import count_text, number_text, shape_text, show
 
 @dataclass(frozen=True, slots=True)
 class DiffColumn:
-    """One column: `text(row, ascii)` is safe to print, `value(row)` is the exact value, foreign text included.
+    """A column: `text(row, ascii)` is safe to print; `value(row)` is the exact value, which may be foreign text.
 
-    Without a `value` it is one of the terminal table alone, and says in one what two columns of the CSV do.
-    `rank` is the order in which a narrow terminal drops columns, the lowest last, and None for a column the terminal
-    table never has; a column with `shown` is in the table only for the reports that need it.
+    A column without `value` is only in the terminal table, and combines two columns of the CSV. `rank` and `shown` are
+    as in `columns.Column`.
     """
 
     key: str
@@ -54,7 +53,7 @@ def _share(
     among: Callable[[DiffRow], int | None],
     rank: int,
 ) -> DiffColumn:
-    """A count, and in the table of how many."""
+    """A column with a count; the table also shows the total."""
 
     def text(row: DiffRow, ascii: bool) -> str:
         count, whole = of(row), among(row)
@@ -87,7 +86,7 @@ def _becomes(ascii: bool) -> str:
 
 
 def _fact(key: str, of: Callable[[Variable, bool], str], rank: int) -> DiffColumn:
-    """What is so of the variable, or what it was and is where the two differ."""
+    """A column with a fact about the variable, or with the fact before and after if they differ."""
 
     def text(row: DiffRow, ascii: bool) -> str:
         found = [of(variable, ascii) for variable in (row.before, row.after) if variable is not None]
@@ -97,7 +96,7 @@ def _fact(key: str, of: Callable[[Variable, bool], str], rank: int) -> DiffColum
 
 
 def _pair(key: str, of: Callable[[Variable], Cell]) -> tuple[DiffColumn, DiffColumn]:
-    """Two columns of the CSV, for what a variable was and is."""
+    """Two columns of the CSV, for a fact before and after."""
 
     def before(row: DiffRow) -> Cell:
         return None if row.before is None else of(row.before)

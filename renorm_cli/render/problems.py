@@ -1,5 +1,4 @@
-"""Findings as services that gate on them want them: gathered by variable or over all reports, with a level and an
-identity."""
+"""Findings in the form that CI services need: grouped by variable or over all reports, with a level and an identity."""
 
 from __future__ import annotations
 
@@ -15,13 +14,13 @@ from renorm_cli.text import show
 Level = Literal["error", "warning", "note"]
 
 NAMED_IN_FULL = 1000
-"""Characters of a name where it is what tells one entry from another."""
+"""Characters of a name that identifies an entry."""
 PATH_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A variable and all that is wrong with it, the worst first; `row` is None for one the checkpoint does not have."""
+    """A variable and its findings, the worst first; `row` is None for a variable that the checkpoint lacks."""
 
     name: str
     row: Row | None
@@ -34,7 +33,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A finding, where it was found, and how bad that is."""
+    """A finding, the report that it is in, and its level."""
 
     report: Report
     finding: Finding
@@ -45,12 +44,12 @@ class Problem:
 
     @property
     def sentence(self) -> str:
-        """The variable, quoted, and what is wrong with it; safe to print."""
+        """The quoted name of the variable, and the finding; safe to print."""
         return f"'{show(self.finding.name)}': {self.finding.text}"
 
 
 def subjects(report: Report) -> tuple[Subject, ...]:
-    """Gather the findings of a report: one subject for each row, in their order, then those without a row."""
+    """The findings of a report by variable: a subject for each row, in order, then those without a row."""
     by_key = {row.step.variable.key: number for number, row in enumerate(report.rows)}
     by_name = {row.step.variable.name: number for number, row in reversed(list(enumerate(report.rows)))}
     of_rows: dict[int, list[Finding]] = {}
@@ -74,24 +73,24 @@ def problems(reports: Iterable[Report]) -> list[Problem]:
 
 
 def level(report: Report, finding: Finding) -> Level:
-    """An error where it makes the command fail: `check` alone does. What `apply` clips is worth a note."""
+    """The level of a finding: an error if it makes the command fail, as only `check` does; clipping is only a note."""
     if report.command == "check":
         return "error"
-    return "warning" if finding.rule == "nonfinite" else "note"
+    return "warning" if finding.fault == "nonfinite" else "note"
 
 
 def rule_id(rule: Fault) -> str:
-    """The name of a rule beside those of other tools."""
+    """The name of a rule, prefixed to differ from the rules of other tools."""
     return f"renorm-{rule}"
 
 
 def fingerprints(found: Sequence[Problem]) -> Iterator[str]:
-    """An identity for each problem: unique among them, and the same in the next run, whatever the norms are then."""
+    """An identity for each problem: unique among them, and the same in the next run whatever the norms are."""
     seen: dict[str, int] = {}
     for problem in found:
         finding = problem.finding
         variable = finding.name if finding.key is None else finding.key
-        identity = "\0".join((finding.rule, problem.report.path, variable))
+        identity = "\0".join((finding.fault, problem.report.path, variable))
         count = seen[identity] = seen.get(identity, 0) + 1
-        again = f"\0{count}" if count > 1 else ""  # the same checkpoint was given twice
+        again = f"\0{count}" if count > 1 else ""  # the same checkpoint occurs twice
         yield hashlib.sha256((identity + again).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,130 +1,71 @@
-"""The formats a report can be written in: one registry of names, file endings and renderers."""
+"""The formats of reports: one registry of names, file endings and renderers."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from renorm_cli.model.report import Report
 
 if TYPE_CHECKING:
     from renorm_cli.model.difference import DiffReport
 
-Renderer = Callable[[Sequence[Report]], Iterator[str]]
-"""Gives the text in parts, as many as the format allows."""
-
-DiffRenderer = Callable[["DiffReport"], str]
-
 
 class Format(NamedTuple):
-    """A format by its `name`, the `endings` of file names that choose it, and a file name that is usual for it.
+    """A report format: its `name`, the file name `endings` that choose it, and a usual file name.
 
-    `renderer` and `diff_renderer` import what they return, so that a run pays for its own formats only;
-    `diff_renderer` is None where a comparison cannot be written so.
+    `renderer` and `diff_renderer` name functions as `module:function` in `renorm_cli.render`, so that a run imports
+    only the formats it writes. They take a sequence of reports or a comparison, and return the text, or the text in
+    parts. `diff_renderer` is None for a format that cannot hold a comparison.
     """
 
     name: str
     endings: tuple[str, ...]
     usual: str
-    renderer: Callable[[], Renderer]
-    diff_renderer: Callable[[], DiffRenderer] | None = None
-
-
-def _whole(render: Callable[[Sequence[Report]], str]) -> Renderer:
-    return lambda reports: iter((render(reports),))
-
-
-def _json() -> Renderer:
-    from renorm_cli.render.data.json_report import render_json
-
-    return render_json
-
-
-def _diff_json() -> DiffRenderer:
-    from renorm_cli.render.data.diff_record import render_diff_json
-
-    return render_diff_json
-
-
-def _csv() -> Renderer:
-    from renorm_cli.render.data.csv_report import render_csv
-
-    return _whole(render_csv)
-
-
-def _diff_csv() -> DiffRenderer:
-    from renorm_cli.render.data.diff_record import render_diff_csv
-
-    return render_diff_csv
-
-
-def _markdown() -> Renderer:
-    from renorm_cli.render.ci.markdown import render_markdown
-
-    return _whole(render_markdown)
-
-
-def _html() -> Renderer:
-    from renorm_cli.render.page.page import render_html
-
-    return _whole(render_html)
-
-
-def _junit() -> Renderer:
-    from renorm_cli.render.ci.junit import render_junit
-
-    return _whole(render_junit)
-
-
-def _sarif() -> Renderer:
-    from renorm_cli.render.ci.sarif import render_sarif
-
-    return _whole(render_sarif)
-
-
-def _gitlab() -> Renderer:
-    from renorm_cli.render.ci.gitlab import render_gitlab
-
-    return _whole(render_gitlab)
-
-
-def _github() -> Renderer:
-    from renorm_cli.render.ci.github import render_github
-
-    return _whole(render_github)
+    renderer: str
+    diff_renderer: str | None = None
 
 
 FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
-        Format("json", (".json",), "report.json", _json, _diff_json),
-        Format("csv", (".csv",), "report.csv", _csv, _diff_csv),
-        Format("md", (".md",), "report.md", _markdown),
-        Format("html", (".html",), "report.html", _html),
-        Format("junit", (".xml",), "report.xml", _junit),
-        Format("sarif", (".sarif", ".sarif.json"), "report.sarif", _sarif),
-        Format("gitlab", (), "gl-code-quality-report.json", _gitlab),
-        Format("github", (), "annotations.txt", _github),
+        Format("json", (".json",), "report.json", "data.json_report:render_json", "data.diff_record:render_diff_json"),
+        Format("csv", (".csv",), "report.csv", "data.csv_report:render_csv", "data.diff_record:render_diff_csv"),
+        Format("md", (".md",), "report.md", "ci.markdown:render_markdown"),
+        Format("html", (".html",), "report.html", "page.page:render_html"),
+        Format("junit", (".xml",), "report.xml", "ci.junit:render_junit"),
+        Format("sarif", (".sarif", ".sarif.json"), "report.sarif", "ci.sarif:render_sarif"),
+        Format("gitlab", (), "gl-code-quality-report.json", "ci.gitlab:render_gitlab"),
+        Format("github", (), "annotations.txt", "ci.github:render_github"),
     )
 }
-"""All formats by name; GitLab's and GitHub's have no ending of their own."""
+"""All formats by name; those of GitLab and GitHub have no file name ending of their own."""
 
 DIFF_FORMATS: dict[str, Format] = {name: one for name, one in FORMATS.items() if one.diff_renderer is not None}
-"""The formats of a comparison."""
+"""The formats that can hold a comparison."""
 
 
 def format_of(file_name: str, formats: Mapping[str, Format] = FORMATS) -> str | None:
-    """The name of the format that a file name's ending chooses, the longest ending first; None if none does."""
+    """The name of the format with the longest ending that the file name has, or None."""
     found = [(len(end), one.name) for one in formats.values() for end in one.endings if file_name.endswith(end)]
     return max(found)[1] if found else None
 
 
 def parts(found: Sequence[Report] | DiffReport, name: str) -> Iterator[str]:
-    """Write reports or a comparison in the format of that name, in parts; the renderer is imported at the first."""
-    if isinstance(found, Sequence):
-        yield from FORMATS[name].renderer()(found)
-        return
-    make = FORMATS[name].diff_renderer
-    if make is None:
+    """Write reports or a comparison in the format of that name, in parts. Imports the renderer at the first part."""
+    one = FORMATS[name]
+    where = one.renderer if isinstance(found, Sequence) else one.diff_renderer
+    if where is None:
         raise KeyError(name)
-    yield make()(found)
+    text = renderer(where)(found)
+    yield from (text,) if isinstance(text, str) else text
+
+
+def renderer(where: str) -> Callable[[Any], str | Iterator[str]]:
+    """Import the function that a `Format` names as `module:function`."""
+    module, _, function = where.partition(":")
+    found: Callable[[Any], str | Iterator[str]] = getattr(
+        importlib.import_module(f"renorm_cli.render.{module}"), function
+    )
+    return found

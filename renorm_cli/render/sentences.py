@@ -1,4 +1,4 @@
-"""What a report comes to, in words: its verdict and the account of its variables, for all reports that people read."""
+"""The sentences that sum up a report: verdict and totals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from renorm_cli.text import count_text, counted, exact_text
 
 
 def account(report: Report) -> tuple[str, ...]:
-    """Say how many variables, units and weights there are of each kind, in parts that the caller joins."""
+    """The numbers of variables, units and weights of each kind, in parts that the caller joins."""
     totals, order = report.totals, orders(report)
     done = "constrained" if is_bounded(report) or report.command != "inspect" else "measured"
     units = counted(totals.units, "unit")
@@ -26,8 +26,13 @@ def account(report: Report) -> tuple[str, ...]:
 
 
 def verdict(report: Report) -> str:
-    """Say whether a check holds, and if not, what is wrong: `violated: 12 of 64 units over 0.9`."""
-    return f"holds: {_held(report)}" if report.holds else f"violated: {', '.join(_broken(report))}"
+    """Whether a check holds, and if not, why: `violated: 12 of 64 units over 0.9`."""
+    return ": ".join(verdict_parts(report))
+
+
+def verdict_parts(report: Report) -> tuple[str, str]:
+    """The verdict as its word, "holds" or "violated", and its explanation."""
+    return ("holds", _held(report)) if report.holds else ("violated", ", ".join(_broken(report)))
 
 
 def _held(report: Report) -> str:
@@ -36,7 +41,7 @@ def _held(report: Report) -> str:
         return f"{units} within what the file declares"
     if not report.rows:
         return "nothing to check"
-    if not is_bounded(report):  # then there is a baseline
+    if not is_bounded(report):  # a check without a bound has a baseline
         return f"{units}, none out of line with the baseline"
     baseline = "" if report.baseline is None else ", none out of line with the baseline"
     return f"none of {units} over {_bound(report)}{baseline}"
@@ -50,12 +55,12 @@ def _broken(report: Report) -> list[str]:
         (totals.nonfinite, "not finite"),
     ]
     found = [(count_text(count), what) for count, what in counts if count]
-    told = [f"{count} {what}" if number else f"{count} of {units} {what}" for number, (count, what) in enumerate(found)]
+    faults = [f"{count} {what}" if index else f"{count} of {units} {what}" for index, (count, what) in enumerate(found)]
     if totals.negative:
-        told.append(f"{counted(totals.negative, 'weight')} below zero")
+        faults.append(f"{counted(totals.negative, 'weight')} below zero")
     if report.baseline is not None and report.baseline.growths:
-        told.append(f"{counted(len(report.baseline.growths), 'variable')} out of line with the baseline")
-    return told
+        faults.append(f"{counted(len(report.baseline.growths), 'variable')} out of line with the baseline")
+    return faults
 
 
 def _bound(report: Report) -> str:

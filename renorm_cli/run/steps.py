@@ -1,4 +1,4 @@
-"""From a plan to the rows of a report: one path for inspect, check, dry run and apply, the destination optional."""
+"""From a plan to the rows of a report: one path for inspect, check, dry run and apply; a sink is optional."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.errors import NonFiniteError
+from renorm_cli.errors import NonFiniteError, Way
 from renorm_cli.model.blocks import Block, collapse, grid_shape, groups
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Step
@@ -22,8 +22,11 @@ from renorm_cli.norms.distribution import Distribution, Worst
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
 from renorm_cli.norms.measure import Read, measure, negatives, within
 from renorm_cli.norms.policy import Float64
-from renorm_cli.parallel.memory import Buffer, reuse
+from renorm_cli.parallel.memory import Buffer, Purpose, reuse
 from renorm_cli.parallel.threads import Imap, by_size
+
+if TYPE_CHECKING:
+    from renorm_cli.run.unit_norms import UnitNorms
 
 ATTEMPTS = 27
 """Tries to get a unit within its limit; more than two are only needed among subnormal numbers, the last is factor 0."""
@@ -43,10 +46,10 @@ class Sink(Source, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All a worker needs besides its step.
+    """What a worker needs besides its step.
 
-    `bound` is whether units over the limit are scaled (in memory only, where there is no `sink`); `nonfinite` what
-    happens to a variable with NaN or Inf: it is counted, its units are left alone (skip), or it is an error (refuse).
+    With `bound`, units over the limit are scaled, in memory only if there is no `sink`. Units with NaN or Inf are
+    counted, left alone ("skip") or an error ("refuse"), as `nonfinite` has it.
     """
 
     source: Source
@@ -55,18 +58,20 @@ class Work:
     sink: Sink | None = None
     nonfinite: Literal["count", "skip", "refuse"] = "count"
     block_bytes: int | None = None
-    """Weights in memory at once, per job, if not as many as the executor is best given."""
+    """Block size in bytes per job; None uses the engine's preferred size."""
     advance: Callable[[int], None] = lambda nbytes: None
     collect: Callable[[Step, Distribution], None] = lambda step, norms: None
-    """Given the norms of all units of a variable, from the thread that measured it."""
+    """Called with the norms of all units of a variable, by the thread that measured it."""
+    norms: UnitNorms | None = None
+    """Keeps the norms of all units, if given."""
 
     def elements(self, dtype: str) -> int:
-        """The most weights of a dtype in a block."""
-        return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype])
+        """Number of weights of a dtype in a block, at most."""
+        return max(1, (self.block_bytes or self.engine.block_bytes) // FLOATS[dtype].nbytes)
 
 
 def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
-    """Do every step, in order; results do not depend on the number of jobs behind `imap`.
+    """Do every step, in order; the rows do not depend on the number of jobs behind `imap`.
 
     Raises NonFiniteError where a variable holds NaN or Inf and `work.nonfinite` is "refuse".
     """
@@ -91,6 +96,8 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     spread_groups = map if len(cut) == 1 else imap
     for group in spread_groups(partial(_renorm_group, step, work, spread_blocks), cut):
         before.add(group.norms)
+        if work.norms is not None:
+            work.norms.take(step, seen, group.norms)
         worst.add(group.norms, seen)
         seen += group.norms.size
         after.add(group.after)
@@ -117,8 +124,9 @@ def refuse_nonfinite(step: Step, nonfinite: int, units: int) -> None:
     """Raise NonFiniteError if any of the units of a variable is not finite."""
     if nonfinite:
         raise NonFiniteError(
-            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {units} units; nothing was written."
-            " Mend it, leave it out with -x, or leave those units alone with --nonfinite skip"
+            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {units} units; nothing was written",
+            Way("exclude", "leave it out"),
+            Way("nonfinite", "leave those units alone", "skip"),
         )
 
 
@@ -133,8 +141,8 @@ class _Group(NamedTuple):
 
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
-    variable, limit = step.variable, step.constraint.ceiling
-    read = _reader(work.source, variable, "source")
+    variable, highest = step.variable, step.constraint.highest
+    read = _reader(work.source, variable, Purpose.SOURCE)
     if len(blocks) == 1:
         only = read(blocks[0])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
@@ -142,11 +150,11 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
         refuse_nonfinite(step, nonfinite, norms.size)
-    over = policy.over(norms, limit, variable.dtype)
+    over = policy.over(norms, highest, variable.dtype)
     after = norms
-    if work.bound and limit is not None and over.any():
-        after = _bound(step, work, read, blocks, imap, norms, limit)
-    under = policy.under(norms, step.constraint.floor)
+    if work.bound and highest is not None and over.any():
+        after = _bound(step, work, read, blocks, imap, norms, highest)
+    under = policy.under(norms, step.constraint.lowest)
     return _Group(
         norms.ravel(),
         after.ravel(),
@@ -203,7 +211,7 @@ class Scaled(NamedTuple):
             return self._scaled(block, factors)
         if write:
             sink.write(self.step.variable, block, self._scaled(block, factors))
-        return _reader(sink, self.step.variable, "sink")(block)
+        return _reader(sink, self.step.variable, Purpose.SINK)(block)
 
     def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:
         layout = collapse(block.shape, self.step.unit_axes)
@@ -213,7 +221,7 @@ class Scaled(NamedTuple):
         )
 
 
-def _reader(source: Source, variable: Variable, purpose: str) -> Read:
+def _reader(source: Source, variable: Variable, purpose: Purpose) -> Read:
     """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
-    size = FLOATS[variable.dtype]
+    size = FLOATS[variable.dtype].nbytes
     return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))

@@ -82,7 +82,7 @@ def _same_values(
 
     def lies_in_place(variable: Variable) -> bool:
         extent = source.extent(variable)
-        return extent is not None and copy.extent(variable) == extent and id(source.files[extent[0]]) in patched
+        return extent is not None and copy.extent(variable) == extent and id(source.files[extent.file]) in patched
 
     constrained = {row.step.variable.key for row in rows}
     for variable in source.variables:
@@ -103,7 +103,7 @@ def _facts(variable: Variable | None) -> object:
 
 def _is_as_before(copied: _Copied) -> bool:
     staged = copied.staged
-    return staged.source is not None and same_bytes(staged.source.fd, staged.fd, copied.span)
+    return staged.source is not None and same_bytes(staged.source, staged, copied.span)
 
 
 def _wrong(what: str) -> OutputError:

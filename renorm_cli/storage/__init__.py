@@ -1,1 +1,1 @@
-"""Files: opened once, copied, patched, published whole."""
+"""Files: opened once, copied, patched, published as a whole."""

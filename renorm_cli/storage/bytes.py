@@ -1,4 +1,4 @@
-"""Moving and comparing bytes of open files."""
+"""Copy and compare ranges of open files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from renorm_cli.storage.files import Readable
+
 Span = tuple[int, int]
-"""A range of bytes: first, and the one behind the last."""
+"""A range of bytes: start and end, the end excluded."""
 
 _COPY_BYTES = 8 << 20
 _COMPARE_BYTES = 1 << 20
@@ -22,9 +24,9 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 def copy_range(
     source: int, start: int, target: int, at: int, count: int, advance: Callable[[int], None] = lambda nbytes: None
 ) -> None:
-    """Copy `count` bytes between open files, inside the kernel where it can (and shared, where the file system can).
+    """Copy `count` bytes between open files, inside the kernel (or as shared blocks) where the system supports it.
 
-    Raises OSError, also where the source ends too soon.
+    Raises OSError, also if the source ends too soon.
     """
     done = 0
     in_kernel = hasattr(os, "copy_file_range")
@@ -34,10 +36,10 @@ def copy_range(
             try:
                 got = os.copy_file_range(source, target, want, start + done, at + done)
             except OSError:
-                in_kernel = False  # across file systems, or not supported: a real fault shows again below
+                in_kernel = False  # unsupported here; a real fault shows again in the loop below
                 continue
             if got == 0:
-                in_kernel = False  # some file systems answer so for what they cannot do
+                in_kernel = False  # some file systems return 0 for what they do not support
                 continue
         else:
             block = os.pread(source, want, start + done)
@@ -59,9 +61,9 @@ def write_all(fd: int, offset: int, data: memoryview) -> None:
 
 
 def start_writing(fd: int, offset: int, count: int) -> None:
-    """Have the system begin to write a large range to the disk, so that the flush at the end finds little to do.
+    """Let the system begin to write a large range to disk, so that the flush at the end has little left to do.
 
-    Only a hint: nothing waits, and what fails will fail again, and be heard, at the flush.
+    Only a hint: it does not wait, and the flush reports any failure.
     """
     if count < _WORTH_A_CALL:
         return
@@ -71,11 +73,10 @@ def start_writing(fd: int, offset: int, count: int) -> None:
 
 
 def reserve(fd: int, offset: int, count: int) -> None:
-    """Have a large range that will be written get its place on the disk at once.
+    """Allocate a large range of a file before it is written.
 
-    A disk that is too full then says so before the work, and two threads wait less for each other (ext4: 1 GiB in
-    blocks of 4 MiB took 0.75 s, so 0.57). Raises OSError where there is no room; where the file system does not know
-    the call, nothing is done.
+    A full disk is then noticed before the work, and threads that write wait less for each other. Does nothing if the
+    file system does not support it. Raises OSError if there is no room.
     """
     if count < _WORTH_A_CALL:
         return
@@ -86,15 +87,15 @@ def reserve(fd: int, offset: int, count: int) -> None:
             raise failed
 
 
-def same_bytes(one: int, other: int, span: Span) -> bool:
-    """Whether two open files hold the same bytes in a range. Raises OSError; a file that ends in it is not the same."""
+def same_bytes(one: Readable, other: Readable, span: Span) -> bool:
+    """Whether two files hold the same bytes in a range. Raises FormatError where one ends in it, or cannot be read."""
     start, end = span
     left, right = (bytearray(min(_COMPARE_BYTES, end - start)) for _ in range(2))
     while start < end:
         if end - start < len(left):
             del left[end - start :], right[end - start :]
-        if os.preadv(one, [left], start) < len(left) or os.preadv(other, [right], start) < len(right):
-            return False
+        one.read_into(start, memoryview(left))
+        other.read_into(start, memoryview(right))
         if left != right:
             return False
         start += len(left)
@@ -102,7 +103,7 @@ def same_bytes(one: int, other: int, span: Span) -> bool:
 
 
 def without(spans: Iterable[Span], taken: Iterable[Span]) -> Iterator[Span]:
-    """What is left of the spans (in order, apart) where the `taken` ones are cut out."""
+    """The parts of the spans (ordered, disjoint) that no `taken` span covers."""
     cuts = sorted(taken)
     first = 0
     for start, end in spans:
@@ -121,7 +122,7 @@ def without(spans: Iterable[Span], taken: Iterable[Span]) -> Iterator[Span]:
 
 @cache
 def _linux_call(name: str, *arguments: str) -> Any:
-    """A function of Linux' C library that Python does not offer, by the ctypes of its arguments; None without one."""
+    """A C library function of Linux that Python does not offer; None if it is missing. `arguments` are ctypes names."""
     if sys.platform != "linux":
         return None
     import ctypes
@@ -135,7 +136,7 @@ def _linux_call(name: str, *arguments: str) -> Any:
 
 
 def _failure() -> OSError:
-    """What the last call of `_linux_call` failed of."""
+    """The error of the last call through `_linux_call`."""
     import ctypes
 
     number = ctypes.get_errno()

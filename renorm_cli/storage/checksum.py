@@ -1,7 +1,7 @@
-"""Checksums of ranges of open files, the parts of large ones side by side.
+"""Checksums of ranges of open files; large ranges are split and their parts computed in parallel.
 
-The checksum of two parts together follows from those of the parts: a CRC is the remainder of a polynomial over GF(2),
-so n bytes behind a part multiply its remainder by x**(8n), and remainders add by exclusive or.
+The checksums of two adjacent parts give the checksum of both: a CRC is the remainder of a polynomial over GF(2), so
+appending n bytes multiplies the remainder by x**(8n), and remainders add by exclusive or.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple
 
-from renorm_cli.parallel.memory import reuse
+from renorm_cli.parallel.memory import Purpose, reuse
 from renorm_cli.parallel.threads import Imap, parcels
-from renorm_cli.storage.files import read_exactly
+from renorm_cli.storage.files import Readable
 
 _PART_BYTES = 4 << 20
 _WORTH_KEEPING = 1 << 18
-"""Smaller pieces are read again for their checksum: that takes less time than joining them."""
+"""Bytes. Reading a smaller piece again for its checksum takes less time than joining it."""
 
 _ONE = 1 << 31
-"""The polynomial 1: the bits of a remainder stand in reverse, the constant term highest."""
+"""The polynomial 1; the bits of a remainder are reversed, so the constant term is the highest bit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crc:
-    """A checksum of 32 bits: `extend(data, crc)` goes on from `crc`; `polynomial` has its bits in reverse."""
+    """A CRC of 32 bits: `extend(data, crc)` continues from `crc`; the bits of `polynomial` are reversed."""
 
     extend: Callable[[memoryview, int], int]
     polynomial: int
 
     def join(self, first: int, second: int, length: int) -> int:
-        """The checksum of two parts together, `length` bytes in the second."""
+        """The checksum of two adjacent parts; the second has `length` bytes."""
         if not first:
             return second
         return _product(first, _power(length, self.polynomial), self.polynomial) ^ second
 
 
 def _crc32(data: memoryview, crc: int) -> int:
-    """By ISA-L, six times as fast as zlib, where it is installed: it is not built for every machine."""
+    """With ISA-L if it is installed (it is not built for every machine): it is several times faster than zlib."""
     try:
         from isal.isal_zlib import crc32
     except ImportError:
@@ -49,13 +49,13 @@ def _crc32(data: memoryview, crc: int) -> int:
 
 
 CRC32 = Crc(_crc32, 0xEDB88320)
-"""That of zip archives."""
+"""The checksum of zip archives."""
 
 
 class Tally:
-    """Checksums of pieces of a file, taken when they were read for something else, so that they are read only once.
+    """Checksums of pieces of a file, computed when the pieces are read for something else, so each is read only once.
 
-    For use from any thread, as long as no piece is read while it is written.
+    Safe from any thread, as long as no piece is read while it is written.
     """
 
     def __init__(self, crc: Crc) -> None:
@@ -64,18 +64,18 @@ class Tally:
         self._order: list[int] | None = None
 
     def add(self, offset: int, data: memoryview) -> None:
-        """Take the checksum of what was read at `offset`, unless it is known."""
+        """Compute the checksum of the data that was read at `offset`, unless it is known."""
         if len(data) >= _WORTH_KEEPING and self._found.get(offset, (0, 0))[0] != len(data):
             self._found[offset] = len(data), self._crc.extend(data, 0)
             self._order = None
 
     def forget(self, offset: int) -> None:
-        """The piece at `offset` was written."""
+        """Drop the checksum of the piece at `offset`, because it was written."""
         if self._found.pop(offset, None) is not None:
             self._order = None
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """First byte, size and checksum of known pieces between two places, in order and apart."""
+        """Offset, size and checksum of the known pieces between two offsets, in order, without overlap."""
         if self._order is None:
             self._order = sorted(self._found)
         for offset in islice(self._order, bisect_left(self._order, start), None):
@@ -88,24 +88,23 @@ class Tally:
 
 
 class Range(NamedTuple):
-    """Bytes of an open file; `shown` names it in errors, `tally` knows some of its checksums."""
+    """A range of an open file; `tally` knows the checksums of some of its parts."""
 
-    fd: int
+    file: Readable
     offset: int
     size: int
-    shown: str
     tally: Tally | None = None
 
 
 class _Part(NamedTuple):
-    """Part of a range, and its checksum unless it must be read."""
+    """Part of a range; `crc` is None if the part must be read."""
 
     range: Range
     crc: int | None = None
 
 
 def checksums(ranges: Sequence[Range], crc: Crc, imap: Imap = map) -> Iterator[int]:
-    """The checksum of each range, in order. Raises FormatError where a file ends too soon or cannot be read."""
+    """The checksum of each range, in order. Raises FormatError if a file ends too soon or cannot be read."""
     cut = [tuple(_cut(span)) for span in ranges]
     unknown = (part.range for parts in cut for part in parts if part.crc is None)
     found = (
@@ -135,8 +134,8 @@ def _unread(span: Range, start: int, end: int) -> Iterator[_Part]:
 def _sums(crc: Crc, parts: Iterable[Range]) -> list[int]:
     found = []
     for part in parts:
-        data = reuse("checksum", part.size).data
-        read_exactly(part.fd, part.offset, data, part.shown)
+        data = reuse(Purpose.CHECKSUM, part.size).data
+        part.file.read_into(part.offset, data)
         found.append(crc.extend(data, 0))
     return found
 

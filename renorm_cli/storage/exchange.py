@@ -1,4 +1,4 @@
-"""Putting one folder in the place of another in one step."""
+"""Replace one folder by another in one step."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 
 
 def exchange(new: Path, target: Path) -> None:
-    """Give the folder `new` the name `target`; what had that name has the name `new` then. Raises OSError.
+    """Exchange the names of the folder `new` and of `target`, if `target` exists; else rename `new`. Raises OSError.
 
-    In one step where the system has one (renameat2 of Linux, renamex_np of macOS); elsewhere the old folder is first
-    put aside, so that for a moment there is none; `restore` brings it back if the run is killed in that moment.
+    Linux (renameat2) and macOS (renamex_np) do this in one step. Elsewhere the old folder is first moved aside, and
+    for a moment `target` is missing; if the run is killed then, `restore` brings the old folder back.
     """
     if not os.path.lexists(target):
         new.rename(target)
@@ -34,7 +34,7 @@ def exchange(new: Path, target: Path) -> None:
 
 
 def restore(target: Path) -> None:
-    """Bring back what a killed run put aside, or remove it where the new folder is in its place. Raises OSError."""
+    """Bring back the folder that a killed run moved aside, or remove it if the new one is in place. Raises OSError."""
     aside = _aside(target)
     if not os.path.lexists(aside):
         return
@@ -49,7 +49,7 @@ def _aside(target: Path) -> Path:
 
 
 def _swap(one: Path, other: Path) -> bool:
-    """Exchange two names; False where the system or the file system cannot."""
+    """Exchange two names; False if the system or the file system does not support it."""
     library = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin" and hasattr(library, "renamex_np"):

@@ -1,47 +1,112 @@
-"""Opening the files of a checkpoint: once each, regular files only, and noticed if they change while we read."""
+"""The input files of a checkpoint: opened once, regular files only, and noticed if they change while they are read."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from renorm_cli.errors import FormatError
 
 
+class Readable(Protocol):
+    """Bytes that any thread may read by their offset."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `offset`. Raises FormatError where there are fewer, or a read fails."""
+
+
+class SourceFile(Readable, Protocol):
+    """An open input file, wherever its bytes lie; nobody opens it again by its name."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def shown(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, when it was opened."""
+
+    @property
+    def opened(self) -> Hashable:
+        """What `identity` was when it was opened."""
+
+    def identity(self) -> Hashable:
+        """A value that changes if the file is written to, or another one gets its name; None if its name is gone."""
+
+    def descriptor(self) -> int:
+        """A descriptor of the system, for what can read nothing else. Raises FormatError if there is none."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
-class SourceFile:
-    """An open input file: what is judged and what is read go through the one descriptor `fd`."""
+class LocalFile:
+    """A file of this machine, reached through one descriptor."""
 
     path: Path
     shown: str
     fd: int
-    opened: os.stat_result
-    """What the system told of it when it was opened."""
+    size: int
+    opened: Hashable
 
-    @property
-    def size(self) -> int:
-        return self.opened.st_size
+    @classmethod
+    def of(cls, path: Path, fd: int) -> LocalFile:
+        """The file that is open as `fd` and has, or will have, the name `path`. Raises OSError."""
+        found = os.fstat(fd)
+        return cls(path, str(path), fd, found.st_size, _identity(found))
 
-    def check_unchanged(self) -> None:
-        """Raise FormatError if the file was written to since it was opened, or another one has its name now."""
-        now, before = os.fstat(self.fd), self.opened
-        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns) or not self._has_its_name():
-            raise FormatError(f"{self.shown!r} changed while it was read; run again when nothing writes to it")
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        read_exactly(self.fd, offset, buffer, self.shown)
 
-    def _has_its_name(self) -> bool:
+    def identity(self) -> Hashable:
         try:
-            return os.path.samestat(self.path.stat(), self.opened)
+            return _identity(self.path.stat())
         except OSError:
-            return False
+            return None
+
+    def descriptor(self) -> int:
+        return self.fd
 
     def close(self) -> None:
         os.close(self.fd)
 
 
-def open_source(path: Path, *, follow: bool = True) -> SourceFile:
+def _identity(found: os.stat_result) -> Hashable:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_start(file: SourceFile, most: int) -> bytes:
+    """The content of a file; the first `most` bytes of a larger one. Raises FormatError where it cannot be read."""
+    return read_range(file, 0, min(file.size, most))
+
+
+def read_range(file: Readable, offset: int, size: int) -> bytes:
+    """`size` bytes from `offset`. Raises FormatError where the file ends before, or cannot be read."""
+    content = bytearray(size)
+    file.read_into(offset, memoryview(content))
+    return bytes(content)
+
+
+def read_parts(file: Readable, offset: int, size: int, part_bytes: int = 1 << 20) -> Iterator[bytes]:
+    """`size` bytes from `offset`, in parts of at most `part_bytes`. Raises FormatError as `read_range` does."""
+    for start in range(offset, offset + size, part_bytes):
+        yield read_range(file, start, min(part_bytes, offset + size - start))
+
+
+def check_unchanged(file: SourceFile) -> None:
+    """Raise FormatError if the file was written to since it was opened, or another one has its name now."""
+    if file.identity() != file.opened:
+        raise FormatError(f"{file.shown!r} changed while it was read; run again when nothing writes to it")
+
+
+def open_source(path: Path, *, follow: bool = True) -> LocalFile:
     """Open a regular file for reading; without `follow`, a symbolic link is refused.
 
     Raises FormatError if there is no such file, it may not be read, or it is a pipe, a device or a directory.
@@ -54,19 +119,19 @@ def open_source(path: Path, *, follow: bool = True) -> SourceFile:
         raise FormatError(f"{shown!r}: no such file") from None
     except (OSError, ValueError) as error:
         raise FormatError(f"{shown!r} cannot be opened: {reason(error)}") from None
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
         os.close(fd)
-        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise FormatError(f"{shown!r} is {kind}; a checkpoint file was expected")
-    return SourceFile(path, shown, fd, found)
+    return LocalFile.of(path, fd)
 
 
 Opener = Callable[[Path], SourceFile]
 """Opens a file beside another of the same checkpoint."""
 
 
-def open_beside(path: Path) -> SourceFile:
+def open_beside(path: Path) -> LocalFile:
     """Open a regular file that another one named; a symbolic link is refused. Raises FormatError."""
     return open_source(path, follow=False)
 

@@ -1,4 +1,4 @@
-"""Folders that names are published in: held by one run at a time, and flushed to disk."""
+"""Folders in which outputs are published: held by one run at a time, and flushed to disk."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from renorm_cli.storage.temporaries import UNLOCKABLE
 
 _UNFLUSHABLE = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""What the system says where a file system does not flush folders by themselves."""
+"""Errors of `fsync` on a file system that does not flush folders separately."""
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @contextmanager
 def held(folders: Iterable[Path]) -> Iterator[Callable[[], None]]:
-    """Keep other runs from publishing in these folders; yields what flushes the names in them to disk.
+    """Keep other runs from publishing in these folders; yields a function that flushes the names in them to disk.
 
-    Waits for a run that publishes right now. Where folders cannot be locked, nothing is waited for. Raises OSError.
+    Waits for a run that is publishing. On file systems without locks, does not wait. Raises OSError.
     """
     with ExitStack() as stack:
         fds: dict[tuple[int, int], int] = {}
@@ -29,7 +29,7 @@ def held(folders: Iterable[Path]) -> Iterator[Callable[[], None]]:
             fd = os.open(folder, _FLAGS)
             stack.callback(os.close, fd)
             found = os.fstat(fd)
-            if fds.setdefault((found.st_dev, found.st_ino), fd) == fd:  # a second lock of ours would wait for the first
+            if fds.setdefault((found.st_dev, found.st_ino), fd) == fd:  # locking one folder twice would wait for itself
                 _lock(fd)
 
         def flush() -> None:

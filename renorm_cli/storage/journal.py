@@ -1,8 +1,8 @@
-"""Replacing several files at once: a list of renames on disk, so that a killed run can be finished, never half trusted.
+"""Replace several files at once: a journal on disk lists the renames, so that a later run can finish a killed one.
 
-The last file is the index without which the others are no checkpoint. It is taken away first and comes back last, so
-no reader ever sees old and new files under one index. Whoever publishes holds the folder (`folders.held`), so a journal
-that is seen by somebody else who holds it is that of a killed run.
+The last file is the index, without which the others are no checkpoint. It is removed first and renamed last, so no
+reader ever sees old and new files under one index. The publishing run holds the folder (`folders.held`), so a journal
+found while holding the folder belongs to a killed run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from renorm_cli.storage.exchange import restore
 from renorm_cli.storage.files import reason
 from renorm_cli.storage.folders import flush_folder, held
 from renorm_cli.storage.temporaries import JOURNAL, PREFIX, make_file, remove, short
+from renorm_cli.untrusted import is_file_name
 
 _MOST_BYTES = 16 << 20
 
@@ -26,12 +27,12 @@ Move = tuple[Path, Path]
 
 
 def journal_of(index: Path) -> Path:
-    """Where the journal of a checkpoint with this index file lies while it is being replaced."""
+    """The path of the journal that exists while the checkpoint with this index file is being replaced."""
     return index.with_name(JOURNAL + short(index.name))
 
 
 def journaled(name: str) -> str:
-    """The name of the index whose journal has this name; any other name as it is."""
+    """The name of the index whose journal has this name; any other name unchanged."""
     return name.removeprefix(JOURNAL)
 
 
@@ -44,10 +45,10 @@ def is_journaled(index: Path) -> bool:
 
 
 def begin(moves: Sequence[Move]) -> None:
-    """Put it on record that these temporary files are complete and will get their targets' names, the index last.
+    """Write the journal: these temporary files are complete and will get their targets' names, the index last.
 
-    All lie in one folder, which is held. From here on the renames are finished, by this run or a later one.
-    Raises OSError; then there is no record.
+    All are in one folder, which the caller holds. From here on, this run or a later one finishes the renames.
+    Raises OSError, and then leaves no journal.
     """
     index = moves[-1][1]
     lines = json.dumps([[temporary.name, target.name] for temporary, target in moves])
@@ -69,21 +70,21 @@ def begin(moves: Sequence[Move]) -> None:
 
 
 def finish(moves: Sequence[Move]) -> None:
-    """Do the renames on record and strike the record. May be repeated. Raises OSError."""
+    """Do the renames of the journal and remove it. May be repeated. Raises OSError."""
     index = moves[-1][1]
     if moves[-1][0].exists():
         with suppress(FileNotFoundError):
             index.unlink()
             flush_folder(index.parent)
     for temporary, target in moves:
-        if temporary.exists():  # gone where an earlier try got this far
+        if temporary.exists():  # an earlier try may have renamed it
             temporary.replace(target)
     flush_folder(index.parent)
     journal_of(index).unlink()
 
 
 def undo(moves: Sequence[Move]) -> None:
-    """Strike the record of renames of which none replaced anything, and take back the names. Never raises."""
+    """Remove the journal and the new files, for renames that replaced nothing. Never raises."""
     remove(journal_of(moves[-1][1]))
     for temporary, target in reversed(moves):
         if not temporary.exists():
@@ -91,7 +92,7 @@ def undo(moves: Sequence[Move]) -> None:
 
 
 def recover(index: Path) -> bool:
-    """Finish what a killed run began to publish at `index`; whether its output is there now. Raises OutputError."""
+    """Finish the output that a killed run began to publish at `index`; False if there is none. Raises OutputError."""
     try:
         if not index.parent.is_dir():
             return False
@@ -101,7 +102,7 @@ def recover(index: Path) -> bool:
         with held([index.parent]):
             moves = _read(journal_of(index))
             if moves is None:
-                return False  # it was that of a living run, which is done by now
+                return False  # it belonged to a living run, which has finished
             finish(moves)
     except OSError as error:
         raise OutputError(f"{str(index)!r} is half replaced and cannot be finished: {reason(error)}") from None
@@ -109,13 +110,13 @@ def recover(index: Path) -> bool:
 
 
 def refuse_half_replaced(index: Path) -> None:
-    """Raise FormatError where a killed run left a checkpoint half replaced; wait for one that replaces it now."""
+    """Raise FormatError if a killed run left the checkpoint half replaced; waits for a run that is replacing it."""
     if not is_journaled(index):
         return
     try:
         with held([index.parent]):
             replaced = not is_journaled(index)
-    except OSError:  # a folder that cannot be opened
+    except OSError:  # the folder cannot be opened
         replaced = False
     if not replaced:
         raise FormatError(
@@ -124,7 +125,7 @@ def refuse_half_replaced(index: Path) -> None:
 
 
 def _read(journal: Path) -> list[Move] | None:
-    """The renames still to be done; None if there is no journal. A journal not of our making is an OutputError."""
+    """The renames in the journal; None if there is no journal. Raises OutputError for a journal that is not ours."""
     try:
         fd = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -140,13 +141,9 @@ def _read(journal: Path) -> list[Move] | None:
         raise OutputError(wrong) from None
     moves = []
     for pair in found if isinstance(found, list) else [None]:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(_is_plain(name) for name in pair)):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(is_file_name(name) for name in pair)):
             raise OutputError(wrong)
         moves.append((journal.with_name(pair[0]), journal.with_name(pair[1])))
     if not moves or journal_of(moves[-1][1]) != journal or not all(m[0].name.startswith(PREFIX) for m in moves):
         raise OutputError(wrong)
     return moves
-
-
-def _is_plain(name: object) -> bool:
-    return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name

@@ -1,4 +1,4 @@
-"""Mode and owner of what is replaced, kept for what replaces it."""
+"""An output gets the mode and the owner of the file or folder that it replaces."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _OF_GROUP = stat.S_IRWXG
 
 
 class Permissions(NamedTuple):
-    """Who owns a file or folder, and who may do what with it."""
+    """Mode and owner of a file or folder."""
 
     mode: int
     user: int
     group: int
 
     def give(self, fd: int) -> None:
-        """Make them those of an open file or folder, as far as we may: a group that cannot be kept loses its rights.
+        """Apply them to an open file or folder as far as the system permits.
 
-        Raises OSError.
+        If the group cannot be kept, the group's permissions are dropped. Raises OSError.
         """
         now = os.fstat(fd)
         if (now.st_uid, now.st_gid) != (self.user, self.group) and not _change(fd, self.user, self.group):
@@ -30,7 +30,7 @@ class Permissions(NamedTuple):
 
 
 def permissions_of(path: Path) -> Permissions | None:
-    """Those of a regular file or a folder; None of anything else, and where there is nothing."""
+    """The permissions of a regular file or a folder; None for anything else and for a missing path."""
     try:
         found = path.lstat()
     except (OSError, ValueError):
@@ -41,7 +41,7 @@ def permissions_of(path: Path) -> Permissions | None:
 
 
 def default_mode() -> int:
-    """What the process's umask leaves for a new file."""
+    """The mode of a new file under the process's umask."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

@@ -1,4 +1,4 @@
-"""Work that signals have to wait for."""
+"""Hold signals back while work that must not stop halfway is done."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _WAITING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let signals wait until the block ends: between the first rename and the last there is no good place to stop.
+    """Hold SIGINT, SIGTERM and SIGHUP back until the block ends, then deliver them.
 
-    Blocking them in this thread would not do: the system gives them to another one (NumPy starts some), and Python
-    runs the handler here all the same. In other threads than the main one Python never runs handlers.
+    Blocking them with a signal mask would not help: the system hands them to another thread (NumPy starts some), and
+    Python then runs the handler in the main thread all the same. Outside the main thread there is nothing to do,
+    because Python runs no handler there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

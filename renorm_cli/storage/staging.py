@@ -1,7 +1,7 @@
-"""How output gets its name: written beside the target under a temporary one, flushed to disk, then renamed.
+"""Output is written beside its target under a temporary name, flushed to disk, then renamed.
 
-A killed run leaves the old file or the new one, never a part; at worst a `.renorm-*` file stays, which the next run
-on the same output removes.
+A killed run leaves the old file or the new one, never a part. At worst it leaves a `.renorm-*` file, which the next
+run on the same output removes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import shutil
 import stat
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from renorm_cli.errors import OutputError
+from renorm_cli.errors import OutputError, Way
 from renorm_cli.storage import journal, temporaries
 from renorm_cli.storage.bytes import Span, copy_range, reserve, without
 from renorm_cli.storage.exchange import exchange
@@ -27,11 +27,14 @@ from renorm_cli.storage.staged import Staged, unwritten
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
+_ANOTHER = Way("output", "give another")
+_IN_PLACE = Way("in_place", "replace it", "True")
+
 
 class Staging:
-    """A set of files that get their names together, in the order they were created, when the `with` block ends well.
+    """A set of files that get their names together, in order of creation, when the `with` block ends without an error.
 
-    Raises OutputError wherever the system refuses; then, and on any other way out, nothing of it stays.
+    If it ends in any other way, no file of the set is left. Raises OutputError where the system refuses an operation.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Staging:
         protected: Iterable[Path] = (),
         advance: Callable[[int], None] = lambda nbytes: None,
     ) -> None:
-        """With `force`, existing targets are replaced; `protected` files, the inputs, never are."""
+        """`force` replaces existing targets, but never the `protected` files (the inputs); `advance` counts bytes."""
         self._force = force
         self._protected = frozenset(os.path.realpath(path) for path in protected)
         self._advance = advance
@@ -52,7 +55,7 @@ class Staging:
         self._promised = 0
         self._open: list[int] = []
         self._temporaries: list[Path] = []
-        # Also where a signal ends the run between two lines, when no `with` statement would call us.
+        # Also runs if a signal ends the process outside the `with` block.
         self._discard = weakref.finalize(self, _discard, os.getpid(), self._temporaries, self._open)
 
     def __enter__(self) -> Staging:
@@ -71,22 +74,22 @@ class Staging:
                 self._discard()
 
     def create(self, target: Path) -> Staged:
-        """A new empty file that will become `target`; an existing one is refused unless forced.
+        """Make an empty file that will become `target`; refuses an existing target unless forced.
 
-        The mode is that of the file it replaces, else what the process's umask leaves.
+        The mode is that of the file it replaces, or the default under the process's umask.
         """
         staged = self._create(target, False)
         self._parts.append(staged)
         return staged
 
     def tree(self, target: Path) -> Path:
-        """A new folder that will become `target` as a whole; what is in it by then is up to the caller.
+        """Make an empty folder that will become `target` as a whole; an existing `target` is exchanged, not merged.
 
-        Files are created in it by the same methods. An existing `target` is exchanged, not merged.
+        The other methods create the files in it.
         """
         self._refuse_existing(target)
         if os.path.realpath(target) in self._protected:
-            raise OutputError(f"{str(target)!r} is the input; give another -o, or --in-place to replace it")
+            raise OutputError(f"{str(target)!r} is the input", _ANOTHER, _IN_PLACE)
         self._clear(target)
         try:
             fd, temporary = temporaries.make_folder(target, self._temporaries.append)
@@ -100,10 +103,13 @@ class Staging:
         """Make a folder, and those above it, inside a tree."""
         self._guard(lambda: path.mkdir(parents=True, exist_ok=True))
 
-    def companion(self, target: Path, content: Iterable[bytes]) -> None:
-        """A file, given in parts, that is no part of the checkpoint (a report) and follows it; an older one is
-        replaced."""
-        staged = self._create(target, True)
+    def companion(self, target: Path, content: Iterable[bytes], *ways: Way) -> None:
+        """Write a file beside the checkpoint (a report), given in parts. It gets its name after the checkpoint does,
+        and replaces an older one. The `ways` out are those of an error about its name."""
+        try:
+            staged = self._create(target, True)
+        except OutputError as error:
+            raise OutputError(error.text, *ways) from None
         self._companions.append(staged)
         size = 0
         for part in content:
@@ -116,7 +122,7 @@ class Staging:
         return tuple(self._parts)
 
     def reopen(self, target: Path) -> SourceFile:
-        """Open what will be `target`, as an input, before it is; what is complete in a tree goes by its name there.
+        """Open the file that will become `target` for reading; name a finished file in a tree by its path there.
 
         Raises FormatError if there will be no such file.
         """
@@ -124,12 +130,12 @@ class Staging:
         return open_source(target, follow=False) if staged is None else staged.reopened()
 
     def settle(self) -> None:
-        """Complete all copies; may be called again."""
+        """Complete all copies. May be called again."""
         for staged in self._parts:
             staged.fill()
 
     def place(self, target: Path) -> Path:
-        """Where the tree that will be `target` is; of anything else, `target`."""
+        """The temporary folder of the tree that will become `target`; `target` itself if there is no such tree."""
         return next((temporary for temporary, tree in self._trees if tree == target), target)
 
     def scratch(self, target: Path) -> Staged:
@@ -137,9 +143,9 @@ class Staging:
         return self._make(target)
 
     def copy(self, source: SourceFile, target: Path, holes: Sequence[Span] = ()) -> Staged:
-        """A byte for byte copy of `source` that will become `target`.
+        """Make a byte for byte copy of `source` that will become `target`.
 
-        The `holes`, ranges that will be written, are only copied at the end, as far as they were not.
+        `holes` are the ranges that the caller will write. `settle` copies those that were not written.
         """
         staged = self._create(target, False)
         staged.source, staged.holes = source, tuple(sorted(holes))
@@ -148,7 +154,7 @@ class Staging:
         return staged
 
     def carry(self, source: SourceFile, target: Path) -> None:
-        """A byte for byte copy of `source` in a tree, complete and flushed at once: so there may be many of them."""
+        """Copy `source` byte for byte into a tree, flush and close the copy; so any number of files can be carried."""
         staged = self._create(target, False)
         try:
             self._guard(partial(self._copy, source, staged))
@@ -158,7 +164,7 @@ class Staging:
             os.close(staged.fd)
 
     def write(self, target: Path, content: bytes) -> None:
-        """A small file that will become `target`."""
+        """Write a small file that will become `target`."""
         staged = self.create(target)
         staged.write(0, memoryview(content))
 
@@ -166,19 +172,19 @@ class Staging:
         free = shutil.disk_usage(staged.temporary.parent).free - self._promised
         if free < source.size:
             raise OutputError(
-                f"{str(staged.target)!r} needs {source.size} bytes, the disk has {max(0, free)} free;"
-                " make room or choose another -o"
+                f"{str(staged.target)!r} needs {source.size} bytes, the disk has {max(0, free)} free; make room",
+                _ANOTHER,
             )
         self._promised += sum(end - start for start, end in staged.holes)
         os.ftruncate(staged.fd, source.size)
         for start, end in staged.holes:
             reserve(staged.fd, start, end - start)
         for start, end in without([(0, source.size)], staged.holes):
-            copy_range(source.fd, start, staged.fd, start, end - start, self._advance)
+            copy_range(source.descriptor(), start, staged.fd, start, end - start, self._advance)
 
     def _create(self, target: Path, may_replace: bool) -> Staged:
         if os.path.realpath(target) in self._protected:
-            raise OutputError(f"{str(target)!r} is an input; give another output, or --in-place to replace the input")
+            raise OutputError(f"{str(target)!r} is an input", _ANOTHER, _IN_PLACE)
         _refuse_irregular(target)
         if not may_replace:
             self._refuse_existing(target)
@@ -188,10 +194,10 @@ class Staging:
 
     def _refuse_existing(self, target: Path) -> None:
         if os.path.lexists(target) and not self._force:
-            raise OutputError(f"{str(target)!r} exists; give another -o, or --force to replace it")
+            raise OutputError(f"{str(target)!r} exists", _ANOTHER, Way("force", "replace it", "True"))
 
     def _make(self, target: Path) -> Staged:
-        inside = self._in_tree(target)  # all of it is temporary: no name, lock or list of its own
+        inside = self._in_tree(target)  # the tree is temporary already, and locked
         if not inside:
             self._clear(target)
         try:
@@ -205,10 +211,10 @@ class Staging:
         return Staged(fd, temporary, target)
 
     def _clear(self, target: Path) -> None:
-        """Make room for a temporary beside the target: the folder must be there, what killed runs left goes."""
+        """Check that the target's folder exists, and remove what killed runs left in it for this target."""
         folder = target.parent
-        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises where it may not look)
-            raise OutputError(f"the folder {str(folder)!r} is not there; make it first, or choose another -o")
+        if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises without permission)
+            raise OutputError(f"the folder {str(folder)!r} is not there; make it first", _ANOTHER)
         if folder not in self._left:
             self._left[folder] = temporaries.leftovers(folder)
         temporaries.sweep(self._left[folder].pop(temporaries.short(target.name), ()))
@@ -223,7 +229,7 @@ class Staging:
         targets = [*(staged.target for staged in parts), *(target for _, target in self._trees)]
         with held(target.parent for target in targets) as flush, undisturbed():
             for target in targets:
-                self._refuse_existing(target)  # another run may have been faster
+                self._refuse_existing(target)  # another run may have published it meanwhile
             self._rename([(staged.temporary, staged.target) for staged in parts])
             for temporary, target in self._trees:
                 exchange(temporary, target)
@@ -247,7 +253,7 @@ class Staging:
                 if new:
                     journal.undo(moves)
                     raise
-                owned = dict(moves)  # by the record, which a later run finishes
+                owned = dict(moves)  # these belong to the journal now, which a later run finishes
                 self._temporaries[:] = [path for path in self._temporaries if path not in owned]
                 if isinstance(error, OSError):
                     raise _half_replaced(moves[-1][1], error) from None
@@ -264,7 +270,7 @@ class Staging:
         return any(temporary in path.parents for temporary, _ in self._trees)
 
     def _replaced(self, path: Path) -> Path:
-        """What the file that will be at `path` replaces; in a tree, the file of the same place in the old folder."""
+        """The file that `path` will replace: for a path in a tree, the file at the same place in the old folder."""
         for temporary, target in self._trees:
             if temporary in path.parents:
                 return target / path.relative_to(temporary)
@@ -277,10 +283,20 @@ class Staging:
             raise unwritten(error) from None
 
 
+def save(files: Mapping[Path, Iterable[bytes]], *ways: Way) -> None:
+    """Write files, each given in parts, all of them or none; older ones are replaced.
+
+    Raises OutputError, with these `ways` out of a problem with a name.
+    """
+    with Staging() as staging:
+        for target, content in files.items():
+            staging.companion(target, content, *ways)
+
+
 def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
-    """Remove the temporaries (gone already where they got their names), and close what is open."""
+    """Remove the temporaries (those that got their names are gone already), and close the open files."""
     if os.getpid() != owner:
-        return  # a fork of the run
+        return  # this process is a fork of the run
     for temporary in left:
         temporaries.remove(temporary)
     for fd in fds:
@@ -290,7 +306,7 @@ def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
 
 
 def _refuse_irregular(target: Path) -> None:
-    """Raise OutputError where `target` is, or leads to, anything but a file: a rename would replace a device."""
+    """Raise OutputError if `target` is, or links to, anything but a regular file: a rename would replace a device."""
     try:
         found = target.stat()
     except FileNotFoundError:
@@ -298,7 +314,7 @@ def _refuse_irregular(target: Path) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
     if stat.S_ISDIR(found.st_mode):
-        raise OutputError(f"{str(target)!r} is a directory; name a file with -o")
+        raise OutputError(f"{str(target)!r} is a directory; a file was expected", _ANOTHER)
     if not stat.S_ISREG(found.st_mode):
         raise OutputError(f"{str(target)!r} is not a regular file; it is never replaced, name another")
 
@@ -311,7 +327,7 @@ def _permit(fd: int, replaced: Permissions | None) -> None:
 
 
 def _finish_tree(top: Path, target: Path) -> None:
-    """Give the folders of a tree the permissions of those they replace, and flush them to disk. Raises OSError."""
+    """Give the folders of a tree the permissions of the folders they replace, and flush them. Raises OSError."""
     for name, _, _ in os.walk(top, topdown=False):
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -1,7 +1,7 @@
-"""Temporary files and folders beside a target: made locked, and removed by a later run if theirs was killed.
+"""Temporary files and folders beside a target: locked when made, removed by a later run if their own run was killed.
 
-Whoever holds the lock of a temporary is alive, so neither a process id that is in use again nor another machine that
-shares the disk can be mistaken for its owner.
+A held lock proves that the owner is alive. A process id would not: it can be reused, or belong to another machine
+that shares the disk.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = ".renorm-"
-"""What the names of all our temporary files begin with."""
+"""The first characters of the names of all our temporary files."""
 
 JOURNAL = f"{PREFIX}journal-"
-"""What the names of journals begin with; see `journal`."""
+"""The first characters of the names of journals; see `journal`."""
 
 UNLOCKABLE = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF})
-"""What the system says where a file system has no locks."""
+"""Errors of `flock` on a file system without locks."""
 
 _LONGEST_NAME = 200
 _TRIES = 20
 
 Remember = Callable[[Path], None]
-"""Told of a name before anything has it: a signal may come at any line."""
+"""Called with a name before the file is made, because a signal may come at any line."""
 
 
 def temporary_of(target: Path) -> Path:
-    """A new name beside the target, which tells whose it is: `.renorm-PID-TOKEN-NAME`."""
+    """A new name beside the target, with our process id in it: `.renorm-PID-TOKEN-NAME`."""
     return target.with_name(f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}-{short(target.name)}")
 
 
 def short(name: str) -> str:
-    """The name, cut so that a prefix still fits into what file systems allow."""
+    """The name, cut to leave room for a prefix within the longest name that file systems allow."""
     return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
 
 
 def make_file(target: Path, remember: Remember) -> tuple[int, Path]:
-    """A new, empty, locked temporary file beside the target: open for reading and writing, and its name.
+    """Make an empty, locked temporary file beside the target; returns its read-write descriptor and its name.
 
     Raises OSError.
     """
@@ -50,7 +50,7 @@ def make_file(target: Path, remember: Remember) -> tuple[int, Path]:
 
 
 def make_folder(target: Path, remember: Remember) -> tuple[int, Path]:
-    """A new, empty, locked temporary folder beside the target: open, and its name. Raises OSError."""
+    """Make an empty, locked temporary folder beside the target; returns its descriptor and its name. Raises OSError."""
 
     def make(path: Path) -> int:
         path.mkdir()
@@ -75,7 +75,7 @@ def _make(target: Path, remember: Remember, make: Callable[[Path], int]) -> tupl
 
 
 def _own(fd: int, path: Path) -> bool:
-    """Lock what was just made; False where another run took it, still unlocked, for a leftover."""
+    """Lock a new temporary; False if another run found it before it was locked and took it for a leftover."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(path.lstat(), os.fstat(fd))
@@ -83,12 +83,12 @@ def _own(fd: int, path: Path) -> bool:
         return False
     except OSError as error:
         if error.errno in UNLOCKABLE:
-            return True  # then nobody else can take it either
+            return True  # no other run can lock it either
         raise
 
 
 def leftovers(folder: Path) -> dict[str, list[Path]]:
-    """The temporaries in a folder, by the (cut) name of their target; none where it cannot be listed."""
+    """The temporaries in a folder, by the (cut) name of their target; none if the folder cannot be listed."""
     found: dict[str, list[Path]] = {}
     for name in _names(folder):
         pid, _, rest = name.removeprefix(PREFIX).partition("-")
@@ -99,7 +99,7 @@ def leftovers(folder: Path) -> dict[str, list[Path]]:
 
 
 def sweep(temporaries: Iterable[Path]) -> None:
-    """Remove those that nobody holds, unless a journal, by which a killed run can be finished, lies beside them."""
+    """Remove the temporaries that no run holds, unless a journal beside them can still finish a killed run."""
     for stale in temporaries:
         try:
             fd = os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,13 +124,13 @@ def _names(folder: Path) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Remove a temporary file, or a temporary folder with all in it; nothing that a link leads to. Never raises."""
-    with suppress(OSError):  # the next run removes it; what went wrong before is what to tell
+    """Remove a temporary file, or a temporary folder with its content; follows no link and never raises."""
+    with suppress(OSError):  # the next run removes it, and the error that led here matters more
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
             return
         shutil.rmtree(path, ignore_errors=True)
-        if path.exists():  # a folder in it may not be written to
+        if path.exists():  # it may hold a folder without write permission
             for folder, _, _ in os.walk(path):
                 Path(folder).chmod(0o700)
             shutil.rmtree(path, ignore_errors=True)

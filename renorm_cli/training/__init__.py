@@ -1,1 +1,1 @@
-"""What `renorm_cli.tf` offers is made here: the bound as a TensorFlow function, a Keras constraint and a callback."""
+"""The bound as a TensorFlow function, a Keras constraint and a Keras callback; `renorm_cli.tf` exports them."""

@@ -1,4 +1,4 @@
-"""What the caller may pass: checked, and turned into what the graph needs. Raises ValueError or TypeError only."""
+"""Checks arguments and converts them for the graph. Raises only ValueError or TypeError."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from renorm_cli.norms.engines.tensor_ops import LARGEST_P
 
 
 def floating(x: Any) -> Any:
-    """The tensor of `x`, a float of 16, 32 or 64 bits and of at least one axis."""
+    """`x` as a tensor. Raises TypeError unless it is a float of 16, 32 or 64 bits, ValueError for a scalar."""
     tensor = tf.convert_to_tensor(x)
     if tensor.dtype.name not in FLOATS:
         raise TypeError(f"x must be {', '.join(FLOATS)}, got {tensor.dtype.name}; cast it first")
@@ -26,7 +26,7 @@ def floating(x: Any) -> Any:
 
 
 def exponent(p: Any) -> float:
-    """`p` as a number whose powers float64 can hold."""
+    """`p` as a float in the range for which float64 holds powers: 0 < p <= LARGEST_P, or inf."""
     if isinstance(p, bool) or not isinstance(p, Real):
         raise TypeError(f"p must be a Python number, got {type(p).__name__}")
     found = float(p)
@@ -48,8 +48,8 @@ def number_above_zero(limit: Any, name: str) -> float:
 def limit_tensor(max_norm: Any) -> Any:
     """`max_norm` as a float64 scalar.
 
-    A tensor whose value only the run tells is looked at there: InvalidArgumentError in a graph. XLA has no errors at
-    run time; there, and wherever the error is caught, a bad value makes NaN of all finite units, never a wrong bound.
+    A tensor without a static value is checked when it runs, and raises InvalidArgumentError. XLA has no errors at run
+    time; there, and wherever the error is caught, a bad value turns all finite units into NaN: no bound is ever wrong.
     """
     if isinstance(max_norm, Real):
         return tf.constant(number_above_zero(max_norm, "max_norm"), tf.float64)
@@ -70,7 +70,7 @@ def limit_tensor(max_norm: Any) -> Any:
 
 
 def axes_of(axis: Any, name: str) -> tuple[int, ...]:
-    """`axis`, an integer or several, as a tuple."""
+    """`axis`, an integer or a sequence of integers, as a tuple."""
     several = axis if isinstance(axis, Iterable) and not isinstance(axis, str | bytes) else (axis,)
     try:
         return tuple(operator.index(one) for one in several)
@@ -79,7 +79,7 @@ def axes_of(axis: Any, name: str) -> tuple[int, ...]:
 
 
 def positive_axes(axes: tuple[int, ...], rank: int, name: str) -> tuple[int, ...]:
-    """The axes counted from the front, sorted; ValueError where one is out of range or named twice."""
+    """The axes as sorted numbers >= 0. Raises ValueError if one is out of range or named twice."""
     for axis in axes:
         if not -rank <= axis < rank:
             raise ValueError(f"{name} {axis} is out of range for rank {rank}: axes go from {-rank} to {rank - 1}")
@@ -90,7 +90,7 @@ def positive_axes(axes: tuple[int, ...], rank: int, name: str) -> tuple[int, ...
 
 
 def reduced_axes(x: Any, axis: Any) -> Any:
-    """The axes that the norms of units run over: all but the kept `axis`. A tensor where the rank is not known."""
+    """The axes over which the norms of units run: all but the kept `axis`. A tensor if the rank is unknown."""
     axes = axes_of(axis, "axis")
     rank = x.shape.rank
     if rank is not None:

@@ -1,4 +1,4 @@
-"""A Keras callback that bounds the variables of a model while it is trained."""
+"""A Keras callback that bounds the variables of a model during training."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ LOG = "renorm_clipped"
 
 
 class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Bounds the chosen variables of a model during `fit`: no unit's p-norm above `max_norm` afterwards.
+    """Bounds the selected variables of a model during `fit`, so that no unit's p-norm exceeds `max_norm`.
 
         model.fit(x, y, callbacks=[RenormCallback(["*/kernel"], max_norm=1.5)])
 
-    `include` and `exclude` are shell-style patterns over the names of the weights: their paths without the name of the
-    model, "dense_1/kernel". Without `include` all kernels and embeddings are taken. Selection, unit axes and
-    the bound are those of `renorm-ckpt apply`; `units` are the axes that name units, KEPT, else "auto". Weights that
-    are not floating, picked by a wide pattern, are left alone.
+    `include` and `exclude` are shell-style patterns for the names of the weights: their paths without the name of the
+    model, "dense_1/kernel". Without `include`, all kernels and embeddings are selected. Selection, unit axes and the
+    bound are those of `renorm-ckpt apply`. `units` are the axes that name units (the KEPT axes), or "auto". Weights
+    that are not floating are never changed, even if a pattern matches them.
 
-    `every` "batch" bounds after each batch (each execution, with `steps_per_execution`), "epoch" after each epoch,
-    then the validation of the epoch has seen the weights before. Callbacks that save the model come after it in the
-    list. Logs get "renorm_clipped": the number of units clipped just now, and at the end of an epoch the sum over it.
+    `every="batch"` bounds after each batch (each execution, with `steps_per_execution`), `every="epoch"` after each
+    epoch; the epoch's validation then sees the unbounded weights. Place callbacks that save the model after this one.
+    Logs get "renorm_clipped": the number of units just clipped, and at the end of an epoch the sum over the epoch.
 
-    Raises ValueError when training begins (for a model not built yet, after its first batch): for a pattern that
-    matches nothing, naming the closest; where nothing is selected; where nothing tells the unit axes of a variable or
-    `units` do not fit it. Raises ValueError or TypeError at once for arguments that never fit.
+    Raises ValueError when training begins (for a model that is not built yet, after its first batch) for a pattern
+    that matches nothing, naming the closest names; if nothing is selected; if the unit axes of a variable are unknown
+    or `units` do not fit it. Raises ValueError or TypeError at once for arguments that never fit.
     """
 
     __module__ = "renorm_cli.tf"
@@ -67,7 +67,7 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._clipped = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Choose the variables; a model that is not built yet has none, it is asked again after the first batch."""
+        """Choose the variables; a model that is not built yet has none before its first batch."""
         self._apply = self._prepared() if self.model.weights else None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -117,7 +117,7 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 lambda described: role_of(described) in ("kernel", "embedding"),
             )
         except SelectionError as error:
-            raise ValueError(str(error).removeprefix("--")) from None
+            raise ValueError(str(error)) from None
         picked = [pair for pair in found if pair[0].key in keys and pair[0].dtype in FLOATS]
         if not picked:
             names = some_names([described.name for described, _ in found])

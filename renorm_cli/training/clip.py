@@ -1,16 +1,16 @@
-"""The bound on the norm of every unit, as a graph: what files get from `maths` and `run`, for tensors.
+"""The bound on the norm of every unit as a graph: `norms.policy` and `run.steps` for tensors instead of files.
 
-The steps are those of the file engine. Norms are float64. A unit over the limit is multiplied by limit / norm, rounded
-as `maths` has it, so that no rounding lifts its norm, and its norm is then looked at again. Units so near the limit
-that the order of summation could decide are summed again, exactly. Units that are not over are selected by their bits.
+The steps are those for files. Norms are float64. A unit over the limit is multiplied by limit / norm, rounded as in
+`norms.policy` so that no rounding lifts its norm, and is then measured again. Units so near the limit that the order of
+summation could decide are summed again, exactly. Units that are not over keep their bits.
 
-Why the bound holds. The first factor is a try, and only taken where the norm of its result, exact where that matters,
-is not above the limit. Elsewhere it is made of limit / norm * (1 - d). With u = 2**-53 the norm is off by less than
-b = ((n + 2 + 4p) / min(p, 1) + 4) u, relatively, for n elements (`policy.doubtful`), division and product by u each;
-rounding the elements only takes away, or (float32) adds what the factor has less. So the result's norm is at most
+Why the bound holds: the first factor is used only if the norm of its result, exact where that matters, is not above the
+limit. Otherwise the factor is limit / norm * (1 - d). With u = 2**-53 and n elements, the norm has a relative error
+below b = ((n + 2 + 4p) / min(p, 1) + 4) u (`power_sums.doubtful`), division and product each have one of u, and
+rounding the elements only reduces them or (float32) adds what the factor was reduced by. So the norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
-d is some n * 2**-52, far less than the roundoffs that rounding may take: the bound is also tight.
-float64 has no wider type to round from: units up to limit * (1 + FLOAT64_SLACK) count as within, as in files.
+The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
+float64 has no wider type to round from: units up to limit * (1 + FLOAT64_TOLERANCE) are within it, as in files.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.norm import PNorm
 from renorm_cli.norms import policy
 from renorm_cli.norms.engines.tensor_ops import (
     cut,
@@ -34,13 +36,13 @@ from renorm_cli.norms.engines.tensor_ops import (
     toward_zero,
 )
 from renorm_cli.norms.error_free import is_small_whole
+from renorm_cli.norms.power_sums import needs_exponents
 
-_ROUNDOFF = 2.0**-53
+_ROUNDOFF = FLOATS["float64"].roundoff
+_FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
 _STRIDE = 512
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
-_LEAST_EXPONENT = {"float16": -13, "bfloat16": -125, "float32": -125, "float64": -1021}
-"""That of the smallest normal number: all below it counts as just below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Bound:
 
 
 class Norms(NamedTuple):
-    """Per unit, with the summed axes of size 1: the norm is root * 2**exponent. `value` is it, Inf if out of range."""
+    """Per unit, summed axes of size 1: the norm is root * 2**exponent; `value` is the norm, or Inf if out of range."""
 
     root: Any
     exponents: Any
@@ -62,7 +64,7 @@ class Norms(NamedTuple):
 
 
 def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
-    """The tensor with no unit over the limit, and which units were; units that hold NaN or Inf are left alone."""
+    """The tensor with every unit within the limit, and which units were over; units with NaN or Inf are unchanged."""
     if tf.executing_eagerly() or x.shape.rank is None:
         return _bounded(x, bound)
     result, over = _traced(x.dtype, x.shape.rank, bound.axes, bound.p)(x, bound.limit)
@@ -72,7 +74,7 @@ def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
 
 @functools.cache
 def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float) -> Any:
-    """One graph for all shapes, so that a model of a hundred layers is not traced a hundred times."""
+    """One graph for all shapes, so that a model with a hundred layers is not traced a hundred times."""
 
     def function(x: Any, limit: Any) -> tuple[Any, Any]:
         return _bounded(x, Bound(axes, limit, p))
@@ -84,8 +86,8 @@ def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float) -> Any:
 
 def _bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     norms = measured(x, bound)
-    edge = policy.threshold(bound.limit, x.dtype.name)
-    over = norms.finite & ~(norms.value <= edge)  # so that a limit of NaN is not passed over in silence
+    threshold = policy.threshold(bound.limit, x.dtype.name)
+    over = norms.finite & ~(norms.value <= threshold)  # with a limit of NaN all finite units are over
     return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over), lambda: tf.identity(x)), over
 
 
@@ -105,20 +107,23 @@ def measured(x: Any, bound: Bound) -> Norms:
 
 
 def exponents_of(x: Any, axes: Any) -> Any:
-    """Per unit, the power of two above its largest magnitude (int64); some number where that is not finite."""
+    """Per unit, the power of two above its largest |x| (int64); any number if that is not finite.
+
+    A peak below the smallest normal number gets the exponent of that number.
+    """
     bits = tf.bitcast(_peaks(x, axes), tf.int64)
     found = tf.bitwise.right_shift(bits, tf.constant(52, tf.int64)) - 1022
-    return tf.maximum(found, tf.constant(_LEAST_EXPONENT[x.dtype.name], tf.int64))
+    return tf.maximum(found, tf.constant(FLOATS[x.dtype.name].least_exponent + 1, tf.int64))
 
 
 def halves(exponents: Any) -> list[Any]:
-    """Two normal numbers whose product is 2**exponent: one alone can be out of range."""
+    """Two normal numbers whose product is 2**exponent, because one alone can be out of range."""
     half = exponents // 2
     return [power_of_two(tf, half), power_of_two(tf, exponents - half)]
 
 
 def root(sums: Any, p: float) -> Any:
-    """The p-th root; `sums` above 0 where it matters."""
+    """The p-th root, for sums >= 0."""
     if p == 1:
         return sums
     if p == 2:
@@ -131,8 +136,8 @@ def root(sums: Any, p: float) -> Any:
 
 
 def _peaks(x: Any, axes: Any) -> Any:
-    """Largest magnitude per unit in float64, NaN where there is one."""
-    bits = tf.maximum(peak_bits(tf, x, axes, keepdims=True), 0)  # of no elements
+    """Largest |x| per unit in float64; NaN for a unit that holds NaN."""
+    bits = tf.maximum(peak_bits(tf, x, axes, keepdims=True), 0)  # the maximum of no elements is negative
     return tf.cast(tf.bitcast(tf.cast(bits, _WORDS[x.dtype.size]), x.dtype), tf.float64)
 
 
@@ -143,7 +148,7 @@ def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
         exponents = exponents_of(x, axes)
         return exact_power_sums(tf, magnitudes(tf, x, halves(-exponents)), axes, p), exponents
     whole = int(p) if is_small_whole(p) else None
-    scaled = policy.needs_exponents(x.dtype.name, p)
+    scaled = needs_exponents(x.dtype.name, PNorm(p))
     exponents = exponents_of(x, axes) if scaled else None
     base = magnitudes(tf, x, [] if exponents is None else halves(-exponents))
     sums = power_sums(tf, base, axes, tf.constant(p, tf.float64), whole, keepdims=True)
@@ -157,14 +162,14 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 
 
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
-    """Units whose verdict or factor needs exact sums; see `policy.doubtful`."""
-    edge = policy.threshold(bound.limit, x.dtype.name)
-    near = tf.abs(norms.value - edge) <= _band(x, norms, bound.p) * edge
-    return near | (norms.finite & (norms.value > edge)) if x.dtype == tf.float64 else near
+    """Units whose verdict or factor needs exact sums; see `power_sums.doubtful`."""
+    threshold = policy.threshold(bound.limit, x.dtype.name)
+    near = tf.abs(norms.value - threshold) <= _band(x, norms, bound.p) * threshold
+    return near | (norms.finite & (norms.value > threshold)) if x.dtype == tf.float64 else near
 
 
 def _band(x: Any, norms: Norms, p: float) -> Any:
-    """How far, relatively, the norm of a fast sum can be off."""
+    """The largest relative error of a norm from fast sums."""
     if math.isinf(p):
         return tf.constant(4 * _ROUNDOFF, tf.float64)
     units = tf.maximum(tf.size(norms.value, tf.int64), 1)
@@ -180,8 +185,8 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
     first = _factor(quotient, x.dtype, policy.LIFT)
     tried = _scaled(x, [first], over)
     margin = 8 * _ROUNDOFF / min(bound.p, 1.0)
-    edge = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
-    still = over & ~(measured(tried, bound).value <= edge)
+    threshold = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
+    still = over & ~(measured(tried, bound).value <= threshold)
     safe = _factor(quotient * (1 - (2 * _band(x, norms, bound.p) + 4 * margin)), x.dtype)
     return tf.cond(
         tf.reduce_any(still),
@@ -191,15 +196,15 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
 
 
 def _factor(quotient: Any, dtype: Any, lift: float = 1.0) -> Any:
-    """limit / norm, rounded as `policy.factors` does for files; not for float64."""
+    """limit / norm, rounded as `policy.factors` does for files; for all dtypes but float64."""
     if dtype != tf.float32:
         return quotient * lift
     exact = tf.equal(quotient, cut(tf, quotient, 1))  # a power of two
-    return cut(tf, tf.where(exact, quotient, quotient / (1 + policy.FLOAT32_ROUNDOFF)), policy.FLOAT32_BITS)
+    return cut(tf, tf.where(exact, quotient, quotient / (1 + _FLOAT32.roundoff)), _FLOAT32.precision)
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
-    """The units that are over times limit / norm; in two steps where norm or quotient is out of float64's range."""
+    """Multiply units that are over by limit / norm, in two steps if the norm or quotient is out of float64's range."""
     quotient = limit / norms.value
     far = quotient < _FAR
     near_one = halves(norms.exponents - _STRIDE)
@@ -208,7 +213,7 @@ def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
 
 
 def _scaled(x: Any, factors: list[Any], over: Any) -> Any:
-    """Units that are over times their factors, rounded to nearest (16 bits: toward zero); others keep their bits."""
+    """Multiply units that are over by the factors, rounding to nearest (16 bits: toward zero); others keep bits."""
     wide = tf.cast(x, tf.float64)
     for factor in factors:
         wide = wide * factor
@@ -218,8 +223,8 @@ def _scaled(x: Any, factors: list[Any], over: Any) -> Any:
 
 
 def _selected(where: Any, new: Any, old: Any) -> Any:
-    """Bits of `new` or `old`: floats could be changed on their way through a processor (signalling NaN, -0.0)."""
+    """Select bits of `new` or `old`, because selecting floats could change them (signalling NaN, -0.0)."""
     words = _WORDS[old.dtype.size]
-    selectable = tf.int32 if words == tf.uint16 else words  # on every device
+    selectable = tf.int32 if words == tf.uint16 else words  # every device can select these
     new, old_bits = (tf.cast(tf.bitcast(value, words), selectable) for value in (new, old))
     return tf.bitcast(tf.cast(tf.where(where, new, old_bits), words), old.dtype)

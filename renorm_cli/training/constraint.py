@@ -1,4 +1,4 @@
-"""A Keras constraint with the bound of files, on the units of files."""
+"""A Keras constraint with the same bound, on the same units, as for files."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from renorm_cli.training.live import check_backend, unit_axes_of
 
 @keras.saving.register_keras_serializable(package="renorm_ckpt")
 class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
-    """Keeps every unit of a weight at a p-norm of at most `limit`, after each step of the optimizer.
+    """Keeps the p-norm of every unit of a weight at `limit` or below, after each step of the optimizer.
 
         Conv2D(64, 3, kernel_constraint=MaxNorm(2.0))
 
-    With `units="auto"` a unit is the incoming weights of one output: of Dense and recurrent kernels a column, of
-    convolutions a filter, of transposed ones the last axis but one, of depthwise ones the last two, of attention and
-    EinsumDense what the equation says, of an embedding a row. It is what `renorm-ckpt` takes for files, and unlike
-    `keras.constraints.MaxNorm(axis=0)`, which fits Dense only. Give `units` to name the axes yourself: those KEPT.
+    With `units="auto"` a unit is the incoming weights of one output: a column of a Dense or recurrent kernel, a filter
+    of a convolution, a row of an embedding. The axes that name units are the last one for most kernels, the last but
+    one for transposed convolutions, the last two for depthwise ones, and for attention and EinsumDense those that the
+    equation gives. `renorm-ckpt` does the same for files; `keras.constraints.MaxNorm(axis=0)` fits Dense only. Give
+    `units` to name the KEPT axes yourself.
 
-    How auto knows: by the layer that owns the variable, whatever its name; a class of yours that is derived from one
-    of Keras counts as that. Of a weight in any other layer only a telling name is believed ("kernel" of rank 2,
-    "embeddings", "depthwise_kernel" and the like). Everything else is a ValueError in the first training step, and
-    nothing is guessed from a shape: a bias, for one, needs `units=()`.
+    "auto" looks up the layer that owns the variable, whatever its name; your subclass of a Keras layer counts as that
+    layer. For a weight of any other layer, a well-known name decides ("kernel" of rank 2, "embeddings",
+    "depthwise_kernel" and the like). Nothing is guessed from a shape: every other weight raises ValueError in the first
+    training step; a bias, for example, needs `units=()`.
 
-    What holds of the bound is said at `renorm`. It holds from the first step on; weights that are set or loaded
-    are not changed before it.
+    `renorm` describes the bound. It holds from the first step on; weights that are set or loaded are not changed
+    before that.
 
-    The class is registered as "renorm_ckpt>MaxNorm": saved models name it, and load where `renorm_cli.tf` is imported.
+    The class is registered as "renorm_ckpt>MaxNorm": saved models name it, and load if `renorm_cli.tf` is imported.
     Raises ValueError or TypeError for a limit not above 0, a bad `p` or `units`.
     """
 
-    __module__ = "renorm_cli.tf"  # this is what saved models name
+    __module__ = "renorm_cli.tf"  # saved models contain this name
 
     def __init__(self, limit: float, units: Literal["auto"] | int | Sequence[int] = "auto", p: float | str = 2.0):
         check_backend()
@@ -65,7 +66,7 @@ class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
         return found
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` takes; of JSON's types only."""
+        """The arguments for `from_config`, in JSON types."""
         return {
             "limit": self.limit,
             "units": "auto" if self.units is None else list(self.units),
@@ -74,7 +75,7 @@ class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
 
 
 def wanted_units(units: Any) -> tuple[int, ...] | None:
-    """The axes of `units`, None for "auto"."""
+    """The axes in `units`; None for "auto"."""
     if isinstance(units, str):
         if units != "auto":
             raise ValueError(f"units must be 'auto' or axes such as -1 or (0, 1), got {units!r}")

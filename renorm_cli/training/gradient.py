@@ -1,15 +1,15 @@
 """The bound as a differentiable function.
 
-The value is what `clip.bounded` rounds to; the gradient is that of the exact map, which rounding would make a
-staircase: x -> x * limit / norm(x) for a unit that is over, x -> x for any other. With n = norm(x), m = the gradient
-of n and g the one that comes from above, a unit that is over passes on
+The value is that of `clip.bounded`, with its roundings. The gradient ignores them, since they make the map a staircase:
+it is that of the exact map, x -> x * limit / norm(x) for a unit that is over, x -> x for any other. With n = norm(x), m
+the gradient of n and g the upstream gradient, the gradient of a unit that is over is
 
     limit / n * (g - sum(g * x) / n * m),        m_i = sign(x_i) * (|x_i| / n) ** (p - 1)
 
-which for p = 2 is limit / n times the projection of g on the plane across x. For p = inf m is shared by the largest
-elements; for p <= 1 it is 0 at x_i = 0, one of the values it can have there.
+which for p = 2 is limit / n times the projection of g onto the plane orthogonal to x. For p = inf the largest elements
+share m; for p <= 1 m is 0 at x_i = 0, one of its possible values there.
 
-All of it is made of differentiable operations on x itself, so second derivatives are those of the exact map too.
+Everything is computed by differentiable operations on x itself, so second derivatives are those of the exact map, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from renorm_cli.norms import policy
+from renorm_cli.model.norm import PNorm
+from renorm_cli.norms.power_sums import needs_exponents
 from renorm_cli.training.clip import Bound, bounded, exponents_of, halves, root
 
 
@@ -38,7 +39,7 @@ def differentiable(x: Any, limit: Any, axes: Any, p: float) -> Any:
 
 
 def _pulled_back(x: Any, over: Any, bound: Bound, upstream: Any) -> tuple[Any, Any]:
-    """The gradients of the tensor and of the limit; units that are not over never enter a division."""
+    """The gradients for the tensor and the limit; units that are not over are never divided."""
     scale = _scale(x, bound)
     wide = tf.where(over, tf.cast(x, tf.float64), 0.0) * scale[0] * scale[1]
     above = tf.cast(upstream, tf.float64)
@@ -52,14 +53,14 @@ def _pulled_back(x: Any, over: Any, bound: Bound, upstream: Any) -> tuple[Any, A
 
 
 def _scale(x: Any, bound: Bound) -> list[Any]:
-    """Powers of two that keep powers of x inside float64, constants to the derivative: the norm scales with them."""
-    if policy.needs_exponents(x.dtype.name, bound.p):
+    """Powers of two that keep powers of x within float64; constant for the derivative, because the norm scales too."""
+    if needs_exponents(x.dtype.name, PNorm(bound.p)):
         return halves(-exponents_of(x, bound.axes))
     return [tf.constant(1.0, tf.float64)] * 2
 
 
 def _norm(wide: Any, over: Any, bound: Bound) -> Any:
-    """The norm of each unit that is over, 1 for any other."""
+    """The norm of each unit that is over; 1 for any other unit."""
     sizes = tf.abs(wide)
     if math.isinf(bound.p):
         return tf.where(over, tf.reduce_max(sizes, axis=bound.axes, keepdims=True), 1.0)
@@ -79,7 +80,7 @@ def _slope(wide: Any, norm: Any, bound: Bound) -> Any:
 
 
 def _power(sizes: Any, p: float) -> Any:
-    """`sizes ** p`, 0 at 0 for every p; its derivative there is 0 too, and not NaN."""
+    """`sizes ** p`, which at 0 is 0 for every p, with a derivative of 0 instead of NaN."""
     if p == 0:
         return tf.ones_like(sizes)
     if p == 1:

@@ -1,4 +1,4 @@
-"""The variables of live Keras layers, told in the words that files are told in."""
+"""Describes the variables of live Keras layers like the variables of a file."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import keras
 
 from renorm_cli.conventions.keras import LAYERS, canonical
 from renorm_cli.conventions.units import unit_axes
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 
 
 def check_backend() -> None:
-    """RuntimeError where Keras runs on something else than TensorFlow: its variables are not TensorFlow's then."""
+    """Raise RuntimeError unless Keras runs on TensorFlow, because only then its variables are TensorFlow's."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"Keras runs on {keras.backend.backend()}; renorm_cli.tf needs KERAS_BACKEND=tensorflow")
 
 
 def variables_of(model: Any) -> list[tuple[Variable, Any]]:
-    """Every weight of the model, as `inspect` would tell it of a file, and the Keras variable itself.
+    """Every weight of the model, described as `inspect` describes a file's, with the Keras variable itself.
 
-    The name is the variable's path without the name of the model. Where two have one name, the keys differ.
+    The name is the variable's path without the name of the model. If two share a name, their keys differ.
     """
     owners = _owners(model._flatten_layers())
     prefix = f"{model.name}/"
@@ -40,11 +40,11 @@ def variables_of(model: Any) -> list[tuple[Variable, Any]]:
 
 
 def unit_axes_of(variable: Any) -> tuple[int, ...] | None:
-    """The axes that name the units of a Keras variable, by the layer it belongs to; None if nothing tells them.
+    """The axes that name the units of a Keras variable, from the layer that owns it; None if they are unknown.
 
-    Keras hands a constraint the variable and nothing of its layer, and a variable does not know its layer: its path
-    holds names, which a user may choose. So the layer is looked up among the live ones, of which the garbage collector
-    knows: some 0.1 s, once for all constrained variables there are.
+    Keras gives a constraint the variable but not its layer, and a variable does not know its layer: its path holds
+    names, which a user may choose. So the layer is searched among the live objects of the garbage collector, once for
+    all constrained variables, because that is slow.
     """
     if not _is_known(variable):
         _remember_owners(variable)
@@ -54,7 +54,7 @@ def unit_axes_of(variable: Any) -> tuple[int, ...] | None:
 
 
 _OWNERS: dict[int, tuple[weakref.ref[Any], Callable[[], Any | None]]] = {}
-"""id of a constrained variable -> it and its layer, if it has one."""
+"""id of a constrained variable -> the variable, and its layer if it has one."""
 
 
 def _is_known(variable: Any) -> bool:
@@ -73,10 +73,10 @@ def _remember_owners(asked: Any) -> None:
 
 
 def _owners(layers: Iterable[Any]) -> dict[int, tuple[Any, Any]]:
-    """id of a variable -> it and the layer that made it, not those that hold that layer."""
+    """id of a variable -> the variable and the layer that created it (not layers that contain that layer)."""
     owners: dict[int, tuple[Any, Any]] = {}
     for layer in layers:
-        for group in ("_trainable_variables", "_non_trainable_variables"):  # none in a layer not yet initialized
+        for group in ("_trainable_variables", "_non_trainable_variables"):  # missing before a layer is initialized
             for variable in getattr(layer, group, ()):
                 owners.setdefault(id(variable), (variable, layer))
     return owners
@@ -84,19 +84,13 @@ def _owners(layers: Iterable[Any]) -> dict[int, tuple[Any, Any]]:
 
 def _described(variable: Any, name: str, key: str, layer: Any | None) -> Variable:
     known = None if layer is None else _known_class(type(layer))
-    return Variable(
-        name,
-        key,
-        tuple(variable.shape),
-        str(variable.dtype),
-        layer=known,
-        weight=variable.name,
-        equation=layer.equation if layer is not None and known == "EinsumDense" else None,
-    )
+    equation = layer.equation if layer is not None and known == "EinsumDense" else None
+    hint = Hint(layer=known, weight=variable.name, equation=equation)
+    return Variable(name, key, tuple(variable.shape), str(variable.dtype), hint)
 
 
 def _known_class(layer: type) -> str | None:
-    """The class of Keras itself that this is, or is derived from, if its weights are known."""
+    """The Keras class, of those whose weights are known, that `layer` is or is derived from; None if there is none."""
     for ancestor in layer.__mro__:
         if ancestor.__module__.partition(".")[0] == "keras" and canonical(ancestor.__name__) in LAYERS:
             return canonical(ancestor.__name__)

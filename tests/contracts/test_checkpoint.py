@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import builders, oracle, peek
 from support.effort import examples
-from support.files import MANIFEST, WHOLE, Silent, agrees, bound, look, options
+from support.files import MANIFEST, WHOLE, agrees, bound, look
 from support.places import SAMPLES
 
-from renorm_cli.api import Destination, apply, examine
+from renorm_cli.api.verbs import apply, check
 from renorm_cli.errors import FormatError, RenormError, SelectionError
 from renorm_cli.norms import policy
 
@@ -123,11 +123,21 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 
 
+STORED = ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "bfloat16")
+FILE_OPTIONS: dict[str, dict[str, Any]] = {"plain": {}, "userblock": {"userblock": 512}, "latest": {"libver": "latest"}}
+PAIRS = [
+    (dtype, filters, tuple(FILE_OPTIONS)[(row + column) % len(FILE_OPTIONS)])
+    for row, dtype in enumerate(STORED)
+    for column, filters in enumerate(FILTERS)
+]
+"""Every dtype with every filter; every file option with each dtype and with each filter."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kwargs", FILTERS.values(), ids=FILTERS)
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "bfloat16"])
 @pytest.mark.parametrize(
-    "options", [{}, {"userblock": 512}, {"libver": "latest"}], ids=["plain", "userblock", "latest"]
+    ("dtype", "kwargs", "options"),
+    [(dtype, FILTERS[filters], FILE_OPTIONS[option]) for dtype, filters, option in PAIRS],
+    ids=["-".join(names) for names in PAIRS],
 )
 def test_any_layout_filter_byte_order_and_userblock_is_bounded_and_stays_what_it_is(
     tmp_path: Path, kwargs: dict[str, Any], dtype: str, options: dict[str, Any]
@@ -355,8 +365,10 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("{", "not JSON"),
-        ("{}", "no weight_map"),
+        ("{", "no checkpoint of a known format"),
+        ("{}", "no checkpoint of a known format"),
+        ('{"layers": {}, "weightsManifest": []}', "no checkpoint of a known format"),
+        ('{"weight_map"', "not JSON"),
         ('{"weight_map": {}}', "no weight_map"),
         ('{"weight_map": []}', "no weight_map"),
         ('{"weight_map": {"/a/vars": 3}}', "names the shard 3"),
@@ -366,7 +378,8 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
         ('{"weight_map": {"/a/vars": ["gone_00000.weights.h5"]}}', "no such file"),
         ('{"weight_map": {"/a/vars": ["link.weights.h5"]}}', "cannot be opened"),
         ("[" * 100_000, "no checkpoint of a known format"),
-        ('{"a":' * 100_000, "not JSON"),
+        ('{"a":' * 100_000, "no checkpoint of a known format"),
+        ('{"weight_map":' * 100_000, "not JSON"),
     ],
 )
 def test_a_map_that_is_wrong_or_names_files_elsewhere_is_refused(tmp_path: Path, content: str, what: str) -> None:
@@ -403,17 +416,19 @@ def test_an_input_that_changes_during_the_run_is_an_error(tmp_path: Path, monkey
     path = tmp_path / "in.h5"
     builders.write_h5(path, {"dense/kernel": builders.kernel((8, 4))})
 
-    class Meddler(Silent):
+    class Meddler:
+        def start(self, total: int) -> None: ...
+
         def advance(self, nbytes: int) -> None:
             with path.open("r+b") as file:
                 file.seek(0, 2)
                 file.write(struct.pack("d", 1.0))
 
     with pytest.raises(FormatError, match="changed while it was read"):
-        apply(path, options(), Destination(tmp_path / "out.h5"), "refuse", Meddler(), lambda r: {})
+        apply(path, tmp_path / "out.h5", max_norm=1.0, meter=Meddler())
     assert [one.name for one in tmp_path.iterdir()] == ["in.h5"]
 
 
 def test_a_strict_run_does_not_guess() -> None:
-    with pytest.raises(SelectionError, match="--strict"):
-        examine(SAMPLES / "custom_layer.h5", "check", options(strict=True), Silent())
+    with pytest.raises(SelectionError, match="are a guess from the shape"):
+        check(SAMPLES / "custom_layer.h5", max_norm=1.0, strict=True)

@@ -275,6 +275,7 @@ def test_one_tiny_weight_among_many_is_not_set_to_zero(engine: Engine, name: str
     assert float(engine.scale(block, (1,), factors)[777, 17]) == float(floats.smallest(name))
 
 
+@pytest.mark.slow
 def test_tensorflow_compiles_one_function_for_all_shapes(
     tensorflow_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

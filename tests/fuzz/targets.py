@@ -14,12 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from renorm_cli import api
+from support.found import file_at
+
+from renorm_cli.api.verbs import apply
 from renorm_cli.errors import FormatError, RenormError
+from renorm_cli.formats.apart import Worker
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.hdf5 import store as hdf5_store
 from renorm_cli.formats.hdf5 import worker as hdf5_worker
-from renorm_cli.formats.hdf5.isolation import Worker
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras import hdf5_files as hdf5_checkpoint
 from renorm_cli.formats.keras import shards
@@ -31,6 +33,7 @@ from renorm_cli.model.blocks import partition
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.storage.files import open_source
 
@@ -43,7 +46,7 @@ SHM = Path("/dev/shm")
 
 def plan_all(variables: Sequence[Variable]) -> None:
     """The plans of `inspect` and of `apply`."""
-    for wanted in (Request(Constraint(), must_act=False), Request(Constraint(0.5))):
+    for wanted in (Request(OneBound(Constraint()), must_act=False), Request(OneBound(Constraint(0.5)))):
         try:
             make_plan(variables, (), wanted)
         except RenormError:
@@ -54,7 +57,7 @@ def read_all(source: Checkpoint) -> None:
     """The first and the last blocks of every floating variable."""
     for variable in source.variables:
         if variable.dtype in FLOATS and variable.locked is None:
-            blocks = partition(variable.shape, _BLOCK // FLOATS[variable.dtype])
+            blocks = partition(variable.shape, _BLOCK // FLOATS[variable.dtype].nbytes)
             for block in (*blocks[:_BLOCKS], *blocks[_BLOCKS:][-1:]):
                 values = source.read(variable, block)
                 assert values.shape == block.shape
@@ -90,7 +93,7 @@ class Hdf5Target:
     def _open(self, file: Any) -> None:
         own = replace(file, fd=os.dup(file.fd))
         try:
-            source = hdf5_checkpoint.open_hdf5(own)
+            source = hdf5_checkpoint.open_hdf5(file_at(self._path, own))
         except BaseException as error:
             own.close()
             self.deaths += "died on it" in str(error) or "was stopped" in str(error)
@@ -132,7 +135,7 @@ class _Line:
             self._server: Any = None
             self._served = 0
             self._h5 = hdf5_worker._library()
-            self._worker = Worker(self._serve, "mutant", keep=(self._fd,), memory=hdf5_worker.MEMORY)
+            self._worker = Worker(self._serve, "mutant", "HDF5", keep=(self._fd,), memory=hdf5_worker.MEMORY)
         return self._worker
 
     def next(self, length: int) -> None:
@@ -385,14 +388,12 @@ class ApplyTarget:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="renorm-fuzz-", dir=SHM if SHM.is_dir() else None))
         self._path, self._output = self._folder / "mutant", self._folder / "out"
-        self._options = api.Options(Request(Constraint(0.5)), engine="numpy", jobs=1)
         self.accepted = 0
 
     def __call__(self, data: bytes, number: int) -> None:
         self._path.write_bytes(data)
-        destination = api.Destination(output=self._output)
         try:
-            api.apply(self._path, self._options, destination, "skip", _Idle(), lambda report: {})
+            apply(self._path, self._output, max_norm=0.5, nonfinite="skip", engine="numpy", jobs=1)
         except RenormError:
             assert self._names() == {"mutant"}, "an output or a temporary file is left after an error"
             raise
@@ -408,11 +409,3 @@ class ApplyTarget:
 
     def close(self) -> None:
         shutil.rmtree(self._folder)
-
-
-class _Idle:
-    def start(self, total: int) -> None:
-        pass
-
-    def advance(self, nbytes: int) -> None:
-        pass

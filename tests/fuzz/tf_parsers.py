@@ -18,7 +18,7 @@ from hostile import tf_build as build
 from support import raw_tables as raw
 
 from fuzz import tf_mutate as mutate
-from renorm_cli.api import Destination, Options, apply, examine
+from renorm_cli.api.verbs import apply, inspect
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
 from renorm_cli.formats.protobuf import Message, read_message
@@ -31,8 +31,6 @@ from renorm_cli.formats.tensorflow.names import name_variables
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, read_object_graph
 from renorm_cli.formats.tensorflow.state_file import newest_prefix
 from renorm_cli.model.blocks import partition
-from renorm_cli.model.constraint import Constraint
-from renorm_cli.plan.planner import Request
 
 Mutant = Any
 _BLOCK = 1 << 20
@@ -46,11 +44,6 @@ class Parser:
     seeds: Mapping[str, Any]
     mutate: Callable[[Random, Any], Mutant]
     attempt: Callable[[Mutant, Path], None]
-
-
-class Silent:
-    def start(self, total: int) -> None: ...
-    def advance(self, nbytes: int) -> None: ...
 
 
 def read_all(source: Checkpoint) -> None:
@@ -71,14 +64,12 @@ def use(path: Path, rng: Random) -> None:
     with open_checkpoint(path) as source:
         read_all(source)
         source.damage()
-    options = Options(Request(Constraint(), must_act=False), engine="numpy", jobs=1)
     if rng.random() < 0.3:
-        examine(path, "inspect", options, Silent())
+        inspect(path, engine="numpy", jobs=1)
     if rng.random() < 0.1:
-        bounded = Options(Request(Constraint(0.5)), engine="numpy", jobs=1)
         target = path.parent / "out" / "out"
         target.parent.mkdir(exist_ok=True)
-        apply(path, bounded, Destination(target, force=True), "skip", Silent(), lambda report: {})
+        apply(path, target, max_norm=0.5, force=True, nonfinite="skip", engine="numpy", jobs=1)
         with open_checkpoint(target) as written:
             read_all(written)
             assert not written.damage()

@@ -47,7 +47,8 @@ class Case:
 
     `attack` says in a sentence what it tries. `expect`: "error" is exit code 2 and one line that holds `says`;
     "handled" is exit code 0 and an output in which `untouched(input, output)` finds the odd part as it was (it raises
-    AssertionError otherwise). `commands` are names in COMMANDS. `options` are added to the command line.
+    AssertionError otherwise). `commands` are names in COMMANDS. `options` are added to the command line. An error with
+    `opens` comes when values are read, after the checkpoint was opened: `apply` has begun to write by then.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Case:
     untouched: Untouched | None = None
     commands: tuple[str, ...] = ("inspect", "apply")
     options: tuple[str, ...] = ()
+    opens: bool = False
+
+
+def later(make: Callable[[], Callable[[Path], Path]]) -> Callable[[Path], Path]:
+    """A maker that is made when its case runs: a process that holds the megabytes of all cases forks slowly."""
+    return lambda inside: make()(inside)
 
 
 _USUAL = 0.025

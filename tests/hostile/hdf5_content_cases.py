@@ -293,6 +293,7 @@ _NUMBERS = (
         _values(np.full((3, 4), np.finfo("f8").max)),
         "error",
         "beyond the range of float64",
+        opens=True,
     ),
     Case("h5-big-endian", "big-endian numbers", _values(_special(">f4")), "handled", untouched=_norms_hold),
     Case(

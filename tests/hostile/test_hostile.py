@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,15 +32,32 @@ def tool() -> Iterator[Tool]:
     started.close()
 
 
+def adds_little(case: Case) -> bool:
+    """Whether `apply` fails as `inspect` does, as neither can open the checkpoint; a tenth is left to show it."""
+    alike = case.expect == "error" and not case.opens and {"inspect", "apply"} <= set(case.commands)
+    return alike and zlib.crc32(case.name.encode()) % 10 != 0
+
+
+def withstood(case: Case, commands: Iterable[str], folder: Path, tool: Tool) -> None:
+    for command in commands:
+        (folder / command).mkdir()
+        outcome = run(case, command, folder / command, tool)
+        assert outcome.faults == (), f"{case.attack} ({command})"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_hostile_checkpoint_is_refused_in_one_line_or_handled_without_harm(
     case: Case, tmp_path: Path, tool: Tool
 ) -> None:
-    for command in case.commands:
-        (tmp_path / command).mkdir()
-        outcome = run(case, command, tmp_path / command, tool)
-        assert outcome.faults == (), f"{case.attack} ({command})"
+    commands = [command for command in case.commands if command != "apply" or not adds_little(case)]
+    withstood(case, commands, tmp_path, tool)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("case", list(filter(adds_little, CASES)), ids=lambda case: case.name)
+def test_apply_refuses_whatever_inspect_cannot_open(case: Case, tmp_path: Path, tool: Tool) -> None:
+    withstood(case, ["apply"], tmp_path, tool)
 
 
 def test_there_are_many_cases_and_each_has_a_name_of_its_own_and_says_what_it_tries() -> None:

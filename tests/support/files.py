@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from renorm_cli.api import Destination, Options, apply, examine
-from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.api.verbs import apply, inspect
 from renorm_cli.model.report import Report
-from renorm_cli.plan.planner import Request
 from support import oracle
 from support.places import SAMPLES
 from support.tensors import ROUNDOFF
@@ -20,22 +18,12 @@ MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())
 WHOLE = [entry for entry in MANIFEST["files"] if "part_of" not in entry]
 
 
-class Silent:
-    def start(self, total: int) -> None: ...
-
-    def advance(self, nbytes: int) -> None: ...
-
-
-def options(limit: float | None = 1.0, *include: str, strict: bool = False, must_act: bool = True) -> Options:
-    return Options(Request(Constraint(limit), Selection(include), None, strict, must_act), engine="numpy")
-
-
 def bound(path: Path, output: Path | None, *include: str, limit: float = 1.0, **destination: Any) -> Report:
-    return apply(path, options(limit, *include), Destination(output, **destination), "refuse", Silent(), lambda r: {})
+    return apply(path, output, max_norm=limit, include=include, engine="numpy", **destination)
 
 
 def look(path: Path, limit: float | None = None, *include: str) -> Report:
-    return examine(path, "inspect", options(limit, *include, must_act=False), Silent())
+    return inspect(path, max_norm=limit, include=include, engine="numpy")
 
 
 def agrees(before: np.ndarray, after: np.ndarray, unit_axes: tuple[int, ...], limit: float) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from renorm_cli.formats.numbers import room_for
 from renorm_cli.model.blocks import Block
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Variable
@@ -46,7 +47,7 @@ def bounded(
 
 def step_of(array: np.ndarray, unit_axes: tuple[int, ...], limit: float | None, p: float = 2.0) -> Step:
     variable = Variable("w", "w", array.shape, array.dtype.name)
-    return Step(variable, "kernel", unit_axes, "option", Constraint(limit, p))
+    return Step(variable, "kernel", unit_axes, "option", Constraint(limit, PNorm(p)))
 
 
 def _box(block: Block) -> tuple[slice, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import Baseline, Growth, NormStats, Report, Row
-from renorm_cli.model.variable import Declared, Variable
+from renorm_cli.model.variable import Declared, Hint, Variable
 from renorm_cli.norms.distribution import Distribution, Worst
 
 HOSTILE = [
@@ -44,7 +44,7 @@ def row_of(norms: Sequence[float], rule: Constraint, name: str = "w", *, clip: b
     worst.add(found, 0)
     before, histogram = stats_of(found)
     limit = rule.limit
-    variable = Variable(name, facts.pop("key", f"g/{name}"), (9, found.size), "float32", "Dense", **facts)
+    variable = Variable(name, facts.pop("key", f"g/{name}"), (9, found.size), "float32", Hint(layer="Dense"), **facts)
     return Row(
         Step(variable, "kernel", (1,), "layer", rule),
         units=found.size,
@@ -58,7 +58,7 @@ def row_of(norms: Sequence[float], rule: Constraint, name: str = "w", *, clip: b
 
 
 def skip_of(name: str, reason: str = "not constrained by default") -> Skip:
-    return Skip(Variable(name, f"g/{name}", (64,), "float32", "Dense"), "bias", reason)
+    return Skip(Variable(name, f"g/{name}", (64,), "float32", Hint(layer="Dense")), "bias", "role", reason)
 
 
 def report_of(rows: Sequence[Row], skips: Sequence[Skip] = (), **facts: Any) -> Report:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import Baseline, Growth, NormStats, Report, Row, UnitNorm
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 
 HOSTILE = [
     "a\x1b[2J\x1b]0;title\x07b",
@@ -70,7 +70,7 @@ def a_row(
     nonfinite: int = 0,
 ) -> Row:
     """A kernel of 8 units whose largest norm is `largest`."""
-    variable = Variable(name, f"layers/{name}" if key is None else key, (4, 8), "float32", "Dense")
+    variable = Variable(name, f"layers/{name}" if key is None else key, (4, 8), "float32", Hint(layer="Dense"))
     count = over if over is not None else int(limit is not None and largest > limit)
     return Row(
         Step(variable, "kernel", (1,), "layer", Constraint(limit)),
@@ -84,7 +84,7 @@ def a_row(
 
 
 def a_skip(name: str, reason: str = "not constrained by default") -> Skip:
-    return Skip(Variable(name, f"layers/{name}", (8,), "float32", "Dense"), "bias", reason)
+    return Skip(Variable(name, f"layers/{name}", (8,), "float32", Hint(layer="Dense")), "bias", "role", reason)
 
 
 def a_report(rows: Sequence[Row] = (), skips: Sequence[Skip] = (), **changes: Any) -> Report:
@@ -103,12 +103,12 @@ def a_report(rows: Sequence[Row] = (), skips: Sequence[Skip] = (), **changes: An
 
 def hostile_report(name: str, command: Literal["apply", "inspect", "check"] = "check") -> Report:
     """A report with `name` wherever a file, or a path, can have its own text."""
-    variable = Variable(name, name, (2, 3), name or "float32", name, aliases=(name,), copies=(name,))
+    variable = Variable(name, name, (2, 3), name or "float32", Hint(layer=name), aliases=(name,), copies=(name,))
     row = a_row(name, 2.0)
     step = Step(variable, "kernel", (1,), "guess", Constraint(1.0))
     return a_report(
         [Row(step, row.units, row.over, 1, row.norm, histogram=row.histogram, worst=row.worst)],
-        [Skip(variable, "bias", name)],
+        [Skip(variable, "bias", "role", name)],
         command=command,
         path=name,
         format=name,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from support import builders
+from support import builders, tf_recorded
+from support.tf_files import BIAS, KERNEL
 
 DENSE = builders.two_dense()
-KERNEL, BIAS = builders.kernel((12, 6)), np.full(6, 9.0, np.float32)
 
 Make = Callable[[Path], Path]
 
@@ -50,49 +49,6 @@ def _plain(folder: Path) -> Path:
     return folder / "m.hdf5"
 
 
-def _prefix(folder: Path) -> Path:
-    _save(folder / "m", {"dense/kernel": KERNEL, "dense/bias": BIAS})
-    return folder / "m"
-
-
-def _prefix_of_shards(folder: Path) -> Path:
-    import tensorflow as tf
-
-    parts = {"one": {"dense/kernel": KERNEL}, "two": {"dense_1/kernel": KERNEL * 2, "dense_1/bias": BIAS}}
-    for name, tensors in parts.items():
-        _save(folder / name, tensors)
-    tf.raw_ops.MergeV2Checkpoints(
-        checkpoint_prefixes=[str(folder / name) for name in parts], destination_prefix=str(folder / "m")
-    )
-    return folder / "m"
-
-
-def _save(prefix: Path, tensors: dict[str, np.ndarray]) -> None:
-    import tensorflow as tf
-
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(tensors),
-        shape_and_slices=[""] * len(tensors),
-        tensors=[*tensors.values()],
-    )
-
-
-def _v1(folder: Path) -> Path:
-    import tensorflow as tf
-
-    tf.raw_ops.Save(filename=str(folder / "m.ckpt"), tensor_names=["dense/kernel", "dense/bias"], data=[KERNEL, BIAS])
-    return folder / "m.ckpt"
-
-
-def _saved_model(folder: Path) -> Path:
-    from support import tf_files
-
-    tf_files.module(folder)
-    (folder / "words.txt").unlink()
-    return folder / "module"
-
-
 HDF5: dict[str, Make] = {
     "keras h5": _legacy,
     "v3": _v3(),
@@ -103,10 +59,7 @@ HDF5: dict[str, Make] = {
     "plain hdf5": _plain,
 }
 TENSORFLOW: dict[str, Make] = {
-    "prefix": _prefix,
-    "prefix of shards": _prefix_of_shards,
-    "v1": _v1,
-    "saved model": _saved_model,
+    name: partial(tf_recorded.copied, name) for name in ("prefix", "prefix of shards", "v1", "saved model")
 }
 FORMATS = HDF5 | TENSORFLOW
 MULTIPLE = ("shards", "prefix", "prefix of shards", "v1")

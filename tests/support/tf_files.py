@@ -9,19 +9,58 @@ import numpy as np
 
 from support import builders
 
+KERNEL, BIAS = builders.kernel((12, 6)), np.full(6, 9.0, np.float32)
+
+
+def prefix(folder: Path) -> Path:
+    """Two tensors by their names."""
+    _save(folder / "m", {"dense/kernel": KERNEL, "dense/bias": BIAS})
+    return folder / "m"
+
+
+def prefix_of_shards(folder: Path) -> Path:
+    """Two checkpoints merged into one of two data files."""
+    import tensorflow as tf
+
+    parts = {"one": {"dense/kernel": KERNEL}, "two": {"dense_1/kernel": KERNEL * 2, "dense_1/bias": BIAS}}
+    for name, tensors in parts.items():
+        _save(folder / name, tensors)
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=[str(folder / name) for name in parts], destination_prefix=str(folder / "m")
+    )
+    return folder / "m"
+
+
+def _save(prefix: Path, tensors: dict[str, np.ndarray]) -> None:
+    import tensorflow as tf
+
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=[*tensors.values()],
+    )
+
+
+def v1(folder: Path) -> Path:
+    """The two tensors in the format before V2."""
+    import tensorflow as tf
+
+    tf.raw_ops.Save(filename=str(folder / "m.ckpt"), tensor_names=["dense/kernel", "dense/bias"], data=[KERNEL, BIAS])
+    return folder / "m.ckpt"
+
 
 def saver(folder: Path, *, partitions: int = 0, axis: int = 0) -> Path:
     """TF1 Saver: a dense and a transposed convolution, Adam slots, a global step; `partitions` cut the first kernel."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
-    kernel = builders.kernel((12, 6))
     cut = v1.fixed_size_partitioner(partitions, axis) if partitions else None
     with tf.Graph().as_default(), v1.Session() as session:
         with v1.variable_scope("dense", partitioner=cut):
-            initializer = _cut(kernel) if cut else v1.constant_initializer(kernel)
+            initializer = _cut(KERNEL) if cut else v1.constant_initializer(KERNEL)
             v1.get_variable("kernel", shape=(12, 6), initializer=initializer)
-        v1.get_variable("dense/bias", initializer=np.full(6, 9.0, np.float32))
+        v1.get_variable("dense/bias", initializer=BIAS)
         up = v1.get_variable("conv2d_transpose/kernel", initializer=builders.kernel((2, 2, 4, 3), (2,), seed=1))
         v1.train.AdamOptimizer().minimize(tf.reduce_sum(up**2), global_step=v1.train.create_global_step())
         session.run(v1.global_variables_initializer())
@@ -78,8 +117,8 @@ def module(folder: Path) -> Path:
             words = folder / "words.txt"
             words.write_text("one\ntwo\n")
             self.words = tf.saved_model.Asset(str(words))
-            self.kernel = tf.Variable(builders.kernel((12, 6)), name="dense/kernel")
-            self.bias = tf.Variable(np.full(6, 9.0, np.float32), name="dense/bias")
+            self.kernel = tf.Variable(KERNEL, name="dense/kernel")
+            self.bias = tf.Variable(BIAS, name="dense/bias")
 
         @tf.function(input_signature=[tf.TensorSpec((None, 12))])  # type: ignore[untyped-decorator]
         def __call__(self, x: Any) -> Any:

@@ -8,10 +8,12 @@ import sys
 import pytest
 from support.places import ROOT
 
+MYPY = pytest.param(["mypy", "--strict", "renorm_cli"], marks=pytest.mark.slow)
+
 
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "--strict", "renorm_cli"]],
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], MYPY],
     ids=["ruff check", "ruff format", "mypy --strict"],
 )
 def test_the_tree_is_clean(command: list[str]) -> None:

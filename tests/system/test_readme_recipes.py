@@ -1,4 +1,7 @@
-"""The recipes of README: shell parts end as README says, files are valid by the schemas of their services."""
+"""The recipes of README and of the pages of docs/, pasted in their order, end as the page says.
+
+Files for CI services are valid by the schemas of these services.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.places import ROOT
+from support.places import ROOT, SAMPLES
 
 TOOLS = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text("utf-8")
-
-SHELL = re.findall(r"<!-- exit: (\d) -->\n```sh\n(.*?)```", README, re.DOTALL)
+RECIPE = re.compile(r"<!-- exit: (\d) -->\n```sh\n(.*?)```", re.DOTALL)
+DOCS = {page.name: page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = {name: found for name, text in DOCS.items() if (found := RECIPE.findall(text))}
 YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-JENKINS = re.findall(r"script: '(renorm-ckpt [^']*)'", README)
+JENKINS = re.findall(r"script: '(renorm-ckpt [^']*)'", DOCS["ci.md"])
+
+ELSEWHERE = {"python.md", "training.md"}
+"""Pages whose Python other tests run."""
+
+PYTHON = [
+    code for name in DOCS.keys() - ELSEWHERE for code in re.findall(r"```python\n(.*?)```", DOCS[name], re.DOTALL)
+]
 
 
 def shell(script: str, folder: Path) -> int:
-    """Run a script where three samples are and `renorm-ckpt` is on the path; its exit code."""
-    if "declared.keras" in script:
-        shutil.copy(ROOT / "sample_checkpoints" / "declared.keras", folder)
-    for sample in ("dense.h5", "dense.keras"):
-        shutil.copy(ROOT / "sample_checkpoints" / sample, folder / sample.replace("dense", "model"))
+    """Run a script in a folder, with `renorm-ckpt` on the path; its exit code."""
     env = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     return subprocess.run(["bash", "-ec", script], cwd=folder, env=env, capture_output=True, check=False).returncode
+
+
+def filled(folder: Path) -> Path:
+    """The folder with the checkpoints that the pages of docs/ speak of."""
+    for sample in ("dense.h5", "dense.keras"):
+        shutil.copy(SAMPLES / sample, folder / sample.replace("dense", "model"))
+    shutil.copy(SAMPLES / "declared.keras", folder)
+    return folder
 
 
 def recipe(key: str) -> tuple[str, dict[str, Any]]:
@@ -49,21 +64,34 @@ def is_valid(tmp_path: Path, text: str, *command: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("code", "script"), SHELL)
-def test_a_recipe_ends_with_the_code_it_is_said_to(code: str, script: str, tmp_path: Path) -> None:
-    assert shell(script, tmp_path) == int(code)
+@pytest.mark.parametrize("sample", ["dense", "dense.weights", "embedding"])
+def test_the_recipes_of_readme_can_be_pasted_one_after_the_other_beside_ones_own_model(
+    sample: str, tmp_path: Path
+) -> None:
+    shutil.copy(SAMPLES / f"{sample}.h5", tmp_path / "model.h5")
+    for code, script in RECIPE.findall(README):
+        assert shell(script, tmp_path) == int(code), script
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_the_python_of_a_recipe_runs(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_recipes_of_a_page_end_in_their_order_with_the_codes_they_are_said_to(page: str, tmp_path: Path) -> None:
+    filled(tmp_path)
+    for code, script in PAGES[page]:
+        assert shell(script, tmp_path) == int(code), script
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", PYTHON)
+def test_the_python_of_a_page_runs(code: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_every_kind_of_recipe_is_there() -> None:
-    assert {code for code, _ in SHELL} == {"0", "1", "2"}
-    assert len(YAML) >= 3
+    assert len(RECIPE.findall(README)) >= 5
+    assert {code for found in PAGES.values() for code, _ in found} == {"0", "1", "2"}
+    assert len(YAML) == 3
     assert len(JENKINS) == 1
 
 
@@ -85,7 +113,7 @@ def test_the_gitlab_job_is_valid_by_its_schema_and_its_script_writes_its_artifac
     assert not is_valid(tmp_path, text.replace("script:", "scripts:"), *check)
     install, *lines = found["norms"]["script"]
     assert install.startswith("pip install ")
-    assert shell("\n".join(lines), tmp_path) == 1
+    assert shell("\n".join(lines), filled(tmp_path)) == 1
     assert all((tmp_path / name).stat().st_size > 0 for name in found["norms"]["artifacts"]["paths"])
     assert set(found["norms"]["artifacts"]["reports"].values()) == set(found["norms"]["artifacts"]["paths"])
 
@@ -100,5 +128,5 @@ def test_the_pre_commit_recipe_is_valid_and_names_the_hook_there_is(tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("script", JENKINS)
 def test_the_command_of_the_jenkins_stage_is_1_here_and_writes_its_results(script: str, tmp_path: Path) -> None:
-    assert shell(script, tmp_path) == 1
+    assert shell(script, filled(tmp_path)) == 1
     assert (tmp_path / "results.xml").stat().st_size > 0

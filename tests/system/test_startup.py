@@ -8,10 +8,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support import builders, tf_files
+from support import builders, tf_recorded
 
 
 def words(text: str) -> frozenset[str]:
@@ -39,11 +40,15 @@ BROUGHT = {"TF checkpoint": words("argparse csv email zipfile")}
 NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
 """What comes with reading a file, and has no place in `--help`."""
 
-HELP = rooms("__main__ cli cli.app cli.completion cli.groups cli.options cli.terminal errors") | {"renorm_cli"}
+HELP = rooms(
+    "__main__ cli cli.app cli.completion cli.groups cli.help cli.options cli.signals cli.terminal cli.words errors"
+) | {"renorm_cli"}
 
-OTHER_COMMANDS = rooms("diff model.difference suggest model.suggestion training tf")
-OPTIONS = rooms("gate run.joint model.findings")
-"""Rooms of ours that serve one option: --baseline, --per global, the formats of findings."""
+OTHER_COMMANDS = rooms(
+    "comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
+)
+OPTIONS = rooms("gate run.joint model.findings plan.rules plan.declared run.unit_norms render.data.norms_file")
+"""Rooms of ours that serve one option: --baseline, --per global, --rules, --declared, --norms, and findings."""
 
 RENDERERS = rooms(
     "ci page diff_columns problems data.csv_report data.diff_record data.suggest_record", "render."
@@ -94,7 +99,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
     ".h5": _legacy,
     ".weights.h5": _weights,
     ".keras": _archive,
-    "TF checkpoint": tf_files.object_checkpoint,
+    "TF checkpoint": partial(tf_recorded.copied, "objects"),
 }
 
 

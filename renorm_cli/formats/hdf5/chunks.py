@@ -1,8 +1,8 @@
-"""How many bytes a stored HDF5 chunk decodes to, found before HDF5 decodes it.
+"""The number of bytes that a stored HDF5 chunk decodes to, computed before HDF5 decodes it.
 
-HDF5 believes the stream: a chunk that inflates to gigabytes takes gigabytes, and one that inflates to less than a
-chunk is filled up with whatever was in the memory (both seen with HDF5 1.14.6). Filter ids and the order of the
-pipeline are those of the HDF5 file format specification; LZF is the stream format of the liblzf library.
+HDF5 trusts the stream: a chunk that inflates to gigabytes takes gigabytes, and one that inflates to too little is
+padded with uninitialized memory (both seen with HDF5 1.14.6). Filter ids and the order of the pipeline are from the
+HDF5 file format specification; LZF is the stream format of the liblzf library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OTHERS = {4: "szip", 5: "nbit", 6: "scaleoffset"}
 
 
 def why_locked(filters: Sequence[int]) -> str | None:
-    """Why data behind these filter ids cannot be read and written back exactly, if so."""
+    """The reason why data with these filter ids cannot be read and written back exactly, or None."""
     for code in filters:
         if code not in ALLOWED:
             return f"its HDF5 filter {OTHERS.get(code, code)} is not gzip, shuffle, fletcher32 or lzf"
@@ -34,9 +34,10 @@ def why_locked(filters: Sequence[int]) -> str | None:
 
 
 def decoded_size(data: bytes, filters: Sequence[int], mask: int, most: int) -> int | None:
-    """Bytes `data` decodes to (counted to a little beyond `most`), None for a stream that HDF5 itself refuses.
+    """The number of bytes that `data` decodes to; None for a stream that HDF5 itself refuses.
 
-    `filters` are ids that `why_locked` allows, in the order of the pipeline; bit i of `mask` says that i was skipped.
+    Counting stops a little beyond `most`. `filters` are ids that `why_locked` allows, in the order of the pipeline; bit
+    i of `mask` says that filter i was skipped.
     """
     size = len(data)
     for index in reversed(range(len(filters))):
@@ -63,7 +64,7 @@ def _deflate_size(data: bytes, most: int) -> int | None:
 
 
 def _lzf_size(data: bytes, most: int) -> int | None:
-    """Sum of the lengths of the literal runs (control byte < 32) and back references of the stream."""
+    """The sum of the lengths of the stream's literal runs (control byte < 32) and back references."""
     at = size = 0
     end = len(data)
     while at < end and size <= most:
@@ -84,7 +85,7 @@ def _lzf_size(data: bytes, most: int) -> int | None:
 
 
 def chunks_of(start: Sequence[int], shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """First elements of all chunks that hold a part of the box of `shape` at `start`."""
+    """The origins of all chunks that overlap the box of `shape` at `start`."""
     return itertools.product(
         *(range(at - at % edge, at + count, edge) for at, count, edge in zip(start, shape, chunk, strict=True))
     )

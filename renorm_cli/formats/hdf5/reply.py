@@ -1,45 +1,41 @@
-"""What the HDF5 worker said of a file, as a Survey: believed only where it fits the file and itself."""
+"""Turn the HDF5 worker's reply into a Survey, accepting only what is consistent with the file and with itself."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.hdf5.types import OTHERS, SIZES
+from renorm_cli.untrusted import Reader, UnexpectedError, below, entries, field, items, optional, text
 
 T = TypeVar("T")
 
 MAX_RANK = 32
-"""The most dimensions HDF5 allows (H5S_MAX_RANK)."""
+"""HDF5's limit on the number of dimensions (H5S_MAX_RANK)."""
 MAX_EDGE = 1 << 63
 
 
-class _NonsenseError(Exception):
-    """An answer of the wrong shape; never leaves this file."""
-
-
 def survey_of(reply: dict[str, Any], config: bytes, length: int, shown: str) -> Survey:
-    """The survey in a worker's reply about `length` bytes; `config` is its payload, the text of model_config.
+    """The survey in a worker's reply about an image of `length` bytes; `config`, its payload, is the model_config text.
 
-    Raises FormatError for a reply that no sound worker gives: the file may have taken it over.
+    Raises FormatError for a reply that no sound worker sends: the file may have taken control of it.
     """
     try:
-        datasets = tuple(_dataset(item, length) for item in _list(reply.get("datasets")))
+        datasets = field(reply, "datasets", lambda found: items(found, lambda item: _dataset(item, length)))
         if len({dataset.path for dataset in datasets}) < len(datasets):
-            raise _NonsenseError
+            raise UnexpectedError("datasets of different paths", reply["datasets"])
         return Survey(
             datasets=datasets,
-            groups=frozenset(map(_group, _list(reply.get("groups")))),
-            names=_mapping(reply.get("names"), _text),
-            layer_names=_mapping(reply.get("layer_names"), _texts),
-            weight_names=_mapping(reply.get("weight_names"), _texts),
-            soft_links=_mapping(reply.get("soft_links"), _text),
+            groups=frozenset(field(reply, "groups", lambda found: items(found, _group))),
+            names=_by_group(reply, "names", text),
+            layer_names=_by_group(reply, "layer_names", _texts),
+            weight_names=_by_group(reply, "weight_names", _texts),
+            soft_links=_by_group(reply, "soft_links", text),
             model_config=config.decode("utf-8", "surrogateescape") if reply.get("config") is True else None,
         )
-    except _NonsenseError:
+    except UnexpectedError:
         raise FormatError(
             f"{shown}: the HDF5 process answered nonsense: the file is damaged or hostile, do not use it"
         ) from None
@@ -48,59 +44,39 @@ def survey_of(reply: dict[str, Any], config: bytes, length: int, shown: str) -> 
 def _dataset(item: object, length: int) -> Dataset:
     match item:
         case [str() as path, list() as edges, str() as dtype, ("<" | ">") as order, offset, list() as links, locked]:
-            shape = tuple(_number(edge, MAX_EDGE) for edge in edges)
+            shape = items(edges, below(MAX_EDGE))
             if len(shape) > MAX_RANK or not (dtype in SIZES or dtype in OTHERS):
-                raise _NonsenseError
+                raise UnexpectedError("a shape and a dtype of HDF5", item)
             if offset is not None:
                 nbytes = math.prod(shape) * SIZES.get(dtype, 0)
-                offset = _number(offset, length - nbytes + 1)
+                offset = below(length - nbytes + 1)(offset)
             return Dataset(
                 path=_path(path),
                 shape=shape,
                 dtype=dtype,
                 order=order,
                 offset=offset,
-                links=tuple(map(_path, links)),
-                locked=None if locked is None else _text(locked),
+                links=items(links, _path),
+                locked=optional(text)(locked),
             )
-    raise _NonsenseError
-
-
-def _number(value: object, beyond: int) -> int:
-    if type(value) is not int or not 0 <= value < beyond:
-        raise _NonsenseError
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _NonsenseError
-    return value
+    raise UnexpectedError("a dataset", item)
 
 
 def _path(value: object) -> str:
-    """A way from the root: no part of it is empty, or a group would be inside itself."""
-    path = _text(value)
+    """A path from the root. No part may be empty, or a group would contain itself."""
+    path = text(value)
     if "" in path.split("/"):
-        raise _NonsenseError
+        raise UnexpectedError("a path without empty parts", value)
     return path
 
 
 def _group(value: object) -> str:
-    return _path(value) if value else _text(value)
+    return _path(value) if value else text(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, _list(value)))
+    return items(value, text)
 
 
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise _NonsenseError
-    return value
-
-
-def _mapping(value: object, part: Callable[[object], T]) -> dict[str, T]:
-    if not isinstance(value, dict):
-        raise _NonsenseError
-    return {_group(key): part(item) for key, item in value.items()}
+def _by_group(reply: dict[str, Any], name: str, read: Reader[T]) -> dict[str, T]:
+    return field(reply, name, lambda found: entries(found, _group, read))

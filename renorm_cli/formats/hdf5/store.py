@@ -1,20 +1,22 @@
-"""Blocks of datasets inside one HDF5 image: plain bytes by position, everything else through the HDF5 worker."""
+"""The variables of HDF5 images: plain bytes at their extents, everything else through the HDF5 worker."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from renorm_cli.formats.base import Extent
 from renorm_cli.formats.hdf5.survey import Dataset
 from renorm_cli.formats.hdf5.worker import Hdf5Image
-from renorm_cli.formats.numbers import room_for, stored_dtype
-from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.storage.files import read_exactly
+from renorm_cli.formats.numbers import item_bytes, room_for, stored_dtype
+from renorm_cli.formats.plain import Layout, Part, PlainData
+from renorm_cli.model.variable import Variable
+from renorm_cli.storage.checksum import Crc
+from renorm_cli.storage.files import Readable
 from renorm_cli.storage.staged import Staged
 
 if TYPE_CHECKING:
@@ -22,14 +24,20 @@ if TYPE_CHECKING:
 
     from renorm_cli.model.blocks import Block
     from renorm_cli.parallel.memory import Buffer
-    from renorm_cli.storage.checksum import Tally
+
+
+class Place(NamedTuple):
+    """The number of the image that holds a variable, and the path of its dataset."""
+
+    image: int
+    path: str
 
 
 class Hdf5Store:
-    """The HDF5 file in bytes `base` to `base + length` of an open file.
+    """The HDF5 image in bytes `base` to `base + length` of an open file, for datasets that have no extent.
 
-    Contiguous datasets are read and written at their extents. Others go through a worker process that is started when
-    the first of them is touched, so an image without them is never opened by the HDF5 library for writing.
+    The worker starts when the first of them is touched, so the HDF5 library never opens an image without them for
+    writing.
     """
 
     def __init__(
@@ -42,83 +50,38 @@ class Hdf5Store:
         length: int,
         image: Hdf5Image | None = None,
         output: Staged | None = None,
-        tally: Tally | None = None,
-        digest: int | None = None,
     ) -> None:
-        """With a `tally`, it is told of all plain bytes that are read and written; see `Hdf5Image.digest`."""
         self.fd = fd
         self.shown = shown
         self.datasets = datasets
         self.base = base
         self.length = length
-        self.tally = tally
-        self.digest = digest
-        self.written = False
         self._output = output
         self._image = image
         self._lock = Lock()
         self._copies: list[Hdf5Store] = []
 
-    def staged(self, output: Staged, base: int, tally: Tally | None = None) -> Hdf5Store:
+    def staged(self, output: Staged, base: int) -> Hdf5Store:
         """The same image in a staged copy, to be written."""
-        copy = Hdf5Store(
-            output.fd, self.shown, self.datasets, base=base, length=self.length, output=output, tally=tally
-        )
+        copy = Hdf5Store(output.fd, self.shown, self.datasets, base=base, length=self.length, output=output)
         self._copies.append(copy)
         return copy
 
-    def extents(self, paths: Iterable[str]) -> list[tuple[int, int]]:
-        """Where in the file the bytes of those datasets lie that have a place of their own."""
-        found = [self.datasets[path] for path in paths]
-        return [
-            (self.base + dataset.offset, self.base + dataset.offset + math.prod(dataset.shape) * FLOATS[dataset.dtype])
-            for dataset in found
-            if dataset.offset is not None
-        ]
+    def read(self, path: str, block: Block, nbytes: int) -> bytes:
+        """A block in stored dtype and byte order. Raises FormatError."""
+        return self._worker().read(path, block.start, block.shape, nbytes)
 
-    def all_plain(self, paths: Iterable[str]) -> bool:
-        """Whether all these datasets lie at extents."""
-        return all(self.datasets[path].offset is not None for path in paths)
-
-    def read(self, path: str, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        """A block in stored dtype and byte order, in `into` if that is given. Raises FormatError."""
-        dataset = self.datasets[path]
-        dtype = stored_dtype(dataset.dtype, dataset.order)
-        values = room_for(block.shape, dtype, into)
-        raw = values.reshape(-1).view(np.uint8).data
-        if dataset.offset is not None:
-            start = self.base + dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
-            read_exactly(self.fd, start, raw, self.shown)
-            if self.tally is not None:
-                self.tally.add(start, raw)
-        else:
-            raw[:] = self._worker().read(path, block.start, block.shape, len(raw))
-        return values
-
-    def write(self, path: str, block: Block, values: npt.NDArray[Any]) -> None:
-        """Put a block of stored dtype and byte order in place. Raises OutputError or FormatError."""
-        dataset = self.datasets[path]
-        dtype = stored_dtype(dataset.dtype, dataset.order)
-        if values.dtype != dtype or values.shape != block.shape:
-            raise AssertionError(f"{path!r} is {dtype} {block.shape}, not {values.dtype} {values.shape}")
-        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        self.written = True
-        if dataset.offset is None:
-            if self._output is not None:
-                self._output.rewritten = True
-            self._worker().write(path, block.start, block.shape, raw)
-            return
-        start = self.base + dataset.offset + block.first_element(dataset.shape) * dtype.itemsize
+    def write(self, path: str, block: Block, raw: memoryview) -> None:
+        """Write a block of stored dtype and byte order. Raises OutputError or FormatError."""
         if self._output is None:
             raise AssertionError(f"{self.shown!r} is an input; only a staged copy is written")
-        self._output.write(start, raw)
-        if self.tally is not None:
-            self.tally.forget(start)
+        self._output.rewritten = True
+        self._worker().write(path, block.start, block.shape, raw)
 
     def close(self) -> None:
         """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError.
 
-        Staged copies that were not closed by then are given up: something went wrong before they were complete.
+        Staged copies that are not closed yet are given up: something failed before they were complete.
         """
         for copy in self._copies:
             copy._take_image(flush=False)
@@ -127,7 +90,7 @@ class Hdf5Store:
             image.close()
 
     def _take_image(self, *, flush: bool) -> Hdf5Image | None:
-        """The worker's image, which is no longer this store's; without `flush` it is ended at once."""
+        """The worker's image, which no longer belongs to this store; without `flush` it is ended at once."""
         with self._lock:
             image, self._image = self._image, None
         if image is None or flush:
@@ -142,3 +105,69 @@ class Hdf5Store:
                 length = os.fstat(self.fd).st_size if writable else self.length
                 self._image = Hdf5Image(self.fd, self.base, length, self.shown, writable=writable)
             return self._image
+
+
+class Hdf5Layout(Layout):
+    """Datasets with a contiguous layout have an extent; `places` are those of the variables by their keys."""
+
+    def __init__(self, stores: Sequence[Hdf5Store], places: Mapping[str, Place]) -> None:
+        self.stores = tuple(stores)
+        self.places = places
+
+    def parts(self, variable: Variable) -> Sequence[Part]:
+        image, path = self.places[variable.key]
+        store = self.stores[image]
+        offset = store.datasets[path].offset
+        if offset is None:
+            return ()
+        size = variable.elements * (item_bytes(variable.dtype) or 0)
+        return (Part(Extent(image, store.base + offset, size), (0,) * len(variable.shape), variable.shape),)
+
+    def dtype(self, variable: Variable) -> np.dtype[Any]:
+        image, path = self.places[variable.key]
+        return stored_dtype(variable.dtype, self.stores[image].datasets[path].order)
+
+
+class Hdf5Data(PlainData):
+    """The data of one or more HDF5 images, each in a file of its own."""
+
+    def __init__(
+        self,
+        files: Sequence[Readable],
+        stores: Sequence[Hdf5Store],
+        places: Mapping[str, Place],
+        crc: Crc | None = None,
+    ) -> None:
+        super().__init__(files, Hdf5Layout(stores, places), crc)
+        self.stores = tuple(stores)
+        self.places = places
+
+    def staged(self, files: Sequence[Staged]) -> Hdf5Data:
+        stores = [store.staged(file, store.base) for store, file in zip(self.stores, files, strict=True)]
+        return Hdf5Data(files, stores, self.places, self.crc)
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        image, path = self.places[variable.key]
+        store = self.stores[image]
+        if store.datasets[path].offset is not None:
+            return super().read(variable, block, into)
+        values = room_for(block.shape, self.layout.dtype(variable), into)
+        raw = values.reshape(-1).view(np.uint8).data
+        raw[:] = store.read(path, block, len(raw))
+        return values
+
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
+        image, path = self.places[variable.key]
+        store = self.stores[image]
+        if store.datasets[path].offset is not None:
+            super().write(variable, block, values)
+            return
+        self.changed = True
+        store.write(path, block, np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+    def settle(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close()

@@ -1,4 +1,4 @@
-"""What the HDF5 worker tells of a file: plain data, checked against the file before anyone uses it."""
+"""The HDF5 worker's description of a file: plain data, checked against the file before anything uses it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 
 class Dataset(NamedTuple):
-    """One stored dataset. `links` are its further hard-link paths; paths have no leading slash.
+    """A stored dataset. `links` are its other hard-link paths; paths have no leading slash.
 
     `dtype` is "float32", "bfloat16", "int8", "string" and so on, `order` its byte order ("<" or ">").
-    `offset` is the position of plain C-order bytes in the HDF5 image, None where only HDF5 can decode them.
-    `locked` says why the data cannot be read and written back exactly (scaleoffset, an unknown filter), if so.
+    `offset` is the offset of plain C-order bytes in the HDF5 image; None if only HDF5 can decode them.
+    `locked` is the reason why the data cannot be read and written back exactly (scaleoffset, an unknown filter), or
+    None.
     """
 
     path: str
@@ -24,7 +25,7 @@ class Dataset(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """One HDF5 image. `names` holds the attribute `name` of groups (Keras >= 3.6 writes it on `vars` groups).
+    """An HDF5 image. `names` holds the attribute `name` of groups (Keras >= 3.6 writes it on `vars` groups).
 
     `groups` are the paths of all groups ("" is the root). `layer_names` and `weight_names` are the Keras attribute
     lists by group path, their numbered parts (`weight_names0`, ...) joined. `soft_links` maps the

@@ -1,36 +1,23 @@
-"""Names for HDF5 datatypes: only what NumPy reads bit for bit gets the name of a NumPy dtype."""
+"""Names of HDF5 datatypes: a NumPy dtype's name only if NumPy reads the stored bits as that dtype."""
 
 from __future__ import annotations
 
 from typing import Any
 
-SIZES: dict[str, int] = {
-    "bool": 1,
-    "int8": 1,
-    "int16": 2,
-    "int32": 4,
-    "int64": 8,
-    "uint8": 1,
-    "uint16": 2,
-    "uint32": 4,
-    "uint64": 8,
-    "float16": 2,
-    "bfloat16": 2,
-    "float32": 4,
-    "float64": 8,
-    "complex64": 8,
-    "complex128": 16,
-}
-"""The dtypes whose size the name tells, in bytes per element."""
+from renorm_cli.model.dtypes import DTYPES
+
+_NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128"
+SIZES: dict[str, int] = {name: DTYPES[name].nbytes for name in _NAMES.split()}
+"""Bytes per element of the dtypes of fixed size."""
 
 OTHERS = frozenset(
     ("empty", "opaque", "string", "object", "reference", "compound", "enum", "array", "bitfield", "other")
 ).union(("float(other)", "int(other)"))
-"""What else a dataset may be called; nothing computes with these."""
+"""Names of all other datatypes; nothing computes with them."""
 
 
 class Types:
-    """`told` names a type; the h5py module is passed in, because only the worker imports it."""
+    """`describe` names a type; the h5py module is passed in, because only the worker imports it."""
 
     def __init__(self, h5: Any) -> None:
         self.h5t = h5t = h5.h5t
@@ -40,8 +27,8 @@ class Types:
             8: ((h5t.IEEE_F64LE, "<"), (h5t.IEEE_F64BE, ">")),
         }
 
-    def told(self, kind: Any) -> tuple[str, str, bool]:
-        """Name, byte order ("<" or ">"), and whether the stored bytes are the values (no references to elsewhere)."""
+    def describe(self, kind: Any) -> tuple[str, str, bool]:
+        """Name, byte order ("<" or ">"), and whether the stored bytes are the values (not references to them)."""
         h5t = self.h5t
         if isinstance(kind, h5t.TypeFloatID):
             return (*self._float(kind), True)
@@ -67,7 +54,7 @@ class Types:
     def _float(self, kind: Any) -> tuple[str, str]:
         size = kind.get_size()
         for ieee, order in self.floats.get(size, ()):
-            # Equal in every field of the format: an 11-bit exponent in 4 bytes is no float32.
+            # `equal` compares every field of the format: 4 bytes with an 11-bit exponent are no float32.
             if kind.equal(ieee):
                 return f"float{8 * size}", order
         return "float(other)", "<"

@@ -1,8 +1,8 @@
-"""The walk over one HDF5 file, in the child: every object once, nothing followed that leads out of the file.
+"""The walk over an HDF5 file, in the child: visits every object once and follows no link out of the file.
 
-All functions take the h5py module, so that this file imports nothing heavy. What they find is JSON-able. Facts of the
-file format are from the HDF5 file format specification; those of h5py (bool, complex) and Keras (bfloat16) from what
-these write.
+The h5py module is passed in, so that this module imports nothing heavy. The results are JSON-able. File format facts
+are from the HDF5 file format specification; the types of h5py (bool, complex) and Keras (bfloat16) from files that
+they write.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from renorm_cli.formats.hdf5.types import Types
 MAX_OBJECTS = 200_000
 MAX_DEPTH = 1_000
 MAX_TEXT = 1 << 26
-"""Characters of all paths, names and link targets together."""
+"""Characters in all paths, names and link targets together."""
 MAX_LIST = 1_000_000
 MAX_CONFIG = 1 << 26
 MAX_RATIO = 200
 MAX_INFLATED = 16 << 30
 FREE_INFLATED = 64 << 20
-"""Bytes that may inflate beyond MAX_RATIO, all datasets together: zeros do, and fresh optimizer slots are zeros."""
+"""Bytes that may inflate by more than MAX_RATIO, all datasets together: zeros do, as in fresh optimizer slots."""
 MAX_CHUNK = 64 << 20
 MAX_EXTENT = 1 << 63
-"""Bytes that a shape may span, its empty axes left out."""
+"""Upper limit of the bytes of a shape, not counting axes of length 0."""
 
 NEVER_WRITTEN = "never written: HDF5 stores no data for it"
 
 
 class Walk:
-    """Collects the facts of one open file of `length` bytes; raises FormatError where the file must be refused."""
+    """Collects the facts of an open file of `length` bytes. Raises FormatError if the file must be refused."""
 
     def __init__(self, h5: Any, length: int, shown: str) -> None:
         self.h5 = h5
@@ -53,7 +53,7 @@ class Walk:
         return FormatError(f"{self.shown}: {what}")
 
     def run(self, root: Any) -> dict[str, Any]:
-        """Walk from `root` in the order of names. Iterative: the frames are the open groups on the way down."""
+        """Walk from `root` in the order of names. Iterative: `frames` are the open groups from the root down."""
         seen: dict[int, list[str] | None] = {self.h5.h5o.get_info(root).addr: None}
         frames = [(root, "", self._group(root, ""))]
         while frames:
@@ -100,7 +100,10 @@ class Walk:
             raise self.refuse(f"its names take more than {MAX_TEXT >> 20} million characters, no checkpoint's do")
 
     def _hard_link(self, group: Any, name: bytes, path: str) -> int | None:
-        """The address behind a hard link, None for a soft one (noted, never followed). All others lead out."""
+        """The address of a hard link's object; None for a soft link, which is noted but never followed.
+
+        Raises FormatError for a link of any other kind, because it leads out of the file.
+        """
         info = group.links.get_info(name)
         kind = info.type
         if kind == self.h5.h5l.TYPE_HARD:
@@ -120,7 +123,7 @@ class Walk:
         return None
 
     def _group(self, group: Any, path: str) -> list[bytes]:
-        """Note a group and its attributes; the names of its links, last first."""
+        """Record a group and its attributes; returns the names of its links, last first."""
         self.groups.append(path)
         if len(self.groups) > MAX_OBJECTS:
             raise self.refuse(f"it holds more than {MAX_OBJECTS} groups, no checkpoint does")
@@ -133,7 +136,7 @@ class Walk:
             return len(names) > 2 * MAX_OBJECTS
 
         group.links.iterate(note)
-        # A name with a slash would be looked up as a way through other links, a name twice as one of the two.
+        # A name with a slash would be looked up as a path, and a duplicate name as either of the two links.
         if len(set(names)) < len(names) or any(b"/" in name or name in (b"", b".") for name in names):
             raise self.refuse(f"the group {path!r} is damaged: two members of one name, or a name that is a path")
         if len(names) > 2 * MAX_OBJECTS:
@@ -157,7 +160,7 @@ class Walk:
                 self.attributes[key][path] = [word for part in parts if part for word in part]
 
     def strings(self, item: Any, name: bytes) -> str | list[str] | None:
-        """A text attribute, or a list of texts; None where it is something else."""
+        """A text attribute, or an attribute of several texts; None if it is neither."""
         found = self._raw_strings(item, name)
         if found is None:
             return None
@@ -177,7 +180,7 @@ class Walk:
         return found[0][0]
 
     def _raw_strings(self, item: Any, name: bytes) -> tuple[list[bytes], bool] | None:
-        """The bytes of a text attribute and whether it is one text rather than a list."""
+        """The bytes of a text attribute's values, and whether it is a scalar rather than a list; None if not text."""
         attribute = self.h5.h5a.open(item, name)
         space, kind = attribute.get_space(), attribute.get_type()
         if space.get_simple_extent_type() == self.h5.h5s.NULL:
@@ -210,17 +213,17 @@ class Walk:
         return [text.rstrip(b" ") for text in cut] if kind.get_strpad() == self.h5.h5t.STR_SPACEPAD else cut
 
     def dataset(self, path: str, item: Any) -> list[Any]:
-        """[path, shape, dtype, order, offset, links, locked] of one dataset, checked against the file."""
+        """[path, shape, dtype, order, offset, links, locked] of a dataset, checked against the file."""
         plist = item.get_create_plist()
         layout = plist.get_layout()
-        # Before anything else: asking a virtual dataset for its shape can already open its sources.
+        # First of all, because asking a virtual dataset for its shape can open its sources.
         if layout == self.h5.h5d.VIRTUAL or (layout == self.h5.h5d.CONTIGUOUS and plist.get_external_count()):
             raise self.refuse(
                 f"{path!r} keeps its data in another file; a checkpoint may name nothing outside itself: "
                 "copy the weights into one file"
             )
         kind, space = item.get_type(), item.get_space()
-        dtype, order, plain = self.types.told(kind)
+        dtype, order, plain = self.types.describe(kind)
         if dtype == "opaque" and kind.get_size() == 2 and self._is_bfloat16(item):
             dtype = "bfloat16"
         if space.get_simple_extent_type() == self.h5.h5s.NULL:
@@ -228,7 +231,7 @@ class Walk:
         shape = [int(edge) for edge in space.get_simple_extent_dims()]
         nbytes = math.prod(shape) * int(kind.get_size())
         if math.prod(edge for edge in shape if edge) * int(kind.get_size()) >= MAX_EXTENT:
-            # Also where another edge is 0: NumPy cannot even name such an array.
+            # Also if another axis has length 0: NumPy cannot express such a shape.
             raise self.refuse(f"{path!r} is damaged: its shape {shape} is larger than any memory")
         stored = int(item.get_storage_size())
         self.stored += stored
@@ -247,7 +250,7 @@ class Walk:
         return [path, shape, dtype, order, offset, [], locked]
 
     def _is_bfloat16(self, item: Any) -> bool:
-        """Keras stores bfloat16 as two opaque bytes, and says so in an attribute."""
+        """Keras stores bfloat16 as two opaque bytes, and names the dtype in an attribute."""
         return self.h5.h5a.exists(item, b"dtype") and self.strings(item, b"dtype") == "bfloat16"
 
     def _extent(self, path: str, item: Any, nbytes: int) -> int:

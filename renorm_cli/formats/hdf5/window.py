@@ -1,4 +1,4 @@
-"""A file, or a part of one, as the file object that h5py reads and writes through."""
+"""A file, or a range of one, as a Python file object for h5py."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class Window(io.RawIOBase):
-    """`length` bytes from `base` of the open file `fd`; the whole file where `length` is None.
+    """`length` bytes from `base` of the open file `fd`; to its end if `length` is None.
 
-    It never raises into HDF5, whose way out of a failed write is sometimes a crash: it goes on with zeros and keeps
-    the first `failure` (an errno, 0 for none), which the caller asks for after every step.
+    It never raises into HDF5, which may crash after a failed write. Instead it goes on with zeros and keeps the first
+    `failure` (an errno, 0 for none), which the caller must check after every step.
     """
 
     def __init__(self, fd: int, base: int = 0, length: int | None = None, *, writable: bool = False) -> None:
@@ -40,14 +40,14 @@ class Window(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the whole buffer: HDF5 takes a short read for a full one and would use what was in the memory."""
+        """Fill the whole buffer: HDF5 takes a short read for a full one, and would use uninitialized memory."""
         view = memoryview(buffer).cast("B")
         wanted = len(view)
         there = max(0, min(wanted, self._size - self._at))
         got = self._read(view[:there])
         if got < wanted:
             view[got:] = bytes(wanted - got)
-            # While writing, HDF5 may read space it has only just allocated; that is zeros in any file.
+            # While writing, HDF5 may read space that it has just allocated, which is zeros in any file.
             if not self._writable or got < there:
                 self.failure = self.failure or errno.ENODATA
         self._at += wanted

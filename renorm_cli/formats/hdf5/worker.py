@@ -1,12 +1,11 @@
 """HDF5 through the HDF5 library, in a child process: the only file that imports h5py.
 
-The library dies on a few of a hundred slightly damaged files and hangs on some, so the parent loads it and forks, but
+The library crashes on about 2 % of slightly damaged files and hangs on some, so the parent loads it and forks, but
 never opens a file with it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import resource
@@ -17,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.apart import CPU_SECONDS, Worker
 from renorm_cli.formats.hdf5.chunks import chunks_of, decoded_size
-from renorm_cli.formats.hdf5.isolation import CPU_SECONDS, Worker
 from renorm_cli.formats.hdf5.reply import survey_of
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.types import SIZES
@@ -28,20 +27,20 @@ from renorm_cli.formats.hdf5.window import Window
 MEMORY = 512 << 20
 CHUNK_SLOTS = 10_007
 METADATA_CACHE = 4 << 20
-"""Bytes of metadata that HDF5 keeps; by itself up to 32 MiB, many times that in memory. A file of 100,000 datasets then
-took 389 MiB, so 148, and no longer; 1 MiB takes a third longer."""
+"""Bytes of HDF5's metadata cache. HDF5's own limit, 32 MiB, more than doubles peak memory for files of many small
+datasets and is no faster; 1 MiB is slower."""
 MOST_PATIENCE = 600.0
-"""Seconds the worker gets for one answer at most; PATIENCE and a second per MiB for less."""
+"""Upper limit of the deadline for one answer, in seconds; the deadline is PATIENCE plus one second per MiB."""
 PATIENCE = 60.0
 SURVEY_PROCESSOR, SURVEY_PROCESSOR_PER_MIB = 1, 10
-"""Seconds of computing for a survey: some thirty times what a file full of tiny datasets takes."""
+"""Processor seconds for a survey: some thirty times the need of a file full of tiny datasets."""
 
 
 class Hdf5Image:
-    """One HDF5 file, or `length` bytes from `base` of a larger one, served by a worker process.
+    """An HDF5 file, or `length` bytes from `base` of a larger file, served by a worker process.
 
-    A writable image is a whole file (`base` 0), and may grow. Threads may call at once. All methods raise FormatError
-    for a file that is damaged, hostile, or names something outside itself, and once the worker is gone.
+    A writable image is a whole file (`base` 0), and may grow. Safe from any thread. All methods raise FormatError if
+    the file is damaged, hostile or names something outside itself, or if the worker is gone.
     """
 
     def __init__(self, fd: int, base: int, length: int | None, shown: str, *, writable: bool = False) -> None:
@@ -49,33 +48,22 @@ class Hdf5Image:
             raise ValueError("only a whole file can be opened for writing")
         facts = os.fstat(fd)
         there = facts.st_size - base
-        self._filled = facts.st_blocks * 512  # without the holes: they must not buy time
+        self._filled = facts.st_blocks * 512  # without holes: a sparse file must not get more time
         self._length = there if length is None or writable else min(length, there)
         self._shown = shown
         self._unsaved = False
-        self.digest: int | None = None
-        """A number for what the survey told; the same one, in this process, for the same facts alone."""
         server = _Server(_library(), fd, base, None if writable else self._length, shown, writable)
-        self._worker = Worker(server.serve, shown, keep=(fd,), memory=MEMORY)
+        self._worker = Worker(server.serve, shown, "HDF5", keep=(fd,), memory=MEMORY)
 
     def survey(self) -> Survey:
-        """Everything the file holds, without its data."""
-        reply, config = self._surveyed("survey")
-        digest = reply.get("digest")
-        self.digest = digest if type(digest) is int else None
-        return survey_of(reply, config, self._length, self._shown)
-
-    def is_as(self, other: int | None) -> bool:
-        """Whether a survey would tell what that of the digest `other` told; itself it is not brought over."""
-        return other is not None and self._surveyed("digest")[0].get("digest") == other
-
-    def _surveyed(self, what: str) -> tuple[dict[str, Any], bytes]:
+        """Everything in the file except the data of its datasets."""
         size = min(self._length, self._filled)
         processor = SURVEY_PROCESSOR + (SURVEY_PROCESSOR_PER_MIB * size >> 20)
-        return self._call({"op": what}, self._length, limit=MAX_CONFIG, processor=processor)
+        reply, config = self._call({"op": "survey"}, self._length, limit=MAX_CONFIG, processor=processor)
+        return survey_of(reply, config, self._length, self._shown)
 
     def read(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], nbytes: int) -> bytes:
-        """The box of `shape` at `start` of a dataset, C order, as stored (in the byte order of the dataset)."""
+        """The stored bytes of the box of `shape` at `start` of a dataset: C order, the dataset's byte order."""
         request = {"op": "read", "path": path, "start": start, "shape": shape, "nbytes": nbytes}
         _, data = self._call(request, nbytes, limit=nbytes)
         if len(data) != nbytes:
@@ -83,12 +71,12 @@ class Hdf5Image:
         return data
 
     def write(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], data: bytes | memoryview) -> None:
-        """Put a box of values in place, given as `read` returns them. Raises OutputError if the disk is full."""
+        """Write a box of values, given as `read` returns them. Raises OutputError if the disk is full."""
         self._unsaved = True
         self._call({"op": "write", "path": path, "start": start, "shape": shape}, len(data), data)
 
     def close(self) -> None:
-        """End the worker; what was written is in the file then. Raises OutputError or FormatError if it is not."""
+        """Flush what was written to the file, and end the worker. Raises OutputError or FormatError if that fails."""
         try:
             if self._unsaved:
                 self._unsaved = False
@@ -97,7 +85,7 @@ class Hdf5Image:
             self._worker.close()
 
     def abandon(self) -> None:
-        """End the worker; what was written is of no use."""
+        """End the worker without saving what was written."""
         self._unsaved = False
         self.close()
 
@@ -119,13 +107,13 @@ class Hdf5Image:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            # Do not let an error in saving it hide the first one.
+            # An error while saving must not hide the first one.
             self._unsaved = False
         self.close()
 
 
 def _library() -> Any:
-    """h5py, loaded with filter plugins and file locks off; HDF5 reads both settings when it is loaded."""
+    """Import h5py with filter plugins and file locks off; HDF5 reads both settings when it is loaded."""
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
     os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
     import h5py
@@ -144,7 +132,7 @@ def _keep_little(access: Any) -> None:
 
 @dataclass(frozen=True)
 class _OpenDataset:
-    """A dataset that was checked and stays open, so that HDF5 keeps its chunks between two blocks."""
+    """A checked dataset that stays open, so that HDF5 caches its chunks between two blocks."""
 
     path: str
     item: Any
@@ -154,11 +142,11 @@ class _OpenDataset:
     chunk: tuple[int, ...]
     filters: list[int]
     sound: set[tuple[int, ...]] = field(default_factory=set)
-    """First elements of the chunks that decode to the size of a chunk."""
+    """The origins of chunks that were checked: they decode to the size of a chunk."""
 
 
 class _Server:
-    """The child's side: opens the file at the first request, and answers with plain data."""
+    """The child's side: opens the file at the first request and answers with plain data."""
 
     def __init__(self, h5: Any, fd: int, base: int, length: int | None, shown: str, writable: bool) -> None:
         self._h5 = h5
@@ -186,8 +174,6 @@ class _Server:
         match request["op"]:
             case "survey":
                 return self._survey()
-            case "digest":
-                return {"digest": self._survey()[0]["digest"]}, b""
             case "read":
                 return {}, self._read(request["path"], request["start"], request["shape"], request["nbytes"])
             case "write":
@@ -198,7 +184,7 @@ class _Server:
 
     def _opened(self) -> Any:
         h5 = self._h5
-        # HDF5 reads HDF5_PLUGIN_PRELOAD when it is loaded; if somebody had loaded it before us, this still helps.
+        # The program may have loaded HDF5 before we could set HDF5_PLUGIN_PRELOAD.
         for _ in range(h5.h5pl.size()):
             h5.h5pl.remove(0)
         access = h5.h5p.create(h5.h5p.FILE_ACCESS)
@@ -210,10 +196,10 @@ class _Server:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
             name = f"/dev/fd/{self._fd}"
             if not self._is_part() and not self._inherits_files() and self._is_found(name):
-                # The same open file by a name: a third less time for a file of many small datasets.
+                # A name for the same open file: HDF5's own driver is faster than a Python file object.
                 return h5.h5f.open(name.encode(), h5.h5f.ACC_RDONLY, access)
-        # Writing goes through our own file object, never through a name: on some systems /dev/fd/N opens the file
-        # anew and on others it shares the descriptor, and only here a full disk is an error instead of a crash.
+        # Write through our own file object, never through a name: on some systems /dev/fd/N opens the file anew and on
+        # others it shares the descriptor. And a full disk is then an error instead of a crash.
         self._window = Window(self._fd, self._base, self._length, writable=self._writable)
         access.set_fileobj_driver(h5.h5fd.fileobj_driver, self._window)
         return h5.h5f.open(b"window", h5.h5f.ACC_RDWR if self._writable else h5.h5f.ACC_RDONLY, access)
@@ -222,7 +208,7 @@ class _Server:
         return self._base > 0 or self._length != os.fstat(self._fd).st_size
 
     def _is_found(self, name: str) -> bool:
-        """Whether the name leads to the file when it is resolved, as HDF5 does: not once the file is unlinked."""
+        """Whether the name, resolved as HDF5 does it, is still our file: not after the file was unlinked."""
         try:
             there = Path(name).resolve().stat()
         except OSError:
@@ -230,7 +216,7 @@ class _Server:
         return os.path.samestat(there, os.fstat(self._fd)) and os.access(name, os.R_OK)
 
     def _inherits_files(self) -> bool:
-        """Whether the program had files open with h5py when we forked: HDF5 would go on with their descriptors."""
+        """Whether the program had HDF5 files open at the fork: HDF5 would continue to use their descriptors."""
         return bool(self._h5.h5f.get_obj_count(self._h5.h5f.OBJ_ALL, self._h5.h5f.OBJ_FILE))
 
     def _check_window(self) -> None:
@@ -244,7 +230,7 @@ class _Server:
         raise FormatError(f"{self._shown}: its contents reach beyond its end, or cannot be read: it is cut short")
 
     def _new_walk(self) -> Walk:
-        # What was written but not flushed counts too.
+        # The size includes what is not flushed yet.
         size = int(self._file.get_filesize()) if self._writable else self._length
         return Walk(self._h5, size or 0, self._shown)
 
@@ -253,9 +239,7 @@ class _Server:
         root = self._h5.h5g.open(self._file, b"/")
         reply = walk.run(root)
         config = walk.config(root)
-        # Python's own hash: keyed at random when a process starts, and with one key for all its forks.
-        digest = hash((json.dumps(reply), config))
-        return {**reply, "config": config is not None, "digest": digest}, config or b""
+        return {**reply, "config": config is not None}, config or b""
 
     def _read(self, path: str, start: list[int], shape: list[int], nbytes: int) -> bytes | memoryview:
         import numpy as np
@@ -266,7 +250,7 @@ class _Server:
             return b""
         self._check_chunks(dataset, start, shape)
         values = np.empty(nbytes, dtype=np.uint8)
-        # In memory as in the file: HDF5 converts nothing, so the bytes come as they are stored.
+        # The memory type is the file's type, so HDF5 converts nothing and returns the stored bytes.
         dataset.item.read(memory, place, values, mtype=dataset.kind)
         return values.data
 
@@ -288,7 +272,7 @@ class _Server:
         self._file = None
 
     def _found(self, path: str) -> _OpenDataset:
-        """The dataset at a path, reached by hard links alone. Raises FormatError if it is not to be read."""
+        """The dataset at a path, reached through hard links only. Raises FormatError if it must not be read."""
         if self._dataset is not None and self._dataset.path == path:
             return self._dataset
         self._dataset = None
@@ -315,7 +299,7 @@ class _Server:
         dataset = _OpenDataset(path, item, item.get_type(), tuple(shape), SIZES[dtype], chunk, filters_of(plist))
         if chunk and not dataset.filters:
             size = math.prod(chunk) * dataset.itemsize
-            # Any answer but None ends the iteration.
+            # Any result but None ends the iteration.
             if item.chunk_iter(lambda stored: None if stored.size == size else True):
                 raise FormatError(f"{self._shown}: {path!r} is damaged: a chunk of it has not {size} bytes")
         return dataset
@@ -323,7 +307,7 @@ class _Server:
     def _spaces(
         self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int], nbytes: int
     ) -> tuple[Any, Any]:
-        """The box in memory and in the file."""
+        """The dataspaces of a box: in memory and in the file."""
         fits = len(start) == len(shape) == len(dataset.shape) and all(
             min(at, count) >= 0 and at + count <= edge
             for at, count, edge in zip(start, shape, dataset.shape, strict=True)
@@ -341,7 +325,7 @@ class _Server:
         return h5s.create_simple(tuple(shape)), place
 
     def _check_chunks(self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int]) -> None:
-        """Refuse compressed chunks that decode to more or less than a chunk: HDF5 would not notice."""
+        """Refuse compressed chunks that decode to more or less than a chunk, which HDF5 would not notice."""
         if not dataset.filters:
             return
         size = math.prod(dataset.chunk) * dataset.itemsize
@@ -359,11 +343,11 @@ class _Server:
             dataset.sound.add(origin)
 
     def _stored_chunk(self, dataset: _OpenDataset, origin: tuple[int, ...]) -> tuple[int, bytes] | None:
-        """Filter mask and bytes of a chunk as stored, None for one that was never written."""
+        """Filter mask and stored bytes of a chunk; None if it was never written."""
         try:
             mask, data = dataset.item.read_direct_chunk(origin)
         except (OSError, RuntimeError, KeyError, ValueError):
-            # Asked only now, because HDF5 looks through all chunks for it.
+            # Not asked before, because HDF5 searches all chunks for the answer.
             if dataset.item.get_chunk_info_by_coord(origin).byte_offset is None:
                 return None
             raise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from renorm_cli.conventions.keras import canonical
 from renorm_cli.errors import FormatError
+from renorm_cli.untrusted import JsonError, nested, parse_json
 
 _BYTES = 64 << 20
 _DEPTH = 200
@@ -67,13 +67,9 @@ def parse_config(text: str, where: str) -> LayerNode:
     if holds_too_much(text):
         raise FormatError(f"{where}: the model config has more than {_VALUES} values; no model's has")
     try:
-        raw = json.loads(text)
-    except RecursionError:
-        raise FormatError(f"{where}: the model config is nested deeper than {_DEPTH} levels") from None
-    except ValueError as error:
-        position = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-        raise FormatError(f"{where}: the model config is no valid JSON{position}") from None
-    _check_depth(raw, where)
+        raw = parse_json(text, depth=_DEPTH)
+    except JsonError as problem:
+        raise FormatError(f"{where}: the model config {problem}") from None
     if not isinstance(raw, dict):
         return LayerNode("", "")
     return _build(raw)
@@ -82,22 +78,6 @@ def parse_config(text: str, where: str) -> LayerNode:
 def holds_too_much(text: str) -> bool:
     """Whether JSON text may hold more than 2 million values: as objects they take fifty times the room of `[],`."""
     return text.count(",") + text.count("[") + text.count("{") > _VALUES
-
-
-def _check_depth(raw: object, where: str) -> None:
-    level: list[object] = [raw]
-    for _ in range(_DEPTH):
-        level = [item for value in level for item in _items(value) if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise FormatError(f"{where}: the model config is nested deeper than {_DEPTH} levels")
-
-
-def _items(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
 
 
 def _build(root: dict[str, Any]) -> LayerNode:
@@ -164,7 +144,7 @@ def _nested(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             if isinstance(item, dict) and _is_layer(item, key):
                 yield key, item
             elif not (isinstance(item, dict) and "class_name" in item):
-                stack.extend(reversed([inner for inner in _items(item) if isinstance(inner, dict | list)]))
+                stack.extend(reversed(list(nested(item))))
 
 
 def _is_layer(raw: dict[str, Any], key: str) -> bool:

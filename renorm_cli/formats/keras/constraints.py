@@ -13,6 +13,7 @@ from typing import Any
 from renorm_cli.conventions.keras import LAYERS, snake_case
 from renorm_cli.formats.keras.config import LayerNode, is_custom
 from renorm_cli.model.variable import ConstraintKind, Declared
+from renorm_cli.untrusted import UnexpectedError, number
 
 _OPTIONS = {
     "kernel": "kernel_constraint",
@@ -116,15 +117,13 @@ def _name(raw: object) -> str:
 
 
 def _number(argument: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Problem(f"{argument} is no number")
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
+        found = number(value)
+    except UnexpectedError:
+        raise _Problem(f"{argument} is no number") from None
+    if not math.isfinite(found):
         raise _Problem(f"{argument} is not finite")
-    return number
+    return found
 
 
 def _axis(value: Any) -> tuple[int, ...] | None:

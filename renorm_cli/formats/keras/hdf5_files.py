@@ -2,145 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
-from renorm_cli.formats.base import Checkpoint, Sink
+from renorm_cli.formats.base import Found
 from renorm_cli.formats.hdf5.naming import name_plainly
-from renorm_cli.formats.hdf5.store import Hdf5Store
-from renorm_cli.formats.hdf5.survey import Dataset, Survey
+from renorm_cli.formats.hdf5.store import Hdf5Data, Hdf5Store, Place
+from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.worker import Hdf5Image
 from renorm_cli.formats.keras.config import parse_config
-from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies
 from renorm_cli.formats.numbers import same_bytes
-from renorm_cli.model.blocks import Block
+from renorm_cli.formats.plain import PlainCheckpoint
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
-from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.files import SourceFile
-from renorm_cli.storage.staged import Staged, unwritten
-from renorm_cli.storage.staging import Staging
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from renorm_cli.parallel.memory import Buffer
-    from renorm_cli.storage.checksum import Tally
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _LINKS_LISTED = 100
 
-Place = tuple[int, str]
-"""Which image of a checkpoint holds a variable, and under which path."""
+
+class Contents(NamedTuple):
+    """What the images of a checkpoint hold: its named variables, and the soft links, which are left alone."""
+
+    naming: Naming
+    links: Mapping[str, str]
 
 
-class Hdf5Checkpoint(Checkpoint):
+class Hdf5Checkpoint(PlainCheckpoint):
     """A checkpoint whose variables are datasets of one or more HDF5 images; here: of one file that is one image."""
 
+    data: Hdf5Data
+
     def __init__(
-        self,
-        format: str,
-        path: Path,
-        files: Sequence[SourceFile],
-        stores: Sequence[Hdf5Store],
-        places: Mapping[str, Place],
-        naming: Naming,
-        links: Mapping[str, str],
+        self, format: str, found: Found, files: Sequence[SourceFile], data: Hdf5Data, contents: Contents
     ) -> None:
-        self.stores = tuple(stores)
-        self.places = places
-        self.naming = naming
-        self.links = links
-        variables = join_copies(naming, partial(same_bytes, self))
-        super().__init__(format, path, files, variables, (*naming.notes, *_link_notes(links)))
-
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        image, path = self.places[variable.key]
-        return self.stores[image].read(path, block, into)
-
-    def extent(self, variable: Variable) -> tuple[int, int] | None:
-        image, path = self.places[variable.key]
-        store = self.stores[image]
-        offset = store.datasets[path].offset
-        return None if offset is None else (image, store.base + offset)
+        self.naming = contents.naming
+        variables = join_copies(contents.naming, partial(same_bytes, data))
+        super().__init__(format, found, files, variables, data, (*contents.naming.notes, *_link_notes(contents.links)))
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         return iter(()) if variable.dtype == "empty" else None
 
-    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
-        (store,) = self.stores
-        staged = staging.copy(self.files[0], output.path, store.extents(self.paths(changing, 0)))
-        return Hdf5Sink([store.staged(staged, store.base)], [staged], self.places)
 
-    def paths(self, variables: Iterable[Variable], image: int) -> list[str]:
-        """The paths of those of the variables that lie in one of the images."""
-        places = (self.places[variable.key] for variable in variables)
-        return [path for number, path in places if number == image]
-
-    def close(self) -> None:
-        for store in self.stores:
-            store.close()
-        super().close()
-
-
-class Hdf5Sink(Sink):
-    """Staged HDF5 images; `finish` is called once they are complete, if any was written."""
-
-    def __init__(
-        self,
-        stores: Sequence[Hdf5Store],
-        files: Sequence[Staged],
-        places: Mapping[str, Place],
-        finish: Callable[[Imap], dict[str, int]] = lambda imap: {},
-    ) -> None:
-        self._stores = stores
-        self._files = files
-        self._places = places
-        self._finish = finish
-
-    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
-        image, path = self._places[variable.key]
-        self._stores[image].write(path, block, values)
-
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        image, path = self._places[variable.key]
-        return self._stores[image].read(path, block, into)
-
-    def seal(self, imap: Imap = map) -> dict[str, int]:
-        for store in self._stores:
-            store.close()
-        for file in self._files:
-            file.fill()
-        if not any(store.written for store in self._stores):
-            return {}
-        try:
-            return self._finish(imap)
-        except OSError as error:
-            raise unwritten(error) from None
-
-
-def open_hdf5(file: SourceFile, like: Checkpoint | None = None) -> Hdf5Checkpoint:
-    """Open one HDF5 file. Raises FormatError where it is damaged or names anything outside itself.
-
-    A copy of `like` that holds the same datasets in the same places shares what is known of them.
-    """
-    if isinstance(like, Hdf5Checkpoint):
-        known = same_image(file.fd, file.shown, 0, file.size, like.stores[0])
-        if known is not None:
-            return Hdf5Checkpoint(like.format, file.path, [file], [known], like.places, like.naming, like.links)
-    store, survey = survey_image(file.fd, file.shown, 0, file.size)
+def open_hdf5(found: Found) -> Hdf5Checkpoint:
+    """Open one HDF5 file. Raises FormatError where it is damaged or names anything outside itself."""
+    file = found.only
+    store, survey = survey_image(file.descriptor(), file.shown, 0, file.size)
     format, naming = name_file(survey, file.shown)
-    places = {variable.key: (0, variable.key) for variable in naming.variables}
-    return Hdf5Checkpoint(format, file.path, [file], [store], places, naming, survey.soft_links)
+    data = Hdf5Data([file], [store], in_one_image(naming))
+    return Hdf5Checkpoint(format, found, [file], data, Contents(naming, survey.soft_links))
 
 
-def survey_image(fd: int, shown: str, base: int, length: int, tally: Tally | None = None) -> tuple[Hdf5Store, Survey]:
-    """What an HDF5 image holds, and the store to reach it; the worker lives on only where it is needed to read."""
+def in_one_image(naming: Naming) -> dict[str, Place]:
+    """The places of variables whose keys are the paths of datasets of one image."""
+    return {variable.key: Place(0, variable.key) for variable in naming.variables}
+
+
+def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store, Survey]:
+    """What an HDF5 image holds, and the store to reach it; the worker lives on only if reading needs it."""
     image = Hdf5Image(fd, base, length, shown)
     try:
         survey = image.survey()
@@ -148,33 +69,10 @@ def survey_image(fd: int, shown: str, base: int, length: int, tally: Tally | Non
         image.close()
         raise
     datasets = {dataset.path: dataset for dataset in survey.datasets}
-    kept = _needed(image, datasets)
-    store = Hdf5Store(fd, shown, datasets, base=base, length=length, image=kept, tally=tally, digest=image.digest)
-    return store, survey
-
-
-def same_image(
-    fd: int, shown: str, base: int, length: int, known: Hdf5Store, tally: Tally | None = None
-) -> Hdf5Store | None:
-    """The store of an HDF5 image if it holds what that of `known` does, but for the data; else None."""
-    image = Hdf5Image(fd, base, length, shown)
-    try:
-        if not image.is_as(known.digest):
-            image.close()
-            return None
-    except BaseException:
+    needed = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in survey.datasets)
+    if not needed:
         image.close()
-        raise
-    kept = _needed(image, known.datasets)
-    return Hdf5Store(fd, shown, known.datasets, base=base, length=length, image=kept, tally=tally, digest=known.digest)
-
-
-def _needed(image: Hdf5Image, datasets: Mapping[str, Dataset]) -> Hdf5Image | None:
-    """The image if its worker is needed to read any of the datasets; else it is closed."""
-    if any(dataset.offset is None and dataset.dtype in FLOATS for dataset in datasets.values()):
-        return image
-    image.close()
-    return None
+    return Hdf5Store(fd, shown, datasets, base=base, length=length, image=image if needed else None), survey
 
 
 def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:

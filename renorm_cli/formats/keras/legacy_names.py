@@ -20,7 +20,7 @@ from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 
 _TOP_LEVEL = "top_level_model_weights"
 _OPTIMIZER = "optimizer_weights"
@@ -163,20 +163,18 @@ class _Layers:
         for wrapped in _down(node):
             known = None if wrapped.custom else find_weight(wrapped.class_name, weight)
             if known is not None:
-                equation = wrapped.config.get("equation")
+                found = wrapped.config.get("equation")
+                equation = found if isinstance(found, str) and wrapped.class_name == "EinsumDense" else None
                 return replace(
                     variable,
-                    layer=wrapped.class_name,
-                    layer_source="layer",
-                    weight=known.name,
-                    equation=equation if isinstance(equation, str) and wrapped.class_name == "EinsumDense" else None,
+                    hint=Hint(layer=wrapped.class_name, weight=known.name, equation=equation),
                     state="quantized" if quantized or is_quantized(wrapped.config) else None,
                     declared=declared_for(wrapped, known.name),
                 )
         if by_name.layer is None and node.class_name not in ("Functional", "Sequential", "Model"):
-            by_name = replace(by_name, layer=node.class_name or None, layer_source="layer")
+            by_name = replace(by_name, hint=Hint(layer=node.class_name or None, weight=by_name.hint.weight))
         return replace(
-            by_name, state="quantized" if quantized else None, declared=declared_for(wrapped, by_name.weight)
+            by_name, state="quantized" if quantized else None, declared=declared_for(wrapped, by_name.hint.weight)
         )
 
     def _child(self, node: LayerNode, name: str) -> LayerNode | None:

@@ -4,85 +4,70 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import ExitStack
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Sink
-from renorm_cli.formats.hdf5.store import Hdf5Store
+from renorm_cli.formats.base import Found, Sink
+from renorm_cli.formats.hdf5.store import Hdf5Data, Hdf5Store, Place
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.keras import v3_names
 from renorm_cli.formats.keras.config import holds_too_much
-from renorm_cli.formats.keras.hdf5_files import Hdf5Checkpoint, Hdf5Sink, Place, survey_image
+from renorm_cli.formats.keras.hdf5_files import Contents, Hdf5Checkpoint, survey_image
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.naming import Naming
+from renorm_cli.formats.plain import PlainSink
 from renorm_cli.model.variable import Variable
-from renorm_cli.storage.files import Opener, SourceFile, open_beside, read_exactly
-from renorm_cli.storage.staged import Staged
+from renorm_cli.storage.files import SourceFile, read_start
 from renorm_cli.storage.staging import Staging
+from renorm_cli.untrusted import JsonError, is_file_name, parse_json
 
 SUFFIX = ".weights.json"
 
 _MAP_BYTES = 64 << 20
 _MOST_SHARDS = 10_000
+_DEPTH = 200
 
 
 class KerasShards(Hdf5Checkpoint):
     """Files are the shards and, last, the map: without the map there is no checkpoint."""
 
     def __init__(
-        self,
-        path: Path,
-        files: Sequence[SourceFile],
-        map_text: str,
-        stores: Sequence[Hdf5Store],
-        places: Mapping[str, Place],
-        naming: Naming,
-        links: Mapping[str, str],
+        self, found: Found, shards: Sequence[SourceFile], map_text: str, data: Hdf5Data, contents: Contents
     ) -> None:
-        super().__init__("keras-weights-json", path, files, stores, places, naming, links)
         self._map_text = map_text
+        super().__init__("keras-weights-json", found, (*shards, found.only), data, contents)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
-        *shards, _ = self.files
+        *shards, index = self.files
         names = {shard.path.name: _shard_name(output.name, number) for number, shard in enumerate(shards)}
-        if output.name == self.path.name:
+        if output.name == index.path.name:
             names = {name: name for name in names}
-        stores: list[Hdf5Store] = []
-        staged: list[Staged] = []
-        for number, (shard, store) in enumerate(zip(shards, self.stores, strict=True)):
-            holes = store.extents(self.paths(changing, number))
-            staged.append(staging.copy(shard, output.beside(names[shard.path.name]), holes))
-            stores.append(store.staged(staged[-1], 0))
-        staging.write(output.path, _renamed(self._map_text, names, str(self.path)).encode("utf-8"))
-        return Hdf5Sink(stores, staged, self.places)
+        staged = self.copies(staging, [output.beside(names[shard.path.name]) for shard in shards], changing)
+        staging.write(output.path, _renamed(self._map_text, names, index.shown).encode("utf-8"))
+        return PlainSink(self.data.staged(staged), staged)
 
 
-def open_keras_shards(file: SourceFile, open_shard: Opener = open_beside) -> KerasShards:
+def open_keras_shards(found: Found) -> KerasShards:
     """Open the map and all shards it names. Raises FormatError for a bad map, or a shard that is missing or damaged."""
+    file = found.only
     if file.size > _MAP_BYTES:
         raise FormatError(f"{file.shown!r} is {file.size} bytes; a {SUFFIX} map has at most {_MAP_BYTES}")
-    raw = bytearray(file.size)
-    read_exactly(file.fd, 0, memoryview(raw), file.shown)
-    text, shard_names = _parse_map(bytes(raw), file.shown)
-    files: list[SourceFile] = []
-    stores: list[Hdf5Store] = []
-    surveys: list[Survey] = []
-    try:
+    text, shard_names = _parse_map(read_start(file, _MAP_BYTES), file.shown)
+    with ExitStack() as opened:
+        shards: list[SourceFile] = []
+        stores: list[Hdf5Store] = []
+        surveys: list[Survey] = []
         for name in shard_names:
-            shard = open_shard(file.path.with_name(name))
-            files.append(shard)
-            store, survey = survey_image(shard.fd, shard.shown, 0, shard.size)
+            shard = found.beside(file.path.with_name(name))
+            opened.callback(shard.close)
+            store, survey = survey_image(shard.descriptor(), shard.shown, 0, shard.size)
+            opened.callback(store.close)
+            shards.append(shard)
             stores.append(store)
             surveys.append(survey)
-        naming, places, links = _merge(surveys, file.shown)
-        return KerasShards(file.path, (*files, file), text, stores, places, naming, links)
-    except BaseException:
-        for store in stores:
-            store.close()
-        for shard in files:
-            shard.close()
-        raise
+        contents, places = _merge(surveys, file.shown)
+        checkpoint = KerasShards(found, shards, text, Hdf5Data(shards, stores, places), contents)
+        opened.pop_all()
+    return checkpoint
 
 
 def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
@@ -92,8 +77,8 @@ def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
         text = raw.decode("utf-8")
         if holds_too_much(text):
             raise FormatError(f"{wrong}: it holds millions of values, no map does")
-        found: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parse_json(text, depth=_DEPTH)
+    except (UnicodeDecodeError, JsonError):
         raise FormatError(f"{wrong}: it is not JSON text") from None
     weight_map = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
@@ -101,7 +86,7 @@ def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
     names: set[str] = set()
     for value in weight_map.values():
         for name in value if isinstance(value, list) else [value]:
-            if not isinstance(name, str) or not _is_plain(name):
+            if not is_file_name(name) or "\\" in name:
                 raise FormatError(f"{shown!r} names the shard {name!r}; a plain file name beside the map was expected")
             names.add(name)
     if len(names) > _MOST_SHARDS:
@@ -109,11 +94,7 @@ def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:
     return text, tuple(sorted(names))
 
 
-def _is_plain(name: str) -> bool:
-    return name not in ("", ".", "..") and not any(sign in name for sign in "/\\\0")
-
-
-def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Place], dict[str, str]]:
+def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Contents, dict[str, Place]]:
     """Name the variables of all shards as those of one file; a group may span shards, a dataset may not.
 
     Keras writes the attribute `name` of a group into the first of its shards only.
@@ -123,7 +104,7 @@ def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Pla
         for dataset in survey.datasets:
             if dataset.path in places:
                 raise FormatError(f"{shown!r}: two shards hold {dataset.path!r}; each variable has one place")
-            places[dataset.path] = (number, dataset.path)
+            places[dataset.path] = Place(number, dataset.path)
     merged = Survey(
         datasets=tuple(dataset for survey in surveys for dataset in survey.datasets),
         groups=frozenset().union(*(survey.groups for survey in surveys)),
@@ -132,7 +113,7 @@ def _merge(surveys: Sequence[Survey], shown: str) -> tuple[Naming, dict[str, Pla
         weight_names={},
         soft_links={path: target for survey in surveys for path, target in survey.soft_links.items()},
     )
-    return v3_names.name_variables(merged, None), places, dict(merged.soft_links)
+    return Contents(v3_names.name_variables(merged, None), merged.soft_links), places
 
 
 def _shard_name(output: str, number: int) -> str:

@@ -29,7 +29,7 @@ from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.keras.siblings import SiblingNames, base_name
 from renorm_cli.formats.naming import Naming, by_number, unique_names
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Role, Variable
+from renorm_cli.model.variable import Hint, Role, Variable
 
 _LISTS = ("layers", "_layer_checkpoint_dependencies", "cells")
 _METRICS = ("metrics", "_metrics", "_compile_metrics", "compiled_metrics", "_loss_tracker")
@@ -179,16 +179,14 @@ class _Namer:
 
     def _variable(self, dataset: Dataset, place: _Place, weight: str | None, state: Role | None) -> Variable:
         last = _last_parts(dataset) if weight is None else weight.rpartition("/")[2]
-        equation = place.node.config.get("equation") if place.node is not None and not place.custom else None
+        found = place.node.config.get("equation") if place.node is not None and not place.custom else None
+        equation = found if isinstance(found, str) and place.layer == "EinsumDense" else None
         return Variable(
             name="/".join((*place.path, last)),
             key=dataset.path,
             shape=dataset.shape,
             dtype=dataset.dtype,
-            layer=place.layer,
-            layer_source="layer" if place.told else "name",
-            weight=weight,
-            equation=equation if isinstance(equation, str) and place.layer == "EinsumDense" else None,
+            hint=Hint(layer=place.layer, source="layer" if place.told else "name", weight=weight, equation=equation),
             state=state,
             locked=dataset.locked,
             aliases=dataset.links,
@@ -203,7 +201,7 @@ class _Namer:
         kernel, vector = datasets
         twin = next((item for item in own if item.shape == kernel.shape and item.dtype == kernel.dtype), None)
         first = next((item for item in self._variables(inner, wrapped) if twin and item.key == twin.path), None)
-        weight = first.weight if first is not None else None
+        weight = first.hint.weight if first is not None else None
         if twin is not None:
             self._twins.append((twin.path, kernel.path))
         self._spectral.append("/".join(place.path))
@@ -315,6 +313,7 @@ def _state(path: str, name: str | None) -> Role | None:
 
 def _qualified(variable: Variable) -> str:
     """The group's own path instead of the layer's name."""
-    if variable.weight is None or not _is_numbered(variable.key):
+    weight = variable.hint.weight
+    if weight is None or not _is_numbered(variable.key):
         return variable.key
-    return f"{variable.key.rsplit('/', 2)[0]}/{variable.weight.rpartition('/')[2]}"
+    return f"{variable.key.rsplit('/', 2)[0]}/{weight.rpartition('/')[2]}"

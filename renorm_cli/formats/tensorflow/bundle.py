@@ -1,4 +1,4 @@
-"""The index of a TensorFlow V2 checkpoint (a "tensor bundle"): which bytes of which data file are which tensor.
+"""The index of a TensorFlow V2 checkpoint (a "tensor bundle"): the data file and the bytes of each tensor.
 
 Source: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/tensor_bundle/tensor_bundle.cc.
 """
@@ -13,19 +13,21 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.protobuf import BYTES, Budget, Message, damaged, quoted, read_message, write_varint
+from renorm_cli.formats.protobuf import BYTES, Budget, Message, damaged, read_message, write_varint
 from renorm_cli.formats.tensorflow.leveldb import Table, TableEntry, mask, read_table, unmask
+from renorm_cli.model import dtypes
+from renorm_cli.untrusted import quoted
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
-"""The key of the object graph, a scalar string tensor; only object-based checkpoints have it."""
+"""The key of the object graph, a scalar string tensor that only object-based checkpoints have."""
 MAX_RANK = 254
 MAX_AXES = 32
-"""Of tensors whose values are read: NumPy 1 has no more."""
+"""The limit for tensors whose values are read: the limit of NumPy 1."""
 
 Extents = tuple[tuple[int, int], ...]
-"""A box of a tensor: start and length along each axis; length -1 is the whole axis."""
+"""A box of a tensor: start and length along each axis; length -1 means the whole axis."""
 ShardSizes = Callable[[int, int], int] | Sequence[int]
-"""Bytes of each data file; or a function of (shard, number of shards), called once for each shard that is used."""
+"""The size in bytes of each data file, or a function of (shard, number of shards), called once per used shard."""
 
 DTYPES = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64", 9: "int64",
@@ -34,32 +36,27 @@ DTYPES = {
     25: "float8_e4m3fn", 26: "float8_e4m3fnuz", 27: "float8_e4m3b11fnuz", 28: "float8_e5m2fnuz", 29: "int4",
     30: "uint4", 31: "int2", 32: "uint2", 33: "float4_e2m1fn",
 }  # fmt: skip
-"""Names of tensorflow/core/framework/types.proto."""
+"""The dtype numbers of tensorflow/core/framework/types.proto."""
 
-ITEM_BYTES = {
-    "float32": 4, "float64": 8, "int32": 4, "uint8": 1, "int16": 2, "int8": 1, "complex64": 8, "int64": 8, "bool": 1,
-    "qint8": 1, "quint8": 1, "qint32": 4, "bfloat16": 2, "qint16": 2, "quint16": 2, "uint16": 2, "complex128": 16,
-    "float16": 2, "uint32": 4, "uint64": 8, "float8_e5m2": 1, "float8_e4m3fn": 1, "float8_e4m3fnuz": 1,
-    "float8_e4m3b11fnuz": 1, "float8_e5m2fnuz": 1, "int4": 1, "uint4": 1, "int2": 1, "uint2": 1, "float4_e2m1fn": 1,
-}  # fmt: skip
+ITEM_BYTES = {name: dtype.nbytes for name, dtype in dtypes.DTYPES.items()}
 """Stored bytes per element; types of less than 8 bits are not packed. string, variant and resource vary in size."""
 
-_MIN_ITEM_BYTES = {"string": 1, "variant": 5, "resource": 1}  # a length each, and for a variant a checksum
-_BUNDLE_VERSION = 1  # kTensorBundleVersion: what a reader of this format must at least and at most be
+_MIN_ITEM_BYTES = {"string": 1, "variant": 5, "resource": 1}  # a length, and for a variant also a checksum
+_BUNDLE_VERSION = 1  # kTensorBundleVersion: the version of readers of this format
 _MAX_SHARDS = 1 << 20
 _MAX_NAME_BYTES = 1 << 16
-_CORNER_FIELDS = 4  # a corner of a slice takes as long as so many fields
+_CORNER_FIELDS = 4  # the time for one corner of a slice, in fields
 _ESCAPED = re.compile(rb"[\0\xff].", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor. Its bytes are `size` bytes at `offset` of data file `shard`, in C order.
+    """A tensor, stored as `size` bytes at `offset` of data file `shard`, in C order.
 
-    `key` keeps bytes that are no UTF-8 as surrogates. `crc` is the CRC-32C of the stored bytes (of a string tensor: see
-    `object_graph.read_strings`), `crc_position` where its masked form stands in the index, None if it cannot be patched
-    there (compressed block, or left out because it is 0). `block` counts in `Bundle.table.blocks`.
-    A partitioned tensor has `slices` and no bytes of its own: size 0, crc None.
+    Bytes of `key` that are not UTF-8 are kept as surrogates. `crc` is the CRC-32C of the stored bytes (for a string
+    tensor see `object_graph.read_strings`). `crc_position` is the offset of its masked form in the index; None if it
+    cannot be patched there (compressed block, or omitted because it is 0). `block` is an index of
+    `Bundle.table.blocks`. A partitioned tensor has `slices` and no bytes of its own: size 0, crc None.
     """
 
     key: str
@@ -76,7 +73,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One part of a partitioned tensor: it starts at `start`, its shape is `entry.shape`, its bytes are `entry`'s."""
+    """A part of a partitioned tensor: it starts at `start`; `entry` has its shape and its bytes."""
 
     start: tuple[int, ...]
     entry: Entry
@@ -84,7 +81,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """All tensors in key order; parts of partitioned tensors stand only in their `slices`.
+    """All tensors in key order; parts of partitioned tensors are only in the `slices` of their tensor.
 
     `order` is the byte order of the data, "<" or ">". `table` is the index itself, for writing.
     """
@@ -96,7 +93,7 @@ class Bundle:
 
     @property
     def stored(self) -> Iterator[Entry]:
-        """Every entry that has bytes: plain tensors and the parts of partitioned ones."""
+        """Every entry that has bytes: plain tensors, and the parts of partitioned ones."""
         for entry in self.entries:
             if entry.slices:
                 yield from (part.entry for part in entry.slices)
@@ -105,10 +102,10 @@ class Bundle:
 
 
 def read_bundle(index: bytes, shard_sizes: ShardSizes, shown: str) -> Bundle:
-    """The tensors of a checkpoint, from the bytes of its `.index` file; `shown` names it in errors.
+    """The tensors of a checkpoint, from the bytes of its `.index` file; `shown` names the file in errors.
 
-    Raises FormatError if anything in it is not as TensorFlow writes it: table, header, dtypes, shapes, sizes, bytes
-    outside their data file or shared by two tensors, slices that do not tile their tensor. Data are not read.
+    Reads no data file. Raises FormatError if anything is not as TensorFlow writes it: table, header, dtypes, shapes,
+    sizes, bytes outside their data file or shared by two tensors, slices that do not tile their tensor.
     """
     table = read_table(index, shown)
     if not table.entries or table.entries[0].key:
@@ -117,7 +114,7 @@ def read_bundle(index: bytes, shard_sizes: ShardSizes, shown: str) -> Bundle:
     num_shards, order = _header(table.entries[0].value, shown, budget)
     plain: list[tuple[Entry, list[bytes]]] = []
     parts: dict[tuple[str, Extents], Entry] = {}
-    shapes: dict[bytes, tuple[int, ...]] = {}  # a model has few different ones
+    shapes: dict[bytes, tuple[int, ...]] = {}  # by encoding: a model has few different shapes
     for item in table.entries[1:]:
         if not item.key.startswith(b"\0"):
             plain.append(_entry(item, num_shards, shapes, shown, budget))
@@ -140,11 +137,11 @@ def decode_slice_key(key: bytes, shown: str = "index", budget: Budget | None = N
     """The name and the box in the key of a part of a partitioned tensor.
 
     The key is 0, name, rank, then start and length of each axis, as TensorFlow's OrderedCode writes them
-    (tensorflow/core/util/saved_tensor_slice_util.cc, lib/strings/ordered_code.cc). Raises FormatError unless it is
-    exactly that, each number in its shortest form, and where it has more numbers than `budget` has fields left.
+    (tensorflow/core/util/saved_tensor_slice_util.cc, lib/strings/ordered_code.cc). Raises FormatError for any other
+    form, for a number that is not in its shortest form, and for more numbers than `budget` has fields left.
     """
     budget = budget or Budget()
-    budget.fields -= key.count(0) + key.count(255)  # escaped ones in the name
+    budget.fields -= key.count(0) + key.count(255)  # the name may hold as many escapes
     try:
         zero, at = _ordered_number(key, 0)
         name, at = _ordered_string(key, at)
@@ -165,7 +162,7 @@ def decode_slice_key(key: bytes, shown: str = "index", budget: Budget | None = N
 
 
 def with_crc(value: bytes, crc: int, shown: str) -> bytes:
-    """The stored value of an index entry with its checksum set to `crc`, for an index that is written anew."""
+    """The stored value of an index entry with its checksum set to `crc`, for an index that is rewritten."""
     at = read_message(value, shown).fixed32(6)[1]
     stored = struct.pack("<I", mask(crc))
     if at is None:
@@ -174,7 +171,7 @@ def with_crc(value: bytes, crc: int, shown: str) -> bytes:
 
 
 def _header(value: bytes, shown: str, budget: Budget) -> tuple[int, str]:
-    """Number of shards and byte order: BundleHeaderProto."""
+    """Number of shards and byte order of a BundleHeaderProto."""
     header = read_message(value, shown, budget=budget)
     if any(item.wire_type == BYTES for item in header.found.get(1, ())):
         raise FormatError(f"{shown}: expected a V2 checkpoint, found one of format V1; save it again with a V2 Saver")
@@ -195,7 +192,7 @@ def _header(value: bytes, shown: str, budget: Budget) -> tuple[int, str]:
 def _entry(
     item: TableEntry, num_shards: int, shapes: dict[bytes, tuple[int, ...]], shown: str, budget: Budget
 ) -> tuple[Entry, list[bytes]]:
-    """An entry (BundleEntryProto) and its slices (TensorSliceProto), still encoded."""
+    """An entry (BundleEntryProto) and its slices (TensorSliceProto, still encoded)."""
     key = item.key.decode("utf-8", "surrogateescape")
     where = f"{shown}: {quoted(key)}"
     if len(item.key) > _MAX_NAME_BYTES:
@@ -224,7 +221,7 @@ def _entry(
 
 
 def read_shape(encoded: bytes, where: str, budget: Budget | None = None) -> tuple[int, ...]:
-    """TensorShapeProto."""
+    """The shape in a TensorShapeProto. Raises FormatError for an unknown rank, or 2**63 elements or more."""
     message = read_message(encoded, where, budget=budget)
     if message.integer(3):
         raise damaged(where, "expected a shape, found one of unknown rank")
@@ -234,7 +231,7 @@ def read_shape(encoded: bytes, where: str, budget: Budget | None = None) -> tupl
     shape = tuple(read_message(dim, where, budget=budget).integer(1) for dim in dims)
     if any(size < 0 for size in shape):
         raise damaged(where, f"expected axes of length 0 or more, found {min(shape)}")
-    # Zeros are left out of the product: the elements along the other axes have to be countable too.
+    # The limit also holds for the axes whose length is not 0.
     if math.prod(size for size in shape if size) >= 1 << 63:
         raise damaged(where, "expected a shape of less than 2**63 elements, found more")
     return shape
@@ -249,7 +246,7 @@ def _check_size(size: int, dtype: str, shape: tuple[int, ...], where: str) -> No
 
 
 def _check_extents(stored: Iterable[Entry], num_shards: int, shard_sizes: ShardSizes, shown: str) -> None:
-    """Every tensor lies inside its data file, and no byte belongs to two."""
+    """Raise FormatError if a tensor reaches beyond its data file, or two tensors share a byte."""
     if not callable(shard_sizes) and len(shard_sizes) != num_shards:
         raise FormatError(f"{shown}: expected {num_shards} data files, found {len(shard_sizes)}; copy all of them")
     shard, length, end, owner = -1, 0, 0, ""
@@ -272,7 +269,7 @@ def _check_extents(stored: Iterable[Entry], num_shards: int, shard_sizes: ShardS
 def read_slices(
     entry: Entry, boxes: list[bytes], parts: dict[tuple[str, Extents], Entry], shown: str, budget: Budget
 ) -> tuple[Slice, ...]:
-    """The parts of a partitioned tensor, taken out of `parts`, in listed order."""
+    """The parts of a partitioned tensor in listed order; removes them from `parts`."""
     where = f"{shown}: {quoted(entry.key)}"
     slices = []
     for box in boxes:
@@ -294,7 +291,7 @@ def read_slices(
 
 
 def read_box(encoded: bytes, where: str, budget: Budget | None = None) -> Extents:
-    """TensorSliceProto; an axis without a length is whole."""
+    """The box in a TensorSliceProto; an axis without a length is whole."""
     extents = []
     for extent in read_message(encoded, where, budget=budget).blobs(1):
         message = read_message(extent, where, budget=budget)
@@ -315,13 +312,13 @@ def _box_text(extents: Extents) -> str:
 
 
 def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str, budget: Budget | None = None) -> None:
-    """Every element of the tensor is in exactly one slice.
+    """Raise FormatError unless every element of the tensor is in exactly one slice.
 
-    A sum of boxes is determined by their corners, counted +1 and -1 in turn along each axis (its mixed difference). So
-    the slices tile the tensor if and only if their corners add up to those of the tensor. Axes that no slice cuts are
-    left out, as every further axis doubles the corners.
+    The corners of boxes, with signs that alternate along each axis, determine the sum of the boxes (they are its mixed
+    difference). So the slices tile the tensor if and only if their corners add up to those of the tensor. Axes that no
+    slice cuts are omitted, because every further axis doubles the number of corners.
     """
-    if sum(math.prod(part.entry.shape) for part in slices) != math.prod(shape):  # cheap, and most lies end here
+    if sum(math.prod(part.entry.shape) for part in slices) != math.prod(shape):  # cheap, and finds most faults
         raise damaged(where, "expected slices that cover it exactly, found a gap or an overlap")
     cut = [axis for axis, size in enumerate(shape) if any(part.entry.shape[axis] != size for part in slices)]
     budget = budget or Budget()
@@ -339,7 +336,7 @@ def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str, budge
 
 
 def _ordered_number(key: bytes, at: int) -> tuple[int, int]:
-    """A count of bytes, then the number, highest byte first."""
+    """Decode a count of bytes, then the number, highest byte first."""
     length = key[at]
     digits = key[at + 1 : at + 1 + length]
     if length > 8 or len(digits) != length or digits[:1] == b"\0":
@@ -348,7 +345,7 @@ def _ordered_number(key: bytes, at: int) -> tuple[int, int]:
 
 
 def _ordered_string(key: bytes, at: int) -> tuple[bytes, int]:
-    """Ends with 0 1; 0 is written as 0 255 and 255 as 255 0."""
+    """Decode a string that ends with the bytes 0 1; 0 is written as 0 255, and 255 as 255 0."""
     out = bytearray()
     while True:
         found = _ESCAPED.search(key, at)
@@ -364,7 +361,7 @@ def _ordered_string(key: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _ordered_signed(key: bytes, at: int) -> tuple[int, int]:
-    """As many leading bits unlike the sign bit as there are bytes, then sign and number in two's complement."""
+    """Decode a signed number: per byte one leading bit unlike the sign bit, then the number in two's complement."""
     head = int.from_bytes(key[at : at + 2].ljust(2, b"\0"))
     negative = not head >> 15
     run = head ^ 0xFFFF if not negative else head

@@ -2,268 +2,181 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Checkpoint, Sink
+from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies
-from renorm_cli.formats.numbers import room_for, same_bytes, stored_dtype
+from renorm_cli.formats.numbers import same_bytes, stored_dtype
+from renorm_cli.formats.plain import Layout, Part, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.tensorflow import state_file
 from renorm_cli.formats.tensorflow.bundle import ITEM_BYTES, OBJECT_GRAPH_KEY, Bundle, Entry, read_bundle, with_crc
 from renorm_cli.formats.tensorflow.leveldb import crc32c, mask, reseal_block, write_table
+from renorm_cli.formats.tensorflow.locations import Prefix
 from renorm_cli.formats.tensorflow.names import name_variables
 from renorm_cli.formats.tensorflow.object_graph import MAX_GRAPH_BYTES, ObjectGraph, read_object_graph
-from renorm_cli.model.blocks import Block
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
-from renorm_cli.storage.checksum import Crc, Range, Tally, checksums
-from renorm_cli.storage.files import Opener, SourceFile, open_beside, read_exactly
+from renorm_cli.storage.checksum import Crc
+from renorm_cli.storage.files import Opener, SourceFile, read_range, read_start
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from renorm_cli.parallel.memory import Buffer
-
 _INDEX_BYTES = 128 << 20
-_PART_BYTES = 16 << 20
 
 CRC32C = Crc(crc32c, 0x82F63B78)
-"""That of tensors in TensorFlow checkpoints: Castagnoli's polynomial."""
+"""The checksum of tensors in TensorFlow checkpoints: Castagnoli's polynomial."""
 
 
-class Shard(NamedTuple):
-    """An open data file, and how to name it in errors; `tally` is told of what is read and written."""
+class Entries(Layout):
+    """Tensors at the places that an index tells, by their keys; a partitioned one is stored in its slices."""
 
-    fd: int
-    shown: str
-    tally: Tally
+    def __init__(self, entries: Mapping[str, Entry], order: str) -> None:
+        self._entries = entries
+        self._order = order
 
-    def range_of(self, entry: Entry) -> Range:
-        """Where the bytes of an entry are."""
-        return Range(self.fd, entry.offset, entry.size, self.shown, self.tally)
+    def parts(self, variable: Variable) -> Sequence[Part]:
+        entry = self._entries[variable.key]
+        if not entry.slices:
+            return (Part(extent_of(entry), (0,) * len(entry.shape), entry.shape),)
+        return [Part(extent_of(part.entry), part.start, part.entry.shape) for part in entry.slices]
+
+    def dtype(self, variable: Variable) -> np.dtype[Any]:
+        return stored_dtype(variable.dtype, self._order)
 
 
-class TfCheckpoint(Checkpoint):
+def extent_of(entry: Entry) -> Extent:
+    """Where the bytes of an entry are."""
+    return Extent(entry.shard, entry.offset, entry.size)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBundle:
+    """The open files at a prefix: the index, its content as bytes and parsed, and the data files."""
+
+    index: SourceFile
+    content: bytes
+    bundle: Bundle
+    data: tuple[SourceFile, ...]
+
+    def graph(self) -> ObjectGraph | None:
+        """The object graph of an object-based checkpoint; None for one saved by names. Raises FormatError."""
+        bundle, shown = self.bundle, self.index.shown
+        entry = next((entry for entry in bundle.entries if entry.key == OBJECT_GRAPH_KEY), None)
+        if entry is None or entry.dtype != "string" or entry.shape:
+            return None
+        if entry.size > MAX_GRAPH_BYTES:
+            raise FormatError(f"{shown!r}: its object graph is {entry.size} bytes; at most {MAX_GRAPH_BYTES} are read")
+        raw = read_range(self.data[entry.shard], entry.offset, entry.size)
+        return read_object_graph(raw, shown, order="<" if bundle.order == "<" else ">", crc=entry.crc)
+
+
+class TfCheckpoint(PlainCheckpoint):
     """A checkpoint of one index and its data files. Files are the data files, others that belong to it, then the index.
 
     A partitioned variable is read and written as the whole it is part of.
     """
 
     def __init__(
-        self,
-        format: str,
-        path: Path,
-        location: Location,
-        data: Sequence[SourceFile],
-        others: Sequence[SourceFile],
-        index: SourceFile,
-        raw_index: bytes,
-        bundle: Bundle,
-        naming: Naming,
+        self, format: str, found: Found, opened: OpenBundle, naming: Naming, others: Sequence[SourceFile] = ()
     ) -> None:
-        self.location = location
-        self.data = tuple(data)
+        self.opened = opened
         self.others = tuple(others)
-        self.index = index
-        self.raw_index = raw_index
-        self.bundle = bundle
+        self.bundle = opened.bundle
         self.naming = naming
-        self.entries = {entry.key: entry for entry in bundle.entries}
-        self._shards = [Shard(file.fd, file.shown, Tally(CRC32C)) for file in data]
-        variables = join_copies(naming, lambda one, other: same_bytes(self, one, other))
-        super().__init__(format, path, (*data, *others, index), variables, naming.notes)
-
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        values = room_for(block.shape, stored_dtype(variable.dtype, self.bundle.order), into)
-        return read_pieces(self.entries[variable.key], block, values, self._shards)
-
-    def extent(self, variable: Variable) -> tuple[int, int] | None:
-        entry = self.entries[variable.key]
-        return None if entry.slices else (entry.shard, entry.offset)
-
-    def raw(self, variable: Variable) -> Iterator[bytes] | None:
-        """Strings and the like as they lie in the data file; parts of a partitioned tensor have no order there."""
-        entry = self.entries[variable.key]
-        return None if entry.slices else self._parts(entry)
-
-    def _parts(self, entry: Entry) -> Iterator[bytes]:
-        file = self.data[entry.shard]
-        for start in range(0, entry.size, _PART_BYTES):
-            part = bytearray(min(_PART_BYTES, entry.size - start))
-            read_exactly(file.fd, entry.offset + start, memoryview(part), file.shown)
-            yield bytes(part)
+        self.entries = {entry.key: entry for entry in opened.bundle.entries}
+        data = PlainData(opened.data, Entries(self.entries, opened.bundle.order), CRC32C)
+        variables = join_copies(naming, partial(same_bytes, data))
+        super().__init__(format, found, (*opened.data, *others, opened.index), variables, data, naming.notes)
 
     @property
     def checksums(self) -> dict[str, int]:
         return {entry.key: entry.crc for entry in self.bundle.stored if entry.crc is not None}
 
     def damage(self, imap: Imap = map) -> tuple[str, ...]:
-        """Names of the tensors whose stored checksum does not match their bytes; of numbers, not of strings."""
+        """Names of the tensors of numbers whose stored checksum does not match their bytes."""
         entries = [entry for entry in self.bundle.stored if entry.size and entry.dtype in ITEM_BYTES]
-        found = checksums([self._shards[entry.shard].range_of(entry) for entry in entries], CRC32C, imap)
-        return tuple(entry.key for entry, crc in zip(entries, found, strict=True) if entry.crc != crc)
+        crcs = self.data.checksums(map(extent_of, entries), imap)
+        return tuple(entry.key for entry, crc in zip(entries, crcs, strict=True) if entry.crc != crc)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
-        data = [
-            staging.copy(
-                file,
-                output.beside(f"{output.name}{shard_suffix(number, len(self.data))}"),
-                self.extents(changing, number),
-            )
-            for number, file in enumerate(self.data)
-        ]
+        sink = self.stage_bundle(staging, output, changing)
         for file in self.others:
             staging.copy(file, output.beside(file.path.name.replace(self.location.name, output.name, 1)))
-        index = staging.create(output.index)
         state = output.folder / state_file.NAME
         if not state.exists():
             staging.companion(state, [state_file.state_text(output.name)])
-        return TfSink(self, data, index)
+        return sink
 
-    def extents(self, variables: Sequence[Variable], shard: int) -> list[tuple[int, int]]:
-        """Where in one data file the bytes of these variables lie."""
-        entries = [self.entries[variable.key] for variable in variables]
-        stored = [part for entry in entries for part in ([s.entry for s in entry.slices] or [entry])]
-        return [(part.offset, part.offset + part.size) for part in stored if part.shard == shard and part.size]
-
-
-class TfSink(Sink):
-    """Staged data files, and the index that is written once their checksums are known."""
-
-    def __init__(
+    def stage_bundle(
         self,
-        source: TfCheckpoint,
-        data: Sequence[Staged],
-        index: Staged,
+        staging: Staging,
+        output: Location,
+        changing: Sequence[Variable],
         finish: Callable[[bytes], None] = lambda index: None,
-    ) -> None:
-        self._source = source
-        self._data = data
-        self._index = index
-        self._finish = finish
-        self._shards = [Shard(staged.fd, str(staged.target), Tally(CRC32C)) for staged in data]
-        self._lock = Lock()
-        self._written: dict[str, Entry] = {}
+    ) -> PlainSink:
+        """Staged copies of the data files, and an index; `finish` is called with the content that it gets."""
+        suffixes = [shard_suffix(number, len(self.opened.data)) for number in range(len(self.opened.data))]
+        data = self.copies(staging, [output.beside(f"{output.name}{suffix}") for suffix in suffixes], changing)
+        index = staging.create(output.index)
+        return PlainSink(self.data.staged(data), data, partial(self._seal, index, finish))
 
-    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
-        entry = self._source.entries[variable.key]
-        for piece in pieces(entry, block):
-            raw = np.ascontiguousarray(values[piece.where]).reshape(-1).view(np.uint8).data
-            self._data[piece.entry.shard].write(piece.position, raw)
-            self._shards[piece.entry.shard].tally.forget(piece.position)
-            with self._lock:
-                self._written[piece.entry.key] = piece.entry
-
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        values = room_for(block.shape, stored_dtype(variable.dtype, self._source.bundle.order), into)
-        return read_pieces(self._source.entries[variable.key], block, values, self._shards)
-
-    def seal(self, imap: Imap = map) -> dict[str, int]:
+    def _seal(self, index: Staged, finish: Callable[[bytes], None], data: PlainData, imap: Imap) -> dict[str, int]:
         """Compute the checksums of what was written from the staged bytes, and write the index with them."""
-        for staged in self._data:
-            staged.fill()
-        ranges = [self._shards[entry.shard].range_of(entry) for entry in self._written.values()]
-        crcs = dict(zip(self._written, checksums(ranges, CRC32C, imap), strict=True))
-        content = with_checksums(self._source.raw_index, self._source.bundle, crcs, self._source.index.shown)
-        self._index.write(0, memoryview(content))
-        self._finish(content)
+        changed = [entry for entry in self.bundle.stored if entry.size and extent_of(entry) in data.written]
+        found = data.checksums(map(extent_of, changed), imap)
+        crcs = {entry.key: crc for entry, crc in zip(changed, found, strict=True)}
+        content = with_checksums(self.opened.content, self.bundle, crcs, self.opened.index.shown)
+        index.write(0, memoryview(content))
+        finish(content)
         return crcs
 
 
-def open_tf_checkpoint(
-    path: Path, location: Location, open_file: Opener = open_beside, like: Checkpoint | None = None
-) -> TfCheckpoint:
-    """Open the checkpoint at a prefix. Raises FormatError where a file of it is missing, damaged or a link.
+def open_tf_checkpoint(found: Found) -> TfCheckpoint:
+    """Open the checkpoint at a prefix. Raises FormatError where a file of it is missing, damaged or a link."""
+    assert isinstance(found.location, Prefix)
+    with ExitStack() as files:
+        index = found.file
+        if index is None or found.path.is_symlink():
+            index = found.beside(found.location.index)
+            files.callback(index.close)
+        opened = open_bundle(found.location, index, found.beside, files)
+        naming = name_variables(opened.bundle, opened.graph(), {}, exported=False)
+        others = _others(found.location, found.beside)
+        for other in others:
+            files.callback(other.close)
+        checkpoint = TfCheckpoint("tf-checkpoint", found, opened, naming, others)
+        files.pop_all()
+    return checkpoint
 
-    A copy of `like` with the same tensors and the same object graph shares its names.
+
+def open_bundle(prefix: Prefix, index: SourceFile, open_file: Opener, files: ExitStack) -> OpenBundle:
+    """Read the index of a prefix, and open all data files; `files` is to close them.
+
+    Raises FormatError where one is missing, damaged or a link.
     """
-    files: list[SourceFile] = []
-    try:
-        raw, bundle = open_bundle(location, files, open_file)
-        index, *data = files
-        if isinstance(like, TfCheckpoint) and _is_named_as(bundle, data, index.shown, like):
-            naming = like.naming
-        else:
-            naming = name_variables(bundle, graph_of(bundle, data, index.shown), {}, exported=False)
-        others = _others(location)
-        files.extend(others)
-        return TfCheckpoint("tf-checkpoint", path, location, data, others, index, raw, bundle, naming)
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
-
-
-def open_bundle(location: Location, files: list[SourceFile], open_file: Opener = open_beside) -> tuple[bytes, Bundle]:
-    """Read the index of a prefix. Its file, then all data files, are appended to `files` as they are opened."""
-    index = open_file(location.index)
-    files.append(index)
     if index.size > _INDEX_BYTES:
         raise FormatError(f"{index.shown!r} is {index.size} bytes; an index of at most {_INDEX_BYTES} was expected")
-    raw = bytearray(index.size)
-    read_exactly(index.fd, 0, memoryview(raw), index.shown)
+    content = read_start(index, _INDEX_BYTES)
     opened: dict[int, SourceFile] = {}
 
     def size_of(shard: int, count: int) -> int:
         if shard not in opened:
-            opened[shard] = open_file(location.beside(f"{location.name}{shard_suffix(shard, count)}"))
+            opened[shard] = open_file(prefix.beside(f"{prefix.name}{shard_suffix(shard, count)}"))
+            files.callback(opened[shard].close)
         return opened[shard].size
 
-    try:
-        bundle = read_bundle(bytes(raw), size_of, index.shown)
-        for shard in range(bundle.num_shards):
-            size_of(shard, bundle.num_shards)
-    finally:
-        files.extend(file for _, file in sorted(opened.items()))
-    return bytes(raw), bundle
-
-
-def graph_of(bundle: Bundle, data: Sequence[SourceFile], shown: str) -> ObjectGraph | None:
-    """The object graph of an object-based checkpoint; None for one saved by names."""
-    entry = _graph_entry(bundle)
-    if entry is None:
-        return None
-    raw = _graph_bytes(entry, data, shown)
-    return read_object_graph(raw, shown, order="<" if bundle.order == "<" else ">", crc=entry.crc)
-
-
-def _graph_entry(bundle: Bundle) -> Entry | None:
-    entry = next((entry for entry in bundle.entries if entry.key == OBJECT_GRAPH_KEY), None)
-    return None if entry is None or entry.dtype != "string" or entry.shape else entry
-
-
-def _graph_bytes(entry: Entry, data: Sequence[SourceFile], shown: str) -> bytes:
-    if entry.size > MAX_GRAPH_BYTES:
-        raise FormatError(f"{shown!r}: its object graph is {entry.size} bytes; at most {MAX_GRAPH_BYTES} are read")
-    raw = bytearray(entry.size)
-    file = data[entry.shard]
-    read_exactly(file.fd, entry.offset, memoryview(raw), file.shown)
-    return bytes(raw)
-
-
-def _is_named_as(bundle: Bundle, data: Sequence[SourceFile], shown: str, other: TfCheckpoint) -> bool:
-    """Whether all that names come from is as in the other checkpoint: keys, shapes, dtypes and the object graph."""
-
-    def facts(entry: Entry) -> object:
-        return entry.key, entry.shape, entry.dtype
-
-    if bundle.order != other.bundle.order or len(bundle.entries) != len(other.bundle.entries):
-        return False
-    if any(facts(one) != facts(two) for one, two in zip(bundle.entries, other.bundle.entries, strict=True)):
-        return False
-    mine, theirs = _graph_entry(bundle), _graph_entry(other.bundle)
-    if mine is None or theirs is None:
-        return mine is theirs
-    return mine.crc == theirs.crc and _graph_bytes(mine, data, shown) == _graph_bytes(theirs, other.data, shown)
+    bundle = read_bundle(content, size_of, index.shown)
+    for shard in range(bundle.num_shards):
+        size_of(shard, bundle.num_shards)
+    return OpenBundle(index, content, bundle, tuple(opened[shard] for shard in range(bundle.num_shards)))
 
 
 def shard_suffix(shard: int, count: int) -> str:
@@ -289,54 +202,7 @@ def with_checksums(index: bytes, bundle: Bundle, crcs: Mapping[str, int], shown:
     return write_table((item.key, values[item.key]) for item in bundle.table.entries)
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """The part of a block that lies in one stored entry: `block` within the entry, `where` within the block."""
-
-    entry: Entry
-    block: Block
-    where: tuple[slice, ...]
-
-    @property
-    def position(self) -> int:
-        """Of its first byte in the data file; a piece is one run, as blocks are whole behind their cut axis."""
-        return self.entry.offset + self.block.first_element(self.entry.shape) * ITEM_BYTES[self.entry.dtype]
-
-
-def read_pieces(entry: Entry, block: Block, values: npt.NDArray[Any], shards: Sequence[Shard]) -> npt.NDArray[Any]:
-    """Fill `values` with a block of a tensor from the open data files."""
-    for piece in pieces(entry, block):
-        target = values if piece.block.shape == block.shape else np.empty(piece.block.shape, dtype=values.dtype)
-        shard = shards[piece.entry.shard]
-        raw = target.reshape(-1).view(np.uint8).data
-        read_exactly(shard.fd, piece.position, raw, shard.shown)
-        shard.tally.add(piece.position, raw)
-        if target is not values:
-            values[piece.where] = target
-    return values
-
-
-def pieces(entry: Entry, block: Block) -> Iterator[_Piece]:
-    if not entry.slices:
-        yield _Piece(entry, block, (slice(None),) * len(block.shape))
-    for part in entry.slices:
-        first = [max(at, start) for at, start in zip(block.start, part.start, strict=True)]
-        last = [
-            min(at + size, start + length)
-            for at, size, start, length in zip(block.start, block.shape, part.start, part.entry.shape, strict=True)
-        ]
-        if all(one < other for one, other in zip(first, last, strict=True)):
-            yield _Piece(
-                part.entry,
-                Block(
-                    tuple(one - start for one, start in zip(first, part.start, strict=True)),
-                    tuple(other - one for one, other in zip(first, last, strict=True)),
-                ),
-                tuple(slice(one - at, other - at) for one, other, at in zip(first, last, block.start, strict=True)),
-            )
-
-
-def _others(location: Location) -> list[SourceFile]:
+def _others(prefix: Prefix, open_file: Opener) -> list[SourceFile]:
     """The graph that TF1 savers write beside the data, `NAME.meta`: it is carried over."""
-    meta = location.beside(f"{location.name}.meta")
-    return [open_beside(meta)] if location.name and meta.exists() else []
+    meta = prefix.beside(f"{prefix.name}.meta")
+    return [open_file(meta)] if prefix.name and meta.exists() else []

@@ -1,7 +1,7 @@
-"""The fingerprint of a SavedModel: its hash of the checkpoint's index, made true again after a change.
+"""The fingerprint of a SavedModel: updates its hash of the checkpoint's index after a change.
 
 Source: tensorflow/core/protobuf/fingerprint.proto; tensorflow/core/framework/fingerprinting (HashCheckpointIndexFile).
-TensorFlow hashes with Fingerprint64 of FarmHash (farmhashna::Hash64, Geoff Pike), an algorithm fixed for all time.
+TensorFlow hashes with Fingerprint64 of FarmHash (farmhashna::Hash64, Geoff Pike), which is guaranteed never to change.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _Pair = tuple[int, int]
 
 
 def with_checkpoint_hash(fingerprint_pb: bytes, index: bytes, shown: str) -> bytes | None:
-    """The content of `fingerprint.pb` with the hash of `index` (all of `variables.index`) in its `checkpoint_hash`.
+    """The content of `fingerprint.pb` with the hash of `index` (the whole `variables.index`) in its `checkpoint_hash`.
 
-    All other bytes stay as they are; a hash that is missing is put in at its place. None if the content is no such
-    message (or is larger than 1 MiB): TensorFlow's loaders ignore that, so it is to be carried over as it is.
+    All other bytes are unchanged; a missing hash is inserted. None if the content is not such a message (or is larger
+    than 1 MiB): TensorFlow's loaders ignore such a file, so the caller should copy it unchanged.
     """
     if len(fingerprint_pb) > _MAX_BYTES:
         return None
@@ -97,7 +97,7 @@ def _up_to_64(data: bytes) -> int:
 
 
 def _longer(data: bytes) -> int:
-    """Seven words of state, mixed with 64 bytes at a time; the last 64 bytes come last, overlapping if need be."""
+    """Seven words of state, mixed with 64 bytes at a time; the last 64 bytes may overlap those before."""
     seed = 81
     y = (seed * _K1 + 113) & _64
     z = _fold(y * _K2 + 113) * _K2 & _64
@@ -138,7 +138,7 @@ def _weak(words: tuple[int, ...], a: int, b: int) -> _Pair:
 
 
 def _join(u: int, v: int, factor: int) -> int:
-    """Two words to one."""
+    """Combine two words into one."""
     a = _fold((u ^ v) * factor)
     return _fold((v ^ a) * factor) * factor & _64
 
@@ -149,7 +149,7 @@ def _fold(value: int) -> int:
 
 
 def _turn(value: int, bits: int) -> int:
-    """The word turned right."""
+    """Rotate a word right."""
     value &= _64
     return (value >> bits | value << 64 - bits) & _64
 

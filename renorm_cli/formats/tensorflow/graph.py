@@ -1,4 +1,4 @@
-"""What `saved_model.pb` tells of the variables: which are trained, which class holds them, what is a constant instead.
+"""Facts about variables in `saved_model.pb`: which are trained, which class holds them, which weights are constants.
 
 Source: tensorflow/core/protobuf/{saved_model,meta_graph,saved_object_graph}.proto, and in tensorflow/core/framework
 graph.proto, function.proto, node_def.proto, attr_value.proto, tensor.proto, variable.proto.
@@ -29,7 +29,7 @@ _FLOAT_NUMBERS = {number: name for number, name in DTYPES.items() if name in FLO
 
 
 class Constant(NamedTuple):
-    """A floating constant of rank 2 or more in a graph: `size` plain C-order bytes at `offset`, little-endian."""
+    """A floating constant of rank 2 or more in a graph: `size` bytes at `offset`, C order, little-endian."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -38,7 +38,7 @@ class Constant(NamedTuple):
 
 
 class SavedVariable(NamedTuple):
-    """A variable as the object graph of a SavedModel describes it; `name` may be ""."""
+    """A variable in the object graph of a SavedModel; `name` may be ""."""
 
     name: str
     trainable: bool
@@ -46,10 +46,10 @@ class SavedVariable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SavedModelFacts:
-    """What the objects of a SavedModel tell; all empty for a model that TF1 wrote, but for `untrained`.
+    """Facts from the objects of a SavedModel; for a model that TF1 wrote, only `untrained` is not empty.
 
-    `variables` and `keras` (objects that Keras wrote) are by object number, that of the checkpoint's object graph.
-    `untrained` are the names of the variables that TF1's collections list, but not among the trainable ones.
+    `variables` and `keras` (objects that Keras wrote) are by node number in the checkpoint's object graph. `untrained`
+    are the names that TF1's collections list as variables, but not as trainable ones.
     """
 
     variables: Mapping[int, SavedVariable] = field(default_factory=dict)
@@ -58,10 +58,10 @@ class SavedModelFacts:
 
 
 def read_saved_model(data: bytes | memoryview, shown: str) -> SavedModelFacts:
-    """The facts in the content of `saved_model.pb`; `shown` names it in errors.
+    """The facts in the content of `saved_model.pb`; `shown` names the file in errors.
 
-    Raises FormatError if it is no such message, has no graph, or more than MAX_FIELDS fields, MAX_NODES objects or
-    MAX_COPIED bytes about them.
+    Raises FormatError if it is not such a message, has no graph, or has more than MAX_FIELDS fields, MAX_NODES objects
+    or MAX_COPIED bytes about them.
     """
     walk = Walk(data, shown)
     variables: dict[int, SavedVariable] = {}
@@ -72,16 +72,16 @@ def read_saved_model(data: bytes | memoryview, shown: str) -> SavedModelFacts:
         for part in walk.inside(graph):
             if part.number == COLLECTIONS:
                 _read_collection(walk, part, listed, trained)
-            # Only TF2 writes objects, and it writes one graph: objects of a second one would have numbers of their own.
+            # Only TF2 writes objects, and it writes one graph; a second graph would number its objects from 0 again.
             elif part.number == OBJECTS and number == 0:
                 _read_objects(walk, part, variables, keras)
     return SavedModelFacts(variables, keras, frozenset(listed - trained) if trained else frozenset())
 
 
 def untrained_keys(facts: SavedModelFacts, graph: ObjectGraph | None) -> frozenset[str]:
-    """The checkpoint keys of variables that the model says are not trained.
+    """The checkpoint keys of variables that the model declares as not trained.
 
-    Weights of frozen Keras layers are not among them; moving statistics, counters and optimizer state are.
+    They include moving statistics, counters and optimizer state, but not the weights of frozen Keras layers.
     """
     if graph is None:
         return facts.untrained
@@ -94,10 +94,10 @@ def untrained_keys(facts: SavedModelFacts, graph: ObjectGraph | None) -> frozens
 
 
 def constants(data: bytes | memoryview, shown: str, smallest: int = 0) -> Iterator[Constant]:
-    """The floating constants of rank 2 or more in all graphs and functions, stored as plain bytes; nothing is copied.
+    """The floating constants of rank 2 or more in all graphs and functions that are stored as plain bytes; no copies.
 
-    Those of fewer than `smallest` bytes are left out, and so are constants stored as one repeated value, or as lists of
-    numbers. Raises FormatError as `read_saved_model` does.
+    Omits constants of fewer than `smallest` bytes, and those stored as one repeated value or as lists of numbers.
+    Raises FormatError as `read_saved_model` does.
     """
     walk = Walk(data, shown)
     for node in walk.operations():
@@ -119,7 +119,7 @@ def constants(data: bytes | memoryview, shown: str, smallest: int = 0) -> Iterat
 
 
 def variable_operations(data: bytes | memoryview, shown: str) -> int:
-    """How many operations of the graphs make or hold a variable: 0 for a frozen model.
+    """The number of operations in the graphs that create or hold a variable: 0 for a frozen model.
 
     Raises FormatError as `read_saved_model` does.
     """
@@ -133,7 +133,7 @@ def variable_operations(data: bytes | memoryview, shown: str) -> int:
 
 
 def _read_objects(walk: Walk, graph: Span, variables: dict[int, SavedVariable], keras: dict[int, KerasObject]) -> None:
-    """SavedObjectGraph: its nodes are numbered in order."""
+    """Collect variables and Keras objects of a SavedObjectGraph by the number of their node."""
     count = 0
     for node in walk.inside(graph):
         if node.number != 1:
@@ -152,7 +152,7 @@ def _read_objects(walk: Walk, graph: Span, variables: dict[int, SavedVariable], 
 
 
 def _read_collection(walk: Walk, entry: Span, listed: set[str], trained: set[str]) -> None:
-    """The names in TF1's collections of variables, as a checkpoint calls them: VariableDef in a CollectionDef."""
+    """Collect the checkpoint names in TF1's collections of variables: VariableDefs in a CollectionDef."""
     into: set[str] | None = None
     for item in walk.inside(entry):
         if item.number == 1:
@@ -165,7 +165,7 @@ def _read_collection(walk: Walk, entry: Span, listed: set[str], trained: set[str
 
 
 def _variable_name(encoded: bytes, walk: Walk) -> str:
-    """A partitioned variable has one definition per part, each of which names the whole."""
+    """The name in a VariableDef. A partitioned variable has one per part, and each names the whole variable."""
     definition = walk.message_of(encoded)
     part = definition.blob(4)
     whole = walk.message_of(part).text(1) if part else ""
@@ -173,7 +173,7 @@ def _variable_name(encoded: bytes, walk: Walk) -> str:
 
 
 def _constant(walk: Walk, attribute: Span, smallest: int) -> Iterator[Constant]:
-    """The tensor in the attribute `value` of a Const, if it is one we look for."""
+    """The tensor in the attribute `value` of a Const, if it is a floating one of rank 2 or more."""
     for item in walk.inside(attribute):
         if item.number == 1 and walk.bytes_of(item, 8) != b"value":
             return
@@ -184,7 +184,7 @@ def _constant(walk: Walk, attribute: Span, smallest: int) -> Iterator[Constant]:
 
 
 def _tensor(walk: Walk, tensor: Span, smallest: int) -> Iterator[Constant]:
-    """Of most tensors, which are integers or small, no more is read than tells that."""
+    """The constant that a TensorProto holds; reading stops at the dtype for tensors that are not floating."""
     dtype: str | None = None
     shape: Span | None = None
     content: Span | None = None

@@ -1,7 +1,7 @@
-"""Layer classes from what Keras 2 and tf_keras write into a SavedModel: one JSON text per object.
+"""Layer classes from the metadata that Keras 2 and tf_keras write into a SavedModel: one JSON text per object.
 
-Source: tf_keras/protobuf/saved_metadata.proto and tf_keras/saving/legacy/saved_model (`keras_metadata.pb`); until
-TensorFlow 2.4 the same texts stood in `saved_model.pb`, as the metadata of its objects.
+Source: tf_keras/protobuf/saved_metadata.proto and tf_keras/saving/legacy/saved_model (`keras_metadata.pb`). Until
+TensorFlow 2.4 the same texts were in `saved_model.pb`, as the metadata of its objects.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from renorm_cli.model.variable import Declared
 
 _MAX_BYTES = 32 << 20
 _MAX_VALUES = 1_000_000
-"""Of all JSON texts that are parsed. One takes up to some 200 bytes of memory, however short it is."""
+"""JSON values in all parsed texts together. A value takes up to some 200 bytes of memory, however short it is."""
 _MOST = 8
-"""Of the objects that share a part, and of the tensors of one object, so many are looked at. Keras has one of each."""
+"""The number of objects per shared part, and of tensors per object, that are examined. Keras has one of each."""
 _PART_ATTRIBUTES = frozenset(attribute for parts in PARTS.values() for attribute in parts)
 
 
 class KerasObject(NamedTuple):
-    """`identifier` is the kind of object, "_tf_keras_layer"; `metadata` is JSON with its class and config, or ""."""
+    """`identifier` is the kind of object ("_tf_keras_layer"); `metadata` is JSON with class and config, or ""."""
 
     identifier: str
     metadata: str
@@ -34,7 +34,7 @@ class KerasObject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LayerFacts:
-    """The class that holds a variable and the weight it is there: "LSTM" and "kernel", or an attribute's name."""
+    """The class of the layer that holds a variable, and its name there: "LSTM" and "kernel", or an attribute's name."""
 
     layer: str
     weight: str
@@ -43,9 +43,9 @@ class LayerFacts:
 
 
 def read_keras_metadata(data: bytes, shown: str) -> dict[int, KerasObject]:
-    """The objects of `keras_metadata.pb` by their number in the object graph; `shown` names the file in errors.
+    """The objects of `keras_metadata.pb` by node number in the object graph; `shown` names the file in errors.
 
-    Raises FormatError if it is no such message, larger than 32 MiB, or has more than MAX_NODES objects.
+    Raises FormatError if it is not such a message, is larger than 32 MiB, or has more than MAX_NODES objects.
     """
     if len(data) > _MAX_BYTES:
         raise damaged(shown, f"expected Keras metadata of at most {_MAX_BYTES} bytes, found {len(data)}")
@@ -61,11 +61,11 @@ def read_keras_metadata(data: bytes, shown: str) -> dict[int, KerasObject]:
 
 
 def layer_facts(graph: ObjectGraph, objects: Mapping[int, KerasObject], shown: str) -> dict[str, LayerFacts]:
-    """The layer and the weight of every checkpoint key that an object of Keras holds; layers of custom classes too.
+    """The layer and the weight of every checkpoint key that a Keras object holds, also in layers of custom classes.
 
-    A weight of a part of a layer (the cell of an LSTM, the dense layers of attention) is one of the layer. Where two
-    objects hold a variable, that counts whose class is known to have such a weight. Raises FormatError for metadata
-    that is no JSON, nested too deep, or of more than a million values.
+    A weight of a part of a layer (the cell of an LSTM, the dense layers of attention) belongs to the layer. If two
+    objects hold a variable, the one whose class is known to have such a weight wins. Raises FormatError for metadata
+    that is not JSON, is nested too deep, or has more than a million values.
     """
     return _Layers(graph, objects, shown).facts()
 
@@ -93,7 +93,7 @@ class _Layers:
         return found
 
     def _wholes(self) -> dict[int, list[tuple[int, str]]]:
-        """The objects that hold another one as what can be a part of theirs, and under which attribute."""
+        """For each object, the objects that hold it under an attribute that can be a part, with that attribute."""
         wholes: dict[int, list[tuple[int, str]]] = {}
         for number in self._objects:
             for edge, child in self._nodes[number].children:
@@ -125,7 +125,7 @@ class _Layers:
         yield LayerFacts(layer.class_name, weight, equation if isinstance(equation, str) else None, declared)
 
     def _layer(self, number: int) -> LayerNode:
-        """The object's own class and config; parsed once, and only if asked for: a model's holds all of its layers."""
+        """The object's class and config, parsed at most once and only on demand: a model's holds all of its layers."""
         if number not in self._parsed:
             text, where = self._objects[number].metadata, f"{self._shown}: object {number}"
             self._left -= sum(map(text.count, "[{,"))

@@ -1,4 +1,4 @@
-"""The LevelDB table that is the index of a TensorFlow V2 checkpoint: read with every check, written, resealed.
+"""LevelDB tables, the form of a TensorFlow V2 checkpoint's index: read with every check, written, resealed.
 
 Format: data blocks, an empty metaindex block, an index block (separator key -> block handle) and a footer of 48
 bytes. A block is followed by its type (0 raw, 1 snappy) and the masked CRC-32C of block and type. Source: LevelDB,
@@ -22,9 +22,9 @@ FOOTER_BYTES, TRAILER_BYTES = 48, 5
 MAX_TABLE_BYTES = 128 << 20
 MAX_ENTRIES = 200_000
 MAX_KEY_BYTES = 32 << 20
-"""Of all keys: few bytes stand for many where a key shares its beginning with the one before."""
+"""Bytes of all keys together: a few stored bytes can give a long key that shares its prefix with the one before."""
 MAX_UNPACKED = 32 << 20
-"""Bytes of all compressed blocks, once they are not."""
+"""Bytes of all compressed blocks together, decompressed."""
 
 _RAW, _SNAPPY = 0, 1
 _BLOCK_BYTES = 1 << 18
@@ -33,7 +33,7 @@ _MASK_DELTA = 0xA282EAD8
 
 
 class Block(NamedTuple):
-    """Where a block lies in the file; `size` is without its trailer, `raw` False if it is compressed."""
+    """The position of a block in the file; `size` excludes its trailer, `raw` is False if it is compressed."""
 
     offset: int
     size: int
@@ -41,9 +41,9 @@ class Block(NamedTuple):
 
 
 class TableEntry(NamedTuple):
-    """One key and value. `block` counts in `Table.blocks`.
+    """A key and its value. `block` is an index of `Table.blocks`.
 
-    `position` is where the value starts in the file, None in a compressed block.
+    `position` is the offset of the value in the file; None in a compressed block.
     """
 
     key: bytes
@@ -54,26 +54,26 @@ class TableEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All entries, keys strictly ascending, and the data blocks that hold them."""
+    """All entries, with strictly ascending keys, and the data blocks that hold them."""
 
     entries: tuple[TableEntry, ...]
     blocks: tuple[Block, ...]
 
 
 def crc32c(data: bytes | bytearray | memoryview, value: int = 0) -> int:
-    """CRC-32C (Castagnoli, polynomial 0x1EDC6F41) of `data`, going on from `value`, the CRC of what was before."""
-    from crc32c import crc32c as fast  # here, as other formats do without
+    """CRC-32C (Castagnoli, polynomial 0x1EDC6F41) of `data`, continued from `value`, the CRC of the preceding bytes."""
+    from crc32c import crc32c as fast  # imported here, because other formats do not need it
 
     return fast(data, value)
 
 
 def mask(crc: int) -> int:
-    """The form in which a CRC is stored: rotated right by 15, plus a constant (LevelDB, util/crc32c.h)."""
+    """The stored form of a CRC: rotated right by 15 bits, plus a constant (LevelDB, util/crc32c.h)."""
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def unmask(masked: int) -> int:
-    """The CRC of its stored form."""
+    """The CRC whose stored form is `masked`."""
     rotated = (masked - _MASK_DELTA) & 0xFFFFFFFF
     return (rotated >> 17 | rotated << 15) & 0xFFFFFFFF
 
@@ -82,7 +82,7 @@ def read_table(data: bytes, shown: str) -> Table:
     """All entries of a table; `shown` names the file in errors.
 
     The blocks must fill the file from its first byte to the footer, each used once, so that no entry can be hidden.
-    Raises FormatError for any deviation: magic, handles, checksums, compression, restart arrays, key order,
+    Raises FormatError for any deviation (magic, handles, checksums, compression, restart arrays, key order) and for
     more than MAX_TABLE_BYTES, MAX_ENTRIES, MAX_KEY_BYTES, MAX_UNPACKED or snappy.MAX_ELEMENTS.
     """
     if len(data) > MAX_TABLE_BYTES:
@@ -106,9 +106,9 @@ def read_table(data: bytes, shown: str) -> Table:
 
 
 def write_table(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A table of `entries`, uncompressed, laid out as TensorFlow lays it out. Raises ValueError unless keys ascend."""
+    """An uncompressed table of `entries` in TensorFlow's layout. Raises ValueError unless keys ascend."""
     out, index, block = bytearray(), _BlockWriter(1), _BlockWriter(_RESTART_INTERVAL)
-    waiting: bytes | None = None  # the handle of the last block: its separator depends on the key that follows
+    waiting: bytes | None = None  # the handle of the last block, whose separator depends on the next key
     for key, value in entries:
         if block.last is not None and key <= block.last:
             raise ValueError(f"keys must ascend, got {key!r} after {block.last!r}")
@@ -128,7 +128,7 @@ def write_table(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def reseal_block(buffer: bytearray, block: Block) -> None:
-    """Make the checksum of a raw block true again after its bytes in `buffer` (the whole file) were changed."""
+    """Update the checksum of a raw block after its bytes in `buffer` (the whole file) were changed."""
     end = block.offset + block.size
     if not block.raw or end + TRAILER_BYTES > len(buffer) or buffer[end] != _RAW:
         raise ValueError(f"no raw block at byte {block.offset}")
@@ -167,7 +167,7 @@ def check_layout(spans: list[tuple[int, int]], end: int, shown: str) -> None:
 
 @dataclass(slots=True)
 class _Budget:
-    """What one table may still cost: sharing of prefixes and compression make much out of few bytes."""
+    """What one table may still use: through shared prefixes and compression, few bytes can expand to many."""
 
     entries: int
     key_bytes: int
@@ -175,7 +175,7 @@ class _Budget:
 
 
 def _block(data: bytes, span: tuple[int, int], budget: _Budget, shown: str) -> tuple[Block, bytes]:
-    """A checked block and its content, decompressed."""
+    """A checked block, and its decompressed content."""
     offset, size = span
     end = offset + size
     if end + TRAILER_BYTES > len(data) - FOOTER_BYTES:
@@ -192,7 +192,7 @@ def _block(data: bytes, span: tuple[int, int], budget: _Budget, shown: str) -> t
 
 
 def _entries(content: bytes, budget: _Budget, where: str) -> Iterator[tuple[bytes, int, int]]:
-    """The ascending keys of a block with the bounds of their values in it; `where` names the block in errors."""
+    """The ascending keys of a block, with start and end of their values; `where` names the block in errors."""
     restarts, end = _restarts(content, where)
     key, at, expected = b"", 0, 0
     while at < end:
@@ -220,7 +220,7 @@ def _entries(content: bytes, budget: _Budget, where: str) -> Iterator[tuple[byte
 
 
 def _restarts(content: bytes, where: str) -> tuple[tuple[int, ...], int]:
-    """The restart points (positions of entries with whole keys), and where the entries end."""
+    """The restart points (offsets of entries with whole keys), and the offset where the entries end."""
     count = int.from_bytes(content[-4:], "little")
     end = len(content) - 4 - 4 * count
     if len(content) < 4 or not 0 < count <= MAX_ENTRIES or end < 0:
@@ -247,7 +247,7 @@ def _read_blocks(
             entries.append(TableEntry(key, content[start:end], position, number))
         if before == len(entries):
             raise damaged(where, "expected entries, found none")
-        # With the order inside blocks this makes all keys ascend, and lets a search by separators find each of them.
+        # Together with the order in each block: all keys ascend, and a search by separators finds every key.
         if number and entries[before].key <= separators[number - 1]:
             raise damaged(where, "expected a first key above the separator before it, found one that is not")
         if entries[-1].key > separators[number]:
@@ -257,7 +257,7 @@ def _read_blocks(
 
 
 class _BlockWriter:
-    """Collects the entries of one block after another; `last` is the last key added, over all blocks."""
+    """Collects the entries of one block after another; `last` is the last key added to any block."""
 
     def __init__(self, interval: int) -> None:
         self.interval, self.last = interval, None  # type: int, bytes | None
@@ -306,7 +306,7 @@ def _common(one: bytes, other: bytes) -> int:
 
 
 def _separator(last: bytes, following: bytes) -> bytes:
-    """A short key from `last` on and below `following`, chosen as LevelDB's bytewise comparator does."""
+    """A short key, at least `last` and below `following`, chosen as LevelDB's bytewise comparator does."""
     at = _common(last, following)
     if at < min(len(last), len(following)) and last[at] < 255 and last[at] + 1 < following[at]:
         return last[:at] + bytes([last[at] + 1])
@@ -314,7 +314,7 @@ def _separator(last: bytes, following: bytes) -> bytes:
 
 
 def _successor(last: bytes) -> bytes:
-    """A short key from `last` on."""
+    """A short key, at least `last`."""
     for at, byte in enumerate(last):
         if byte < 255:
             return last[:at] + bytes([byte + 1])

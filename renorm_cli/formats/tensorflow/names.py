@@ -1,7 +1,7 @@
 """Names, roles and layers of the tensors of a TensorFlow checkpoint.
 
-Keys are the checkpoint's own ("model/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"); friendly names are those
-of the variables ("dense/kernel"), which the object graph keeps; of a TF1 checkpoint they are the keys.
+Keys are the checkpoint's own ("model/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"). Friendly names are the
+names of the variables ("dense/kernel"), which the object graph holds; in a TF1 checkpoint they are the keys.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
 from renorm_cli.formats.tensorflow.optimizer_state import AVERAGE, is_average, plain_key, states
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 
 _NO_NAME = re.compile(r"Variable(_[0-9]+)?")
 _TOO_MANY_AXES = f"it has more than {MAX_AXES} axes"
@@ -35,13 +35,13 @@ def name_variables(
     exported: bool,
     untrained: Collection[str] = (),
 ) -> Naming:
-    """Every tensor of the checkpoint, in the order of the keys and the numbers in them; a partitioned one once.
+    """Every tensor of the checkpoint, in natural order of the keys; a partitioned tensor once.
 
-    Names are those in `graph`; where two tensors share one, their keys without "/.ATTRIBUTES/VARIABLE_VALUE", and the
-    shared name is an alias. `layers` and `untrained` (what the model does not train) are by key. Only with `exported`,
-    for a SavedModel, are the copies that Keras 3 stores of each weight twins: the layout is `variables/N` and
-    `_all_variables/M`, in any order, and what belongs together is told by name, shape and dtype (and then by bytes);
-    the copies of `_all_variables` come last.
+    Names come from `graph`. If two tensors share a name, each is named by its key without
+    "/.ATTRIBUTES/VARIABLE_VALUE", and the shared name is an alias. `layers` and `untrained` (variables that the model
+    does not train) are by key. With `exported`, for a SavedModel, the two copies that Keras 3 stores of each weight are
+    twins: they are in `variables/N` and `_all_variables/M`, in any order, and are matched by name, shape and dtype (and
+    later by bytes). The copies in `_all_variables` come last.
     """
     named = full_names(graph) if graph is not None else {}
     drafts = [
@@ -60,72 +60,70 @@ def name_variables(
     drafts.sort(key=lambda draft: draft.key in seconds)
     variables = []
     for draft in drafts:
-        variable = _tell(draft, layers.get(draft.key))
-        state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_told(variable) else None)
+        variable = _identified(draft, layers.get(draft.key))
+        state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_identified(variable) else None)
         variables.append(_renamed(variable if state is None else replace(variable, state=state), draft.key in seconds))
     unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)
     return Naming(unique, twins, (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique)))
 
 
 def _renamed(variable: Variable, second: bool) -> Variable:
-    """Without a name that tells nothing, or that the first copy has."""
+    """Name a variable by its key if its name says nothing, or if it is the `second` copy."""
     nameless = _NO_NAME.fullmatch(variable.name.rpartition("/")[2])
     return replace(variable, name=plain_key(variable.key)) if second or nameless else variable
 
 
 def _with_aliases(variables: Sequence[Variable], drafts: Sequence[Variable]) -> tuple[Variable, ...]:
-    """The variables, found under the names they had in the graph too."""
+    """The variables, with their names in the graph as aliases."""
     return tuple(
         variable if draft.name in (variable.name, variable.key) else replace(variable, aliases=(draft.name,))
         for variable, draft in zip(variables, drafts, strict=True)
     )
 
 
-def _tell(variable: Variable, facts: LayerFacts | None) -> Variable:
-    """The variable with its layer and weight: from the model's own description, else by default names.
+def _identified(variable: Variable, facts: LayerFacts | None) -> Variable:
+    """The variable with its layer and weight, from the model's own description or else from default names.
 
-    What is known of the class counts if it fits the shape. A class that nothing is known of leaves the weight's name.
+    A weight of a known class counts if it fits the shape. For a class that is not known, the weight keeps its name.
     """
     if facts is not None:
         known = find_weight(facts.layer, facts.weight)
         if known is not None and known.fits(variable.shape):
             return replace(
                 variable,
-                layer=facts.layer,
-                layer_source="layer",
-                weight=known.name,
-                equation=facts.equation,
+                hint=Hint(layer=facts.layer, weight=known.name, equation=facts.equation),
                 declared=facts.declared,
             )
-    told = _by_names(variable)
+    named = _by_names(variable)
     if facts is None or known is not None or facts.layer in CONTAINERS:
-        return told
-    weight = facts.weight if not _is_told(told) else told.weight
-    return replace(told, layer=facts.layer, layer_source="layer", weight=weight, declared=facts.declared)
+        return named
+    weight = facts.weight if not _is_identified(named) else named.hint.weight
+    return replace(named, hint=Hint(layer=facts.layer, weight=weight), declared=facts.declared)
 
 
 def _by_names(variable: Variable) -> Variable:
-    """By the variable's own name, or if that tells nothing, by the attributes that lead to it."""
-    told = from_names(variable, variable.name.removesuffix(f"/{AVERAGE}"))
-    if _is_told(told):
-        return told
+    """The variable identified by its own name or, if that says nothing, by the attributes that lead to it."""
+    named = from_names(variable, variable.name.removesuffix(f"/{AVERAGE}"))
+    if _is_identified(named):
+        return named
     attributes = "/".join(part.lstrip("_") for part in plain_key(variable.key).split("/"))
     by_attributes = from_names(variable, attributes)
-    return by_attributes if _is_told(by_attributes) else told
+    return by_attributes if _is_identified(by_attributes) else named
 
 
-def _is_told(variable: Variable) -> bool:
-    """Whether the weight's name says what it is."""
-    if variable.weight is None:
+def _is_identified(variable: Variable) -> bool:
+    """Whether the weight's name identifies it."""
+    layer, weight = variable.hint.layer, variable.hint.weight
+    if weight is None:
         return False
-    known = find_weight(variable.layer, variable.weight) if variable.layer is not None else None
-    return known is not None or any(end in ROLES for end in suffixes(variable.weight))
+    known = find_weight(layer, weight) if layer is not None else None
+    return known is not None or any(end in ROLES for end in suffixes(weight))
 
 
 def _twins(variables: Iterable[Variable]) -> tuple[tuple[_Twin, ...], tuple[str, ...]]:
-    """Pairs of copies in the two lists of a Keras 3 export; and the names that several weights share in each.
+    """Pairs of copies in the two lists of a Keras 3 export, and the names that several weights share in a list.
 
-    Unrelated variables can share a name, so what lies outside the two lists is never paired.
+    Only variables in the two lists are paired, because unrelated variables can share a name.
     """
     alike: dict[tuple[object, ...], tuple[list[Variable], list[Variable]]] = {}
     for variable in variables:

@@ -1,6 +1,6 @@
-"""The object graph of a TF2 checkpoint: which Python object held which tensor, and so what is optimizer state.
+"""The object graph of a TF2 checkpoint: which Python object held which tensor, and therefore what is optimizer state.
 
-Source: tensorflow/core/protobuf/trackable_object_graph.proto; for the string tensor that holds it:
+Source: tensorflow/core/protobuf/trackable_object_graph.proto; for the string tensor that holds the graph,
 tensorflow/core/util/tensor_bundle/tensor_bundle.cc (WriteStringTensor).
 """
 
@@ -17,14 +17,14 @@ MAX_GRAPH_BYTES = 64 << 20
 MAX_NODES = 200_000
 MAX_REFERENCES = 1_000_000
 MAX_NAME = 1 << 16
-"""Characters of a variable's name; a longer one counts for nothing."""
+"""Characters of a variable's name; a longer name is ignored."""
 
 _SLOT_MARK = "/.OPTIMIZER_SLOT/"
 _NODES, _CHILDREN, _ATTRIBUTES, _SLOTS = 1, 1, 2, 3
 
 
 class Edge(NamedTuple):
-    """A child: `name` is the Python attribute or the place in a list, `node` counts in `ObjectGraph.nodes`."""
+    """A child: `name` is the Python attribute or list index, `node` is an index of `ObjectGraph.nodes`."""
 
     name: str
     node: int
@@ -39,7 +39,7 @@ class Attribute(NamedTuple):
 
 
 class SlotVariable(NamedTuple):
-    """A slot of a TF1-style optimizer: node `slot` is the state named `name` of node `original`."""
+    """A slot of a TF1-style optimizer: node `slot` holds the state named `name` of node `original`."""
 
     original: int
     name: str
@@ -48,7 +48,7 @@ class SlotVariable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One object. The first node of a graph is its root."""
+    """An object. The first node of a graph is its root."""
 
     children: tuple[Edge, ...] = ()
     attributes: tuple[Attribute, ...] = ()
@@ -70,9 +70,9 @@ def read_strings(
 ) -> tuple[bytes, ...]:
     """The `elements` strings of a stored string tensor: lengths, masked CRC-32C of the lengths, then the strings.
 
-    The CRCs run over the lengths as 4 bytes (8 from 2**32 on) in byte `order`, not over the varints; that of the
-    tensor, `crc`, goes on over the stored CRC of the lengths and the strings. Raises FormatError if a CRC does not
-    match or the strings do not fill `data` exactly.
+    The CRC of the lengths covers them as 4 bytes each (8 from 2**32 on) in byte `order`, not as varints. `crc`, the CRC
+    of the tensor, continues it over the stored CRC and the strings. Raises FormatError if a CRC does not match or the
+    strings do not fill `data` exactly.
     """
     byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
     if elements > len(data):
@@ -101,9 +101,9 @@ def read_object_graph(
 ) -> ObjectGraph:
     """The graph from the stored bytes of the tensor `_CHECKPOINTABLE_OBJECT_GRAPH`, a scalar string.
 
-    `order` and `crc` are those of the bundle and its entry. Raises FormatError if a checksum does not match, the
-    message is not well formed, an id names no node, or there are more than MAX_NODES nodes or MAX_REFERENCES edges
-    and tensors.
+    `order` is the byte order of the bundle, `crc` the checksum of its entry. Raises FormatError if a checksum does not
+    match, the message is malformed, an id refers to no node, or there are more than MAX_NODES nodes or MAX_REFERENCES
+    edges and tensors.
     """
     if len(data) > MAX_GRAPH_BYTES:
         raise damaged(shown, f"expected an object graph of at most {MAX_GRAPH_BYTES} bytes, found {len(data)}")
@@ -128,29 +128,28 @@ def read_object_graph(
 def optimizer_state_keys(graph: ObjectGraph) -> frozenset[str]:
     """The checkpoint keys of optimizer state: counters, learning rates, momentums, slots, averages.
 
-    State is what an optimizer reaches by any edge but `_trainable_variables`, unless it is a weight: what the root
-    reaches without passing through an optimizer, or what an optimizer lists as trainable. Keras 3 stores the weights of
-    a model under such an optimizer key, so the key alone tells nothing.
+    State is everything that an optimizer reaches by any edge but `_trainable_variables`, except weights. Weights are
+    what the root reaches without passing through an optimizer, and what an optimizer lists as trainable. The key is no
+    evidence: Keras 3 stores the weights of a model under a key of its optimizer.
     """
     optimizers = {number for number, node in enumerate(graph.nodes) if _is_optimizer(node)}
     trainable = (e.node for o in optimizers for e in graph.nodes[o].children if e.name == "_trainable_variables")
     weights = _reach(graph, [*([0] if graph.nodes else ()), *trainable], barred=optimizers)
     state = _reach(graph, optimizers, skipped="_trainable_variables") - weights
-    # A slot variable is no child of anything: TensorFlow gives its key this mark, and refuses other paths to it.
+    # A slot variable is the child of no node; TensorFlow marks its key, and refuses other paths to it.
     marked = {a.key for node in graph.nodes for a in node.attributes if _SLOT_MARK in a.key}
     return frozenset(marked.union(a.key for number in state for a in graph.nodes[number].attributes))
 
 
 def full_names(graph: ObjectGraph) -> dict[str, str]:
-    """The variable name of each checkpoint key that has one. Names are not unique: `Variable` is one for many."""
+    """The variable name of each checkpoint key that has one. Names are not unique: many are called `Variable`."""
     return {a.key: a.full_name for node in graph.nodes for a in node.attributes if 0 < len(a.full_name) <= MAX_NAME}
 
 
 def _is_optimizer(node: Node) -> bool:
-    """Optimizers of Keras 3 and tf_keras have `_iterations`, older ones slots, or `iter` beside `decay`.
+    """Whether a node is an optimizer: it has `_iterations` (Keras 3, tf_keras), slots, or both `iter` and `decay`.
 
-    `iter` alone is not enough: it is also what people call the step counter of their own Checkpoint, whose other
-    children are models.
+    `iter` alone is not enough: people also use it for the step counter of a Checkpoint whose other children are models.
     """
     names = {edge.name for edge in node.children}
     return "_iterations" in names or bool(node.slot_variables) or {"iter", "decay"} <= names
@@ -159,7 +158,7 @@ def _is_optimizer(node: Node) -> bool:
 def _reach(
     graph: ObjectGraph, start: Iterable[int], *, barred: Iterable[int] = (), skipped: str | None = None
 ) -> set[int]:
-    """The nodes reached from `start`, these included, without entering `barred` or following edges named `skipped`."""
+    """The nodes reachable from `start`, inclusive, without entering `barred` or following edges named `skipped`."""
     seen = set(start).difference(barred)
     never, waiting = set(barred), list(seen)
     while waiting:
@@ -171,7 +170,7 @@ def _reach(
 
 
 def _node(encoded: bytes, left: int, where: str, budget: Budget) -> Node:
-    """TrackableObject; `left` is how many references it may have."""
+    """The node of a TrackableObject, which may have at most `left` references."""
     message = read_message(encoded, where, budget=budget)
     if sum(len(message.found.get(number, ())) for number in (_CHILDREN, _ATTRIBUTES, _SLOTS)) > left:
         raise damaged(where, f"expected at most {MAX_REFERENCES} edges and tensors in the graph, found more")

@@ -1,4 +1,4 @@
-"""What in a TensorFlow checkpoint is no weight: optimizer state, metrics, lookup tables, counters."""
+"""The tensors in a TensorFlow checkpoint that are no weights: optimizer state, metrics, lookup tables, counters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, optimizer_st
 from renorm_cli.model.variable import Role, Variable
 
 AVERAGE = "ExponentialMovingAverage"
-"""What TF1 appends to the name of a variable for its moving average."""
+"""The suffix that TF1 gives the moving average of a variable."""
 VALUE = "VARIABLE_VALUE"
-"""The attribute under which a variable is stored; tables and others have other ones."""
+"""The attribute under which a variable is stored; lookup tables and others have other attributes."""
 
 _ATTRIBUTE = re.compile(r"(?:\A|/)\.ATTRIBUTES/([^/]*)\Z")
 _SLOT_MARK = "/.OPTIMIZER_SLOT/"
@@ -21,22 +21,22 @@ _SLOT = re.compile(
     r"(Adam|AdamW|AdaMax|Nadam|LAMB|LARS|Momentum|RMSProp|Adagrad|AdagradDA|ProximalAdagrad|Adadelta|Ftrl"
     rf"|{AVERAGE}|(adam_|lamb_)?[mv]|vhat|rms|momentum|accumulator)(_[0-9]+)?"
 )
-"""Names that TF1's optimizers and the well-known ones of others append to the name of the variable."""
+"""Suffixes that the optimizers of TF1, and well-known others, append to the name of the variable."""
 _COUNTER = re.compile(r"(beta[12]_power|global_step)(_[0-9]+)?")
 _OUTER_SCOPES = 16
 
 
 def plain_key(key: str) -> str:
-    """The key without the attribute that every variable of an object graph has."""
+    """The key without the attribute VALUE, which every variable of an object graph has."""
     found = _ATTRIBUTE.search(key)
     return key if found is None or found[1] != VALUE else key[: found.start()] or key
 
 
 def states(variables: Sequence[Variable], graph: ObjectGraph | None) -> dict[str, Role]:
-    """The keys of what is no weight, "optimizer" or "state"; `variables` have their full names.
+    """The role, "optimizer" or "state", of each key that is no weight; `variables` have their full names.
 
-    Of an object graph, what its optimizers reach; without one, names that go on from the name of another variable of
-    the same shape ("dense/kernel/Adam_1"), as TF1 names its slots.
+    With an object graph, optimizer state is what its optimizers reach. Without one, it is every name that extends the
+    name of another variable of the same shape ("dense/kernel/Adam_1"), as TF1 names its slots.
     """
     found: dict[str, Role] = {variable.key: "state" for variable in variables if _is_no_variable(variable.key)}
     found.update((key, "state") for key in _table_keys(variable.key for variable in variables))
@@ -53,8 +53,8 @@ def states(variables: Sequence[Variable], graph: ObjectGraph | None) -> dict[str
 def is_average(variable: Variable) -> bool:
     """Whether a variable of an optimizer's state is the moving average of a weight.
 
-    Named "w/ExponentialMovingAverage" by TF1, "Adam/average/dense/kernel" by tf_keras, "adam/dense_kernel_average" by
-    Keras 3.
+    TF1 names it "w/ExponentialMovingAverage", tf_keras "Adam/average/dense/kernel" and Keras 3
+    "adam/dense_kernel_average".
     """
     _, _, slot = plain_key(variable.key).partition(_SLOT_MARK)
     parts = (*variable.name.split("/"), *variable.aliases, slot.rpartition("/")[2])
@@ -81,9 +81,9 @@ def _table_keys(keys: Iterable[str]) -> Iterator[str]:
 
 
 class _Slots:
-    """Which variables are named after another one of the same shape.
+    """Finds variables that are named after another variable of the same shape.
 
-    With `known_only` what follows that name has to be a slot's name, and else anything that is no weight's.
+    With `known_only`, the suffix must be the name of a known slot; otherwise it may be anything but a weight's name.
     """
 
     def __init__(self, variables: Sequence[Variable], *, known_only: bool) -> None:
@@ -106,7 +106,7 @@ class _Slots:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """The path, and what is left of it without its outer scopes: a slot made in a scope is named with it in front."""
+    """The path, then the path without its outer scopes: the name of a slot made in a scope begins with that scope."""
     yield path
     for _ in range(_OUTER_SCOPES):
         _, slash, path = path.partition("/")

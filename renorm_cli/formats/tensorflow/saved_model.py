@@ -6,15 +6,15 @@ import math
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from renorm_cli.errors import FormatError, some_names
-from renorm_cli.formats.base import Sink
+from renorm_cli.formats.base import Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
-from renorm_cli.formats.tensorflow.bundle import Bundle
-from renorm_cli.formats.tensorflow.checkpoint import TfCheckpoint, TfSink, graph_of, open_bundle, shard_suffix
+from renorm_cli.formats.tensorflow.checkpoint import OpenBundle, TfCheckpoint, open_bundle
 from renorm_cli.formats.tensorflow.fingerprint import with_checkpoint_hash
 from renorm_cli.formats.tensorflow.graph import (
     SavedModelFacts,
@@ -25,11 +25,12 @@ from renorm_cli.formats.tensorflow.graph import (
 )
 from renorm_cli.formats.tensorflow.keras_metadata import layer_facts, read_keras_metadata
 from renorm_cli.formats.tensorflow.leveldb import crc32c
+from renorm_cli.formats.tensorflow.locations import Prefix
 from renorm_cli.formats.tensorflow.names import name_variables
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
-from renorm_cli.storage.files import SourceFile, open_beside, read_exactly, reason
+from renorm_cli.storage.files import SourceFile, open_beside, read_parts, read_start, reason
 from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
 
@@ -40,7 +41,6 @@ _VARIABLES = "variables"
 
 _MOST_FILES = 100_000
 _SMALL_BYTES = 64 << 20
-_PART_BYTES = 1 << 20
 _SHOWN = 100
 
 
@@ -48,91 +48,116 @@ class SavedModel(TfCheckpoint):
     """A SavedModel directory; its output is a directory, published as a whole."""
 
     def __init__(
-        self,
-        path: Path,
-        location: Location,
-        data: Sequence[SourceFile],
-        index: SourceFile,
-        raw_index: bytes,
-        bundle: Bundle,
-        naming: Naming,
-        carried: Sequence[Path],
+        self, found: Found, opened: OpenBundle, naming: Naming, carried: Sequence[Path], graph: Graph | None
     ) -> None:
-        super().__init__("saved-model", path, location, data, (), index, raw_index, bundle, naming)
         self._carried = tuple(carried)
+        self._graph = graph
+        super().__init__("saved-model", found, opened, naming, () if graph is None else (graph.file,))
+        if graph is not None:
+            self.notes = (*self.notes, *_constant_notes(self, graph))
 
     @property
     def size(self) -> int:
-        return super().size + sum((self.path / name).lstat().st_size for name in self._carried)
+        opened = {file.path for file in self.others}
+        paths = [self.path / name for name in self._carried]
+        return super().size + sum(path.lstat().st_size for path in paths if path not in opened)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         tree = staging.tree(output.path)
         carried = {name: self._carry(staging, tree, name) for name in self._carried}
         staging.folder(tree / _VARIABLES)
-        data = [
-            staging.copy(
-                file,
-                tree / _VARIABLES / f"{_VARIABLES}{shard_suffix(number, len(self.data))}",
-                self.extents(changing, number),
-            )
-            for number, file in enumerate(self.data)
-        ]
-        index = staging.create(tree / _VARIABLES / f"{_VARIABLES}.index")
         fingerprint = carried.get(Path(_FINGERPRINT))
 
         def refresh(content: bytes) -> None:
             if fingerprint is not None:
                 _refresh_fingerprint(fingerprint, content)
 
-        return TfSink(self, data, index, refresh)
+        return self.stage_bundle(staging, _prefix_in(tree), changing, refresh)
 
     def _carry(self, staging: Staging, tree: Path, name: Path) -> Staged | None:
         """Carry a file over, nothing of which stays open; only what is still to change is staged."""
         staging.folder(tree / name.parent)
-        source = open_beside(self.path / name)
-        try:
+        with self._open(name) as source:
             if name != Path(_FINGERPRINT):
                 staging.carry(source, tree / name)
                 return None
             staged = staging.copy(source, tree / name)
-        finally:
-            source.close()
         staged.source = None  # `rest` looks at it
         return staged
+
+    @contextmanager
+    def _open(self, name: Path) -> Iterator[SourceFile]:
+        """A carried file: the graph is open, the others may be too many."""
+        if self._graph is not None and name == Path(_GRAPH):
+            yield self._graph.file
+            return
+        with closing(open_beside(self.path / name)) as file:
+            yield file
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         for name in self._carried:
             if name != Path(_FINGERPRINT):
-                yield str(name), _parts(self.path / name)
+                yield str(name), self._parts(name)
+
+    def _parts(self, name: Path) -> Iterator[bytes]:
+        with self._open(name) as file:
+            yield from read_parts(file, 0, file.size)
 
 
-def open_saved_model(path: Path) -> SavedModel:
+class Graph(NamedTuple):
+    """The open `saved_model.pb`."""
+
+    file: SourceFile
+
+    @contextmanager
+    def content(self) -> Iterator[memoryview]:
+        """Its bytes, mapped and not read, whatever their number; the mapping goes with the last view of it."""
+        file = self.file
+        yield memoryview(mmap.mmap(file.descriptor(), file.size, access=mmap.ACCESS_READ) if file.size else b"")
+
+
+def open_saved_model(found: Found) -> SavedModel:
     """Open a SavedModel directory. Raises FormatError where it is frozen or damaged, or has links or special files."""
+    path = found.path
     carried, own = _contents(path)
-    location = Location("prefix", path / _VARIABLES / _VARIABLES, _VARIABLES)
-    graph_file = path / _GRAPH if Path(_GRAPH) in carried else None
-    if not own:
-        raise FormatError(_without_variables(path, graph_file))
-    files: list[SourceFile] = []
-    try:
-        raw, bundle = open_bundle(location, files)
-        index, *data = files
-        graph = graph_of(bundle, data, index.shown)
-        facts = _facts(graph_file)
-        layers = {}
-        if graph is not None:
-            where = str(path / _METADATA)
-            content = _small_file(path / _METADATA) if Path(_METADATA) in carried else None
-            objects = {**facts.keras, **({} if content is None else read_keras_metadata(content, where))}
-            layers = layer_facts(graph, objects, where)
-        naming = name_variables(bundle, graph, layers, exported=True, untrained=untrained_keys(facts, graph))
-        model = SavedModel(path, location, data, index, raw, bundle, naming, carried)
-        model.notes = (*model.notes, *_constant_notes(model, graph_file))
-        return model
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
+    with ExitStack() as files:
+        graph = None
+        if Path(_GRAPH) in carried:
+            graph = Graph(open_beside(path / _GRAPH))
+            files.callback(graph.file.close)
+        if not own:
+            raise FormatError(_without_variables(path, graph))
+        prefix = _prefix_in(path)
+        index = open_beside(prefix.index)
+        files.callback(index.close)
+        opened = open_bundle(prefix, index, open_beside, files)
+        naming = _named(path, opened, graph, _METADATA if Path(_METADATA) in carried else None)
+        model = SavedModel(found, opened, naming, carried, graph)
+        files.pop_all()
+    return model
+
+
+def _prefix_in(folder: Path) -> Prefix:
+    return Prefix(folder / _VARIABLES / _VARIABLES, _VARIABLES)
+
+
+def _named(path: Path, opened: OpenBundle, graph: Graph | None, metadata: str | None) -> Naming:
+    """The variables under the names that the object graph, `saved_model.pb` and `keras_metadata.pb` tell."""
+    objects = opened.graph()
+    facts = SavedModelFacts()  # there may be only its text form
+    if graph is not None:
+        with graph.content() as content:
+            facts = read_saved_model(content, graph.file.shown)
+    layers = {}
+    if objects is not None:
+        where = str(path / _METADATA)
+        keras = {
+            **facts.keras,
+            **({} if metadata is None else read_keras_metadata(_small_file(path / metadata), where)),
+        }
+        layers = layer_facts(objects, keras, where)
+    untrained = untrained_keys(facts, objects)
+    return name_variables(opened.bundle, objects, layers, exported=True, untrained=untrained)
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -176,32 +201,24 @@ def _listed(path: Path, folder: Path) -> AbstractContextManager[Iterator[os.DirE
         raise FormatError(f"{str(folder)!r}: its folder {shown!r} cannot be listed: {reason(error)}") from None
 
 
-def _without_variables(path: Path, graph_file: Path | None) -> str:
+def _without_variables(path: Path, graph: Graph | None) -> str:
     shown = str(path)
-    if graph_file is not None:
-        with _mapped(graph_file) as content:
-            if not variable_operations(content, str(graph_file)):
+    if graph is not None:
+        with graph.content() as content:
+            if not variable_operations(content, graph.file.shown):
                 return f"{shown!r} is a frozen model: its weights are constants in the graph; save it with variables"
     return f"{shown!r} has no variables/variables.index; a SavedModel with its variables was expected"
 
 
-def _facts(graph_file: Path | None) -> SavedModelFacts:
-    """What `saved_model.pb` tells; nothing where there is only its text form."""
-    if graph_file is None:
-        return SavedModelFacts()
-    with _mapped(graph_file) as content:
-        return read_saved_model(content, str(graph_file))
-
-
-def _constant_notes(model: SavedModel, graph_file: Path | None) -> tuple[Note, ...]:
+def _constant_notes(model: SavedModel, graph: Graph) -> tuple[Note, ...]:
     """A warning where the graph holds a constant that is the same as a variable: changing one leaves the other."""
     alike = _by_checksum(model)
-    if graph_file is None or not alike:
+    if not alike:
         return ()
-    smallest = min(math.prod(shape) * FLOATS[dtype] for shape, dtype in alike)
+    smallest = min(math.prod(shape) * FLOATS[dtype].nbytes for shape, dtype in alike)
     names: list[str] = []
-    with _mapped(graph_file) as content:
-        for constant in constants(content, str(graph_file), smallest):
+    with graph.content() as content:
+        for constant in constants(content, graph.file.shown, smallest):
             by_crc = alike.get((constant.shape, constant.dtype))
             if by_crc:
                 # Each group of variables is named once, so that many constants of one value cost no more than one.
@@ -237,34 +254,8 @@ def _refresh_fingerprint(staged: Staged, index: bytes) -> None:
         raise unwritten(error) from None
 
 
-def _parts(path: Path) -> Iterator[bytes]:
-    file = open_beside(path)
-    try:
-        for start in range(0, file.size, _PART_BYTES):
-            part = bytearray(min(_PART_BYTES, file.size - start))
-            read_exactly(file.fd, start, memoryview(part), file.shown)
-            yield bytes(part)
-    finally:
-        file.close()
-
-
 def _small_file(path: Path) -> bytes:
-    file = open_beside(path)
-    try:
+    with closing(open_beside(path)) as file:
         if file.size > _SMALL_BYTES:
             raise FormatError(f"{file.shown!r} is {file.size} bytes; at most {_SMALL_BYTES} were expected")
-        raw = bytearray(file.size)
-        read_exactly(file.fd, 0, memoryview(raw), file.shown)
-        return bytes(raw)
-    finally:
-        file.close()
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[memoryview]:
-    """The content of a file of any size, mapped and not read; it goes with the last view of it."""
-    file = open_beside(path)
-    try:
-        yield memoryview(mmap.mmap(file.fd, file.size, access=mmap.ACCESS_READ) if file.size else b"")
-    finally:
-        file.close()
+        return read_start(file, _SMALL_BYTES)

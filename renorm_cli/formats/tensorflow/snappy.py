@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from renorm_cli.formats.protobuf import damaged, read_varint
 
 MAX_ELEMENTS = 2_000_000
-"""Of all compressed blocks: literals and copies. One takes a microsecond, and can stand for a single byte."""
+"""Literals and copies in all compressed blocks together. Each takes time, and may hold no more than a single byte."""
 _MAX_RATIO = 32  # the densest element turns 3 bytes into 64
 
 
 @dataclass(slots=True)
 class Unpacking:
-    """What may still be decompressed."""
+    """The bytes and elements that may still be decompressed."""
 
     bytes: int
     elements: int = MAX_ELEMENTS
 
 
 def snappy_decompress(data: bytes, left: Unpacking, shown: str) -> bytes:
-    """The content of a raw snappy stream, which is taken from `left`.
+    """The content of a raw snappy stream; its bytes and elements are subtracted from `left`.
 
-    Raises FormatError if it promises more bytes than are left or more than snappy can pack into it,
-    points before its start, is cut off, does not keep its promise, or has more elements than are left.
+    Raises FormatError if the stream declares more bytes than are left or than snappy can pack into it, refers to bytes
+    before its start, is cut off, has another size than declared, or has more elements than are left.
     """
     size, at = read_varint(data, 0, len(data), shown)
     limit = left.bytes
@@ -46,7 +46,7 @@ def snappy_decompress(data: bytes, left: Unpacking, shown: str) -> bytes:
             if not 0 < back <= len(out):
                 raise damaged(shown, f"expected a copy from inside the block, found one from {back} bytes back")
             source = bytes(out[len(out) - back : len(out) - back + length])
-            piece = (source * (length // len(source) + 1))[:length]  # a copy may run into what it writes
+            piece = (source * (length // len(source) + 1))[:length]  # a copy may overlap its own output
         if at > len(data) or len(out) + length > size:
             raise damaged(shown, f"expected {size} bytes in a compressed block, found it cut off or longer")
         out += piece

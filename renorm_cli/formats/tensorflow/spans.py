@@ -22,9 +22,9 @@ from renorm_cli.formats.protobuf import (
 )
 
 MAX_FIELDS = 3_000_000
-"""Of one file, counted while searching it, which takes a microsecond each."""
+"""Fields visited while searching one file."""
 MAX_COPIED = 32 << 20
-"""Bytes of the messages that are read whole: variables, layers of Keras, collections."""
+"""Bytes of the messages that are copied into memory: variables, Keras layers, collections."""
 
 META_GRAPHS, GRAPH, COLLECTIONS, OBJECTS = 2, 2, 4, 7
 GRAPH_NODE, LIBRARY, FUNCTION, FUNCTION_NODE = 1, 2, 1, 3
@@ -32,7 +32,7 @@ _SKIPPED = {FIXED64: 8, FIXED32: 4}
 
 
 class Span(NamedTuple):
-    """One field: where its value (after tag and length) lies in the file."""
+    """A field: start and end of its value (after tag and length) in the file."""
 
     number: int
     wire_type: int
@@ -41,7 +41,7 @@ class Span(NamedTuple):
 
 
 class Walk:
-    """Fields of nested messages, found without copying (the file may be 2 GiB); how many is bounded."""
+    """Finds the fields of nested messages without copying (the file may have 2 GiB), up to MAX_FIELDS."""
 
     def __init__(self, data: bytes | memoryview, shown: str) -> None:
         self._data = data
@@ -56,7 +56,7 @@ class Walk:
         return Span(0, BYTES, 0, len(self._data))
 
     def inside(self, span: Span) -> Iterator[Span]:
-        """The fields of a message; numbers in it have the span of the varint itself."""
+        """The fields of a message; the span of a number is its varint."""
         if span.wire_type != BYTES:
             raise self.damaged(f"expected field {span.number} at byte {span.start} as a message, found a number")
         data, at, end = self._data, span.start, span.end
@@ -96,7 +96,7 @@ class Walk:
         return (item for item in self.inside(span) if item.number == number)
 
     def graphs(self) -> Iterator[Span]:
-        """The MetaGraphDefs: one per set of tags."""
+        """The MetaGraphDefs, one per set of tags."""
         none = True
         for graph in self.parts(self.whole, META_GRAPHS):
             none = False
@@ -116,7 +116,7 @@ class Walk:
                             yield from self.parts(function, FUNCTION_NODE)
 
     def bytes_of(self, span: Span, limit: int | None = None) -> bytes:
-        """The value itself; at most `limit` bytes of it."""
+        """The bytes of the value, at most `limit`."""
         end = span.end if limit is None else min(span.end, span.start + limit)
         return bytes(self._data[span.start : end])
 
@@ -131,7 +131,7 @@ class Walk:
         return read_varint(self._data, span.start, span.end, self._shown)[0]
 
     def message(self, span: Span) -> Message:
-        """A small message, copied."""
+        """A small message, copied into memory."""
         if span.wire_type != BYTES:
             raise self.damaged(f"expected field {span.number} at byte {span.start} as a message, found a number")
         self._copies -= span.end - span.start
@@ -140,7 +140,7 @@ class Walk:
         return read_message(self._data, self._shown, span.start, span.end, self._budget)
 
     def message_of(self, encoded: bytes) -> Message:
-        """A message that was inside a small one."""
+        """A message nested in a small message."""
         return read_message(encoded, self._shown, budget=self._budget)
 
     def damaged(self, found: str) -> FormatError:

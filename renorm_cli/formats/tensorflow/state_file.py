@@ -1,13 +1,14 @@
-"""The text file `checkpoint` beside TensorFlow checkpoints, which names the newest of them."""
+"""The text file `checkpoint` beside TensorFlow checkpoints, which names the newest one."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 
-from renorm_cli.storage.files import open_beside, read_exactly
+from renorm_cli.storage.files import open_beside, read_start
 
 NAME = "checkpoint"
 
@@ -20,10 +21,10 @@ _NEWEST = re.compile(rb'^[ \t]*model_checkpoint_path\s*:\s*"((?:[^"\\]|\\.)*)"',
 def newest_prefix(folder: Path, names: Collection[str]) -> str | None:
     """The newest of the prefixes `names` in `folder`: the one the state file names, else the only one; else None.
 
-    A state file may name nothing outside its folder: paths that do (version 1 savers write absolute ones) count for
-    nothing. It is a protobuf in text form (tensorflow/python/training/checkpoint_state.proto).
+    A state file may name nothing outside its folder: such paths (version 1 savers write absolute ones) are ignored. It
+    is a protobuf in text form (tensorflow/python/training/checkpoint_state.proto).
 
-    Raises FormatError where the state file is a link or no regular file.
+    Raises FormatError if the state file is a link or no regular file.
     """
     found = _NEWEST.search(_content(folder / NAME))
     named = _ESCAPE.sub(_escaped, found[1]).decode("utf-8", "surrogateescape") if found else None
@@ -35,17 +36,12 @@ def newest_prefix(folder: Path, names: Collection[str]) -> str | None:
 def _content(path: Path) -> bytes:
     if not os.path.lexists(path):
         return b""
-    file = open_beside(path)
-    try:
-        text = bytearray(min(file.size, _MOST_BYTES))
-        read_exactly(file.fd, 0, memoryview(text), file.shown)
-        return bytes(text)
-    finally:
-        file.close()
+    with closing(open_beside(path)) as file:
+        return read_start(file, _MOST_BYTES)
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:
-    """The byte that an escape in a text of protobuf stands for."""
+    """The byte that an escape sequence in protobuf text stands for."""
     octal, hexadecimal, letter = found.groups()
     if letter is None:
         return bytes([int(octal, 8) & 255 if octal else int(hexadecimal, 16)])
@@ -53,7 +49,7 @@ def _escaped(found: re.Match[bytes]) -> bytes:
 
 
 def state_text(name: str) -> bytes:
-    """A state file that names one checkpoint beside it."""
+    """The content of a state file that names one checkpoint beside it."""
     escaped = "".join(f"\\{char}" if char in '\\"' else char if char >= " " else f"\\{ord(char):03o}" for char in name)
     lines = f'model_checkpoint_path: "{escaped}"\nall_model_checkpoint_paths: "{escaped}"\n'
     return lines.encode("utf-8", "surrogateescape")

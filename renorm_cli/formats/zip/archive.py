@@ -1,7 +1,7 @@
-"""The content of a `.keras` zip: read in blocks, checked, patched in place, or copied with one member replaced.
+"""The content of a zip: read in blocks, checked, patched in place, or copied with one member replaced.
 
-Nothing is extracted to a path and memory stays bounded. What is not changed keeps its bytes: other records, prefix,
-gaps, extra fields, times, attributes, comments. OSError of reading and writing passes through.
+Nothing is extracted to a path, and memory is bounded. Everything that does not change keeps its bytes: other records,
+prefix, gaps, extra fields, times, attributes, comments. Passes OSError of reads and writes through.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from renorm_cli.formats.zip.records import (
     central_length,
     descriptor,
     pread,
-    quoted,
     widen,
     with_zip64,
     zip64_data,
 )
 from renorm_cli.storage.bytes import copy_range, write_all
+from renorm_cli.untrusted import quoted
 
 __all__ = [
     "Archive",
@@ -59,7 +59,7 @@ _LOCAL_CRC, _CENTRAL_CRC = 14, 16
 
 
 def read_member(fd: int, member: Member, shown: str, limit: int) -> bytes:
-    """The content of a small member; FormatError if it has more than `limit` bytes or is damaged."""
+    """The content of a small member. Raises FormatError if it has more than `limit` bytes or is damaged."""
     if member.size > limit:
         raise FormatError(f"{_where(shown, member)} has {member.size} bytes; expected at most {limit}")
     return b"".join(_content(fd, member, shown))
@@ -68,7 +68,7 @@ def read_member(fd: int, member: Member, shown: str, limit: int) -> bytes:
 def inflate(fd: int, member: Member, out_fd: int, shown: str) -> None:
     """Write the content of a stored or deflated member to `out_fd`, from byte 0, never more than its declared size.
 
-    Raises FormatError where size or crc differ from the headers; what was written by then is not to be used.
+    Raises FormatError if size or crc differ from the headers; `out_fd` then holds damaged content.
     """
     at = 0
     for block in _content(fd, member, shown):
@@ -77,11 +77,11 @@ def inflate(fd: int, member: Member, out_fd: int, shown: str) -> None:
 
 
 def crc_places(fd: int, archive: Archive, member: Member) -> Iterator[int]:
-    """Where in the archive `fd` the crc of a stored member is written: 4 bytes, little-endian, at each of them."""
+    """The offsets in the archive `fd` of the crc of a stored member: 4 bytes, little-endian, at each of them."""
     if member.method != STORED:
         raise ValueError("only a stored member can be changed in place")
-    (told,) = struct.unpack("<L", pread(fd, 4, member.header_offset + _LOCAL_CRC, archive.shown))
-    if told or not member.flags & STREAMED:
+    (stored,) = struct.unpack("<L", pread(fd, 4, member.header_offset + _LOCAL_CRC, archive.shown))
+    if stored or not member.flags & STREAMED:
         yield member.header_offset + _LOCAL_CRC
     yield member.central_offset + _CENTRAL_CRC
     if member.flags & STREAMED:
@@ -90,7 +90,7 @@ def crc_places(fd: int, archive: Archive, member: Member) -> Iterator[int]:
 
 
 def stored_parts(fd: int, member: Member, shown: str) -> Iterator[bytes]:
-    """The bytes of a member as they are stored, compressed or not, in parts."""
+    """The stored bytes of a member (compressed if it is compressed), in parts."""
     return _blocks(fd, member.payload_offset, member.compressed, shown)
 
 
@@ -99,8 +99,8 @@ def repack(
 ) -> int:
     """Write to `out_fd`, from byte 0, the archive with the content of `member` replaced; returns the content's crc.
 
-    The content is the first `content_length` bytes of `content_fd`; `method` is 0 (stored) or 8 (deflated, at zlib's
-    default level). Offsets, sizes and crc follow, in 64 bits where they were or where 32 are not enough.
+    The content is the first `content_length` bytes of `content_fd`; `method` is 0 (stored) or 8 (deflated at zlib's
+    default level). Offsets, sizes and crc are updated, and have 64 bits where they had or where 32 are not enough.
     """
     if method not in (STORED, DEFLATED):
         raise ValueError(f"method must be 0 or 8, got {method}")
@@ -119,7 +119,8 @@ def repack(
 
 
 def _content(fd: int, member: Member, shown: str) -> Iterator[bytes]:
-    """Blocks of the content, of 1 MiB at most; size and crc are checked at the end, the size also on the way."""
+    """The content in blocks of at most 1 MiB. Raises FormatError at the end if the crc is wrong, and as soon as the
+    size is."""
     blocks = _blocks(fd, member.payload_offset, member.compressed, shown)
     crc = size = 0
     for block in blocks if member.method == STORED else _inflated(blocks, member, shown):
@@ -136,7 +137,7 @@ def _content(fd: int, member: Member, shown: str) -> Iterator[bytes]:
 
 
 def _inflated(blocks: Iterator[bytes], member: Member, shown: str) -> Iterator[bytes]:
-    """What the deflate stream in `blocks` holds; it must end where they end."""
+    """The decompressed deflate stream of `blocks`, which must end where the blocks end."""
     stream = zlib.decompressobj(_RAW_DEFLATE)
     for block in blocks:
         if stream.eof:
@@ -167,11 +168,11 @@ def _blocks(fd: int, offset: int, count: int, where: str) -> Iterator[bytes]:
 def _write_record(
     fd: int, archive: Archive, member: Member, content: tuple[int, int], out_fd: int, method: int
 ) -> Member:
-    """Write local header, payload and data descriptor where the old record starts; the member of the new file."""
+    """Write local header, payload and data descriptor at the offset of the old record; returns the new member."""
     where = _where(archive.shown, member)
     local = Local._make(LOCAL.unpack(pread(fd, LOCAL.size, member.header_offset, where)))
     rest = pread(fd, local.name_length + local.extra_length, member.header_offset + LOCAL.size, where)
-    # The header stands before the payload, so the worst that deflate can do (zlib's deflateBound) decides its width.
+    # The header precedes the payload, so its width follows from an upper bound on the payload (zlib's deflateBound).
     length = content[1]
     was_wide = MAX32 in (local.size, local.compressed)
     wide = was_wide or length + length // 1024 + 64 >= MAX32
@@ -198,12 +199,12 @@ def _write_record(
 
 
 def _local_header(local: Local, rest: bytes, member: Member, wide: bool, where: str) -> bytes:
-    """The local header with name and extra fields; what a streamed one left 0 stays 0."""
+    """The local header with name and extra fields; fields that a streamed member left 0 stay 0."""
     name, extra = rest[: local.name_length], rest[local.name_length :]
-    told = (local.crc, *widen((local.size, local.compressed), extra, where))
+    before = (local.crc, *widen((local.size, local.compressed), extra, where))
     now = (member.crc, member.size, member.compressed)
     streamed = member.flags & STREAMED
-    crc, size, compressed = (0 if streamed and not old else new for old, new in zip(told, now, strict=True))
+    crc, size, compressed = (0 if streamed and not old else new for old, new in zip(before, now, strict=True))
     if wide:
         if MAX32 not in (local.size, local.compressed):
             local = local._replace(needed=max(local.needed, ZIP64_VERSION))
@@ -214,7 +215,7 @@ def _local_header(local: Local, rest: bytes, member: Member, wide: bool, where: 
 
 
 def _write_content(fd: int, length: int, out_fd: int, offset: int, method: int, where: str) -> tuple[int, int]:
-    """Write the payload at `offset`; its crc and its bytes."""
+    """Write the payload at `offset`; returns its crc and the number of bytes written."""
     deflate = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_DEFLATE) if method == DEFLATED else None
     crc, at = 0, offset
     for block in _blocks(fd, 0, length, where):
@@ -236,7 +237,7 @@ def _descriptor_shape(member: Member) -> tuple[bool, bool]:
 
 
 def _central_records(fd: int, archive: Archive, old: Member, new: Member, growth: int) -> Iterator[bytes]:
-    """The central directory, its records in their order, each with the offset and `new` with the sizes it has now."""
+    """The records of the new central directory in their old order, with updated offsets and, for `new`, sizes."""
     directory = pread(fd, archive.central_end - archive.central_start, archive.central_start, archive.shown)
     for member in archive.members:
         at = member.central_offset - archive.central_start
@@ -251,7 +252,7 @@ def _central_records(fd: int, archive: Archive, old: Member, new: Member, growth
 
 
 def _central_record(record: Central, rest: bytes, member: Member, archive: Archive) -> bytes:
-    """The record with the sizes and the offset of `member`; a field once moved to the zip64 field stays there."""
+    """The record with the sizes and the offset of `member`; a value that was in the zip64 field stays there."""
     where = _where(archive.shown, member)
     name, rest = rest[: record.name_length], rest[record.name_length :]
     extra, comment = rest[: record.extra_length], rest[record.extra_length :]
@@ -269,7 +270,7 @@ def _central_record(record: Central, rest: bytes, member: Member, archive: Archi
 
 
 def _end_records(fd: int, archive: Archive, central_start: int, size: int) -> bytes:
-    """What follows the central directory: zip64 records if there were or must be, end record, comment."""
+    """The bytes after the central directory: zip64 records if the archive has or needs them, end record, comment."""
     data = pread(fd, archive.length - archive.central_end, archive.central_end, archive.shown)
     end_at = archive.end_start - archive.central_end
     end = End._make(END.unpack_from(data, end_at))

@@ -1,7 +1,7 @@
-"""The headers of a `.keras` zip, read strictly: end record, central directory, local headers, data descriptors.
+"""The headers of a zip, read strictly: end record, central directory, local headers, data descriptors.
 
-Where readers differ in what they make of an archive (two names, two sizes, records that overlap), it is refused: every
-reader must see what we see. Section numbers are those of PKWARE's APPNOTE.TXT 6.3. OSError of reading passes through.
+An archive that two readers could understand differently (two names, two sizes, overlapping records) is refused: every
+reader must see what we see. Section numbers refer to PKWARE's APPNOTE.TXT 6.3. Passes OSError of reads through.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from renorm_cli.formats.zip.records import (
     descriptor,
     extra_blocks,
     pread,
-    quoted,
     widen,
     zip64_data,
     zip64_span,
 )
+from renorm_cli.untrusted import quoted
 
 MAX_MEMBERS = 10_000
 MAX_DIRECTORY = 32 << 20
 MAX_INFLATED = 64 << 30
 MAX_RATIO = 1032
-"""Deflate cannot do better: 258 bytes for 2 bits."""
+"""The highest ratio of deflate: 258 bytes from 2 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member, on which its central and its local record agree.
+    """One member, whose central and local records agree.
 
-    `compressed` and `size` are bytes; `record_end` is the end of the payload or of the data descriptor behind it.
+    `compressed` and `size` are in bytes; `record_end` is the end of the payload, or of the data descriptor after it.
     """
 
     name: str
@@ -75,10 +75,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The frame of the archive and its members in the order of the central directory.
+    """The positions of an archive's records, and its members in the order of the central directory.
 
-    `shift` is what must be added to the offsets written in the file (bytes put before a finished archive). The zip64
-    end record and its locator fill `central_end` to `end_start`; without them the two are equal.
+    Add `shift` to an offset written in the file: it counts the bytes that were put before a finished archive. The
+    zip64 end record and its locator fill `central_end` to `end_start`; without them the two are equal.
     """
 
     members: tuple[Member, ...]
@@ -93,7 +93,7 @@ class Archive:
 def read_archive(fd: int, length: int, shown: str) -> Archive:
     """Read and check all headers of the zip in `fd`, a file of `length` bytes called `shown` in messages.
 
-    Raises FormatError for everything two readers could understand differently, and for what no reader understands.
+    Raises FormatError for damage, and for anything that two readers could understand differently.
     """
     frame, entries = _read_frame(fd, length, shown)
     directory = pread(fd, frame.central_end - frame.central_start, frame.central_start, shown)
@@ -113,7 +113,7 @@ def read_archive(fd: int, length: int, shown: str) -> Archive:
 
 
 def _read_frame(fd: int, length: int, shown: str) -> tuple[Archive, int]:
-    """The archive without its members, and how many there are."""
+    """The archive without its members, and their number."""
     end_start, end = _find_end(fd, length, shown)
     end64 = _read_end64(fd, end_start, end, shown)
     central_end = end_start if end64 is None else end_start - LOCATOR.size - END64.size
@@ -141,7 +141,7 @@ def _read_frame(fd: int, length: int, shown: str) -> tuple[Archive, int]:
 
 
 def _find_end(fd: int, length: int, shown: str) -> tuple[int, End]:
-    """The end record that Python's zipfile takes: without a comment if that fits, otherwise the last signature."""
+    """The end record that Python's zipfile would choose: at the very end without a comment, else the last signature."""
     tail_start = max(0, length - END.size - MAX16)
     tail = pread(fd, length - tail_start, tail_start, shown)
     bare = len(tail) - END.size
@@ -161,7 +161,7 @@ def _find_end(fd: int, length: int, shown: str) -> tuple[int, End]:
 
 
 def _read_end64(fd: int, end_start: int, end: End, shown: str) -> End64 | None:
-    """The zip64 end record, if the file has one; the plain end record may repeat its values but not contradict them."""
+    """The zip64 end record, or None; raises FormatError if the plain end record contradicts it."""
     locator_start = end_start - LOCATOR.size
     if locator_start < 0 or pread(fd, 4, locator_start, shown) != LOCATOR_SIGNATURE:
         if MAX32 in (end.size, end.offset):
@@ -201,7 +201,7 @@ def _parse_central(directory: bytes, at: int, shown: str) -> tuple[Central, str,
 def _member(
     fd: int, frame: Archive, record: Central, name: str, extra: bytes, central_offset: int, where: str
 ) -> Member:
-    """Check a central record alone, then against its local record."""
+    """Check a central record by itself, then against its local record."""
     _check_name(name, extra, where)
     _check_readable(record, where)
     narrow = (record.size, record.compressed, record.offset)
@@ -258,7 +258,7 @@ def _check_sizes(method: int, compressed: int, size: int, where: str) -> None:
 
 
 def _check_name(name: str, extra: bytes, where: str) -> None:
-    """Refuse names that are paths out of a directory, and a second name (APPNOTE 4.6.9) that only some readers see."""
+    """Refuse names that lead out of a directory, and a second name (APPNOTE 4.6.9), which only some readers see."""
     names = [name]
     for kind, start, end in extra_blocks(extra, where):
         if kind == UNICODE_PATH:
@@ -274,7 +274,7 @@ def _check_name(name: str, extra: bytes, where: str) -> None:
 
 
 def _read_local(fd: int, offset: int, limit: int, where: str) -> tuple[Local, bytes, bytes]:
-    """The local header at `offset`, its name and its extra fields, all before `limit`."""
+    """The local header at `offset`, its name and its extra fields; all must end before `limit`."""
     if offset + LOCAL.size > limit:
         raise FormatError(f"{where} starts at byte {offset}, where no record fits; the zip is damaged")
     local = Local._make(LOCAL.unpack(pread(fd, LOCAL.size, offset, where)))
@@ -308,7 +308,7 @@ def _check_local(local: Local, name: bytes, extra: bytes, member: Member, where:
 
 
 def _descriptor_length(fd: int, member: Member, wide: bool, limit: int, where: str) -> int:
-    """Bytes of the data descriptor, with or without signature, with 32 or 64 bit sizes (sections 4.3.9, 4.3.9.3)."""
+    """The length in bytes of the data descriptor: with or without signature, sizes of 32 or 64 bits (section 4.3.9)."""
     found = os.pread(fd, min(24, limit - member.record_end), member.record_end)
     for signed in (True, False):
         for width in (wide, not wide):

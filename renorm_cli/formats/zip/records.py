@@ -1,6 +1,6 @@
-"""The records of a zip archive as plain tuples, and its extra fields; pure functions on bytes.
+"""The records of a zip archive as plain tuples, and its extra fields: pure functions on bytes.
 
-Section numbers are those of PKWARE's APPNOTE.TXT 6.3.
+Section numbers refer to PKWARE's APPNOTE.TXT 6.3.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from renorm_cli.errors import FormatError
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED, STREAMED, PATCHED, UTF8 = 0x2041, 0x0008, 0x0020, 0x0800
-"""Flag bits, section 4.4.4. A streamed member has a data descriptor behind its payload."""
+"""Flag bits, section 4.4.4. A streamed member has a data descriptor after its payload."""
 
 ZIP64, UNICODE_PATH = 0x0001, 0x7075
 ZIP64_VERSION, NEWEST_VERSION = 45, 63
@@ -104,12 +104,12 @@ class Locator(NamedTuple):
 
 
 def central_length(record: Central) -> int:
-    """Bytes of the whole record, with name, extra fields and comment."""
+    """The length in bytes of the whole record, with name, extra fields and comment."""
     return CENTRAL.size + record.name_length + record.extra_length + record.comment_length
 
 
 def descriptor(crc: int, compressed: int, size: int, *, signed: bool, wide: bool) -> bytes:
-    """The data descriptor (sections 4.3.9 and 4.3.9.3); empty where 32 bits are not enough."""
+    """The data descriptor (sections 4.3.9 and 4.3.9.3); empty if the sizes do not fit into 32 bits and not `wide`."""
     if not wide and max(compressed, size) > MAX32:
         return b""
     data = struct.pack("<LQQ" if wide else "<LLL", crc, compressed, size)
@@ -117,7 +117,7 @@ def descriptor(crc: int, compressed: int, size: int, *, signed: bool, wide: bool
 
 
 def extra_blocks(extra: bytes, where: str) -> Iterator[tuple[int, int, int]]:
-    """Kind, start and end of the data of every extra field (section 4.5.1); a rest below 4 bytes is padding."""
+    """Kind, and start and end of the data, of every extra field (section 4.5.1); less than 4 bytes more is padding."""
     at = 0
     while len(extra) - at >= 4:
         kind, size = struct.unpack_from("<HH", extra, at)
@@ -128,7 +128,7 @@ def extra_blocks(extra: bytes, where: str) -> Iterator[tuple[int, int, int]]:
 
 
 def zip64_span(extra: bytes, where: str) -> tuple[int, int] | None:
-    """Start and end of the data of the zip64 field."""
+    """Start and end of the data of the zip64 field, or None. Raises FormatError if there are several."""
     spans = [(start, end) for kind, start, end in extra_blocks(extra, where) if kind == ZIP64]
     if len(spans) > 1:
         raise FormatError(f"{where} has {len(spans)} zip64 fields; expected at most one")
@@ -136,13 +136,13 @@ def zip64_span(extra: bytes, where: str) -> tuple[int, int] | None:
 
 
 def zip64_data(extra: bytes, where: str) -> bytes:
-    """The data of the zip64 field, empty without one."""
+    """The data of the zip64 field; empty if there is none."""
     start, end = zip64_span(extra, where) or (0, 0)
     return extra[start:end]
 
 
 def widen(narrow: tuple[int, ...], extra: bytes, where: str) -> tuple[int, ...]:
-    """The true values of 32-bit fields: those of all ones stand in the zip64 field, in this order (section 4.5.3)."""
+    """The true values of 32-bit fields: for a field of all ones, the next one in the zip64 field (section 4.5.3)."""
     data = zip64_data(extra, where)
     values: list[int] = []
     at = 0
@@ -157,7 +157,7 @@ def widen(narrow: tuple[int, ...], extra: bytes, where: str) -> tuple[int, ...]:
 
 
 def with_zip64(extra: bytes, data: bytes, where: str) -> bytes:
-    """Extra fields whose zip64 field, new or not, holds `data`; all other fields keep their bytes and order."""
+    """The extra fields with a zip64 field that holds `data`; all other fields keep their bytes and their order."""
     field = struct.pack("<HH", ZIP64, len(data)) + data
     start, end = zip64_span(extra, where) or (4, 0)
     extra = extra[: start - 4] + field + extra[end:]
@@ -166,14 +166,8 @@ def with_zip64(extra: bytes, data: bytes, where: str) -> bytes:
     return extra
 
 
-def quoted(text: str | bytes) -> str:
-    """A name from a file as one short line."""
-    shown = repr(text)
-    return shown if len(shown) <= 100 else shown[:96] + "..." + shown[-1]
-
-
 def pread(fd: int, count: int, offset: int, where: str) -> bytes:
-    """Exactly `count` bytes; FormatError if the file ends before."""
+    """Exactly `count` bytes. Raises FormatError if the file ends before, and OSError."""
     data = os.pread(fd, count, offset)
     if len(data) == count:
         return data

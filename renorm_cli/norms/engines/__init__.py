@@ -1,1 +1,1 @@
-"""The block operations, on NumPy and on TensorFlow."""
+"""Engines: the block operations on NumPy and on TensorFlow."""

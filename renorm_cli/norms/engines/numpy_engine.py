@@ -12,48 +12,47 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.norms.engines.base import BLOCK_BYTES, others
+from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.powers import power, times_power_of_two
 from renorm_cli.norms.rounding import narrow, widen
-from renorm_cli.parallel.memory import reuse
+from renorm_cli.parallel.memory import Purpose, reuse
 
 Array = npt.NDArray[Any]
-Float64 = npt.NDArray[np.float64]
 
 _TILE = 1 << 17
-"""Elements per tile: its float64 copy is 1 MiB, half a usual second-level cache. Sums of squares of float32, GB/s of
-one and two threads: 7.0 and 11.0; 2**16: 8.8, 10.9; 2**18: 6.3, 11.4; multiply and add.reduce: a tenth less."""
+"""Elements per tile: its float64 copy takes 1 MiB, half of a typical second-level cache."""
 
 _TILE_16_BITS = 1 << 18
-"""The same of 16 bits, for which a tile is more calls: a dry run of 0.5 GiB of float16 took 0.9 of the time."""
+"""Elements per tile of a 16 bit dtype, which needs more calls per tile."""
 
 _WHOLE_ROWS = 16
-"""Rows from which a block is squared and summed in one call, cast on the way: slower on one thread (5.5 GB/s), but none
-waits for another (11.0 on two; bfloat16 5.4 for 2.8), and inspect takes 0.94 of the time. Rows of 8: 1.8 GB/s."""
+"""Elements of the last axis from which einsum squares and sums a whole block in one call and casts on the way. That is
+slower than tiles on one thread, but faster on several, which then do not wait for each other."""
 
 _CAST_FAST = ("float32", "bfloat16")
-"""The dtypes for that; einsum casts each of its two operands, which for float16 takes longer than the tiles."""
+"""The dtypes of `_WHOLE_ROWS`. einsum casts both of its operands, which for float16 takes longer than tiles."""
 
 
 class _Tile(NamedTuple):
-    """A box of a block, its shape, and where its units lie among those of the block."""
+    """A box of a block, its shape and size, and the position of its units in an array of the block's units."""
 
     box: tuple[slice, ...]
     shape: tuple[int, ...]
     size: int
     units: tuple[Any, ...]
     grid: tuple[slice, ...]
-    """The same in an array that broadcasts over the block."""
+    """That position in an array that broadcasts over the block."""
 
 
 class NumpyEngine:
-    """Executor on the CPU. Blocks come with few axes, `kept` naming the ones that name units; see `blocks.collapse`."""
+    """The engine on the CPU. Blocks must have few axes; see `blocks.collapse`."""
 
     name = "numpy"
     device = "cpu"
     block_bytes = BLOCK_BYTES
 
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
-        """Largest |x| per unit, NaN where a unit holds NaN. Shape: the kept axes of `block`."""
+        """Largest |x| per unit; NaN for a unit that holds NaN. Shape: the kept axes of `block`."""
 
         axes = others(block.ndim, kept)
 
@@ -83,11 +82,11 @@ class NumpyEngine:
         return self._reduce(block, kept, sums, np.add, exponents)
 
     def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
-        """The block times one factor per unit, rounded as the protocol has it.
+        """The block times one factor per unit, rounded as `Engine.scale` says.
 
-        It lies in memory that the next call on the same thread takes over.
+        The next call on the same thread reuses the memory of the result.
         """
-        result = reuse("scaled", block.nbytes).view(block.dtype).reshape(block.shape)
+        result = reuse(Purpose.SCALED, block.nbytes).view(block.dtype).reshape(block.shape)
         grid = _grid(factors, block.ndim, kept)
         with np.errstate(all="ignore"):
             if block.itemsize == 2:
@@ -101,9 +100,9 @@ class NumpyEngine:
         return result
 
     def _scale_16_bits(self, block: Array, result: Array, kept: tuple[int, ...], grid: Array) -> None:
-        buffer = reuse("tile", 8 * _TILE_16_BITS).view(np.float64)
+        buffer = reuse(Purpose.TILE, 8 * _TILE_16_BITS).view(np.float64)
         untouched = (grid == 1.0) | np.isnan(grid)
-        differ = kept[:1] == (0,)  # only then may all units of one tile stay, and not those of another
+        differ = kept[:1] == (0,)  # tiles hold different units only if the first axis names units
         for tile in _tiles(block.shape, kept, _TILE_16_BITS):
             part, target = block[tile.box], result[tile.box]
             if differ and untouched[tile.grid].all():
@@ -125,7 +124,7 @@ class NumpyEngine:
         result = np.zeros(tuple(block.shape[axis] for axis in kept))
         grid = None if exponents is None else _grid(-exponents, block.ndim, kept)
         room = _TILE_16_BITS if block.itemsize == 2 else _TILE
-        buffer = reuse("tile", 8 * room).view(np.float64)
+        buffer = reuse(Purpose.TILE, 8 * room).view(np.float64)
         with np.errstate(all="ignore"):
             for tile in _tiles(block.shape, kept, room):
                 part, wide = block[tile.box], buffer[: tile.size].reshape(tile.shape)
@@ -141,7 +140,7 @@ class NumpyEngine:
 
 @lru_cache(maxsize=32)
 def _tiles(shape: tuple[int, ...], kept: tuple[int, ...], room: int) -> tuple[_Tile, ...]:
-    """Tiles of at most `room` elements that cover `shape`, whole along the last axes as far as they fit."""
+    """Tiles of at most `room` elements that cover `shape`, and span as many of the last axes as fit."""
     steps: list[int] = []
     for size in reversed(shape):
         step = max(1, min(size, room))
@@ -160,16 +159,16 @@ def _tile(box: tuple[slice, ...], kept: tuple[int, ...]) -> _Tile:
         box,
         shape,
         math.prod(shape),
-        # a view; without the ellipsis a result of rank 0 would come as a number
+        # the ellipsis makes it a view: without it, a result of rank 0 would be a number
         (*(box[axis] for axis in kept), ...),
         tuple(cut if axis in kept else slice(None) for axis, cut in enumerate(box)),
     )
 
 
 def _as_narrow_as(block: Array, grid: Array) -> Array:
-    """The factors as float32 where the block is that and they are float32 numbers.
+    """The factors as float32 if the block is float32 and float32 holds them exactly; else as they are.
 
-    A product of two is then rounded once in float32, as it is from float64, which holds it exactly.
+    The result is the same: float32 rounds the product once, and so does rounding from float64, which holds it exactly.
     """
     if block.itemsize != 4:
         return grid
@@ -178,5 +177,5 @@ def _as_narrow_as(block: Array, grid: Array) -> Array:
 
 
 def _grid(per_unit: Array, ndim: int, kept: tuple[int, ...]) -> Array:
-    """Per-unit numbers, shaped so that they broadcast over a block."""
+    """Per-unit numbers, reshaped to broadcast over a block."""
     return np.asarray(np.expand_dims(per_unit, others(ndim, kept)))

@@ -1,35 +1,35 @@
-"""The choice of the engine."""
+"""Chooses the engine."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-from renorm_cli.errors import EngineError
+from renorm_cli.errors import EngineError, Way
 from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.base import Engine
 
 _WORTH_A_GPU = 2 << 30
-"""Bytes of weights up to which NumPy was done first whatever the dtype, also on two threads beside an H200: TensorFlow
-takes four seconds to start there. The README has what was measured, under "Engines"."""
+"""Bytes of weights up to which NumPy finishes first for every dtype, because TensorFlow takes seconds to start
+(docs/performance.md)."""
 
 
 _GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""Device files of NVIDIA, AMD and WSL drivers: a look at them costs nothing, importing TensorFlow costs seconds."""
+"""Device files of NVIDIA, AMD and WSL drivers. Looking for them is free; importing TensorFlow takes seconds."""
 
 
 def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[Engine, tuple[Note, ...]]:
-    """The executor for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and what to say of it.
+    """The engine for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and notes for the user.
 
-    `auto` is TensorFlow if a GPU is there and so many bytes of weights are worth its start, which takes seconds, else
-    NumPy: on a CPU TensorFlow's float64 sums are slower. Raises EngineError where the asked engine or device is not
-    there.
+    `auto` means TensorFlow if there is a GPU and `nbytes` of weights justify TensorFlow's start, which takes seconds;
+    else NumPy, because on a CPU TensorFlow's float64 sums are slower. Raises EngineError if the requested engine or
+    device is missing.
     """
     if engine == "numpy" and device == "gpu":
-        raise EngineError("--engine numpy runs on the CPU only; use --engine tensorflow with --device gpu")
+        raise EngineError("NumPy computes on the CPU only", Way("engine", "use the GPU", "tensorflow"))
     gpu = any(Path(node).exists() for node in _GPU_NODES)
     if device == "gpu" and not gpu:
-        raise EngineError("--device gpu: no GPU device was found on this machine; use --device cpu or auto")
+        raise EngineError("no GPU device was found on this machine", Way("device", "use what there is", "auto"))
     demanded = engine == "tensorflow" or device == "gpu"
     if demanded or (gpu and engine == device == "auto" and nbytes > _WORTH_A_GPU):
         if importlib.util.find_spec("tensorflow") is not None:
@@ -39,7 +39,9 @@ def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[E
             if demanded or found.device != "cpu":
                 return found, ()
         elif demanded:
-            raise EngineError("TensorFlow is not installed; pip install 'renorm-ckpt[gpu]', or use --engine numpy")
+            raise EngineError(
+                "TensorFlow is not installed; pip install 'renorm-ckpt[gpu]'", Way("engine", "do without", "numpy")
+            )
         else:
             advice = "pip install 'renorm-ckpt[gpu]' to use it"
             return _numpy(), (Note(f"a GPU is there but TensorFlow is not: {advice}", warning=True),)

@@ -1,7 +1,7 @@
 """Keeps TensorFlow's start-up lines off the terminal.
 
-Two halves are needed. `TF_CPP_MIN_LOG_LEVEL` silences what is logged once TensorFlow runs; some lines are written
-before any level is read, by static initialisers of its shared libraries, straight to file descriptor 2.
+That takes two steps. `TF_CPP_MIN_LOG_LEVEL` silences messages of the running TensorFlow. Earlier lines are written by
+static initialisers of its shared libraries, which read no level and write directly to file descriptor 2.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ _STDERR = 2
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back all that is written to file descriptor 2 inside, and drop it unless something is raised.
+    """Hold back all output to file descriptor 2, and drop it when the block ends without an exception.
 
-    An exception passes through after the held text went to the real stderr. It is process-wide: to be used before
-    threads or progress bars start. With RENORM_TF_LOG=1 in the environment, or without a stderr, it does nothing.
+    An exception first writes the held text to the real stderr, then passes through. This affects the whole process, so
+    use it before threads or progress bars start. Does nothing with RENORM_TF_LOG=1 in the environment, or without a
+    stderr.
     """
     if os.environ.get("RENORM_TF_LOG") == "1":
         yield
@@ -29,11 +30,11 @@ def quiet() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         real = os.dup(_STDERR)
-    except OSError:  # closed by the caller: nothing can be seen
+    except OSError:  # the caller closed stderr
         yield
         return
     try:
-        with tempfile.TemporaryFile() as held, _crashes_told(real):
+        with tempfile.TemporaryFile() as held, _traces_crashes(real):
             _flush()
             os.dup2(held.fileno(), _STDERR)
             try:
@@ -52,7 +53,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _crashes_told(real: int) -> Iterator[None]:
+def _traces_crashes(real: int) -> Iterator[None]:
     """Send the trace of a crash (SIGILL on an old processor) to the real stderr while descriptor 2 is held."""
     enabled = faulthandler.is_enabled()
     faulthandler.enable(file=real)
@@ -60,7 +61,7 @@ def _crashes_told(real: int) -> Iterator[None]:
         yield
     finally:
         if enabled:
-            faulthandler.enable(file=_STDERR)  # where it was cannot be asked; this is where it is by default
+            faulthandler.enable(file=_STDERR)  # its previous file is unknown; this is the default
         else:
             faulthandler.disable()
 

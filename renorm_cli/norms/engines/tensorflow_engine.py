@@ -1,8 +1,8 @@
 """The three block operations on TensorFlow, on a GPU or the CPU.
 
-TensorFlow sets numbers below the smallest normal one (subnormals) to zero, on the CPU in whichever thread an operation
-happens to run. Every function here therefore also says whether a weight that is not zero came out below the normal
-range; such a block is done again on NumPy. Bits are compared as integers, which nothing sets to zero.
+TensorFlow flushes subnormal numbers to zero, on the CPU depending on the thread that runs an operation. Every function
+therefore also reports whether a nonzero weight came out below the normal range; NumPy then repeats the block. Bits are
+compared as integers, which are never flushed.
 """
 
 from __future__ import annotations
@@ -14,31 +14,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from renorm_cli.errors import EngineError
+from renorm_cli.errors import EngineError, Way
 from renorm_cli.norms.engines.base import BLOCK_BYTES, others
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.norms.engines.quiet import quiet
 from renorm_cli.norms.engines.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
-from renorm_cli.norms.error_free import is_small_whole
+from renorm_cli.norms.error_free import Float64, is_small_whole
 from renorm_cli.norms.rounding import widen
-from renorm_cli.parallel.memory import ALIGNMENT, reuse
+from renorm_cli.parallel.memory import ALIGNMENT, Purpose, reuse
 
 _HOST = "/CPU:0"
 
 _GPU_BLOCK_BYTES = 16 << 20
-"""A call takes a quarter of a millisecond whatever its size: a dry run of 4 GiB on an H200 took 10.4 s with blocks of
-4 MiB, 6.6 with these, of which some 4 are TensorFlow's start."""
+"""Larger than on the CPU, because every call has a fixed cost whatever its size (docs/performance.md)."""
 
 Array = npt.NDArray[Any]
-Float64 = npt.NDArray[np.float64]
 _Graph = tuple[Callable[..., Any], list[Any]]
-"""A function of tensors, the first of them a block, and its signature."""
+"""A function of tensors, of which the first is a block, and its signature."""
 
 
 class TensorFlowEngine:
-    """Executor on a GPU or, with `device` "cpu" or where none is found, on the CPU; imports TensorFlow when made.
+    """The engine on a GPU; on the CPU with `device` "cpu", or if there is no GPU. Imports TensorFlow when created.
 
-    Raises EngineError where TensorFlow cannot be imported, or where `device` is "gpu" and TensorFlow sees none.
+    Raises EngineError if TensorFlow cannot be imported, or if `device` is "gpu" and TensorFlow sees none.
     """
 
     name = "tensorflow"
@@ -47,8 +45,8 @@ class TensorFlowEngine:
         self._tf, gpu = _start(device)
         if device == "gpu" and gpu is None:
             raise EngineError(
-                "--device gpu: TensorFlow sees no GPU; the CUDA libraries may be missing:"
-                " pip install 'renorm-ckpt[gpu]', or use --device cpu"
+                "TensorFlow sees no GPU; the CUDA libraries may be missing: pip install 'renorm-ckpt[gpu]'",
+                Way("device", "do without", "cpu"),
             )
         self.device = "cpu" if gpu is None else f"gpu:0 {gpu}"
         self.block_bytes = BLOCK_BYTES if gpu is None else _GPU_BLOCK_BYTES
@@ -58,7 +56,7 @@ class TensorFlowEngine:
         self._lock = threading.Lock()
 
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
-        """Largest |x| per unit, NaN where a unit holds NaN. Shape: the kept axes of `block`."""
+        """Largest |x| per unit; NaN for a unit that holds NaN. Shape: the kept axes of `block`."""
         if not block.size:
             return self._host.peaks(block, kept)
         native = _native(block)
@@ -84,11 +82,11 @@ class TensorFlowEngine:
         return np.asarray(sums.numpy())
 
     def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
-        """The block times one factor per unit, rounded as on NumPy; units whose factor is 1 or NaN keep their bytes."""
+        """The block times one factor per unit, rounded as on NumPy; units with factor 1 or NaN keep their bytes."""
         untouched = (factors == 1.0) | np.isnan(factors)
         if not block.size or untouched.all():
             return block.copy()
-        if np.nanmin(factors) < np.finfo(np.float64).tiny:  # it would be taken as zero, and zero times Inf is NaN
+        if np.nanmin(factors) < np.finfo(np.float64).tiny:  # flushed to zero, it would turn Inf into NaN
             return self._host.scale(block, kept, factors)
         native = _native(block)
         axes = others(native.ndim, kept)
@@ -99,10 +97,10 @@ class TensorFlowEngine:
         return np.asarray(products).astype(block.dtype, copy=False)
 
     def _call(self, make: Callable[..., _Graph], *key: Any, inputs: tuple[Any, ...]) -> Any:
-        """Run the function that `make` builds for `key`; it is built once, whatever the shapes.
+        """Run the function that `make` builds for `key`, once for all shapes.
 
-        Blocks become tensors in the memory of the host, and go to the device inside of the function, as its results
-        come back: what moves them then holds no lock that the other threads wait for.
+        Blocks become tensors in host memory. The function itself moves them to the device, and the results back,
+        because that copy holds no lock that other threads wait for.
         """
         with self._lock:
             found = self._functions.get((make, *key))
@@ -114,7 +112,7 @@ class TensorFlowEngine:
 
 
 def _start(device: str) -> tuple[Any, str | None]:
-    """TensorFlow, set up for `device`, and the name of the GPU that is used, if any."""
+    """TensorFlow, configured for `device`, and the name of the GPU in use, or None."""
     try:
         with quiet():
             import tensorflow as tf
@@ -123,12 +121,13 @@ def _start(device: str) -> tuple[Any, str | None]:
     except ImportError as error:
         raise EngineError(
             "TensorFlow is not installed or does not load (python -c 'import tensorflow' tells);"
-            " pip install 'renorm-ckpt[gpu]', or use --engine numpy"
+            " pip install 'renorm-ckpt[gpu]'",
+            Way("engine", "do without", "numpy"),
         ) from error
 
 
 def _choose_gpu(tf: Any, device: str) -> str | None:
-    """Name of the first GPU; none, and all of them hidden, for `device` "cpu"."""
+    """The name of the first GPU, or None; for `device` "cpu", hides all GPUs."""
     try:
         if device == "cpu":
             tf.config.set_visible_devices([], "GPU")
@@ -136,13 +135,13 @@ def _choose_gpu(tf: Any, device: str) -> str | None:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
-        pass  # someone else has started TensorFlow: its devices are set, and where work is placed is said at every call
+        pass  # TensorFlow runs already and its devices are fixed; every call names its device anyway
     gpus = [] if device == "cpu" else tf.config.get_visible_devices("GPU")
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else None
 
 
 def _peak_bits(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...]) -> _Graph:
-    """block -> largest magnitude per unit as the integer of its bits."""
+    """block -> the bits of the largest |x| per unit, as integers."""
 
     def peaks(block: Any) -> Any:
         return peak_bits(tf, block, tf.constant(axes, tf.int32))
@@ -153,9 +152,9 @@ def _peak_bits(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...]) 
 def _power_sums(
     tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...], whole: int | None, scales: int
 ) -> _Graph:
-    """(block, p, scales) -> (sum of (|x| * every scale) ** p per unit, whether one was lost).
+    """(block, p, scales) -> (sum of (|x| * every scale) ** p per unit, whether a weight was lost).
 
-    A whole p is compiled in, and its powers are products as in `powers.power`; `p` is used where it is not.
+    A small whole p is compiled in as `whole`, with powers by multiplication as in `powers.power`; else `p` is used.
     """
 
     def sums(block: Any, p: Any, grids: list[Any]) -> tuple[Any, Any]:
@@ -170,7 +169,7 @@ def _power_sums(
 def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> _Graph:
     """(block, factors) -> (products, whether one was lost).
 
-    Products are rounded to nearest, those of 16 bits toward zero; where the factor is 1 the block's bits are taken.
+    Products are rounded to nearest, to 16 bit dtypes toward zero; where the factor is 1, the block's bits are kept.
     """
     own = tf.as_dtype(dtype)
 
@@ -185,9 +184,9 @@ def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> _Graph:
 
 
 def _function(tf: Any, place: str, graph: Callable[..., Any], signature: list[Any]) -> Any:
-    """One graph for all shapes, which runs on the device `place`, from and to the memory of the host.
+    """One graph for all shapes that runs on the device `place`, with inputs and results in host memory.
 
-    Traced here, since functions traced at a call are warned of when there are many.
+    Traced here, because TensorFlow warns about many functions that are traced when called.
     """
 
     def there_and_back(block: Any, *rest: Any) -> Any:
@@ -207,29 +206,29 @@ def _spec(tf: Any, dtype: np.dtype[Any], rank: int) -> Any:
 
 
 def _tensor(tf: Any, block: Array) -> Any:
-    """The block as a tensor in the same memory, copied before only where TensorFlow cannot have that.
+    """The block as a tensor in the same memory, or in reused memory if TensorFlow cannot use the block's own.
 
-    `tf.constant` would copy it into new memory, which takes longer than the sums. bfloat16 comes as uint16: DLPack
-    knows no dtypes that are not NumPy's own. The tensor is valid until the next call on the same thread.
+    `tf.constant` would copy it into new memory, which takes longer than the sums. bfloat16 becomes uint16, because
+    NumPy exports only its own dtypes through DLPack. The tensor is valid until the next call on the same thread.
     """
     if block.dtype.kind == "V":
         block = block.view(np.uint16)
     if not (block.flags.c_contiguous and block.flags.writeable and block.ctypes.data % ALIGNMENT == 0):
-        copy = reuse("tensor", block.nbytes).view(block.dtype).reshape(block.shape)
+        copy = reuse(Purpose.TENSOR, block.nbytes).view(block.dtype).reshape(block.shape)
         np.copyto(copy, block)
         block = copy
     return tf.experimental.dlpack.from_dlpack(block.__dlpack__())
 
 
 def _native(block: Array) -> Array:
-    """The block in the byte order of the machine."""
+    """The block in the machine's byte order."""
     return block if block.dtype.isnative else block.astype(block.dtype.newbyteorder("="))
 
 
 def _powers_of_two(exponents: Array) -> tuple[Float64, Float64]:
-    """Two normal numbers whose product is 2**-exponent, as one alone can be subnormal or infinite.
+    """Two normal numbers whose product is 2**-exponent, because one alone can be subnormal or infinite.
 
-    Exponents far outside those of float64 belong to units of zeros, for which any will do.
+    Exponents far outside float64's range belong to units of zeros, for which any number works.
     """
     bounded = np.clip(exponents, -1100, 1100)
     half = bounded // 2

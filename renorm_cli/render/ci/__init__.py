@@ -1,1 +1,1 @@
-"""Reports for continuous integration, and Markdown."""
+"""Report formats of continuous integration: annotations, JUnit, SARIF, GitLab, Markdown."""

@@ -1,4 +1,4 @@
-"""Markdown with folded tables, cut to a size: at the end of a row, the least important rows first."""
+"""Markdown with folded tables, cut to a size by omitting whole rows, the least important ones first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from renorm_cli.text import count_text
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows below their header, folded under `title` if there is one; those of the highest `rank` are cut first."""
+    """Rows with a header, folded under `title` if there is one; tables of the highest `rank` are cut first."""
 
     rank: int
     title: str | None
@@ -45,7 +45,7 @@ class Section:
     foot: tuple[str, ...] = ()
 
     def frame(self) -> Iterator[str]:
-        """All lines but the rows."""
+        """All lines except the rows of tables."""
         yield from self._paragraphs(self.head)
         for table in self.tables:
             yield from table.opening()
@@ -63,7 +63,7 @@ class Section:
         return sum(len(table.rows) for table in self.tables)
 
     def cut(self, counts: Sequence[int]) -> Section:
-        """The section with the first so many rows of each table."""
+        """The section with only the first rows of each table; `counts` says how many."""
         kept = (replace(table, rows=table.rows[:count]) for table, count in zip(self.tables, counts, strict=True))
         return replace(self, tables=tuple(kept))
 
@@ -75,7 +75,7 @@ class Section:
 
 
 def fitted(sections: Sequence[Section], limit: int | None) -> str:
-    """Write the sections in fewer than `limit` bytes of UTF-8; the last line says what is left out, if it fits."""
+    """Write the sections in fewer than `limit` bytes of UTF-8; a last line, if it fits, counts what was omitted."""
     whole = _text(sections)
     if limit is None or len(whole.encode()) < limit:
         return whole.removesuffix("\n")
@@ -95,7 +95,7 @@ def fitted(sections: Sequence[Section], limit: int | None) -> str:
 
 
 def _cut(sections: Sequence[Section], room: int) -> list[Section]:
-    """The sections with the rows there is room for: those of the lowest rank, and of them the first."""
+    """The sections with the rows for which there is room, taken by rank of their table, then in order."""
     counts = [[0] * len(section.tables) for section in sections]
     places = [
         (table.rank, at, number) for at, section in enumerate(sections) for number, table in enumerate(section.tables)
@@ -106,7 +106,7 @@ def _cut(sections: Sequence[Section], room: int) -> list[Section]:
 
 
 def _fill(rows: Sequence[str], room: int) -> tuple[int, int]:
-    """How many rows there is room for, and what is left of it; none where the rows before it did not fit."""
+    """The number of rows for which there is room, and the room left, which is 0 once a row did not fit."""
     for number, row in enumerate(rows):
         size = _size((row,))
         if size > room:

@@ -1,4 +1,4 @@
-"""Findings as annotations of a GitHub workflow: lines on stdout that the runner takes for commands."""
+"""Findings as annotations of a GitHub workflow: lines on stdout that the runner reads as commands."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from renorm_cli.render.problems import PATH_LIMIT, Level, Problem, problems
 from renorm_cli.text import count_text, show
 
 MOST = 10
-"""Annotations of one level that GitHub keeps of a step; what comes after them is dropped."""
+"""Annotations of one level that GitHub keeps per step; it drops the others."""
 
 _COMMANDS: dict[Level, str] = {"error": "error", "warning": "warning", "note": "notice"}
 
 
 def render_github(reports: Sequence[Report]) -> str:
-    """Write a line for each finding of all reports, the worst first; of more than 10 the first 9 and how many more.
+    """Write a line for each finding of all reports, the worst first; beyond 10 findings, the first 9 and a count.
 
-    Empty where nothing was found.
+    Empty without findings.
     """
     found = problems(reports)
     shown = found if len(found) <= MOST else found[: MOST - 1]
@@ -32,16 +32,16 @@ def render_github(reports: Sequence[Report]) -> str:
 
 def _annotation(problem: Problem) -> str:
     path = show(problem.report.path.removeprefix("./"), PATH_LIMIT)
-    title = f"renorm-ckpt: {FAULTS[problem.finding.rule]}"
+    title = f"renorm-ckpt: {FAULTS[problem.finding.fault]}"
     properties = f"title={_property(title)},file={_property(path)},line=1"
     return f"::{_COMMANDS[problem.level]} {properties}::{_data(problem.sentence)}"
 
 
 def _data(text: str) -> str:
-    """Escape a message as the runner undoes it."""
+    """Escape a message for the runner, which unescapes it."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    """Escape a property as the runner undoes it."""
+    """Escape a property for the runner, which unescapes it."""
     return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -22,7 +22,7 @@ def render_gitlab(reports: Sequence[Report]) -> str:
 def _entry(problem: Problem, identity: str) -> dict[str, Any]:
     return {
         "description": problem.sentence,
-        "check_name": rule_id(problem.finding.rule),
+        "check_name": rule_id(problem.finding.fault),
         "fingerprint": identity,
         "severity": _severity(problem),
         "location": {"path": show(problem.report.path.removeprefix("./"), PATH_LIMIT), "lines": {"begin": 1}},
@@ -31,5 +31,5 @@ def _entry(problem: Problem, identity: str) -> dict[str, Any]:
 
 def _severity(problem: Problem) -> str:
     if problem.level == "error":
-        return "critical" if problem.finding.rule == "nonfinite" else "major"
+        return "critical" if problem.finding.fault == "nonfinite" else "major"
     return "minor" if problem.level == "warning" else "info"

@@ -12,11 +12,11 @@ from renorm_cli.text import LINE_LIMIT, shape_text, show
 
 
 def render_junit(reports: Sequence[Report]) -> str:
-    """Write a suite for each report: a case for each constrained variable, one for each that is only in the baseline's
-    findings, and a skipped one for each other variable.
+    """Write a suite for each report, with a case for each constrained variable, for each variable that only a finding
+    of the baseline names, and (as skipped) for each other variable.
 
-    A case fails where that makes `check` fail. All foreign text went through `show`: whatever is left is a legal
-    character of XML 1.0.
+    A case fails if its findings make `check` fail. All foreign text passes through `show`, which leaves only legal
+    characters of XML 1.0.
     """
     root = ElementTree.Element("testsuites", {"name": "renorm-ckpt"})
     suites = [_suite(report) for report in reports]
@@ -47,7 +47,7 @@ def _suite(report: Report) -> ElementTree.Element:
         ElementTree.SubElement(case, "skipped", {"message": f"{skip.role}: {show(skip.reason, LINE_LIMIT)}"})
     if report.notes:
         out = ElementTree.SubElement(suite, "system-out")
-        out.text = "\n".join(f"note: {show(note.text, LINE_LIMIT)}" for note in report.notes)
+        out.text = "\n".join(f"note: {show(str(note), LINE_LIMIT)}" for note in report.notes)
     return suite
 
 
@@ -56,7 +56,7 @@ def _fails(report: Report, subject: Subject) -> bool:
 
 
 def _case(suite: ElementTree.Element, path: str, name: str, key: str | None) -> ElementTree.Element:
-    """A case; `key` tells it from others of its name."""
+    """Add a case; `key` distinguishes it from others of the same name."""
     shown = show(name, NAMED_IN_FULL) if key is None else f"{show(name, NAMED_IN_FULL)} ({show(key, NAMED_IN_FULL)})"
     return ElementTree.SubElement(suite, "testcase", {"classname": path, "name": shown, "file": path})
 
@@ -70,7 +70,7 @@ def _tell(case: ElementTree.Element, subject: Subject, fails: bool) -> None:
         worst = ", ".join(f"{' '.join(map(str, unit.index)) or 'all'}: {unit.norm:.9g}" for unit in subject.row.worst)
         lines += [f"worst units and their norms: {worst}"] if worst else []
     if fails:
-        kind = rule_id(subject.findings[0].rule)
+        kind = rule_id(subject.findings[0].fault)
         ElementTree.SubElement(case, "failure", {"message": subject.text, "type": kind}).text = "\n".join(lines)
     else:
         ElementTree.SubElement(case, "system-out").text = "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Reports as GitHub flavoured Markdown, short enough for a pull request: what is wrong first, the rest folded."""
+"""Reports as GitHub flavoured Markdown, short enough for a pull request: findings first, the rest folded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from renorm_cli.model.report import Report, Row
 from renorm_cli.render.ci.fitting import Section, Table, fitted
 from renorm_cli.render.columns import COLUMNS, FOREIGN, MARKS, Column, marks
 from renorm_cli.render.problems import PATH_LIMIT, Subject, subjects
-from renorm_cli.render.sentences import account, verdict
+from renorm_cli.render.sentences import account, verdict_parts
 from renorm_cli.text import LINE_LIMIT, bytes_text, count_text, counted, shape_text, show
 
 VISIBLE = 10
@@ -17,38 +17,40 @@ VISIBLE = 10
 
 _KEYS = ("shape", "units", "norm_median", "norm_max", "norm_after_max", "histogram", "low", "limit", "p")
 _VISIBLE, _FOLDED, _LAST = range(3)
-"""What is cut first when there is too much: the variables that hold and the skipped, then the folded findings."""
+"""Ranks of tables. The last are cut first: variables that hold and skipped ones, then the folded findings."""
 
 
 def render_markdown(reports: Sequence[Report], limit_bytes: int | None = None) -> str:
     """Write a heading, a verdict and the worst findings for each report, and fold all other variables.
 
-    With `limit_bytes` the text in UTF-8 has fewer bytes than that: what is too much is cut at the end of a table row,
-    the least important first, and a last line says how many rows are left out. Names from files are in code spans,
-    where nothing is a link, a mention or markup, and backticks and pipes are escaped as `show` escapes.
+    With `limit_bytes` the text has fewer bytes of UTF-8 than that: table rows are omitted, the least important first,
+    and a last line says how many. Names from files are in code spans, where nothing is a link, a mention or markup;
+    backticks and pipes in them are escaped as `show` escapes.
     """
     heads = [_summary(reports), *([()] * len(reports))]
     return fitted([_section(report, head) for report, head in zip(reports, heads, strict=False)], limit_bytes)
 
 
 def code(text: str, limit: int = LINE_LIMIT) -> str:
-    """A foreign string as a code span, in a table or not: no backtick can end it, no pipe can end its cell."""
+    """A foreign string as a code span that no backtick and, in a table, no pipe can end."""
     shown = show(text, limit).replace("`", r"\u{60}").replace("|", r"\u{7c}") or '""'
-    pad = " " if shown.strip() and shown[0] == shown[-1] == " " else ""  # one blank at each end is taken away
+    pad = " " if shown.strip() and shown[0] == shown[-1] == " " else ""  # Markdown strips one blank at each end
     return f"`{pad}{shown}{pad}`"
 
 
 def _summary(reports: Sequence[Report]) -> tuple[str, ...]:
-    """What comes of many checks, to be read before any of them."""
+    """The result of several checks, to be read before each of them."""
     checks = [report for report in reports if report.command == "check"]
     broken = sum(not report.holds for report in checks)
     return (f"**{count_text(broken)} of {counted(len(checks), 'checkpoint')} violated**",) if len(checks) > 1 else ()
 
 
 def _section(report: Report, above: tuple[str, ...]) -> Section:
-    said = verdict(report).partition(":") if report.command == "check" else None
     facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
-    head = [*above, f"## {code(report.path, PATH_LIMIT)}", *([f"**{said[0]}**:{said[2]}"] if said else [])]
+    head = [*above, f"## {code(report.path, PATH_LIMIT)}"]
+    if report.command == "check":
+        word, explanation = verdict_parts(report)
+        head.append(f"**{word}**: {explanation}")
     head.append(" · ".join((*account(report), facts)))
     if report.output is not None:
         head.append(f"{'Would write' if report.dry_run else 'Wrote'} {code(report.output, PATH_LIMIT)}")
@@ -58,7 +60,7 @@ def _section(report: Report, above: tuple[str, ...]) -> Section:
 
 
 def _found(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
-    """What is wrong, the worst first: some rows for all to see, the rest folded."""
+    """The findings, the worst first: some rows visible, the others folded."""
     broken = sorted(
         (subject for subject in found if subject.findings), key=lambda subject: -subject.findings[0].severity
     )
@@ -73,7 +75,7 @@ def _found(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
 
 
 def _others(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
-    """The constrained variables with which nothing is wrong."""
+    """The constrained variables without findings."""
     columns = _columns(report)
     rows = [
         _line(_name(subject.name, subject.row), *_cells(subject.row, columns))
@@ -106,7 +108,7 @@ def _skipped(report: Report) -> Iterator[Table]:
 
 def _notes(report: Report) -> Iterator[Table]:
     if report.notes:
-        rows = [f"- {code(note.text)}" for note in report.notes]
+        rows = [f"- {code(str(note))}" for note in report.notes]
         yield Table(_FOLDED, counted(len(rows), "note"), (), rows)
 
 

@@ -1,4 +1,4 @@
-"""Findings as SARIF 2.1.0, the OASIS format that code scanning services read."""
+"""Findings as SARIF 2.1.0, the OASIS format of code scanning services."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from renorm_cli.render.problems import NAMED_IN_FULL, Problem, fingerprints, pro
 from renorm_cli.text import count_text, show
 
 MOST = 25_000
-"""Results of one run that GitHub takes; it refuses a file with more."""
+"""Results per run that GitHub accepts; it refuses a file with more."""
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -27,14 +27,14 @@ _HELP: dict[Fault, str] = {
     "appeared": "If the new variable is meant, make a new baseline.",
     "vanished": "If the variable is meant to be gone, make a new baseline.",
 }
-"""What to do about each rule."""
+"""Advice for each rule."""
 
 
 def render_sarif(reports: Sequence[Report]) -> str:
-    """Write one run with the findings of all reports, the worst first; of more than 25,000 the rest is only counted.
+    """Write one run with the findings of all reports, the worst first; beyond 25,000 they are only counted.
 
-    A location is the checkpoint's path as a URI reference, line 1 because a location needs a line, and the variable as
-    the logical location.
+    A location is the checkpoint's path as a URI reference, line 1 (a location needs a line), and the variable as
+    logical location.
     """
     found = problems(reports)
     kept = found[:MOST]
@@ -74,8 +74,8 @@ def _invocation(left_out: int) -> dict[str, Any]:
 def _result(problem: Problem, identity: str) -> dict[str, Any]:
     finding = problem.finding
     return {
-        "ruleId": rule_id(finding.rule),
-        "ruleIndex": _RULE_INDEX[finding.rule],
+        "ruleId": rule_id(finding.fault),
+        "ruleIndex": _RULE_INDEX[finding.fault],
         "level": problem.level,
         "message": {"text": f"{_message(problem.sentence)}."},
         "locations": [
@@ -87,7 +87,7 @@ def _result(problem: Problem, identity: str) -> dict[str, Any]:
                 "logicalLocations": [{"fullyQualifiedName": show(finding.name, NAMED_IN_FULL), "kind": "variable"}],
             }
         ],
-        # the name under which GitHub looks for it; its own would be one for all variables, which share a line
+        # GitHub reads this name; its own fingerprint would be the same for all variables, because they share a line
         "partialFingerprints": {"primaryLocationLineHash": identity},
     }
 
@@ -96,14 +96,14 @@ _RULE_INDEX = {rule: index for index, rule in enumerate(FAULTS)}
 
 
 def _message(text: str) -> str:
-    """Escape what plain text messages have links and placeholders in (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
+    """Escape the characters of links and placeholders in plain text messages (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
     for char, escaped in (("\\", r"\\"), ("[", r"\["), ("]", r"\]"), ("{", "{{"), ("}", "}}")):
         text = text.replace(char, escaped)
     return text
 
 
 def _uri(path: str) -> str:
-    """A path as a URI reference: `file://` where it is absolute, percent-encoded with its exact bytes."""
+    """A path as a URI reference: percent-encoded exact bytes, with `file://` if it is absolute."""
     path = path.removeprefix("./")
     try:
         encoded = quote(path, errors="surrogateescape")

@@ -11,35 +11,39 @@ from renorm_cli.render.columns import COLUMNS, Cell
 from renorm_cli.text import show
 
 CELL_LIMIT = 32_000
-"""Spreadsheets cut a cell at 32,767 characters."""
+"""Characters per cell: spreadsheets cut a cell at 32,767."""
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")  # noqa: RUF001
 
 
+HEADER = ("path", "status", "reason", *(column.key for column in COLUMNS))
+
+
 def render_csv(reports: Sequence[Report]) -> str:
-    """Write a header, then for each report its constrained and its skipped variables; lines end with LF.
+    """Write a header, then a line for each constrained and each skipped variable of each report; lines end with LF.
 
     Numbers are exact; a missing value is an empty cell. Text is escaped as `show` does, and a text cell that a
-    spreadsheet would take for a formula starts with an apostrophe.
+    spreadsheet would read as a formula starts with an apostrophe.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "status", "reason", *(column.key for column in COLUMNS)])
+    writer.writerow(HEADER)
     for report in reports:
-        writer.writerows(_lines(report))
+        writer.writerows(map(safe_line, lines(report)))
     return out.getvalue()
 
 
-def _lines(report: Report) -> Iterator[list[Cell]]:
+def lines(report: Report) -> Iterator[list[Cell]]:
+    """The exact values of each variable under `HEADER`, constrained ones first; text is as the file has it."""
     for row in report.rows:
-        yield safe_line([report.path, "constrained", None, *(column.value(row) for column in COLUMNS)])
+        yield [report.path, "constrained", None, *(column.value(row) for column in COLUMNS)]
     for skip in report.skips:
         facts = [None if column.skipped is None else column.skipped(skip) for column in COLUMNS]
-        yield safe_line([report.path, "skipped", skip.reason, *facts])
+        yield [report.path, "skipped", skip.reason, *facts]
 
 
 def safe_line(line: list[Cell]) -> list[Cell]:
-    """The cells of a line, text among them escaped and made no formula."""
+    """The cells of a line, with text escaped so that no spreadsheet reads it as a formula."""
     return [_guarded(cell) if isinstance(cell, str) else cell for cell in line]
 
 

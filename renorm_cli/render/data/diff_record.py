@@ -1,10 +1,9 @@
-"""Comparisons as strict JSON, schema_version 1, and as CSV: the records the table is an excerpt of."""
+"""Comparisons as strict JSON, schema_version 1, and as CSV: the full records, of which the table shows a part."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from typing import Any
 
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
@@ -20,9 +19,9 @@ def render_diff_json(report: DiffReport) -> str:
 
 
 def diff_dict(report: DiffReport) -> dict[str, Any]:
-    """Make the JSON object of a comparison, as plain dicts, lists, strings, numbers and None.
+    """The JSON object of a comparison, as plain dicts, lists, strings, numbers and None.
 
-    An infinite `p` is "inf". Strings that are not valid Unicode are as in `json_report.report_dict`.
+    An infinite `p` is "inf". Strings that are not valid Unicode are encoded as in `json_report.report_dict`.
     """
     constraint = report.constraint
     return {
@@ -34,7 +33,7 @@ def diff_dict(report: DiffReport) -> dict[str, Any]:
         "after": _side(report.after),
         "matched_by": report.matched_by,
         "limit": constraint.limit,
-        "p": "inf" if math.isinf(constraint.p) else constraint.p,
+        "p": constraint.norm.record,
         "per": constraint.per,
         "same": report.same,
         "renorm_only": report.renorm_only,
@@ -45,7 +44,7 @@ def diff_dict(report: DiffReport) -> dict[str, Any]:
             **{verdict.replace(" ", "_"): count for verdict, count in report.totals.items()},
         },
         "variables": [_row(row) for row in report.rows],
-        "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
+        "notes": [valid({"text": str(note), "warning": note.warning}) for note in report.notes],
         "seconds": report.seconds,
     }
 
@@ -89,8 +88,8 @@ def render_diff_csv(report: DiffReport) -> str:
     """Write a header and a line for every variable, escaped as `csv_report.render_csv` does; lines end with LF."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    told = [(column.key, column.value) for column in DIFF_COLUMNS if column.value is not None]
-    writer.writerow(["path_before", "path_after", *(key for key, _ in told)])
+    columns = [(column.key, column.value) for column in DIFF_COLUMNS if column.value is not None]
+    writer.writerow(["path_before", "path_after", *(key for key, _ in columns)])
     for row in report.rows:
-        writer.writerow(safe_line([report.before.path, report.after.path, *(value(row) for _, value in told)]))
+        writer.writerow(safe_line([report.before.path, report.after.path, *(value(row) for _, value in columns)]))
     return out.getvalue()

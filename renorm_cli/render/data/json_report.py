@@ -1,4 +1,4 @@
-"""Reports as strict JSON, schema_version 1: the record the other renderings are excerpts of."""
+"""Reports as strict JSON, schema_version 1: the full record, of which all other formats show a part."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ SCHEMA_VERSION = 1
 
 
 def render_json(reports: Sequence[Report]) -> Iterator[str]:
-    """Write one report as a JSON object, several or none as an array of them, with a newline at the end.
+    """Write one report as a JSON object, several or none as an array, with a newline at the end.
 
-    Strict JSON in ASCII: no NaN, no Infinity. Each variable has a line of its own, so that line tools and diffs work
-    and a hundred thousand of them are fast. In parts of about one variable each: whole, the text would take as much
-    memory as all that it tells.
+    Strict JSON in ASCII, without NaN and Infinity. Each variable has a line of its own, so that line tools and diffs
+    work. Comes in parts of about one variable each, because the whole text would take as much memory as the report.
     """
     start, end = ("", "\n") if len(reports) == 1 else ("[", "]\n")
     yield start
@@ -31,16 +30,16 @@ def render_json(reports: Sequence[Report]) -> Iterator[str]:
 
 
 def report_dict(report: Report) -> dict[str, Any]:
-    """Make the JSON object of one report, as plain dicts, lists, strings, numbers and None.
+    """The JSON object of a report, as plain dicts, lists, strings, numbers and None.
 
-    An infinite `p` is "inf". A string that is not valid Unicode has U+FFFD in place of each lone surrogate, and beside
-    it, under the same key with `_base64`, the exact bytes.
+    An infinite `p` is "inf". In a string that is not valid Unicode, U+FFFD replaces each lone surrogate; the same key
+    with `_base64` holds the exact bytes.
     """
     return {key: list(value) if isinstance(value, Iterator) else value for key, value in _fields(report).items()}
 
 
 def _fields(report: Report) -> dict[str, Any]:
-    """The object, its records as iterators, so that not all of them are held at once beside their text."""
+    """The object, with iterators for its records, so that not all of them are in memory at once."""
     totals = report.totals
     return valid(
         {
@@ -66,7 +65,7 @@ def _fields(report: Report) -> dict[str, Any]:
             "variables": (valid(_row(row)) for row in report.rows),
             "skipped": (valid(_skip(skip)) for skip in report.skips),
             "baseline": None if report.baseline is None else _baseline(report.baseline),
-            "notes": [valid({"text": note.text, "warning": note.warning}) for note in report.notes],
+            "notes": [valid({"text": str(note), "warning": note.warning}) for note in report.notes],
             "seconds": _number(report.seconds),
         }
     )
@@ -87,8 +86,8 @@ def _row(row: Row) -> dict[str, Any]:
         "axis_source": step.axis_source,
         "limit": constraint.limit,
         "low": constraint.low,
-        "tolerance": constraint.slack_above,
-        "p": "inf" if math.isinf(constraint.p) else constraint.p,
+        "tolerance": constraint.tolerance,
+        "p": constraint.norm.record,
         "per": constraint.per,
         "units": row.units,
         "over": row.over,
@@ -125,6 +124,7 @@ def _skip(skip: Skip) -> dict[str, Any]:
         "shape": list(variable.shape),
         "dtype": variable.dtype,
         "role": skip.role,
+        "code": skip.code,
         "reason": skip.reason,
         "declared": _declared(variable.declared),
     }
@@ -163,7 +163,7 @@ def _number(number: float) -> float | None:
 
 
 def valid(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its own strings made valid Unicode; see `report_dict`."""
+    """The record with valid Unicode in its own strings (not in nested records); see `report_dict`."""
     made: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, str) and not _is_unicode(value):
@@ -186,13 +186,13 @@ def _replaced(text: str) -> str:
 def _base64(text: str) -> str:
     try:
         raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # surrogates that stand for no byte, such as those of a JSON escape
+    except UnicodeEncodeError:  # surrogates that stand for no byte, such as from a JSON escape
         raw = text.encode("utf-8", "surrogatepass")
     return base64.b64encode(raw).decode("ascii")
 
 
 def dump(record: Mapping[str, Any]) -> str:
-    """Write a record as JSON, each of its fields and each of the records in them on a line of its own."""
+    """Write a record as JSON, with each field, and each record in a field, on a line of its own."""
     return "".join(_pieces(record))
 
 
@@ -218,5 +218,5 @@ def _lines(value: Any) -> Iterator[str]:
 
 
 def _compact(value: Any) -> str:
-    # CI runners take `##[error]` for a command anywhere in a line; outside of strings JSON has no such sign.
+    # CI runners read `##[error]` as a command anywhere in a line; JSON has "##" only in strings.
     return json.dumps(value, allow_nan=False).replace("##", "#\\u0023")

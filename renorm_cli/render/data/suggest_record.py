@@ -1,4 +1,4 @@
-"""Suggestions as strict JSON, schema_version 1, and as CSV: every bound with what it would clip."""
+"""Suggestions as strict JSON, schema_version 1, and as CSV: every bound, with the units that it would clip."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def render_suggest_json(found: Sequence[Suggestion]) -> str:
 
 
 def suggestion_dict(found: Suggestion) -> dict[str, Any]:
-    """Make the JSON object of a suggestion, as plain dicts, lists, strings, numbers and None.
+    """The JSON object of a suggestion, as plain dicts, lists, strings, numbers and None.
 
-    `bounds` and `together` are lists of `share` (aimed at), `limit` (null where there is none), `over` and `clipped`
-    (how many units the limit clips, and which share that is). The rest is as `json_report.report_dict` has it.
+    `bounds` and `together` are lists of `share` (the aim), `limit` (or null), `over` and `clipped` (the number and the
+    share of units that the limit would clip). The rest is as in `json_report.report_dict`.
     """
     measured = report_dict(found.measured)
-    told = zip(measured["variables"], found.bounds, strict=True)
-    variables = [_some(row, (*_ROW, "nonfinite", "norm")) | {"bounds": _bounds(bounds)} for row, bounds in told]
+    rows = zip(measured["variables"], found.bounds, strict=True)
+    variables = [_some(row, (*_ROW, "nonfinite", "norm")) | {"bounds": _bounds(bounds)} for row, bounds in rows]
     return {
         **_some(measured, _MEASURED[:3]),
         "command": "suggest",
@@ -45,7 +45,7 @@ def suggestion_dict(found: Suggestion) -> dict[str, Any]:
 
 
 def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """These fields of a record, each with the exact bytes of its text where they stand beside it."""
+    """These fields of a record, with the `_base64` fields that belong to them."""
     both = (name for key in keys for name in (key, f"{key}_base64"))
     return {name: record[name] for name in both if name in record}
 
@@ -57,7 +57,7 @@ def _bounds(bounds: Iterable[SuggestedBound]) -> list[dict[str, Any]]:
 def render_suggest_csv(found: Sequence[Suggestion]) -> str:
     """Write a header and a line for every bound, escaped as `csv_report.render_csv` does; lines end with LF.
 
-    `of` is "variable", or "together" for a bound of the units of all.
+    `of` is "variable", or "together" for a bound for all units.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The geometry of the page's drawings: SVG path data and places, made of digits and a few letters alone."""
+"""The geometry of the page's drawings: SVG path data and positions, which consist of digits and a few letters."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from itertools import pairwise
 
 from renorm_cli.model.report import NormStats, Row
 from renorm_cli.render.columns import folded
+from renorm_cli.render.page.axis import Axis
 from renorm_cli.render.page.pooled import Pool
-from renorm_cli.render.page.scale import Scale
 from renorm_cli.text import number_text
 
 WIDTH, HEIGHT = 1000, 100
-"""The size of a large drawing, which is stretched to the page."""
+"""The size of a large drawing, which the page stretches."""
 
 BARS = 64
 POSITIONS = 201
-"""Bounds that can be tried."""
+"""The number of bounds to try."""
 
 SPAN = 160
 """The width of the norms' axis in a table row."""
@@ -28,7 +28,7 @@ SMALL_BARS, SMALL_BAR, SMALL_HEIGHT = 32, 3, 20
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A number beside an axis, at `x` percent of its length; a `minor` one is left out where the page is narrow."""
+    """A number beside an axis, at `x` percent of its length; a narrow page omits `minor` ones."""
 
     x: str
     text: str
@@ -36,8 +36,8 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """The norms of all units: histogram bars within and over the bound, the curve of the share over each bound."""
+class Histogram:
+    """The norms of all units: bars within and over the bound, and the curve of the share of units over each bound."""
 
     ticks: tuple[Tick, ...]
     within: str
@@ -49,8 +49,8 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """Bounds to try in ascending order, and how many units are over each. `exact` is the place of the bound given,
-    None where there is none, and `start` the place to begin at."""
+    """Ascending bounds to try, and the number of units over each. `exact` is the index of the given bound, or None;
+    `start` is the index to begin at."""
 
     bounds: tuple[float, ...]
     over: tuple[int, ...]
@@ -60,7 +60,7 @@ class Trials:
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """One variable: the range of its norms before and after on the common axis, and its histogram on its own."""
+    """The drawings of a variable: the range of its norms before and after on the common axis, and its own histogram."""
 
     range: str
     middle: str
@@ -72,78 +72,78 @@ class Glyph:
     bars_bound: str
 
 
-def ticks(scale: Scale) -> tuple[Tick, ...]:
+def ticks(axis: Axis) -> tuple[Tick, ...]:
     """The numbers along an axis."""
     return tuple(
-        Tick(_percent(scale.place(tick)), _tick_text(tick), minor=bool(number % 2))
-        for number, tick in enumerate(scale.ticks())
+        Tick(_percent(axis.place(tick)), _tick_text(tick), minor=bool(number % 2))
+        for number, tick in enumerate(axis.ticks())
     )
 
 
-def spread(pool: Pool, scale: Scale, bound: float | None) -> Spread:
-    """Draw the norms of a pool with a bound, or without. Bars stand for equal lengths of the axis."""
-    edges = _edges(scale, bound)
-    over = [float(count) for count in pool.over(_norms(scale, edges, bound))]
-    over[0] = float(pool.units)  # what is left of the axis counts in its first bar
+def histogram(pool: Pool, axis: Axis, bound: float | None) -> Histogram:
+    """Draw the norms of a pool, with or without a bound. Bars cover equal lengths of the axis."""
+    edges = _edges(axis, bound)
+    over = [float(count) for count in pool.over(_norms(axis, edges, bound))]
+    over[0] = float(pool.units)  # the first bar also counts norms to the left of the axis
     bars = [
         (left, right, max(0.0, over[at] - over[at + 1]) / ((right - left) * BARS))
         for at, (left, right) in enumerate(pairwise(edges))
     ]
     tallest = max(height for _, _, height in bars) or 1.0
-    limit = 1.0 if bound is None else scale.place(bound)
-    return Spread(
-        ticks(scale),
+    limit = 1.0 if bound is None else axis.place(bound)
+    return Histogram(
+        ticks(axis),
         _bars([bar for bar in bars if bar[1] <= limit], tallest),
         _bars([bar for bar in bars if bar[1] > limit], tallest),
-        _curve(pool, scale, bound),
-        _percent(limit) if bound is not None and scale.has(bound) else None,
+        _curve(pool, axis, bound),
+        _percent(limit) if bound is not None and axis.has(bound) else None,
         round(tallest),
     )
 
 
-def trials(pool: Pool, scale: Scale, bound: float | None) -> Trials:
-    """Bounds along an axis, as few digits as tell them apart, with the one given among them if it is on the axis."""
-    norms = [scale.norm(number / (POSITIONS - 1)) for number in range(POSITIONS)]
+def trials(pool: Pool, axis: Axis, bound: float | None) -> Trials:
+    """Bounds along an axis, with as few digits as distinguish them; one is the given bound, if it is on the axis."""
+    norms = [axis.norm(number / (POSITIONS - 1)) for number in range(POSITIONS)]
     norms = [norm for norm in norms if norm > 0]
     for digits in range(3, 18):
         bounds = sorted({float(f"{norm:.{digits}g}") for norm in norms} - {0.0, math.inf})
         if len(bounds) == len(norms):
             break
     exact = None
-    if bound is not None and scale.has(bound):
-        exact = min(range(len(bounds)), key=lambda at: abs(scale.place(bounds[at]) - scale.place(bound)))
+    if bound is not None and axis.has(bound):
+        exact = min(range(len(bounds)), key=lambda at: abs(axis.place(bounds[at]) - axis.place(bound)))
         bounds[exact] = bound
     over = pool.count_over(bounds)
     few = next(at for at, count in enumerate(over) if count <= 0.05 * pool.units or at == len(over) - 1)
     return Trials(tuple(bounds), tuple(over), exact, few if exact is None else exact)
 
 
-def glyph(row: Row, norm: NormStats, scale: Scale) -> Glyph:
-    """Draw one row that has norms."""
+def glyph(row: Row, norm: NormStats, axis: Axis) -> Glyph:
+    """Draw a row that has norms."""
     limit = row.step.constraint.limit
-    low, high = _x(scale, norm.min), _x(scale, norm.max)
-    edge = high if limit is None or not row.over else max(low, _x(scale, limit))
+    low, high = _x(axis, norm.min), _x(axis, norm.max)
+    edge = high if limit is None or not row.over else max(low, _x(axis, limit))
     after = row.norm_after
-    bars, bars_over, mark = _histogram(row, norm, limit)
+    bars, bars_over, mark = _row_bars(row, norm, limit)
     return Glyph(
         range=f"M{low} 6H{max(edge, low + 1)}",
         over=f"M{edge} 6H{max(high, edge + 1)}" if row.over else "",
-        middle=f"M{_x(scale, norm.median)} 2v8M{_x(scale, norm.p95)} 4v4",
-        after="" if after is None else _after(scale, after),
-        bound="" if limit is None or not scale.has(limit) else f"M{_x(scale, limit)} 0v20",
+        middle=f"M{_x(axis, norm.median)} 2v8M{_x(axis, norm.p95)} 4v4",
+        after="" if after is None else _after(axis, after),
+        bound="" if limit is None or not axis.has(limit) else f"M{_x(axis, limit)} 0v20",
         bars=bars,
         bars_over=bars_over,
         bars_bound=mark,
     )
 
 
-def _after(scale: Scale, after: NormStats) -> str:
-    low, high = _x(scale, after.min), _x(scale, after.max)
-    return f"M{low} 15H{max(high, low + 1)}M{_x(scale, after.median)} 12v6M{high} 12v6"
+def _after(axis: Axis, after: NormStats) -> str:
+    low, high = _x(axis, after.min), _x(axis, after.max)
+    return f"M{low} 15H{max(high, low + 1)}M{_x(axis, after.median)} 12v6M{high} 12v6"
 
 
-def _histogram(row: Row, norm: NormStats, limit: float | None) -> tuple[str, str, str]:
-    """Bars within the limit, bars over it, and the limit; heights grow with the square root, so that tails show."""
+def _row_bars(row: Row, norm: NormStats, limit: float | None) -> tuple[str, str, str]:
+    """Bars within the limit, bars over it, and the limit; heights are square roots, so that tails stay visible."""
     counts = folded(row.histogram, SMALL_BARS)
     top, width = max(counts, default=0), norm.max - norm.min
     heights = [math.ceil(math.sqrt(count / top) * SMALL_HEIGHT) if count else 0 for count in counts]
@@ -157,7 +157,7 @@ def _histogram(row: Row, norm: NormStats, limit: float | None) -> tuple[str, str
 
 
 def _steps(heights: Sequence[int], first: int) -> str:
-    """The outline of bars that stand side by side."""
+    """The outline of adjacent bars."""
     parts, inside = [], False
     for at, height in enumerate(heights, first):
         if not height:
@@ -178,35 +178,35 @@ def _bars(bars: Iterable[tuple[float, float, float]], tallest: float) -> str:
     )
 
 
-def _curve(pool: Pool, scale: Scale, bound: float | None) -> str:
-    places = sorted({number / (POSITIONS - 1) for number in range(POSITIONS)} | _inside(scale, bound))
-    shares = pool.over(_norms(scale, places, bound)) / pool.units
+def _curve(pool: Pool, axis: Axis, bound: float | None) -> str:
+    places = sorted({number / (POSITIONS - 1) for number in range(POSITIONS)} | _inside(axis, bound))
+    shares = pool.over(_norms(axis, places, bound)) / pool.units
     points = zip(places, shares, strict=True)
     return "M" + "L".join(f"{_short(place * WIDTH)} {_short(HEIGHT * (1 - float(share)))}" for place, share in points)
 
 
-def _edges(scale: Scale, bound: float | None) -> list[float]:
-    """The ends of the bars; the nearest one is moved to the bound, so that each bar is within it or over it."""
+def _edges(axis: Axis, bound: float | None) -> list[float]:
+    """The edges of the bars; the edge nearest to the bound is moved to it, so that each bar is within or over it."""
     edges = [number / BARS for number in range(BARS + 1)]
-    for place in _inside(scale, bound):
+    for place in _inside(axis, bound):
         nearest = round(place * BARS)
-        if 0 < nearest < BARS:  # a bar as thin as what is left at an end would tower over all others
+        if 0 < nearest < BARS:  # at an end, the thin remaining bar would be higher than all others
             edges[nearest] = place
     return edges
 
 
-def _norms(scale: Scale, places: Sequence[float], bound: float | None) -> list[float]:
-    """The norms at some places; at that of the bound it is the bound itself, where counts can jump."""
-    known = dict.fromkeys(_inside(scale, bound), bound)
-    return [known.get(place) or scale.norm(place) for place in places]
+def _norms(axis: Axis, places: Sequence[float], bound: float | None) -> list[float]:
+    """The norms at some places; at the bound's place exactly the bound, because counts can jump there."""
+    known = dict.fromkeys(_inside(axis, bound), bound)
+    return [known.get(place) or axis.norm(place) for place in places]
 
 
-def _inside(scale: Scale, bound: float | None) -> set[float]:
-    return set() if bound is None or not scale.has(bound) else {scale.place(bound)}
+def _inside(axis: Axis, bound: float | None) -> set[float]:
+    return set() if bound is None or not axis.has(bound) else {axis.place(bound)}
 
 
-def _x(scale: Scale, norm: float) -> float:
-    return round(1 + scale.place(norm) * (SPAN - 2))
+def _x(axis: Axis, norm: float) -> float:
+    return round(1 + axis.place(norm) * (SPAN - 2))
 
 
 def _percent(place: float) -> str:

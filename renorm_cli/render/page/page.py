@@ -1,30 +1,50 @@
-"""Reports as one HTML page for people who would rather look than read: it opens offline and asks nothing of anyone."""
+"""Reports as one HTML page with drawings, which works offline and loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import hashlib
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from renorm_cli.model.report import Report
-from renorm_cli.render.page.view import page_of
+from renorm_cli.render.page.view import page_of, section_of
 from renorm_cli.text import show
 
 
 def render_html(reports: Sequence[Report]) -> str:
-    """Write one HTML page for all reports, with a section for each, and a contents list where there are several.
+    """Write one HTML page for all reports, with a section for each and, for several, a list of contents.
 
-    The page holds its own style and script and loads nothing; its content security policy allows just these two, by
-    their SHA-256. All text from files is escaped as `show` does, then as HTML. The result is valid Unicode.
+    The page contains its style and its script; its content security policy allows only these two, by their SHA-256.
+    All text from files is escaped as `show` does, then as HTML. The result is valid Unicode.
     """
     environment = _environment()
     style, script = (_resource(environment, name) for name in ("style.css", "script.js"))
     return environment.get_template("page.html.j2").render(
         page=page_of(reports), style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
+    )
+
+
+CELL_LINES = 100
+"""Variables that a cell of a notebook lists, and draws, the worst first."""
+
+
+def render_cell(report: Report) -> str:
+    """Write the section of one report as HTML for the output cell of a notebook.
+
+    It is that of the page, without script, with fewer lines, and in the colours of the notebook. Its style holds for it
+    alone. Text from files is escaped as on the page.
+    """
+    environment = _environment()
+    section = section_of(report, CELL_LINES, CELL_LINES)
+    number = zlib.crc32(f"{section.path} {section.verdict}".encode())  # the ids of other cells begin with another one
+    style, cell_style = (_resource(environment, name) for name in ("style.css", "cell.css"))
+    return environment.get_template("cell.html.j2").render(
+        section=section, number=number, style=style, cell_style=cell_style
     )
 
 
@@ -42,12 +62,12 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Nothing but markup of the templates reaches the page without `show`: a second net under `page_of`."""
+    """Pass every plain string through `show`, as a second safeguard after `page_of`; markup of templates is exempt."""
     return show(value, None) if type(value) is str else value
 
 
 def _resource(environment: Environment, name: str) -> str:
-    """A style or script of this package, as it stands. Line ends are LF, as a browser's hash has them."""
+    """A style or script of this package, unchanged but for LF line ends, which a browser uses for its hash."""
     loader = environment.loader
     if loader is None:
         raise AssertionError("the environment has a loader")

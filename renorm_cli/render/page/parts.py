@@ -1,15 +1,15 @@
-"""The parts of the HTML page, as plain texts and numbers: the template only sets them out."""
+"""The parts of the HTML page as plain texts and numbers, which the templates arrange."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from renorm_cli.render.page.charts import Glyph, Spread, Tick, Trials
+from renorm_cli.render.page.charts import Glyph, Histogram, Tick, Trials
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A number or short text of a row; `exact` is what it sorts by where the text is rounded."""
+    """A number or short text of a row; `exact` is the sort key if the text is rounded."""
 
     text: str
     exact: str | None
@@ -19,7 +19,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One variable. `found` says what is wrong with it; one without `cells` is skipped, for `reason`."""
+    """A variable. `found` are its findings; a line without `cells` is a skipped variable, with its `reason`."""
 
     name: str
     key: str
@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The variables; `left_out` of them have no line, `drawn` of them have a drawing, as many as can if `all_drawn`."""
+    """The variables; `left_out` of them have no line, `drawn` have a drawing (all that can, if `all_drawn`)."""
 
     heads: tuple[tuple[str, bool], ...]
     lines: tuple[Line, ...]
@@ -55,7 +55,7 @@ class Table:
 class Chart:
     """The norms of all units of a checkpoint."""
 
-    spread: Spread
+    histogram: Histogram
     trials: Trials
     log: bool
     units: int
@@ -79,7 +79,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One checkpoint; `bad` where a gate would fail, `good` where it would pass, neither where nothing was asked."""
+    """A checkpoint; its state is "bad" if a gate would fail, "good" if it would pass, else "plain"."""
 
     title: str
     path: str
@@ -102,7 +102,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A checkpoint in the contents; `section` is the number of its section, None where it has none."""
+    """A checkpoint in the contents; `section` is the number of its section, or None."""
 
     path: str
     state: str

@@ -1,4 +1,4 @@
-"""The unit norms of many variables taken together, as far as their histograms tell."""
+"""The unit norms of many variables together, estimated from their histograms."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Float64 = npt.NDArray[np.float64]
 
 
 class Pool:
-    """The finite unit norms of some rows, known from equal bins between the least and the largest of each row.
+    """The finite unit norms of some rows, known by equal bins between each row's smallest and largest norm.
 
-    `units` counts them, `low` and `high` are the least and the largest. Inside a bin norms count as evenly spread; at
-    the limit of a row, and at `low` and `high`, counts are exact.
+    `units` is their number; `low` and `high` are the smallest and the largest. Norms count as evenly distributed within
+    a bin; counts are exact at the limit of a row, and at `low` and `high`.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -28,7 +28,7 @@ class Pool:
         self._curves = [_curve(row, norm.min, norm.max) for row, norm in zip(known, stats, strict=True)]
 
     def over(self, bounds: Sequence[float]) -> Float64:
-        """How many units have a norm over each bound; interpolated, so not whole numbers."""
+        """The number of units over each bound, interpolated and therefore not whole."""
         at = np.asarray(bounds, dtype=np.float64)
         over = np.zeros(at.shape)
         for norms, within in self._curves:
@@ -39,14 +39,14 @@ class Pool:
         return over
 
     def count_over(self, bounds: Sequence[float]) -> list[int]:
-        """The same as whole numbers: none only where no unit is over, all only where all are."""
+        """The number of units over each bound, rounded; 0 only if no unit is over, all only if all are."""
         at, over = np.asarray(bounds, dtype=np.float64), np.rint(self.over(bounds))
         least = np.where(at < self.high, 1, 0)
         most = np.where(at >= self.low, self.units - 1, self.units) if self.units else least
         return [int(count) for count in np.maximum(np.minimum(over, most), least)]
 
     def quantile(self, share: float) -> float:
-        """A norm that about this share of the units does not exceed; 0 of no unit."""
+        """A norm that about this share of the units does not exceed; 0 without units."""
         if not self._curves:
             return 0.0
         norms = np.concatenate([norms for norms, _ in self._curves])
@@ -58,15 +58,15 @@ class Pool:
 
 
 def _curve(row: Row, low: float, high: float) -> tuple[Float64, Float64]:
-    """Ascending norms, and for each how many units are not over it."""
+    """Ascending norms, and the number of units that are not over each."""
     total = float(sum(row.histogram))
     if low == high:
         return np.array([low]), np.array([total])
     norms = np.linspace(low, high, len(row.histogram) + 1)
     within = np.concatenate([[0.0], np.cumsum(list(row.histogram), dtype=np.float64)])
-    ceiling = row.step.constraint.ceiling
-    if ceiling is None or not low <= ceiling < high or row.step.constraint.per == "global":
+    highest = row.step.constraint.highest
+    if highest is None or not low <= highest < high or row.step.constraint.is_joint:
         return norms, within
-    at, known = int(np.searchsorted(norms, ceiling)), total - row.over
+    at, known = int(np.searchsorted(norms, highest)), total - row.over
     within = np.concatenate([np.minimum(within[:at], known), [known], np.maximum(within[at:], known)])
-    return np.insert(norms, at, ceiling), within
+    return np.insert(norms, at, highest), within

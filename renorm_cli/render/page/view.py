@@ -1,4 +1,4 @@
-"""What the HTML page shows of some reports."""
+"""Chooses what the HTML page shows, and turns it into texts."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Sequence
 
 from renorm_cli.model.report import Report
 from renorm_cli.render.columns import is_bounded, limits, orders
-from renorm_cli.render.page.charts import Trials, spread, trials
+from renorm_cli.render.page.axis import Axis, axis_of
+from renorm_cli.render.page.charts import Trials, histogram, trials
 from renorm_cli.render.page.parts import Change, Chart, Entry, Page, Section
 from renorm_cli.render.page.pooled import Pool
-from renorm_cli.render.page.scale import Scale, scale_of
 from renorm_cli.render.page.table import TEXT_LIMIT, named, sortable, table_of
 from renorm_cli.render.problems import subjects
 from renorm_cli.render.sentences import verdict
 from renorm_cli.text import bytes_text, count_text, counted, exact_text, number_text, show
 
 DRAWN = 500
-"""Variables of one page whose norms are drawn, the worst first."""
+"""Variables per page whose norms are drawn, the worst first."""
 
 LISTED = 3000
-"""Variables of one page that have a line in a table, the worst first."""
+"""Variables per page that get a line in a table, the worst first."""
 
 SECTIONS = 50
-"""Checkpoints of one page that have a section, the worst first."""
+"""Checkpoints per page that get a section, the worst first."""
 
 PATHS = 2000
 """Checkpoints that the contents list."""
@@ -37,11 +37,11 @@ PATH_LIMIT = 1000
 
 
 def page_of(reports: Sequence[Report]) -> Page:
-    """Choose what a page of reports shows, and write it as texts; foreign ones go through `show`."""
+    """Choose what a page of reports shows, and turn it into texts; foreign text passes through `show`."""
     order = sorted(range(len(reports)), key=lambda at: (reports[at].holds, at))
     shown = sorted(order[:SECTIONS])
     share = max(1, len(shown))
-    sections = tuple(_section(reports[at], DRAWN // share, LISTED // share) for at in shown)
+    sections = tuple(section_of(reports[at], DRAWN // share, LISTED // share) for at in shown)
     listed = sorted(order[:PATHS])
     entries = tuple(
         Entry(
@@ -57,12 +57,13 @@ def page_of(reports: Sequence[Report]) -> Page:
     return Page(one, show(version), entries, len(reports) - len(listed), sections)
 
 
-def _section(report: Report, drawn: int, listed: int) -> Section:
+def section_of(report: Report, drawn: int, listed: int) -> Section:
+    """Choose what one checkpoint's section shows: `listed` variables in its table, `drawn` of them with a drawing."""
     found = subjects(report)
     bounds = [limit for limit in limits(report) if limit is not None]
     bound = bounds[0] if len(limits(report)) == 1 and bounds else None
     pool = Pool(report.rows)
-    scale = scale_of(pool, bounds) if pool.units else None
+    axis = axis_of(pool, bounds) if pool.units else None
     problems = sorted(
         ((subject.name, finding) for subject in found for finding in subject.findings),
         key=lambda one: -one[1].severity,
@@ -76,13 +77,13 @@ def _section(report: Report, drawn: int, listed: int) -> Section:
         figures=_figures(report),
         facts=tuple(_facts(report)),
         notes=tuple(
-            ("Warning" if note.warning else "Note", show(note.text, TEXT_LIMIT)) for note in report.notes[:NOTES]
+            ("Warning" if note.warning else "Note", show(str(note), TEXT_LIMIT)) for note in report.notes[:NOTES]
         ),
         more_notes=max(0, len(report.notes) - NOTES),
         findings=tuple((named(name), show(finding.text, TEXT_LIMIT)) for name, finding in problems)[:FINDINGS],
         more_findings=max(0, len(problems) - FINDINGS),
-        chart=None if scale is None else _chart(report, pool, scale, bound),
-        table=table_of(report, found, scale, drawn, listed),
+        chart=None if axis is None else _chart(report, pool, axis, bound),
+        table=table_of(report, found, axis, drawn, listed),
         skipped=tuple(
             (count_text(count), role, show(reason, TEXT_LIMIT))
             for (role, reason), count in Counter((one.role, one.reason) for one in report.skips).most_common(REASONS)
@@ -130,7 +131,7 @@ def _sentence(report: Report) -> str:
 
 
 def _figures(report: Report) -> tuple[tuple[str, str, str], ...]:
-    """The few large numbers: what they count, the number, and a word more."""
+    """The few large numbers: title, number and remark."""
     totals = report.totals
     found = [("Units", count_text(totals.units), f"in {counted(totals.constrained, 'variable')}")]
     if is_bounded(report):
@@ -184,21 +185,21 @@ def _bound_text(report: Report) -> str:
 
 
 def _declared(report: Report) -> tuple[tuple[str, str], ...]:
-    """What the file's config declares, and on how many variables."""
+    """The constraints that the file's config declares, with the number of variables of each."""
     variables = (*(row.step.variable for row in report.rows), *(skip.variable for skip in report.skips))
     counts = Counter(variable.declared.text for variable in variables if variable.declared is not None)
     return tuple((show(text, TEXT_LIMIT), counted(count, "variable")) for text, count in counts.most_common(DECLARED))
 
 
-def _chart(report: Report, pool: Pool, scale: Scale, bound: float | None) -> Chart:
-    drawn, tried = spread(pool, scale, bound), trials(pool, scale, bound)
+def _chart(report: Report, pool: Pool, axis: Axis, bound: float | None) -> Chart:
+    drawn, tried = histogram(pool, axis, bound), trials(pool, axis, bound)
     over = sum(row.over for row in report.rows)
     facts = []
-    if bound is not None and not scale.has(bound):
+    if bound is not None and not axis.has(bound):
         facts.append(f"The bound, {exact_text(bound)}, lies to the right of the axis.")
     if bound is None and is_bounded(report):
         facts.append(f"Variables have {_bound_text(report)}; the table draws each.")
-    if scale.low > pool.low:
+    if axis.low > pool.low:
         facts.append(f"The first bar also holds what lies left of the axis, down to {number_text(pool.low)}.")
     if len(orders(report)) > 1:
         facts.append("Norms of different p are drawn together.")
@@ -213,7 +214,7 @@ def _chart(report: Report, pool: Pool, scale: Scale, bound: float | None) -> Cha
     return Chart(
         drawn,
         tried,
-        scale.log,
+        axis.log,
         pool.units,
         None if bound is None else exact_text(bound),
         " ".join(facts),
@@ -223,7 +224,7 @@ def _chart(report: Report, pool: Pool, scale: Scale, bound: float | None) -> Cha
 
 
 def _quantiles(pool: Pool, tried: Trials) -> list[tuple[str, str, str]]:
-    """For some shares the smallest bound tried that has at most that share over it."""
+    """For some shares, the smallest of the bounds tried that has at most that share of the units over it."""
     found = []
     for percent in (0, 1, 5, 10, 25, 50):
         allowed = percent / 100 * pool.units
@@ -244,7 +245,7 @@ def _change(before: float | None, after: float | None) -> str:
 
 
 def share_text(part: int, whole: int) -> str:
-    """A share in percent, with one decimal: 0 % and 100 % are only said where they are exact."""
+    """A share in percent with one decimal; 0 % and 100 % only if they are exact."""
     if part in (0, whole):
         return "100 %" if part else "0 %"
     percent = 100 * part / whole

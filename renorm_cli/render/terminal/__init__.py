@@ -1,1 +1,1 @@
-"""Tables and progress in a terminal."""
+"""Tables, verdicts and progress in a terminal."""

@@ -1,4 +1,4 @@
-"""A comparison as a table for people: what differs first, the identical ones counted."""
+"""A comparison as a table for people: differing variables first, identical ones only counted."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ _PLACES: tuple[Verdict, ...] = (
     "not compared",
     "pure renorm",
 )
-"""The verdicts that get a line, the worst first."""
+"""The verdicts whose variables get a line, the worst first."""
 
 _SCOPE = "Variables were compared; a model's configuration, graph and other files were not."
 
 
 def render_diff(report: DiffReport, *, width: int | None, colour: bool, ascii: bool) -> str:
-    """Write a comparison for people: the two checkpoints, a line per variable that differs, and an account of all.
+    """Write a comparison for people: the two checkpoints, a line per differing variable, and totals.
 
-    `width` is that of the terminal in cells, None where there is none: then nothing is folded, cut or left out. No
-    escape sequence is written without `colour`, no other character than ASCII with `ascii`. Ends with a newline.
+    `width`, `colour` and `ascii` are as in `render_table`. Ends with a newline.
     """
     look = Look(width, colour, ascii)
     listed = [row for verdict in _PLACES for row in report.rows if row.verdict == verdict]
@@ -68,14 +67,14 @@ def _is_fine(row: DiffRow, report: DiffReport) -> bool:
 
 
 def _reasons(report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Iterator[str]:
-    """Why the verdicts that are not plain from their word are as they are."""
-    told = [(row, reason) for row in listed if (reason := _reason(row, report))]
-    shown = told if look.width is None else told[:REASONS_ON_A_TERMINAL]
+    """The reasons of the verdicts that need one."""
+    explained = [(row, reason) for row in listed if (reason := _reason(row, report))]
+    shown = explained if look.width is None else explained[:REASONS_ON_A_TERMINAL]
     for row, reason in shown:
         line = f"{look.show(row.name, 120)}: {look.show(reason)}"
         yield from (look.paint(part, "dim") for part in look.folded(line, 2))
-    if len(told) > len(shown):
-        yield look.paint(f"and {count_text(len(told) - len(shown))} more, all in the JSON", "dim")
+    if len(explained) > len(shown):
+        yield look.paint(f"and {count_text(len(explained) - len(shown))} more, all in the JSON", "dim")
 
 
 def _reason(row: DiffRow, report: DiffReport) -> str | None:
@@ -88,8 +87,8 @@ def _reason(row: DiffRow, report: DiffReport) -> str | None:
 
 def _closing(report: DiffReport, look: Look) -> Iterator[str]:
     for note in report.notes:
-        if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"note: {look.show(note.text)}", 6)
+        if not note.warning:  # warnings go to stderr
+            yield from look.folded(f"note: {look.show(str(note))}", 6)
     counts = [f"{count_text(count)} {verdict}" for verdict, count in report.totals.items() if count]
     yield from look.folded(f"{counted(len(report.rows), 'variable')}: {', '.join(counts)}")
     yield from (look.paint(line, "dim") for line in look.folded(_SCOPE))

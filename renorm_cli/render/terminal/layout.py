@@ -1,7 +1,7 @@
-"""How the tables for people are laid out: aligned columns that fit a terminal, and styles.
+"""The layout of tables for people: aligned columns that fit a terminal, and styles.
 
-The lines are laid out here and not by rich, whose tables take most of a second for a thousand rows, fold and cut where
-there is no terminal, and know no way to shorten a name in the middle.
+rich is not used for them: its tables are slow for many rows, are folded and cut even without a terminal, and cannot
+shorten a name in the middle.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from renorm_cli.text import LINE_LIMIT, cells, shorten, show
 GAP = "  "
 SHORTEST_NAME, ENOUGH_NAME = 12, 40
 KEPT = (1, 2)
-"""The ranks of the columns that are never dropped: what a check is about."""
+"""The ranks of columns that are never dropped, because a check is about them."""
 
 _SGR = {"bold": "1", "dim": "2", "bad": "1;31", "good": "1;32"}
 
 
 class Look(NamedTuple):
-    """How lines look: `width` in cells, None where there is no terminal and nothing is folded or cut."""
+    """The look of lines: `width` in cells, or None without a terminal, where nothing is folded or cut."""
 
     width: int | None
     colour: bool
@@ -54,9 +54,9 @@ class Look(NamedTuple):
 
 
 class Filled:
-    """One column with the texts of all rows, aligned; `marks` are footnote marks that stay when a text is shortened.
+    """A column with the texts of all rows, aligned; `marks` are footnote marks that stay when a text is shortened.
 
-    `rank` is that of a `columns.Column`. The texts of rows in `bad` are painted so.
+    `rank` is that of a `columns.Column`. The texts of rows in `bad` get the style "bad".
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Filled:
 
 
 def table_lines(table: Sequence[Filled], look: Look) -> Iterator[str]:
-    """The lines of a table with at least one row, the first column its names."""
+    """The lines of a table with at least one row; the first column holds the names."""
     if look.width is not None:
         table = _fitting(table, look, look.width)
     heads = [filled.padded(filled.title) for filled in table]
@@ -108,7 +108,7 @@ def table_lines(table: Sequence[Filled], look: Look) -> Iterator[str]:
 
 
 def title_lines(path: str, facts: str, look: Look) -> Iterator[str]:
-    """A path and what is to be said of it, on one line if they fit."""
+    """A path and facts about it, on one line if they fit."""
     if look.width is None or cells(path) + len(GAP) + cells(facts) <= look.width:
         yield look.paint(path, "bold") + GAP + look.paint(facts, "dim")
         return
@@ -117,14 +117,14 @@ def title_lines(path: str, facts: str, look: Look) -> Iterator[str]:
 
 
 def _aligned(texts: list[str]) -> list[str]:
-    """Pad numbers on the right so that their decimal points stand in one line."""
+    """Pad numbers on the right so that their decimal points are aligned."""
     fractions = [len(text) - text.index(".") if "." in text else 0 for text in texts]
     longest = max(fractions)
     return [text + " " * (longest - fraction) for text, fraction in zip(texts, fractions, strict=True)]
 
 
 def _fitting(table: Sequence[Filled], look: Look, width: int) -> list[Filled]:
-    """Drop the least important columns until the names have a third of the terminal, or all they need."""
+    """Drop the least important columns until the names get a third of the terminal, or all the room they need."""
     name, kept = table[0], list(table[1:])
     wanted = min(name.width, min(max(SHORTEST_NAME, width // 3), ENOUGH_NAME))
     for filled in sorted(kept, key=lambda filled: filled.rank or 0, reverse=True):

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for work that takes long enough to wonder about."""
+"""A progress bar on stderr for work that takes longer than a moment."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 DELAY = 1.0
-"""Seconds of work before there is a bar."""
+"""Seconds of work before the bar appears."""
 
 LABEL_WIDTH, BAR_WIDTH, FACTS_WIDTH = 30, 24, 40
-"""Cells of the label and of the bar where there is room, and of the bytes, the speed and the time beside them."""
+"""Cells of the label and of the bar if there is room, and of the bytes, speed and time beside them."""
 
 
 class Progress:
-    """Show how many of `total` bytes are done, how fast, and how long the rest will take.
+    """Shows how many of `total` bytes are done, the speed, and the remaining time.
 
-    Nothing at all is written unless `enabled`, stderr is a terminal that can move its cursor, and the work takes
-    longer than a second; rich is not even imported before. `advance` may be called from any thread. At the end, also
-    by an exception, the bar is gone from the terminal.
+    Writes nothing unless `enabled`, stderr is a terminal that can move its cursor, and the work takes longer than
+    DELAY; only then does it import rich. `advance` is safe from any thread. The bar disappears at the end, also after
+    an exception.
     """
 
     def __init__(self, total: int, *, enabled: bool, label: str, colour: bool = True) -> None:
@@ -51,7 +51,7 @@ class Progress:
                 self._bar[0].stop()
 
     def advance(self, nbytes: int) -> None:
-        """Count `nbytes` more as done."""
+        """Add `nbytes` to the bytes done."""
         with self._lock:
             self._done += nbytes
             if self._bar is None and self._enabled and time.monotonic() - self._started > DELAY:
@@ -66,7 +66,7 @@ class Progress:
         from rich.table import Column
         from rich.text import Text
 
-        class Speed(ProgressColumn):  # rich has one, in MB/s beside the MiB of the other column
+        class Speed(ProgressColumn):  # rich's own column shows MB/s beside the other column's MiB
             def render(self, task: Task) -> Text:
                 return Text(f"{bytes_text(int(task.speed))}/s" if task.speed else "", "dim")
 
@@ -75,9 +75,9 @@ class Progress:
             markup=False,
             highlight=False,
             emoji=False,
-            color_system="auto" if self._colour else None,  # without NO_COLOR's half measures: no bold, no dim
+            color_system="auto" if self._colour else None,  # None also turns bold and dim off, which NO_COLOR does not
         )
-        if not (sys.stderr.isatty() and console.is_interactive):  # rich takes FORCE_COLOR for a terminal
+        if not (sys.stderr.isatty() and console.is_interactive):  # with FORCE_COLOR, rich takes anything for a terminal
             self._enabled = False
             return
         spare = max(console.width - FACTS_WIDTH, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING, Context
+from typing import NamedTuple
 
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.sentences import account
@@ -13,19 +14,31 @@ from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, shape_text
 _DIGITS = Context(prec=5, rounding=ROUND_CEILING)
 
 
-def render_suggestion(found: Suggestion, *, width: int | None, colour: bool, ascii: bool) -> str:
-    """Write a suggestion for people: what was read, bounds for all units together, and for each variable.
+class Advice(NamedTuple):
+    """The caller's advice in a suggestion: on its `digits`, and on the use of the `bounds` or of a file of `rules`."""
 
-    `width` is that of the terminal in cells, None where there is none: then nothing is folded, cut or left out. No
-    escape sequence is written without `colour`, no other character than ASCII with `ascii`. Ends with a newline.
+    digits: str = "limits are rounded up to five digits"
+    bounds: str | None = None
+    rules: str | None = None
+
+
+NO_ADVICE = Advice()
+
+
+def render_suggestion(
+    found: Suggestion, *, width: int | None, colour: bool, ascii: bool, advice: Advice = NO_ADVICE
+) -> str:
+    """Write a suggestion for people: the checkpoint, bounds for all units together, and bounds for each variable.
+
+    `width`, `colour` and `ascii` are as in `render_table`. Ends with a newline.
     """
     look = Look(width, colour, ascii)
     parts = [list(_title(found, look)), list(_together(found, look)), list(_each(found, look))]
-    return "\n\n".join("\n".join(part) for part in (*parts, list(_closing(found, look))) if part) + "\n"
+    return "\n\n".join("\n".join(part) for part in (*parts, list(_closing(found, look, advice))) if part) + "\n"
 
 
 def bound_text(limit: float | None) -> str:
-    """Write a bound with 5 digits, rounded up so that no more units are over it; `-` where there is none."""
+    """Write a bound with 5 digits, rounded up so that no more units are over it; `-` for None."""
     if limit is None:
         return "-"
     rounded = _DIGITS.create_decimal_from_float(limit)
@@ -34,7 +47,7 @@ def bound_text(limit: float | None) -> str:
 
 
 def share_text(share: float) -> str:
-    """Write a share that was aimed at as a percentage: `5%`, `0.1%`."""
+    """Write the share that a bound aims at as a percentage: `5%`, `0.1%`."""
     return f"{share * 100:.6g}%"
 
 
@@ -46,13 +59,13 @@ def _title(found: Suggestion, look: Look) -> Iterator[str]:
 
 
 def _together(found: Suggestion, look: Look) -> Iterator[str]:
-    """A line for each share: the bound for all units, and what it would clip."""
+    """A line for each share: the bound for all units, and how many it would clip."""
     shares = [f"to clip {share_text(bound.share)}" for bound in found.together]
     yield from table_lines([Filled("one bound for all", shares), *_outcome(found.together)], look)
 
 
 def _outcome(bounds: Sequence[SuggestedBound]) -> list[Filled]:
-    """Columns that say what each of the bounds would clip."""
+    """Columns with the limit of each bound, and how many units it would clip."""
     limits = [bound_text(bound.limit) for bound in bounds]
     clips = [f"{count_text(bound.over)} of {count_text(bound.units)}" for bound in bounds]
     shares = [f"{bound.clipped * 100:.2f}%" for bound in bounds]
@@ -64,7 +77,7 @@ def _outcome(bounds: Sequence[SuggestedBound]) -> list[Filled]:
 
 
 def _each(found: Suggestion, look: Look) -> Iterator[str]:
-    """A line for each variable: its bounds for all shares, or for a single share the bound and what it would clip."""
+    """A line for each variable: its bounds for all shares, or for one share the bound and how many it would clip."""
     rows = found.measured.rows
     table = [
         Filled("a bound for each", [look.show(row.step.variable.name, NAME_LIMIT) for row in rows]),
@@ -82,15 +95,13 @@ def _each(found: Suggestion, look: Look) -> Iterator[str]:
     yield from table_lines(table, look)
 
 
-def _closing(found: Suggestion, look: Look) -> Iterator[str]:
+def _closing(found: Suggestion, look: Look, advice: Advice) -> Iterator[str]:
     for note in found.measured.notes:
-        if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"note: {look.show(note.text)}", 6)
+        if not note.warning:  # warnings go to stderr
+            yield from look.folded(f"note: {look.show(str(note))}", 6)
     yield from look.folded(look.joined(*account(found.measured)))
-    digits = "limits are rounded up to five digits, --format json has more"
-    yield from (look.paint(line, "dim") for line in look.folded(digits))
+    yield from (look.paint(line, "dim") for line in look.folded(advice.digits))
     if found.rules is not None:
-        yield f"wrote {look.show(found.rules, 4096)}; use it with --rules"
-    else:
-        text = "use one bound with --max-norm, a bound for each with -o rules.toml and then --rules rules.toml"
-        yield from (look.paint(line, "dim") for line in look.folded(text))
+        yield f"wrote {look.show(found.rules, 4096)}{f'; {advice.rules}' if advice.rules else ''}"
+    elif advice.bounds:
+        yield from (look.paint(line, "dim") for line in look.folded(advice.bounds))

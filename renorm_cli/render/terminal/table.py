@@ -18,10 +18,10 @@ PATH_LIMIT = 4096
 
 
 def render_table(report: Report, *, width: int | None, colour: bool, ascii: bool) -> str:
-    """Write a report for people: what was read, a line per constrained variable, and an account of all others.
+    """Write a report for people: the checkpoint, a line per constrained variable, skipped variables and totals.
 
-    `width` is that of the terminal in cells, None where there is none: then nothing is folded, cut or left out. No
-    escape sequence is written without `colour`, no other character than ASCII with `ascii`. Ends with a newline.
+    `width` is the terminal's width in cells; None, without a terminal, folds, cuts and omits nothing. Writes escape
+    sequences only with `colour`, and only ASCII with `ascii`. Ends with a newline.
     """
     look = Look(width, colour, ascii)
     parts = [
@@ -87,8 +87,8 @@ def _skipped(report: Report, look: Look) -> Iterator[str]:
 
 def _closing(report: Report, look: Look) -> Iterator[str]:
     for note in report.notes:
-        if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"note: {look.show(note.text)}", 6)
+        if not note.warning:  # warnings go to stderr
+            yield from look.folded(f"note: {look.show(str(note))}", 6)
     if report.command == "inspect":
         yield from _declared(report, look)
     yield from look.folded(look.joined(*account(report)))
@@ -102,7 +102,7 @@ def _closing(report: Report, look: Look) -> Iterator[str]:
 
 
 def _declared(report: Report, look: Look) -> Iterator[str]:
-    """What the file's config declares, a line for each constraint."""
+    """A line for each constraint that the file's config declares."""
     named: dict[str, list[str]] = {}
     for variable in (*(row.step.variable for row in report.rows), *(skip.variable for skip in report.skips)):
         if variable.declared is not None:

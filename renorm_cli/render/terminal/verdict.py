@@ -1,4 +1,4 @@
-"""What a gate prints: one line for a checkpoint that holds, and beneath it the findings where it does not."""
+"""The output of a gate: one line per checkpoint, followed by the findings if it does not hold."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from renorm_cli.render.terminal.layout import Look
 from renorm_cli.text import counted
 
 FINDINGS = 20
-"""Findings that are listed; the rest is counted."""
+"""Findings that are listed; the others are only counted."""
 
 PATH_LIMIT = 4096
 
+MORE = "a JSON report has all of them"
 
-def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool) -> str:
-    """Write one line if all is well with a checkpoint, else also what is not, the worst first.
 
-    `width`, `colour` and `ascii` are those of `render_table`. Ends with a newline.
+def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool, more: str = MORE) -> str:
+    """Write the verdict in one line, followed by the findings, the worst first, if the checkpoint does not hold.
+
+    `width`, `colour` and `ascii` are as in `render_table`; `more` says where the findings are that are not listed.
+    Ends with a newline.
     """
     look = Look(width, colour, ascii)
     head = f"{verdict(report)}, in '{look.show(report.path, PATH_LIMIT)}'"
     lines = [look.paint(line, "good" if report.holds else "bad") for line in look.folded(head, 2)]
     if not report.holds:
-        lines += _details(report, look)
+        lines += _details(report, look, more)
     return "\n".join(lines) + "\n"
 
 
-def _details(report: Report, look: Look) -> Iterator[str]:
+def _details(report: Report, look: Look, more: str) -> Iterator[str]:
     found = findings(report)
     for finding in found[:FINDINGS]:
         yield from look.folded(f"  '{look.show(finding.name)}': {finding.text}", 4)
     if len(found) > FINDINGS:
-        yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; --report FILE has all of them"
+        yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; {more}"
     for note in report.notes:
-        if not note.warning:  # warnings are said on stderr
-            yield from look.folded(f"  note: {look.show(note.text)}", 4)
+        if not note.warning:  # warnings go to stderr
+            yield from look.folded(f"  note: {look.show(str(note))}", 4)

@@ -195,4 +195,4 @@ def test_a_completion_imports_what_reading_a_header_needs_and_no_more(folder: Pa
     assert "hidden/kernel" in done.stdout
     found = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
     assert "renorm_cli.formats.keras.hdf5_files" in found
-    assert not found & {"tensorflow", "keras", "rich", "renorm_cli.run.steps", "renorm_cli.api"}
+    assert not found & {"tensorflow", "keras", "rich", "renorm_cli.run.steps", "renorm_cli.api.verbs"}

@@ -21,7 +21,7 @@ from support.places import SAMPLES
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
 from renorm_cli.model.plan import Note, Step
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.render.data.diff_record import render_diff_csv, render_diff_json
 from renorm_cli.render.terminal.diff_table import render_diff
 
@@ -90,11 +90,14 @@ def test_a_real_process_prints_the_proof(pair: tuple[str, str]) -> None:
         (("README.md", "dense.h5"), "no checkpoint of a known format"),
         (("dense.h5", "gone.h5"), "no such file"),
         (("dense.h5", "dense.h5", "--units", "2"), "out of range"),
-        (("dense.h5", "dense.h5", "--units", "x"), "--units takes auto or axes"),
-        (("dense.h5", "dense.h5", "--per", "tensor", "--units", "0"), "--per tensor has no units"),
+        (("dense.h5", "dense.h5", "--units", "x"), "the units are auto or axes"),
+        (
+            ("dense.h5", "dense.h5", "--per", "tensor", "--units", "0"),
+            "a norm per tensor has no unit axes; leave out --units, or leave out --per",
+        ),
         (("dense.h5", "dense.h5", "-i", "nothing/*"), "matches none"),
         (("dense.h5", "dense.h5", "--max-norm", "0"), "above 0"),
-        (("dense.h5", "dense.h5", "--p", "0"), "--p must be above 0"),
+        (("dense.h5", "dense.h5", "--p", "0"), "p must be above 0"),
         (("dense.h5", "dense.h5", "--jobs", "0"), "--jobs"),
         (("dense.h5", "dense.h5", "--report", "report.txt"), "use .json or .csv"),
         (("dense.h5",), "AFTER"),
@@ -166,8 +169,8 @@ def test_one_norm_over_a_tensor_is_proven_as_such(tmp_path: Path, capfd: Capture
 def _report(expected: bool = False) -> DiffReport:
     """One row of every kind."""
     rule = Constraint(1.0 if expected else None)
-    kernel = Variable("dense/kernel", "layers/dense/vars/0", (784, 200), "float32", "Dense")
-    turned = Variable("=cmd|'\x1b[31m", "layers/dense_1/vars/0", (200, 10), "float32", "Dense")
+    kernel = Variable("dense/kernel", "layers/dense/vars/0", (784, 200), "float32", Hint(layer="Dense"))
+    turned = Variable("=cmd|'\x1b[31m", "layers/dense_1/vars/0", (200, 10), "float32", Hint(layer="Dense"))
     bias, halved = Variable("dense/bias", "b", (200,), "float32"), Variable("dense/bias", "b", (200,), "bfloat16")
     step, words = Variable("step", "step", (), "int64"), Variable("words", "words", (2,), "string")
     pure = DiffRow(

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import keras_zoo
+from support.variables import keras_variable
 
 from renorm_cli.conventions.keras import LAYERS, TELLING
-from renorm_cli.conventions.units import role_of, unit_axes, why_skipped
+from renorm_cli.conventions.units import role_of, unit_axes
 from renorm_cli.model.variable import Role, Variable
 
 pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
@@ -43,7 +44,7 @@ Convolutions use a weight at many places, so their last axis only.
 
 
 def variable(shape: tuple[int, ...], **told: Any) -> Variable:
-    return Variable("it", "it", shape, told.pop("dtype", "float32"), **told)
+    return keras_variable("it", "it", shape, **told)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_units_by_convention_are_those_of_the_published_table(
     layer: str, weight: str, shape: tuple[int, ...], axes: tuple[int, ...]
 ) -> None:
     assert unit_axes(variable(shape, layer=layer, weight=weight)) == (axes, "layer")
-    assert unit_axes(variable(shape, layer=layer, weight=weight, layer_source="name")) == (axes, "name")
+    assert unit_axes(variable(shape, layer=layer, weight=weight, source="name")) == (axes, "name")
     assert unit_axes(variable(shape, layer=layer, weight=f"deep/inside/{weight}")) == (axes, "layer")
     if weight in TELLING:
         assert unit_axes(variable(shape, weight=weight)) == (axes, "name")
@@ -214,11 +215,3 @@ def test_of_what_keras_stores_only_kernels_and_embeddings_could_be_selected() ->
         "embeddings",
         "reverse_embeddings",
     }
-
-
-def test_every_reason_is_one_short_line_and_says_how_to_select_what_nothing_tells() -> None:
-    roles: list[Role] = ["bias", "scale", "statistic", "optimizer", "quantized", "lora", "state", "unknown"]
-    reasons = {role: why_skipped(role, variable((3, 4))) for role in roles}
-    assert all(0 < len(reason) < 80 and "\n" not in reason for reason in reasons.values())
-    assert reasons["unknown"] == "nothing in the file tells what it is; select it with -i"
-    assert "-i" not in why_skipped("unknown", variable((3,)))

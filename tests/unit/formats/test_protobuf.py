@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.tf_recorded import message
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import protobuf
 from renorm_cli.formats.protobuf import (
     Budget,
     Message,
-    quoted,
     read_fields,
     read_message,
     read_varint,
@@ -27,15 +28,9 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 
 @pytest.fixture(scope="module")
 def protos() -> Any:
-    from tensorflow.core.framework import versions_pb2
-    from tensorflow.core.protobuf import tensor_bundle_pb2, trackable_object_graph_pb2
-
-    class Protos:
-        entry = tensor_bundle_pb2.BundleEntryProto
-        version = versions_pb2.VersionDef
-        graph = trackable_object_graph_pb2.TrackableObjectGraph
-
-    return Protos
+    return SimpleNamespace(
+        entry=message("BundleEntryProto"), version=message("VersionDef"), graph=message("TrackableObjectGraph")
+    )
 
 
 @given(INT64, INT64, INT32, st.integers(0, 2**32 - 1), st.lists(INT64, max_size=5))
@@ -181,17 +176,6 @@ def test_absent_fields_are_zero() -> None:
     assert not empty.blobs(1)
     assert not empty.integers(1)
     assert not empty.has(1)
-
-
-@given(st.text(max_size=400))
-def test_a_quoted_name_is_short_ascii_in_quotes_and_whole_if_it_fits(name: str) -> None:
-    text = quoted(name)
-    assert len(text) <= 123
-    assert text.isascii()
-    assert text.isprintable()
-    assert text[0] == text[-1]
-    if len(ascii(name)) <= 122:
-        assert text == ascii(name)
 
 
 def test_messages_that_share_a_budget_have_so_many_fields_in_all() -> None:

@@ -17,9 +17,11 @@ from support.cli import refused, renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.errors import FormatError, RenormError, UsageError
-from renorm_cli.gate.baseline import held_against, parse_growth, read_baseline
+from renorm_cli.gate.baseline import Reference, growth_of, held_against
+from renorm_cli.gate.stored_report import read_stored
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.plan import Skip, Step
+from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import Skip, SkipCode, Step
 from renorm_cli.model.report import Growth, NormStats, Report, Row
 from renorm_cli.model.variable import Variable
 from renorm_cli.render.data.json_report import render_json
@@ -30,7 +32,7 @@ Capture = pytest.CaptureFixture[str]
 def row(name: str, largest: float | None, *, axes: tuple[int, ...] = (1,), p: float = 2.0) -> Row:
     stats = None if largest is None else NormStats(0.0, 0.0, 0.0, 0.0, largest)
     variable = Variable(name, f"key/{name}", (2, 2), "float32")
-    return Row(Step(variable, "kernel", axes, "layer", Constraint(None, p)), 2, 0, 0 if stats else 2, stats)
+    return Row(Step(variable, "kernel", axes, "layer", Constraint(None, PNorm(p))), 2, 0, 0 if stats else 2, stats)
 
 
 def report(*rows: Row, skips: tuple[Skip, ...] = (), path: str = "m.h5") -> Report:
@@ -39,7 +41,7 @@ def report(*rows: Row, skips: tuple[Skip, ...] = (), path: str = "m.h5") -> Repo
 
 def compared(path: Path, before: Report, after: Report, growth: float = 0.05, **allowed: bool) -> tuple[Growth, ...]:
     path.write_text("".join(render_json([before])))
-    found = held_against(after, read_baseline(path, growth, **allowed)).baseline
+    found = held_against(after, Reference(read_stored(path), growth, **allowed)).baseline
     assert found is not None
     assert (found.path, found.max_growth) == (str(path), growth)
     return found.growths
@@ -84,12 +86,17 @@ def test_a_growth_is_told_where_a_plain_loop_finds_one(
 
 def test_what_the_patterns_leave_out_has_not_vanished_and_what_is_skipped_otherwise_has(tmp_path: Path) -> None:
     variable = row("a", 1.0).step.variable
-    for reason, kinds in (
-        ("named by --exclude", []),
-        ("not named by --include", []),
-        ("int8: not a float", ["vanished"]),
-    ):
-        after = report(row("b", 1.0), skips=(Skip(variable, "kernel", reason),))
+    cases: dict[SkipCode, list[str]] = {
+        "excluded": [],
+        "not_included": [],
+        "no_rule": [],
+        "rule_leaves": [],
+        "dtype": ["vanished"],
+        "role": ["vanished"],
+        "unreadable": ["vanished"],
+    }
+    for code, kinds in cases.items():
+        after = report(row("b", 1.0), skips=(Skip(variable, "kernel", code, "whatever it says"),))
         found = compared(tmp_path / "b.json", report(row("a", 1.0), row("b", 1.0)), after)
         assert [one.kind for one in found] == kinds
 
@@ -125,13 +132,13 @@ def test_what_was_measured_otherwise_is_not_compared(after: Row, what: str, tmp_
 
 @pytest.mark.parametrize(("text", "growth"), [("5%", 0.05), ("0.05", 0.05), ("0", 0), ("500%", 5), (" 1.5 % ", 0.015)])
 def test_a_growth_is_a_share(text: str, growth: float) -> None:
-    assert parse_growth(text) == growth
+    assert growth_of(text) == growth
 
 
 @pytest.mark.parametrize("text", ["5", "-1%", "nan", "inf", "inf%", "1e400", "", "%", "five", "5%%"])
 def test_a_growth_that_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--max-growth"):
-        parse_growth(text)
+    with pytest.raises(UsageError, match=r"growth.*max_growth="):
+        growth_of(text)
 
 
 def good() -> dict[str, Any]:
@@ -189,10 +196,10 @@ BAD = {
 def test_a_report_that_is_none_of_ours_is_one_error_in_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     path.write_text(json.dumps(good()))
-    assert read_baseline(path, 0.0).reports["m.h5"][1].largest == 2.0
+    assert read_stored(path).reports["m.h5"][1].largest == 2.0
     path.write_text(text)
-    with pytest.raises(FormatError, match="--baseline") as error:
-        read_baseline(path, 0.0)
+    with pytest.raises(FormatError, match="the baseline") as error:
+        read_stored(path)
     assert "\n" not in str(error.value)
 
 
@@ -209,7 +216,7 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, v
     for made in (value, {**good(), "variables": [value]}, {**good(), **(value if isinstance(value, dict) else {})}):
         path.write_text(json.dumps(made))
         try:
-            read_baseline(path, 0.0)
+            read_stored(path)
         except FormatError as error:
             assert "\n" not in str(error)  # noqa: PT017 -- most values are refused, and some are not
 
@@ -228,7 +235,7 @@ def test_what_is_no_regular_file_or_too_large_is_refused_unread(tmp_path: Path) 
         (tmp_path / "a\0b", "no name of a file"),
     ):
         with pytest.raises(FormatError, match=what):
-            read_baseline(path, 0.0)
+            read_stored(path)
 
 
 @pytest.fixture

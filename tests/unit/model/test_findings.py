@@ -36,7 +36,7 @@ def report(*rows: Row, baseline: Baseline | None = None) -> Report:
 def test_there_is_a_finding_exactly_where_a_report_does_not_hold(norms: list[float], limit: float) -> None:
     made = report(row(np.array([norms], dtype=np.float32), limit, 1))
     assert bool(findings(made)) == (not made.holds)
-    assert {finding.rule for finding in findings(made)} <= set(FAULTS)
+    assert {finding.fault for finding in findings(made)} <= set(FAULTS)
 
 
 @given(norms=NORMS, parts=st.integers(1, 6))

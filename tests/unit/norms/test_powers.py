@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.norms.error_free import is_small_whole
-from renorm_cli.norms.policy import LOWEST
+from renorm_cli.norms.power_sums import LOWEST
 from renorm_cli.norms.powers import power, times_power_of_two
 
 

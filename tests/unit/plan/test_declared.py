@@ -21,14 +21,17 @@ from support.effort import examples
 from support.memory import Tensor
 from support.places import SAMPLES
 from support.tensors import DTYPES, ROUNDOFF, dtype_of
+from support.variables import keras_variable
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
-from renorm_cli.model.plan import Plan
+from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import Plan, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
-from renorm_cli.plan.declared import KERAS_EPSILON, Use, declared_step, excess_notes, slack
+from renorm_cli.plan.bounds import bound_source
+from renorm_cli.plan.declared import KERAS_EPSILON, DeclaredBounds, Use, excess_notes, tolerances
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, renorm_variable
 
@@ -43,16 +46,21 @@ CUSTOM = Declared("unknown", "Clip", problem="never run")
 def variable(name: str, declared: Declared | None, shape: tuple[int, ...] = (4, 3), **facts: Any) -> Variable:
     facts = {"layer": "Dense", "weight": name.rpartition("/")[2], **facts}
     dtype = facts.pop("dtype", "float32")
-    return Variable(name, f"file/{name}", shape, dtype, declared=declared, **facts)
+    return keras_variable(name, f"file/{name}", shape, dtype, declared=declared, **facts)
 
 
 def plan(*variables: Variable, use: Use = "check", **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(Constraint(), declared=use, **wanted))
+    return make_plan(variables, (), Request(DeclaredBounds(use), **wanted))
+
+
+def step_of(one: Variable, use: Use = "check") -> Step:
+    (step,) = plan(one, use=use).steps
+    return step
 
 
 def measured(array: np.ndarray, declared: Declared, use: Use = "check", into: np.ndarray | None = None) -> Row:
     """The row of one array; with `into` what is scaled is written there."""
-    step = declared_step(variable("d/kernel", declared, array.shape, dtype=array.dtype.name), "kernel", use)
+    step = step_of(variable("d/kernel", declared, array.shape, dtype=array.dtype.name), use)
     sink = None if into is None else Tensor(into)
     return renorm_variable(step, Work(Tensor(array), NumpyEngine(), bound=into is not None, sink=sink))
 
@@ -96,7 +104,7 @@ def test_apply_takes_the_upper_limit_exactly_and_says_what_it_does_not_enforce()
     )
     assert [step.constraint for step in made.steps] == [Constraint(1.0), Constraint(2.0)]
     assert [skip.reason for skip in made.skips] == ["declares NonNeg, which bounds no norm: not enforced"]
-    tail = "which `apply` does not enforce; `check --declared` tells whether it holds"
+    tail = "which `apply` does not enforce; `check` tells whether it holds"
     assert [(note.text, note.warning) for note in made.notes] == [
         (f"'a/kernel': declared with a lower bound, {tail}", True),
         (f"'c/kernel': declared NonNeg, {tail}", True),
@@ -107,10 +115,10 @@ def test_patterns_restrict_what_is_declared_and_never_widen_it() -> None:
     one, two, free = variable("a/kernel", ONE), variable("b/kernel", ONE), variable("c/kernel", None)
     made = plan(one, two, free, selection=Selection(("a/*", "c/*")))
     assert [step.variable.name for step in made.steps] == ["a/kernel"]
-    assert [skip.reason for skip in made.skips] == ["not named by --include", "declares no constraint"]
+    assert [skip.reason for skip in made.skips] == ["not named by include", "declares no constraint"]
     bias = variable("b/bias", ONE, (3,))
     made = plan(one, two, bias, free, selection=Selection((), ("b/*",)))
-    assert [skip.reason for skip in made.skips] == ["named by --exclude"] * 2 + ["declares no constraint"]
+    assert [skip.reason for skip in made.skips] == ["named by exclude"] * 2 + ["declares no constraint"]
     with pytest.raises(SelectionError, match="matches none"):
         plan(one, selection=Selection(("nothing",)))
 
@@ -120,7 +128,7 @@ def test_an_unknown_declaration_is_a_warning_and_with_strict_an_error() -> None:
     (note,) = plan(known, unknown).notes
     assert note.text == "'b/kernel': not looked at, the config declares 'Clip', which is unknown: never run"
     assert note.warning
-    with pytest.raises(SelectionError, match="--strict: 'b/kernel'"):
+    with pytest.raises(SelectionError, match=r"'b/kernel': not looked at, .*; leave out strict=True"):
         plan(known, unknown, strict=True)
     assert plan(known, unknown, selection=Selection((), ("b/*",)), strict=True).notes == ()
 
@@ -197,7 +205,7 @@ def test_a_rate_below_1_is_said() -> None:
     ("variables", "use", "text"),
     [
         ([variable("a/kernel", None, layer=None)], "check", "the file has no Keras config"),
-        ([variable("a/kernel", None, layer_source="name")], "apply", "the file has no Keras config"),
+        ([variable("a/kernel", None, source="name")], "apply", "the file has no Keras config"),
         ([variable("a/kernel", None)], "check", "the config in the file declares no constraint for any of its weights"),
         ([variable("a/kernel", CUSTOM)], "check", "all that is declared is unknown: 'a/kernel', 'Clip', which is"),
         ([variable("a/kernel", NONNEG)], "apply", "the file declares no bound but NonNeg"),
@@ -206,7 +214,7 @@ def test_a_rate_below_1_is_said() -> None:
 def test_a_file_that_declares_nothing_usable_is_an_error_that_says_what_it_has(
     variables: list[Variable], use: Use, text: str
 ) -> None:
-    with pytest.raises(SelectionError, match=f"^--declared: {text}"):
+    with pytest.raises(SelectionError, match=f"^{text}"):
         plan(*variables, use=use)
 
 
@@ -219,15 +227,15 @@ def test_leaving_out_all_that_declares_is_an_error() -> None:
     "wanted",
     [
         {"constraint": Constraint(1.0)},
-        {"constraint": Constraint(p=1.0)},
+        {"constraint": Constraint(norm=PNorm(1.0))},
         {"constraint": Constraint(per="tensor")},
         {"constraint": Constraint(per="global")},
         {"constraint": Constraint(), "units": (0,)},
     ],
 )
 def test_options_that_say_what_the_file_says_are_a_usage_error(wanted: Any) -> None:
-    with pytest.raises(UsageError, match="--declared takes limit and axes from the file"):
-        Request(**wanted, declared="check")
+    with pytest.raises(UsageError, match="declared constraints have their limits and axes from the file"):
+        bound_source(**wanted, declared="check")
 
 
 # What Keras' own constraints leave, and the tolerance for it
@@ -268,6 +276,7 @@ PRODUCED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flavour", ["keras", "tf_keras"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "declared"), PRODUCED)
@@ -296,10 +305,10 @@ def test_what_the_constraint_of_keras_made_passes_and_a_thousandth_more_or_less_
 
 def test_the_tolerance_is_of_roundoffs_and_grows_with_the_root_of_the_terms() -> None:
     for dtype in ("float16", "float32", "float64"):
-        assert slack(dtype, 900)[0] == pytest.approx(34 * ROUNDOFF[dtype])
-    assert slack("bfloat16", 900)[0] == pytest.approx(4 * 2.0**-8 + 30 * 2.0**-24)
-    assert slack("float32", 10**6)[0] < 1e-4
-    assert slack("float64", 4, 0.5) == pytest.approx((6 * 2.0**-53, 6 * 2.0**-53 + 20 * KERAS_EPSILON))
+        assert tolerances(dtype, 900)[0] == pytest.approx(34 * ROUNDOFF[dtype])
+    assert tolerances("bfloat16", 900)[0] == pytest.approx(4 * 2.0**-8 + 30 * 2.0**-24)
+    assert tolerances("float32", 10**6)[0] < 1e-4
+    assert tolerances("float64", 4, 0.5) == pytest.approx((6 * 2.0**-53, 6 * 2.0**-53 + 20 * KERAS_EPSILON))
 
 
 @settings(max_examples=examples(150), deadline=None)
@@ -321,7 +330,7 @@ def test_check_counts_by_limits_that_a_plain_loop_confirms(
     reduced = range(2) if axis is None else [one % 2 for one in axis]
     norms = oracle.unit_norms(values, tuple(one for one in range(2) if one not in reduced))
     terms = values.size // norms.size
-    above, below = slack(dtype, terms, low or None)
+    above, below = tolerances(dtype, terms, low or None)
     # Two float64 norms of one unit may differ in the last bits.
     sure = 1e-12
     assert np.count_nonzero(norms > limit * (1 + above) * (1 + sure)) <= row.over
@@ -334,7 +343,7 @@ def test_check_counts_by_limits_that_a_plain_loop_confirms(
 def test_a_unit_exactly_at_the_tolerance_passes_whatever_the_order_of_summation() -> None:
     values = np.random.default_rng(7).standard_normal((4097, 3)).astype(np.float32)
     norm = float(oracle.unit_norms(values, (1,)).max())
-    above = slack("float32", 4097)[0]
+    above = tolerances("float32", 4097)[0]
     limit = norm / (1 + above)
     while limit * (1 + above) < norm:
         limit = math.nextafter(limit, math.inf)
@@ -342,9 +351,7 @@ def test_a_unit_exactly_at_the_tolerance_passes_whatever_the_order_of_summation(
         limit = math.nextafter(limit, 0)
     assert limit * (1 + above) == norm
     for size, over in ((limit, 0), (math.nextafter(limit, 0), 1)):
-        step = declared_step(
-            variable("d/kernel", Declared("MaxNorm", "MaxNorm", size, axis=(0,)), values.shape), "kernel", "check"
-        )
+        step = step_of(variable("d/kernel", Declared("MaxNorm", "MaxNorm", size, axis=(0,)), values.shape))
         for block_bytes in (1200, 4096, 1 << 24):
             assert renorm_variable(step, Work(Tensor(values), NumpyEngine(), block_bytes=block_bytes)).over == over
 
@@ -375,7 +382,7 @@ def test_what_apply_bounds_is_within_the_strict_limit_and_not_under_the_lower_on
 def test_negative_weights_are_counted_one_by_one(dtype: str, block_bytes: int) -> None:
     array = np.random.default_rng(4).standard_normal((7, 5)).astype(dtype_of(dtype))
     array[0] = [-0.0, 0.0, np.nan, -np.inf, 3.0]
-    step = declared_step(variable("d/kernel", NONNEG, array.shape, dtype=dtype), "kernel", "check")
+    step = step_of(variable("d/kernel", NONNEG, array.shape, dtype=dtype))
     row = renorm_variable(step, Work(Tensor(array), NumpyEngine(), block_bytes=block_bytes))
     below = [value for value in array.ravel().tolist() if float(value) < 0]
     assert (row.negative, row.units, row.nonfinite, row.over) == (len(below), 1, 1, 0)
@@ -412,6 +419,7 @@ def declaring_18(keras: ModuleType, path: Path) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
 def test_a_model_that_declares_1_and_holds_18_is_found_and_mended_and_keras_loads_it(name: str, tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
@@ -438,6 +446,7 @@ def test_a_model_that_declares_1_and_holds_18_is_found_and_mended_and_keras_load
         assert new.constraint.get_config() == old.constraint.get_config()
 
 
+@pytest.mark.slow
 def test_what_keras_trained_under_its_constraints_passes(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     keras.backend.clear_session()
@@ -575,11 +584,11 @@ Command = Literal["apply", "check"]
 @pytest.mark.parametrize(
     ("sample", "options", "text"),
     [
-        ("declared.h5", ["--max-norm", "1"], "--declared takes limit and axes from the file"),
-        ("declared.h5", ["--units", "0"], "--declared takes limit and axes from the file"),
-        ("declared.h5", ["--per", "tensor"], "--declared takes limit and axes from the file"),
-        ("declared.h5", ["--per", "global"], "--declared takes limit and axes from the file"),
-        ("declared.h5", ["--p", "1"], "--declared takes limit and axes from the file"),
+        ("declared.h5", ["--max-norm", "1"], "declared constraints have their limits and axes from the file"),
+        ("declared.h5", ["--units", "0"], "declared constraints have their limits and axes from the file"),
+        ("declared.h5", ["--per", "tensor"], "declared constraints have their limits and axes from the file"),
+        ("declared.h5", ["--per", "global"], "declared constraints have their limits and axes from the file"),
+        ("declared.h5", ["--p", "1"], "declared constraints have their limits and axes from the file"),
         ("declared.h5", ["-x", "*"], "none of the variables that declare a constraint is selected"),
         ("dense.h5", [], "the config in the file declares no constraint for any of its weights"),
         ("dense.weights.h5", [], "the file has no Keras config"),

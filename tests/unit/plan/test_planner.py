@@ -3,17 +3,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.variables import keras_variable
 
-from renorm_cli.errors import FormatError, SelectionError, UsageError
+from renorm_cli.errors import FormatError, SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Plan
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan, parse_units
 
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
     facts.setdefault("weight", name.rpartition("/")[2])
-    return Variable(name, f"file/{name}", shape, dtype, **facts)
+    return keras_variable(name, f"file/{name}", shape, dtype, **facts)
 
 
 KERNEL = variable("dense/kernel", layer="Dense")
@@ -25,7 +28,8 @@ ODD = variable("mixer/w", (4, 3), weight=None)
 
 
 def plan(*variables: Variable, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint(1.0)), **wanted))
+    source = OneBound(wanted.pop("constraint", Constraint(1.0)), wanted.pop("units", None))
+    return make_plan(variables, (), Request(source, **wanted))
 
 
 def steps(made: Plan) -> dict[str, tuple[int, ...]]:
@@ -46,19 +50,19 @@ def test_kernels_and_embeddings_are_steps_and_everything_else_is_a_skip_with_a_r
 
 def test_a_variable_of_rank_2_that_nothing_tells_about_is_said_with_the_option_that_selects_it() -> None:
     assert plan(KERNEL, ODD).notes == (
-        Note("'mixer/w': skipped, nothing in the file tells what it is; select it with -i", warning=True),
+        Note("'mixer/w': skipped, nothing in the file tells what it is", True, (Way("include", "select it"),)),
     )
-    with pytest.raises(SelectionError, match="--strict: 'mixer/w'"):
+    with pytest.raises(SelectionError, match=r"'mixer/w': .*; select it with include=, or leave out strict=True"):
         plan(KERNEL, ODD, strict=True)
 
 
 def test_a_guessed_axis_is_said_and_with_strict_is_an_error() -> None:
     made = plan(KERNEL, ODD, selection=Selection(("*",)))
     assert steps(made)["mixer/w"] == (1,)
-    assert [note.text for note in made.notes] == [
-        "'mixer/w': the unit axes are a guess from the shape; say them with --units"
+    assert [str(note) for note in made.notes] == [
+        "'mixer/w': the unit axes are a guess from the shape; say them with units="
     ]
-    with pytest.raises(SelectionError, match="--strict: 'mixer/w': the unit axes are a guess"):
+    with pytest.raises(SelectionError, match="'mixer/w': the unit axes are a guess"):
         plan(KERNEL, ODD, selection=Selection(("*",)), strict=True)
     assert plan(KERNEL, ODD, selection=Selection(("*",)), strict=True, units=(0,)).notes == ()
 
@@ -82,13 +86,13 @@ def test_units_out_of_range_name_the_variable_and_the_range(units: tuple[int, ..
 
 
 def test_one_axis_twice_is_an_error() -> None:
-    with pytest.raises(SelectionError, match=r"--units 1,-1 names one axis twice"):
+    with pytest.raises(SelectionError, match=r"units 1,-1 names one axis twice"):
         plan(KERNEL, units=(1, -1))
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "1,", "auto,1", "0;1"])
 def test_units_that_are_no_axes_are_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match="--units takes auto or axes"):
+    with pytest.raises(UsageError, match="the units are auto or axes"):
         parse_units(text)
 
 
@@ -124,7 +128,7 @@ def test_an_empty_variable_is_skipped_also_when_named() -> None:
 
 def test_a_stored_copy_that_comes_along_is_said() -> None:
     one = variable("shared/kernel", layer="Dense", copies=("file/b",))
-    two = Variable("shared/kernel", "file/b", (4, 3), "float32", layer="Dense", weight="kernel", copies=(one.key,))
+    two = keras_variable("shared/kernel", "file/b", (4, 3), layer="Dense", weight="kernel", copies=(one.key,))
     made = plan(one, two, selection=Selection(("file/b",)))
     assert len(made.steps) == 2
     assert [note.text for note in made.notes] == [
@@ -134,11 +138,11 @@ def test_a_stored_copy_that_comes_along_is_said() -> None:
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_limit_that_bounds_nothing_is_a_usage_error(limit: float) -> None:
-    with pytest.raises(UsageError, match="--max-norm must be a finite number above 0"):
+    with pytest.raises(UsageError, match="the bound must be a finite number above 0"):
         Constraint(limit)
 
 
 @pytest.mark.parametrize("p", [0.0, -2.0, 513.0, float("nan")])
 def test_a_p_that_is_no_norm_is_a_usage_error(p: float) -> None:
-    with pytest.raises(UsageError, match="--p must be above 0 and at most 512, or inf"):
-        Constraint(1.0, p)
+    with pytest.raises(UsageError, match="p must be above 0 and at most 512, or inf"):
+        PNorm(p)

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.variables import keras_variable
 
 from renorm_cli.errors import SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Plan
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import bound_source
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.rules import Rule, Rules, decide, patterns_of
 from renorm_cli.plan.selection import literal
@@ -21,7 +24,7 @@ from renorm_cli.plan.selection import literal
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
     facts.setdefault("weight", name.rpartition("/")[2])
-    return Variable(name, facts.pop("key", f"file/{name}"), shape, dtype, **facts)
+    return keras_variable(name, facts.pop("key", f"file/{name}"), shape, dtype, **facts)
 
 
 KERNEL = variable("enc/kernel", layer="Dense")
@@ -36,7 +39,9 @@ def of(*rules: dict[str, Any]) -> Rules:
 
 
 def plan(*rules: dict[str, Any], variables: tuple[Variable, ...] = ALL, **wanted: Any) -> Plan:
-    return make_plan(variables, (), Request(wanted.pop("constraint", Constraint()), rules=of(*rules), **wanted))
+    constraint, units = wanted.pop("constraint", Constraint()), wanted.pop("units", None)
+    source = bound_source(constraint, units, rules=of(*rules), measures=wanted.pop("measures", False))
+    return make_plan(variables, (), Request(source, **wanted))
 
 
 def steps(made: Plan) -> dict[str, float | None]:
@@ -51,15 +56,15 @@ def test_what_a_rule_matches_is_bounded_and_what_none_matches_is_skipped_with_th
     made = plan({"match": ("enc/*",), "limit": 2.0})
     assert steps(made) == {"enc/kernel": 2.0, "enc/bias": 2.0}
     assert reasons(made) == {"dec/kernel": "no rule matches it", "mixer/w": "no rule matches it"}
-    assert [note.text for note in made.notes] == [
-        "'enc/bias': the unit axes are a guess from the shape; say them with --units"
+    assert [str(note) for note in made.notes] == [
+        "'enc/bias': the unit axes are a guess from the shape; say them with units="
     ]
 
 
 def test_with_a_bound_for_the_rest_the_default_selection_holds_for_it() -> None:
     made = plan({"match": ("enc/bias",), "limit": 2.0}, constraint=Constraint(1.0))
     assert steps(made) == {"enc/bias": 2.0, "enc/kernel": 1.0, "dec/kernel": 1.0}
-    assert reasons(made) == {"mixer/w": "nothing in the file tells what it is; select it with -i"}
+    assert reasons(made) == {"mixer/w": "nothing in the file tells what it is"}
 
 
 def test_a_look_measures_the_rest_without_a_bound() -> None:
@@ -85,13 +90,13 @@ def test_exclude_wins_and_include_restricts() -> None:
     rule = {"match": ("enc/*",), "limit": 2.0}
     made = plan(rule, selection=Selection((), ("*/bias",)))
     assert steps(made) == {"enc/kernel": 2.0}
-    assert reasons(made)["enc/bias"] == "named by --exclude"
+    assert reasons(made)["enc/bias"] == "named by exclude"
     made = plan(rule, selection=Selection(("*/kernel",), ()))
     assert steps(made) == {"enc/kernel": 2.0}
     assert reasons(made) == {
-        "enc/bias": "not named by --include",
+        "enc/bias": "not named by include",
         "dec/kernel": "no rule matches it",
-        "mixer/w": "not named by --include",
+        "mixer/w": "not named by include",
     }
     made = plan(rule, selection=Selection(("*/kernel", "mixer/*"), ()), constraint=Constraint(1.0), units=(1,))
     assert steps(made) == {"enc/kernel": 2.0, "dec/kernel": 1.0, "mixer/w": 1.0}
@@ -115,16 +120,20 @@ def test_the_option_beats_the_rule_and_the_rule_the_layer(
 
 
 def test_what_a_rule_does_not_say_is_as_the_options_have_it() -> None:
-    rules = ({"match": ("enc/kernel",), "p": math.inf, "per": "unit"}, {"match": ("dec/kernel",)})
-    one, other = plan(*rules, constraint=Constraint(p=1.0, per="tensor")).steps
-    assert (one.constraint, one.unit_axes) == (Constraint(1.0, math.inf, "unit"), (1,))
-    assert (other.constraint, other.unit_axes, other.axis_source) == (Constraint(1.0, 1.0, "tensor"), (), "option")
+    rules = ({"match": ("enc/kernel",), "norm": PNorm(math.inf), "per": "unit"}, {"match": ("dec/kernel",)})
+    one, other = plan(*rules, constraint=Constraint(norm=PNorm(1.0), per="tensor")).steps
+    assert (one.constraint, one.unit_axes) == (Constraint(1.0, PNorm(math.inf), "unit"), (1,))
+    assert (other.constraint, other.unit_axes, other.axis_source) == (
+        Constraint(1.0, PNorm(1.0), "tensor"),
+        (),
+        "option",
+    )
 
 
 def test_a_pattern_that_matches_nothing_names_file_rule_and_the_closest() -> None:
     with pytest.raises(
         SelectionError,
-        match=r"--rules 'r.toml': rule 2: match 'enc/kernal' matches none of the 4 variables; closest: 'enc/kernel'",
+        match=r"^rules 'r.toml': rule 2: match 'enc/kernal' matches none of the 4 variables; closest: 'enc/kernel'",
     ):
         plan({"match": ("*",)}, {"match": ("enc/kernal",)})
     with pytest.raises(SelectionError, match="rule 1: match 'none' matches none"):
@@ -143,25 +152,25 @@ def test_a_rule_that_decides_nothing_is_said_and_with_strict_is_an_error() -> No
     (note,) = plan(*rules).notes
     assert note.warning
     assert note.text == (
-        "--rules 'r.toml': rule 2 decides nothing: earlier rules match all that it matches; put it first"
+        "rules 'r.toml': rule 2 decides nothing: earlier rules match all that it matches; put it first"
     )
-    with pytest.raises(SelectionError, match=r"--strict: --rules 'r.toml': rule 2 decides nothing"):
+    with pytest.raises(SelectionError, match=r"^rules 'r.toml': rule 2 decides nothing: .*; leave out strict=True"):
         plan(*rules, strict=True)
 
 
 def test_rules_that_leave_all_alone_are_an_error_for_a_gate() -> None:
-    with pytest.raises(SelectionError, match="none of the 4 variables is selected; a rule with max_norm has to match"):
+    with pytest.raises(SelectionError, match="none of the 4 variables is selected: a rule with max_norm has to match"):
         plan({"match": ("*",), "limit": None})
 
 
 def test_options_that_make_no_sense_with_rules_are_usage_errors() -> None:
     rules = of({"match": ("*",), "per": "tensor"})
-    with pytest.raises(UsageError, match="--rules and --declared"):
-        Request(Constraint(), declared="apply", rules=rules)
-    with pytest.raises(UsageError, match="--per global"):
-        Request(Constraint(1.0, per="global"), rules=rules)
-    with pytest.raises(UsageError, match='rule 1 has per = "tensor", which has no units; leave out --units'):
-        Request(Constraint(), units=(0,), rules=rules)
+    with pytest.raises(UsageError, match=r"^rules and declared .*; leave out rules=, or leave out declared=True"):
+        bound_source(Constraint(), declared="apply", rules=rules)
+    with pytest.raises(UsageError, match=r"a joint norm has one bound .*; leave out per=, or leave out rules="):
+        bound_source(Constraint(1.0, per="global"), rules=rules)
+    with pytest.raises(UsageError, match='rule 1 has per = "tensor", which has no units; leave out units='):
+        bound_source(Constraint(), (0,), rules=rules)
 
 
 def test_stored_copies_of_one_weight_follow_together_and_it_is_said() -> None:

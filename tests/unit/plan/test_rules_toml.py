@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.errors import UsageError
+from renorm_cli.model.norm import PNorm
 from renorm_cli.plan.rules import Rule
 from renorm_cli.plan.rules_toml import MOST_BYTES, read_rules, rules_text
 
@@ -44,8 +45,8 @@ def rules(draw: st.DrawFn, number: int = 1) -> Rule:
         return Rule(number, match)
     per = draw(st.sampled_from([None, "unit", "tensor"]))
     axes = st.none() | st.lists(st.integers(-5, 5), min_size=1, max_size=3).map(tuple)
-    p = draw(st.none() | st.floats(0.01, 512) | st.just(math.inf))
-    return Rule(number, match, draw(LIMITS), p, None if per == "tensor" else draw(axes), per)
+    norm = draw(st.none() | (st.floats(0.01, 512) | st.just(math.inf)).map(PNorm))
+    return Rule(number, match, draw(LIMITS), norm, None if per == "tensor" else draw(axes), per)
 
 
 @st.composite
@@ -72,7 +73,7 @@ def test_what_is_written_is_ascii_that_tomllib_reads_as_meant(wanted: list[Rule]
         assert ("leave" in table) == (rule.limit is None)
         if rule.limit is not None:
             assert table["max_norm"] == rule.limit
-            assert table.get("p") == rule.p
+            assert table.get("p") == (None if rule.norm is None else rule.norm.p)
             assert table.get("units") == (None if rule.units is None else list(rule.units))
             assert table.get("per") == rule.per
 
@@ -95,7 +96,7 @@ def test_a_file_as_a_person_writes_it(tmp_path: Path) -> None:
         '[[rule]]\nmatch = "*"\nmax_norm = 0.5\nunits = "auto"\nper = "tensor"\n',
     )
     assert read_rules(path).rules == (
-        Rule(1, ("encoder/*/kernel",), 3.0, math.inf, (-1,)),
+        Rule(1, ("encoder/*/kernel",), 3.0, PNorm(math.inf), (-1,)),
         Rule(2, ("*/bias", "x#y.a.b.c.d.e.f.g.h.i")),
         Rule(3, ("*",), 0.5, per="tensor"),
     )
@@ -153,7 +154,7 @@ def test_what_is_no_rules_file_is_refused_in_one_line_that_says_where(tmp_path: 
         read_rules(written(tmp_path, text))
     message = str(refused.value)
     assert BAD[text] in message
-    assert f"--rules {str(tmp_path / 'rules.toml')!r}" in message
+    assert f"rules {str(tmp_path / 'rules.toml')!r}" in message
     assert "\n" not in message
     assert len(message) < 400
 

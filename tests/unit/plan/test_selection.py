@@ -64,7 +64,7 @@ def test_the_storage_key_and_an_alias_match_as_well() -> None:
 @pytest.mark.parametrize("option", ["include", "exclude"])
 def test_a_pattern_that_matches_nothing_names_the_closest(option: str) -> None:
     with pytest.raises(
-        SelectionError, match=rf"--{option} 'dense_1/kernal' matches none of the 5 variables; closest: 'dense_1/kernel'"
+        SelectionError, match=rf"{option} 'dense_1/kernal' matches none of the 5 variables; closest: 'dense_1/kernel'"
     ):
         take(Selection(**{option: ("dense_1/kernal",)}))
 

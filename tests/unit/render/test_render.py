@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import NormStats, Report, Row
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.render.columns import COLUMNS
 from renorm_cli.render.data.csv_report import render_csv
 from renorm_cli.render.data.json_report import render_json, report_dict
@@ -32,7 +33,7 @@ AFTER = NormStats(0.1, 0.4, 0.45, 0.89, 0.9)
 
 
 def _variable(name: str, shape: tuple[int, ...], layer: str | None = None, dtype: str = "float32") -> Variable:
-    return Variable(name, f"model_weights/{name}", shape, dtype, layer)
+    return Variable(name, f"model_weights/{name}", shape, dtype, Hint(layer=layer))
 
 
 def _report(limit: float | None = 0.9, **changes: Any) -> Report:
@@ -76,9 +77,9 @@ def _report(limit: float | None = 0.9, **changes: Any) -> Report:
         ),
     )
     skips = (
-        *(Skip(_variable(f"conv{i}/bias", (64,)), "bias", "not constrained by default") for i in range(12)),
-        *(Skip(_variable(f"norm{i}/gamma", (64,)), "scale", "not constrained by default") for i in range(3)),
-        Skip(_variable("step", (), None, "int64"), "state", "int64 is not a floating type"),
+        *(Skip(_variable(f"conv{i}/bias", (64,)), "bias", "role", "not constrained by default") for i in range(12)),
+        *(Skip(_variable(f"norm{i}/gamma", (64,)), "scale", "role", "not constrained by default") for i in range(3)),
+        Skip(_variable("step", (), None, "int64"), "state", "dtype", "int64 is not a floating type"),
     )
     report = Report(
         command="apply",
@@ -112,7 +113,7 @@ embedding/embeddings                                                      Embedd
 conv1/kernel                                                              Conv2D       3×3×3×64   float32       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
 encoder/layers/transformer_encoder_block_3/self_attention/query/kernel ‡  EinsumDense  512×8×64   float32      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
 head/w †                                                                  -            512×1000   bfloat16   1,000   -         -         -       -                      0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -133,7 +134,7 @@ embedding/embeddings                          Embedding    20000×128  20,000   
 conv1/kernel                                  Conv2D       3×3×3×64       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
 encoder/layers/trans…ttention/query/kernel ‡  EinsumDense  512×8×64      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
 head/w †                                      -            512×1000    1,000   -         -         -       -                      0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -155,7 +156,7 @@ embedding/embeddings            20,000   0.2871    0.3711  -          0        0
 conv1/kernel                        64   0.6714    1.344   0.9000    12        0
 encoder/layer…n/query/kernel ‡     512  12.50     19.98    0.9000   512        0
 head/w †                         1,000   -         -       -          0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -178,7 +179,7 @@ embedding/embeddings           0.3711  -          0        0
 conv1/kernel                   1.344   0.9000    12        0
 encoder/laye…query/kernel ‡   19.98    0.9000   512        0
 head/w †                       -       -          0    1,000
-† unit axes guessed; --units sets them
+† unit axes guessed from the shape
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -200,7 +201,7 @@ embedding/embeddings                                                      Embedd
 conv1/kernel                                                              Conv2D       3x3x3x64   float32       64   0.02313   0.6714    1.344   0.9000  -: *#= :      12        0
 encoder/layers/transformer_encoder_block_3/self_attention/query/kernel +  EinsumDense  512x8x64   float32      512   1.230    12.50     19.98    0.9000  . .*#: .     512        0
 head/w ?                                                                  -            512x1000   bfloat16   1,000   -         -         -       -                      0    1,000
-? unit axes guessed; --units sets them
+? unit axes guessed from the shape
 + stored more than once in this checkpoint
 
 Skipped:
@@ -285,7 +286,9 @@ def test_a_dry_run_says_that_nothing_is_written() -> None:
 
 def test_differing_limits_and_orders_have_columns_of_their_own() -> None:
     first, second, *_ = _report().rows
-    other = dataclasses.replace(second, step=dataclasses.replace(second.step, constraint=Constraint(1.25, math.inf)))
+    other = dataclasses.replace(
+        second, step=dataclasses.replace(second.step, constraint=Constraint(1.25, PNorm(math.inf)))
+    )
     lines = _table(_report(rows=(first, other))).splitlines()
     assert lines[2].split()[-3:] == ["limit", "p", "over"]
     assert lines[4].split()[-3:] == ["0.9", "2", "0"]
@@ -295,7 +298,7 @@ def test_differing_limits_and_orders_have_columns_of_their_own() -> None:
 
 def test_one_order_other_than_two_is_said_once() -> None:
     first, *_ = _report().rows
-    row = dataclasses.replace(first, step=dataclasses.replace(first.step, constraint=Constraint(0.9, 1.0)))
+    row = dataclasses.replace(first, step=dataclasses.replace(first.step, constraint=Constraint(0.9, PNorm(1.0))))
     assert "20,000 units (p = 1), 0 over 0.9" in _table(_report(rows=(row,)))
 
 
@@ -317,7 +320,7 @@ def test_a_report_without_rows_reads_well() -> None:
 
 
 def test_a_terminal_gets_the_most_frequent_reasons_and_a_count_of_the_rest() -> None:
-    skips = tuple(Skip(_variable("v", ()), "state", f"reason {i}") for i in range(50)) * 2 + _report().skips
+    skips = tuple(Skip(_variable("v", ()), "state", "role", f"reason {i}") for i in range(50)) * 2 + _report().skips
     text = _table(_report(skips=skips), 80)
     assert "  12 bias · not constrained by default\n" in text
     assert "  and 65 for 33 other reasons, all in the JSON\n" in text
@@ -377,7 +380,7 @@ VARIABLE = {
     "worst": [{"index": [int], "norm": (float, None)}],
     "declared": (DECLARED, None),
 }
-SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "reason": str}
+SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "code": str, "reason": str}
 GROWTH = {"name": str, "kind": str, "before": (float, None), "after": (float, None)}
 BASELINE = {"path": str, "max_growth": float, "growths": [GROWTH]}
 SCHEMA = {
@@ -446,7 +449,7 @@ def test_the_json_says_what_the_report_says() -> None:
     assert record["output"] == report.output
     assert record["totals"] == report.totals._asdict()
     assert record["totals"]["variables"] == len(record["variables"]) + len(record["skipped"])
-    assert record["notes"] == [note._asdict() for note in report.notes]
+    assert record["notes"] == [{"text": note.text, "warning": note.warning} for note in report.notes]
     assert record["seconds"] == 0.25
     for found, row in zip(record["variables"], report.rows, strict=True):
         variable = row.step.variable
@@ -475,6 +478,7 @@ def test_the_json_says_what_the_report_says() -> None:
             "shape": list(skip.variable.shape),
             "dtype": skip.variable.dtype,
             "role": skip.role,
+            "code": skip.code,
             "reason": skip.reason,
             "declared": None,
         }
@@ -484,7 +488,7 @@ def test_infinities_are_written_as_json_can_write_them() -> None:
     first, *_ = _report().rows
     row = dataclasses.replace(
         first,
-        step=dataclasses.replace(first.step, constraint=Constraint(None, math.inf, "tensor"), unit_axes=()),
+        step=dataclasses.replace(first.step, constraint=Constraint(None, PNorm(math.inf), "tensor"), unit_axes=()),
         norm=NormStats(1e308, 1.5e308, math.inf, 1.6e308, 1.7e308),
     )
     found = _strict(_json([_report(rows=(row,))]))["variables"][0]
@@ -590,11 +594,11 @@ HOSTILE = [
 
 
 def _hostile(name: str) -> Report:
-    variable = Variable(name, name, (2, 3), name or "float32", name, aliases=(name,), copies=(name,))
+    variable = Variable(name, name, (2, 3), name or "float32", Hint(layer=name), aliases=(name,), copies=(name,))
     row = dataclasses.replace(
         _report().rows[1], step=dataclasses.replace(_report().rows[1].step, variable=variable, axis_source="guess")
     )
-    skip = Skip(variable, "bias", name)
+    skip = Skip(variable, "bias", "role", name)
     return _report(
         path=name,
         format=name,

@@ -17,6 +17,7 @@ from support.tensors import POWERS, ROUNDOFF, bits, dtype_of
 
 from renorm_cli.errors import NonFiniteError
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Variable
@@ -24,7 +25,7 @@ from renorm_cli.norms.engines.base import Engine
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.parallel.memory import Buffer
 from renorm_cli.parallel.threads import threads
-from renorm_cli.run.joint import joint_note, run_global
+from renorm_cli.run.joint import joint_note, run_joint
 from renorm_cli.run.steps import Work
 
 
@@ -49,13 +50,17 @@ def bound_all(
 ) -> tuple[dict[str, np.ndarray], tuple[Row, ...]]:
     steps = [
         Step(
-            Variable(name, name, array.shape, array.dtype.name), "kernel", (), "option", Constraint(limit, p, "global")
+            Variable(name, name, array.shape, array.dtype.name),
+            "kernel",
+            (),
+            "option",
+            Constraint(limit, PNorm(p), "global"),
         )
         for name, array in arrays.items()
     ]
     sink = Tensors(arrays)
     with threads(jobs) as imap:
-        rows = run_global(steps, Work(Tensors(arrays), engine, bound=True, sink=sink, **work), imap)
+        rows = run_joint(steps, Work(Tensors(arrays), engine, bound=True, sink=sink, **work), imap)
     return sink.stored(), rows
 
 
@@ -166,8 +171,8 @@ def test_nan_is_refused_counted_or_left_alone() -> None:
 def test_a_dry_run_has_the_numbers_of_the_real_one() -> None:
     model = {"a": np.full((4, 3), 2.0, np.float32), "b": np.ones(5, np.float32)}
     steps = [
-        Step(Variable(name, name, array.shape, "float32"), "kernel", (), "option", Constraint(1.0, 2.0, "global"))
+        Step(Variable(name, name, array.shape, "float32"), "kernel", (), "option", Constraint(1.0, per="global"))
         for name, array in model.items()
     ]
-    run_it = partial(run_global, steps)
+    run_it = partial(run_joint, steps)
     assert run_it(Work(Tensors(model), NumpyEngine(), bound=True)) == bound_all(model, 1.0, 2.0, NumpyEngine())[1]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support import oracle
 from support.effort import examples
 from support.memory import Tensor, bounded, step_of
-from support.tensors import DTYPES, POWERS, ROUNDOFF, SLACK, SMALLEST_NORMAL, bits, dtype_of, spread, tensors
+from support.promises import promises_hold
+from support.tensors import DTYPES, POWERS, ROUNDOFF, SLACK, SMALLEST_NORMAL, bits, dtype_of, tensors
 
 from renorm_cli.errors import NonFiniteError, UsageError
 from renorm_cli.model.blocks import Block
@@ -35,31 +36,15 @@ def test_the_bound_holds_tightly_and_only_units_that_are_over_change(
     before, unit_axes = tensor
     name = before.dtype.name
     after, row = bounded(before, unit_axes, limit, p, engine, block_bytes=block_bytes)
-
-    over = oracle.over(before, unit_axes, limit * (1 + 5e-13) if name == "float64" else limit, p)
-    norms = oracle.unit_norms(after, unit_axes, p)
-    assert (norms <= limit * (1 + SLACK.get(name, 0.0))).all()  # B1
-    assert row.over == np.count_nonzero(over)
-    changed = spread(over, before, unit_axes)
-    assert np.array_equal(bits(after)[~changed], bits(before)[~changed])  # B2
-    elements = before.size // max(1, over.size)
-    tiny = elements ** (1 / p) * SMALLEST_NORMAL[name]  # below it rounding is absolute, not relative
-    assert (norms[over] >= limit * (1 - 4 * ROUNDOFF[name]) - tiny).all()  # B4
-    exact = oracle.renorm(before, unit_axes, limit, p)[changed]
-    stored = after.astype(np.float64)[changed]
     # The factor is rounded, and each element once; for float64 the norms are, too.
-    roundings = 2 if before.dtype.itemsize == 2 else 4
-    assert (
-        np.abs(stored - exact) <= roundings * ROUNDOFF[name] * (np.abs(exact) * (1 + 1e-9) + SMALLEST_NORMAL[name])
-    ).all()
+    over = promises_hold(before, after, unit_axes, limit, p)
+    assert row.over == np.count_nonzero(over)
     with np.errstate(invalid="ignore"):
         ratios = np.where(np.abs(after) >= SMALLEST_NORMAL[name], after / before.astype(np.float64), np.nan)
     others = tuple(axis for axis in range(before.ndim) if axis not in unit_axes)
     largest, least = np.fmax.reduce(ratios, axis=others), np.fmin.reduce(ratios, axis=others)
     apart = 4.001 if name == "float64" else 2.001  # the quotient is rounded, too
     assert not (largest - least > apart * ROUNDOFF[name] * largest)[over].any()  # B5: one rounding each
-    assert np.array_equal(np.signbit(stored), np.signbit(before.astype(np.float64)[changed]))  # B5
-    assert (np.abs(stored) <= np.abs(before.astype(np.float64)[changed])).all()  # B5
 
 
 @settings(max_examples=examples(100), deadline=None)
@@ -238,7 +223,7 @@ def test_blocks_without_a_unit_over_are_not_written() -> None:
 
 def test_a_norm_beyond_float64_is_an_error_and_not_a_zero() -> None:
     before = np.ones((2000, 1), dtype=np.float32)
-    with pytest.raises(UsageError, match=r"--p 0\.01 is too small"):
+    with pytest.raises(UsageError, match=r"p = 0\.01 is too small"):
         bounded(before, (1,), 1.0, 0.01, NumpyEngine())
 
 

@@ -18,6 +18,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.tensorflow.checkpoint import CRC32C
 from renorm_cli.parallel.threads import threads
 from renorm_cli.storage.checksum import CRC32, Crc, Range, Tally, checksums
+from renorm_cli.storage.files import LocalFile
 
 PART = 4 << 20
 LENGTH = 3 * PART + 17
@@ -43,7 +44,7 @@ def fd(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
 
 
 def span(fd: int, start: int, end: int, tally: Tally | None = None) -> Range:
-    return Range(fd, start, end - start, "data", tally)
+    return Range(LocalFile.of(Path("data"), fd), start, end - start, tally)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,12 +21,13 @@ from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.storage import exchange as exchanging
 from renorm_cli.storage import journal
 from renorm_cli.storage.bytes import copy_range, write_all
-from renorm_cli.storage.files import open_source
+from renorm_cli.storage.files import check_unchanged, open_source
 from renorm_cli.storage.folders import held
 from renorm_cli.storage.signals import undisturbed
 from renorm_cli.storage.staging import Staging
 
 CONTENT = os.urandom(100_003)
+EXISTS = "exists; give another with output=, or replace it with force=True"
 
 
 @pytest.fixture
@@ -66,7 +67,10 @@ def test_any_way_out_but_the_good_one_leaves_nothing(
 def test_an_existing_output_is_refused_unless_forced(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.bin"
     target.write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists; give another -o, or --force"), Staging() as staging:
+    with (
+        pytest.raises(OutputError, match=EXISTS),
+        Staging() as staging,
+    ):
         staging.copy(open_source(source), target)
     assert target.read_bytes() == b"old"
     with Staging(force=True) as staging:
@@ -435,7 +439,10 @@ def test_a_record_that_cannot_be_flushed_is_none(tmp_path: Path, monkeypatch: py
 
 def test_of_two_runs_at_one_output_the_second_does_not_replace_the_first_unasked(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.bin"
-    with pytest.raises(OutputError, match="exists; give another -o, or --force"), Staging() as late:
+    with (
+        pytest.raises(OutputError, match=EXISTS),
+        Staging() as late,
+    ):
         late.create(target).write(0, memoryview(b"late"))
         with Staging() as early:
             early.copy(open_source(source), target)
@@ -509,14 +516,14 @@ def test_what_copies_will_still_need_counts_as_taken(tmp_path: Path) -> None:
 
 def test_an_input_that_lost_its_name_to_another_has_changed(source: Path, tmp_path: Path) -> None:
     opened = open_source(source)
-    opened.check_unchanged()
+    check_unchanged(opened)
     (tmp_path / "newer").write_bytes(CONTENT)
     (tmp_path / "newer").replace(source)
     with pytest.raises(FormatError, match="changed while it was read"):
-        opened.check_unchanged()
+        check_unchanged(opened)
     source.unlink()
     with pytest.raises(FormatError, match="changed while it was read"):
-        opened.check_unchanged()
+        check_unchanged(opened)
     opened.close()
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from renorm_cli.errors import some_names
-from renorm_cli.formats.base import Checkpoint, Sink
+from renorm_cli.formats.base import Checkpoint, Found, Sink
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.naming import Naming
-from renorm_cli.formats.numbers import room_for, stored_dtype
+from renorm_cli.formats.plain import PlainData, PlainSink, pieces
 from renorm_cli.formats.protobuf import write_varint
 from renorm_cli.formats.tensorflow import state_file
 from renorm_cli.formats.tensorflow.bundle import DTYPES, ITEM_BYTES, Entry
-from renorm_cli.formats.tensorflow.checkpoint import CRC32C, Shard, pieces, read_pieces, shard_suffix
+from renorm_cli.formats.tensorflow.checkpoint import CRC32C, Entries, extent_of, shard_suffix
 from renorm_cli.formats.tensorflow.leveldb import crc32c, mask, write_table
 from renorm_cli.formats.tensorflow.names import name_variables
 from renorm_cli.formats.tensorflow.v1.file_names import base_name, shard_name
@@ -30,8 +30,7 @@ from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.bytes import write_all
-from renorm_cli.storage.checksum import Tally, checksums
-from renorm_cli.storage.files import SourceFile, open_source
+from renorm_cli.storage.files import SourceFile
 from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
 
@@ -51,16 +50,15 @@ class V1Checkpoint(Checkpoint):
     """A checkpoint of one file, or of several that hold tensors, or parts of tensors, each."""
 
     def __init__(
-        self, path: Path, base: str, shards: Sequence[SourceFile], others: Sequence[SourceFile], tensors: Tensors
+        self, found: Found, shards: Sequence[SourceFile], others: Sequence[SourceFile], tensors: Tensors
     ) -> None:
-        self.base = base
         self.others = tuple(others)
         self.tensors = tensors
         self.entries = {entry.key: entry for entry in tensors.bundle.entries}
-        naming: Naming = name_variables(tensors.bundle, None, {}, exported=False)
+        naming = name_variables(tensors.bundle, None, {}, exported=False)
         said = Note(f"{shards[0].shown!r} is a V1 checkpoint; `apply` writes it out as a V2 checkpoint")
         notes = (said, *_joined_notes(self.entries.values()), *naming.notes)
-        super().__init__("tf-checkpoint-v1", path, (*shards, *others), naming.variables, notes)
+        super().__init__("tf-checkpoint-v1", found, (*shards, *others), naming.variables, notes)
 
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
         return self.values(self.entries[variable.key], block)
@@ -68,9 +66,10 @@ class V1Checkpoint(Checkpoint):
     def values(self, entry: Entry, block: Block) -> npt.NDArray[Any]:
         """A block of any tensor of numbers, put together from the parts that it lies in."""
         assembled: npt.NDArray[Any] | None = None
-        for piece in pieces(entry, block):
-            stored = self.tensors.values[piece.entry.key]
-            found = stored.read(piece.block.first_element(piece.entry.shape), piece.block.elements)
+        for piece in pieces(((part.start, part.entry.shape) for part in entry.slices), block):
+            part = entry.slices[piece.number].entry
+            stored = self.tensors.values[part.key]
+            found = stored.read(piece.block.first_element(part.shape), piece.block.elements)
             if piece.block.shape == block.shape:
                 return found.reshape(block.shape)
             if assembled is None:
@@ -83,72 +82,51 @@ class V1Checkpoint(Checkpoint):
         return _Strings(self, self.entries[variable.key]).stored()
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
-        prefix = Location("prefix", output.path, output.name)
-        data = staging.create(prefix.beside(f"{prefix.name}{shard_suffix(0, 1)}"))
+        data = staging.create(output.beside(f"{output.name}{shard_suffix(0, 1)}"))
+        base = base_name(self.location.name)
         for file in self.others:
-            staging.copy(file, prefix.beside(file.path.name.replace(self.base, prefix.name, 1)))
-        index = staging.create(prefix.index)
-        state = prefix.folder / state_file.NAME
+            staging.copy(file, output.beside(file.path.name.replace(base, output.name, 1)))
+        index = staging.create(output.index)
+        state = output.folder / state_file.NAME
         if not state.exists():
-            staging.companion(state, [state_file.state_text(prefix.name)])
-        return V1Sink(data, index, write_data(self, data.fd), str(prefix.path))
+            staging.companion(state, [state_file.state_text(output.name)])
+        entries = write_data(self, data.fd)
+        plain = PlainData([data], Entries(entries, "<"), CRC32C)
+        return PlainSink(plain, [], partial(_write_index, index, entries))
 
 
-class V1Sink(Sink):
-    """A staged data file of a V2 checkpoint, and the index that is written once its bytes are final."""
-
-    def __init__(self, data: Staged, index: Staged, entries: Mapping[str, Entry], shown: str) -> None:
-        """`entries` are the tensors of the V2 checkpoint in the order of their keys; their crc is known for strings."""
-        self._data = data
-        self._index = index
-        self._entries = entries
-        self._shard = Shard(data.fd, shown, Tally(CRC32C))
-
-    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
-        entry = self._entries[variable.key]
-        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        position = entry.offset + block.first_element(entry.shape) * ITEM_BYTES[entry.dtype]
-        self._data.write(position, raw)
-        self._shard.tally.forget(position)
-
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        values = room_for(block.shape, stored_dtype(variable.dtype, "<"), into)
-        return read_pieces(self._entries[variable.key], block, values, [self._shard])
-
-    def seal(self, imap: Imap = map) -> dict[str, int]:
-        unknown = [entry for entry in self._entries.values() if entry.crc is None]
-        found = checksums([self._shard.range_of(entry) for entry in unknown], CRC32C, imap)
-        crcs = {key: next(found) if entry.crc is None else entry.crc for key, entry in self._entries.items()}
-        self._index.write(0, memoryview(write_table(self._lines(crcs))))
-        return crcs
-
-    def _lines(self, crcs: Mapping[str, int]) -> Iterator[tuple[bytes, bytes]]:
-        yield b"", _HEADER
-        for key, entry in self._entries.items():
-            yield _key(key), encode_entry(replace(entry, crc=crcs[key]))
+def _write_index(index: Staged, entries: Mapping[str, Entry], data: PlainData, imap: Imap) -> dict[str, int]:
+    """Write the index of a V2 checkpoint of these tensors; their crc is known for strings."""
+    unknown = [extent_of(entry) for entry in entries.values() if entry.crc is None]
+    found = data.checksums(unknown, imap)
+    crcs = {key: next(found) if entry.crc is None else entry.crc for key, entry in entries.items()}
+    lines = [(_key(key), encode_entry(replace(entry, crc=crcs[key]))) for key, entry in entries.items()]
+    index.write(0, memoryview(write_table([(b"", _HEADER), *lines])))
+    return crcs
 
 
-def open_v1(path: Path, file: SourceFile) -> V1Checkpoint:
-    """Open the checkpoint that `file`, just opened, is or belongs to; on errors `file` stays open.
+def open_v1(found: Found) -> V1Checkpoint:
+    """Open the checkpoint that the file found is or belongs to.
 
     Raises FormatError where a file of it is missing, damaged or a link.
     """
-    base = base_name(file.path.name)
+    file = found.only
     shards: list[SourceFile] = []
-    others: list[SourceFile] = []
-    try:
+    with ExitStack() as opened:
         while name := shard_name(file.path.name, len(shards)):
-            known = name == file.path.name
-            shards.append(file if known else open_source(file.path.with_name(name), follow=False))
-        meta = file.path.with_name(f"{base}.meta")
+            if name == file.path.name:
+                shards.append(file)
+            else:
+                shards.append(found.beside(file.path.with_name(name)))
+                opened.callback(shards[-1].close)
+        others: list[SourceFile] = []
+        meta = file.path.with_name(f"{base_name(file.path.name)}.meta")
         if meta.exists():
-            others.append(open_source(meta, follow=False))
-        return V1Checkpoint(path, base, shards, others, read_tensors(shards))
-    except BaseException:
-        for opened in (*shards, *others):
-            if opened is not file:
-                opened.close()
-        raise
+            others.append(found.beside(meta))
+            opened.callback(others[-1].close)
+        checkpoint = V1Checkpoint(found, shards, others, read_tensors(shards))
+        opened.pop_all()
+    return checkpoint
 
 
 def _joined_notes(entries: Iterable[Entry]) -> tuple[Note, ...]:

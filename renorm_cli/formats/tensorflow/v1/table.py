@@ -1,7 +1,7 @@
-"""The LevelDB table that a TensorFlow V1 checkpoint is, read in place: its values are found, not loaded.
+"""The LevelDB table of a TensorFlow V1 checkpoint, read in place: values are located, not loaded.
 
-The format is that of `table_index`, but the values are the tensors themselves, one in a block of its own size where it
-is large. So blocks are checked piece by piece, and a value is a run of bytes in the file.
+The format is that of `leveldb`, but the values are the tensors themselves, and a large one has a block of its own. So
+blocks are checked piece by piece, and a value is a run of bytes in the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from renorm_cli.formats.tensorflow.leveldb import (
     read_handle,
 )
 from renorm_cli.formats.tensorflow.snappy import Unpacking, snappy_decompress
-from renorm_cli.storage.files import SourceFile, read_exactly
+from renorm_cli.storage.files import SourceFile
 
 _RAW, _SNAPPY = 0, 1
 _CRC_BYTES = 4 << 20
@@ -36,7 +36,7 @@ _HANDLE_BYTES = 2 * _VARINT_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`size` bytes at `offset` of a file; or, where `memory` is set, of the content of a compressed block of it."""
+    """`size` bytes at `offset` of a file or, if `memory` is set, of `memory`, the content of a compressed block."""
 
     file: SourceFile
     offset: int
@@ -44,7 +44,7 @@ class Run:
     memory: bytes | None = None
 
     def part(self, start: int, size: int) -> Run:
-        """`size` bytes from `start` of this run, which must hold them."""
+        """The run of `size` bytes from `start` of this run, which must hold them."""
         assert 0 <= start <= start + size <= self.size
         return Run(self.file, self.offset + start, size, self.memory)
 
@@ -52,24 +52,24 @@ class Run:
         """Fill `buffer` from `start` of this run. Raises FormatError if the file was cut short meanwhile."""
         at = self.offset + start
         if self.memory is None:
-            read_exactly(self.file.fd, at, buffer, self.file.shown)
+            self.file.read_into(at, buffer)
         else:
             buffer[:] = self.memory[at : at + len(buffer)]
 
     def content(self) -> bytes:
-        """All of it; for runs known to be small."""
+        """All bytes of a run that is known to be small."""
         buffer = bytearray(self.size)
         self.read(0, memoryview(buffer))
         return bytes(buffer)
 
     def pieces(self, size: int) -> Iterator[bytes]:
-        """All of it, in pieces of at most `size` bytes."""
+        """All bytes, in pieces of at most `size` bytes."""
         for start in range(0, self.size, size):
             yield self.part(start, min(size, self.size - start)).content()
 
 
 class Cursor:
-    """Goes forward through a run, by way of a window of it. Raises FormatError where the run ends too soon."""
+    """Reads a run forward, through a window in memory. Raises FormatError if the run ends too soon."""
 
     def __init__(self, run: Run, where: str) -> None:
         self.at = 0
@@ -81,7 +81,7 @@ class Cursor:
         return self.at >= self._run.size
 
     def skip(self, count: int) -> None:
-        """Leave out `count` bytes."""
+        """Skip `count` bytes."""
         if count > self._run.size - self.at:
             raise damaged(
                 self._where,
@@ -111,21 +111,21 @@ class Cursor:
 
 
 @dataclass(slots=True)
-class Budget:
-    """What the tables of one checkpoint may still cost: entries, bytes of keys, compressed blocks, and fields."""
+class TableBudget:
+    """What the tables of one checkpoint may still use: entries, bytes of keys, compressed blocks, and fields."""
 
     entries: int = MAX_ENTRIES
     key_bytes: int = MAX_KEY_BYTES
     unpacking: Unpacking = field(default_factory=lambda: Unpacking(64 << 20))
     fields: int = 1_200_000
-    """Of the messages that are not loaded: one takes some microseconds."""
+    """Fields of the messages that are not loaded, each of which takes time."""
 
 
-def read_runs(file: SourceFile, budget: Budget) -> Iterator[tuple[bytes, Run]]:
-    """The keys of a table, strictly ascending, and where their values are.
+def read_runs(file: SourceFile, budget: TableBudget) -> Iterator[tuple[bytes, Run]]:
+    """The keys of a table, strictly ascending, with the runs of their values.
 
-    Raises FormatError for any deviation from the format, as `table_index.read_table` does, and where a checksum does
-    not match: every byte of the file is read for that.
+    Reads every byte of the file to verify the checksums. Raises FormatError for any deviation from the format, as
+    `leveldb.read_table` does.
     """
     shown = file.shown
     if file.size < FOOTER_BYTES:
@@ -152,8 +152,10 @@ def read_runs(file: SourceFile, budget: Budget) -> Iterator[tuple[bytes, Run]]:
         last = separator
 
 
-def _index(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> tuple[list[bytes], list[tuple[int, int]]]:
-    """The separator and the place (offset, size) of every data block."""
+def _index(
+    whole: Run, span: tuple[int, int], budget: TableBudget, shown: str
+) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """The separator, and offset and size, of every data block."""
     where = f"{shown}: index block"
     separators: list[bytes] = []
     spans: list[tuple[int, int]] = []
@@ -167,8 +169,8 @@ def _index(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> tup
     return separators, spans
 
 
-def _block(whole: Run, span: tuple[int, int], budget: Budget, shown: str) -> Run:
-    """The content of a block whose checksum is true."""
+def _block(whole: Run, span: tuple[int, int], budget: TableBudget, shown: str) -> Run:
+    """The content of a block, after its checksum was verified."""
     offset, size = span
     end = offset + size
     if end + TRAILER_BYTES > whole.size - FOOTER_BYTES:
@@ -197,7 +199,7 @@ def _crc(run: Run) -> int:
     return crc
 
 
-def _entries(block: Run, budget: Budget, where: str) -> Iterator[tuple[bytes, Run]]:
+def _entries(block: Run, budget: TableBudget, where: str) -> Iterator[tuple[bytes, Run]]:
     """The ascending keys of a block and their values."""
     restarts, end = _restarts(block, where)
     cursor = Cursor(block.part(0, end), where)
@@ -224,7 +226,7 @@ def _entries(block: Run, budget: Budget, where: str) -> Iterator[tuple[bytes, Ru
 
 
 def _restarts(block: Run, where: str) -> tuple[tuple[int, ...], int]:
-    """The positions of entries with whole keys, and where the entries end."""
+    """The restart points (offsets of entries with whole keys), and the offset where the entries end."""
     if block.size < 4:
         raise damaged(where, f"expected restart points at the end, found {block.size} bytes")
     count = int.from_bytes(block.part(block.size - 4, 4).content(), "little")

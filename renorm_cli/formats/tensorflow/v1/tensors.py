@@ -1,6 +1,6 @@
-"""The tensors of a TensorFlow V1 checkpoint: a table of contents under the empty key, one entry for each slice.
+"""The tensors of a TensorFlow V1 checkpoint: a table of contents under the empty key, and one entry for each slice.
 
-Source: tensorflow/core/util/saved_tensor_slice.proto, and tensor_slice_writer.cc for which field of TensorProto
+Source: tensorflow/core/util/saved_tensor_slice.proto; tensor_slice_writer.cc says which field of TensorProto
 (tensorflow/core/framework/tensor.proto) holds the values of which dtype.
 """
 
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats import protobuf
-from renorm_cli.formats.protobuf import BYTES, FIXED32, FIXED64, VARINT, Message, damaged, quoted, read_message
+from renorm_cli.formats.protobuf import BYTES, FIXED32, FIXED64, VARINT, Budget, Message, damaged, read_message
 from renorm_cli.formats.tensorflow.bundle import (
     DTYPES,
     ITEM_BYTES,
@@ -30,8 +29,9 @@ from renorm_cli.formats.tensorflow.bundle import (
     read_slices,
 )
 from renorm_cli.formats.tensorflow.leveldb import Table
-from renorm_cli.formats.tensorflow.v1.table import Budget, Cursor, Run, read_runs
+from renorm_cli.formats.tensorflow.v1.table import Cursor, Run, TableBudget, read_runs
 from renorm_cli.storage.files import SourceFile
+from renorm_cli.untrusted import quoted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,9 +48,9 @@ _VALUES = {
     "uint16": 7, "string": 8, "complex64": 9, "int64": 10, "bool": 11, "complex128": 12,
     "float16": 13,
 }  # fmt: skip
-"""The field of TensorProto that holds the values of a dtype; others cannot be saved in V1."""
+"""The field of TensorProto that holds the values of a dtype; V1 cannot store other dtypes."""
 _PLAIN = {"float32", "float64", "complex64", "complex128"}
-"""Dtypes whose packed values are their little-endian bytes; numbers of all others are varints."""
+"""Dtypes whose packed values are their little-endian bytes; the numbers of all other dtypes are varints."""
 _CODES = {
     "float16": "<f2", "float32": "<f4", "float64": "<f8", "complex64": "<c8", "complex128": "<c16", "bool": "?",
     "int8": "i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "uint8": "u1", "uint16": "<u2", "qint8": "i1",
@@ -62,7 +62,7 @@ _CODES = {
 class Values:
     """The stored numbers or strings of one slice, in C order.
 
-    Varints are found by `segments`: byte and element with which each begins, and at last where the last one ends.
+    `segments` locate varints: the first byte and the first element of each segment, and finally the end of both.
     """
 
     run: Run
@@ -72,7 +72,7 @@ class Values:
     segments: tuple[tuple[int, int], ...] = ()
 
     def read(self, first: int, count: int) -> npt.NDArray[Any]:
-        """`count` numbers from number `first` on. Raises FormatError where one does not fit the dtype."""
+        """`count` numbers, starting with number `first`. Raises FormatError if a number does not fit the dtype."""
         out = np.empty(count, dtype=numpy_dtype(self.dtype))
         if self.dtype in _PLAIN:
             self.run.read(first * out.itemsize, out.view(np.uint8).data)
@@ -86,7 +86,7 @@ class Values:
         return out
 
     def strings(self) -> npt.NDArray[np.int64]:
-        """Start in the run and size of each string: shape (elements, 2)."""
+        """Start (in the run) and size of each string; shape (elements, 2)."""
         places = ((found.offset - self.run.offset, found.size) for found in _strings(self.run, self.where))
         found = np.fromiter(chain.from_iterable(places), np.int64).reshape(-1, 2)
         return _all_there(found, self.elements, self.where)
@@ -94,26 +94,26 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """All tensors, as partitioned ones (of one part, mostly), and the values of each part by the key of its entry."""
+    """All tensors, each as a partitioned one (mostly of one part), and the values of each part by its entry's key."""
 
     bundle: Bundle
     values: dict[str, Values]
 
 
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
-    """The little-endian NumPy dtype in which numbers are read: bool and quantized ones as their bits."""
+    """The little-endian NumPy dtype in which numbers are read; bool and quantized dtypes are read as unsigned bits."""
     found = np.dtype(_CODES[dtype])
     return np.dtype(f"<u{found.itemsize}") if dtype == "bool" or dtype.startswith("q") else found
 
 
 def read_tensors(files: Sequence[SourceFile]) -> Tensors:
-    """The tensors of a checkpoint of one or more files.
+    """The tensors of a checkpoint of one or more files. Numbers are counted, not decoded.
 
-    Raises FormatError if anything is not as TensorFlow writes it: tables and their checksums, dtypes, shapes, numbers
-    of values, slices that do not tile their tensor or are stored twice. Numbers are counted, not decoded.
+    Raises FormatError if anything is not as TensorFlow writes it: tables and their checksums, dtypes, shapes, counts of
+    values, slices that do not tile their tensor or are stored twice.
     """
     contents = _Contents()
-    budget = Budget()
+    budget = TableBudget()
     for file in files:
         _read_file(file, contents, budget)
     shown = files[0].shown
@@ -142,14 +142,14 @@ class _Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What the tables say: tensors with their slices, still encoded; TensorProtos by name and slice."""
+    """The content of the tables: tensors with their encoded slices, and TensorProtos by name and slice."""
 
     tensors: dict[str, _Tensor] = field(default_factory=dict)
     parts: dict[str, dict[Extents, Run]] = field(default_factory=dict)
-    work: protobuf.Budget = field(default_factory=protobuf.Budget)
+    work: Budget = field(default_factory=Budget)
 
 
-def _read_file(file: SourceFile, contents: _Contents, budget: Budget) -> None:
+def _read_file(file: SourceFile, contents: _Contents, budget: TableBudget) -> None:
     shown = file.shown
     first = True
     for key, run in read_runs(file, budget):
@@ -176,7 +176,7 @@ def _read_file(file: SourceFile, contents: _Contents, budget: Budget) -> None:
 
 
 def _read_contents(run: Run, contents: _Contents, shown: str) -> None:
-    """SavedTensorSlices with the SavedTensorSliceMeta of one file."""
+    """Add the tensors that one file lists: SavedTensorSlices with a SavedTensorSliceMeta."""
     if run.size > _META_BYTES:
         raise damaged(shown, f"expected a table of contents of at most {_META_BYTES} bytes, found {run.size}")
     outer = read_message(run.content(), shown, budget=contents.work)
@@ -194,7 +194,7 @@ def _read_contents(run: Run, contents: _Contents, shown: str) -> None:
 
 
 def _add_tensor(message: Message, contents: _Contents, shown: str) -> None:
-    """One SavedSliceMeta; each file lists its own slices of a tensor."""
+    """Add the tensor of a SavedSliceMeta; each file lists its own slices of a tensor."""
     name = message.text(1)
     where = f"{shown}: {quoted(name)}"
     if not name or name.startswith("\0"):
@@ -214,8 +214,10 @@ def _add_tensor(message: Message, contents: _Contents, shown: str) -> None:
     tensor.boxes.extend(message.blobs(4))
 
 
-def _part(extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str, Values], budget: Budget) -> Entry:
-    """The entry of a slice; its values are put in `values`, under its key."""
+def _part(
+    extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str, Values], budget: TableBudget
+) -> Entry:
+    """The entry of a slice; adds its values to `values`, under the entry's key."""
     where = f"{shown}: {quoted(whole.key)}"
     if len(extents) != len(whole.shape):
         raise damaged(where, f"expected slices of {len(whole.shape)} axes, found one of {len(extents)}")
@@ -225,8 +227,8 @@ def _part(extents: Extents, whole: Entry, run: Run, shown: str, values: dict[str
     return Entry(key, whole.dtype, lengths, 0, 0, found.elements * ITEM_BYTES.get(whole.dtype, 0), None, None, 0)
 
 
-def _find_values(proto: Run, dtype: str, elements: int, where: str, budget: Budget) -> Values:
-    """The values in a TensorProto, counted."""
+def _find_values(proto: Run, dtype: str, elements: int, where: str, budget: TableBudget) -> Values:
+    """The values in a TensorProto. Raises FormatError if their count is wrong."""
     if dtype == "string":
         values = Values(proto, dtype, elements, where)
         if elements > _MAX_STRINGS:
@@ -243,7 +245,7 @@ def _find_values(proto: Run, dtype: str, elements: int, where: str, budget: Budg
 
 
 def _count_varints(run: Run, elements: int, where: str) -> tuple[tuple[int, int], ...]:
-    """Packed varints in segments of whole ones; see `Values`."""
+    """Divide packed varints into segments of whole varints; see `Values`."""
     at, count, segments = 0, 0, []
     while at < run.size:
         segments.append((at, count))
@@ -259,14 +261,14 @@ def _count_varints(run: Run, elements: int, where: str) -> tuple[tuple[int, int]
 
 
 def _all_there(found: npt.NDArray[Any], elements: int, where: str) -> npt.NDArray[Any]:
-    """What was found; it was counted before, so that a miss means a change."""
+    """`found`, if it has the expected length: the values were counted before, so the file changed if it has not."""
     if len(found) != elements:
         raise FormatError(f"{where}: expected {elements} values, found {len(found)}; the file changed, run again")
     return found
 
 
 def _decode(raw: bytes, elements: int, dtype: np.dtype[Any], where: str) -> npt.NDArray[Any]:
-    """Packed varints as `elements` numbers of `dtype`; float16 is stored as the number that its bits are."""
+    """Decode packed varints into `elements` numbers of `dtype`; a float16 is stored as the integer of its bits."""
     data = np.frombuffer(raw, np.uint8)
     ends = _all_there(np.flatnonzero(data < 128), elements, where)
     starts = np.concatenate(([0], ends[:-1] + 1))
@@ -288,7 +290,7 @@ def _decode(raw: bytes, elements: int, dtype: np.dtype[Any], where: str) -> npt.
     return signed.astype(bits).view(dtype)
 
 
-def _strings(run: Run, where: str, budget: Budget | None = None) -> Iterator[Run]:
+def _strings(run: Run, where: str, budget: TableBudget | None = None) -> Iterator[Run]:
     for number, kind, value in _fields(run, where, budget):
         if number != _VALUES["string"]:
             continue
@@ -297,8 +299,8 @@ def _strings(run: Run, where: str, budget: Budget | None = None) -> Iterator[Run
         yield value
 
 
-def _messages(run: Run | None, where: str, numbers: set[int], budget: Budget) -> dict[int, Run]:
-    """Where the wanted fields of a message are, each there at most once, as a length and bytes."""
+def _messages(run: Run | None, where: str, numbers: set[int], budget: TableBudget) -> dict[int, Run]:
+    """The runs of the wanted fields of a message, each of which may occur once, as a length and bytes."""
     found: dict[int, Run] = {}
     for number, kind, value in _fields(run, where, budget) if run is not None else ():
         if number not in numbers:
@@ -309,10 +311,10 @@ def _messages(run: Run | None, where: str, numbers: set[int], budget: Budget) ->
     return found
 
 
-def _fields(run: Run, where: str, budget: Budget | None = None) -> Iterator[tuple[int, int, Run]]:
-    """Number, wire type and place of the fields of a message, as `protobuf.read_fields`, but none is loaded.
+def _fields(run: Run, where: str, budget: TableBudget | None = None) -> Iterator[tuple[int, int, Run]]:
+    """Number, wire type and run of the fields of a message, as `protobuf.read_fields`, but without loading them.
 
-    Without a budget for fields that were counted before.
+    Pass no budget for fields that were counted before.
     """
     cursor = Cursor(run, where)
     while not cursor.done:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from support.processes import children
 
-from renorm_cli.formats.location import locate
-from renorm_cli.formats.registry import open_checkpoint
+from renorm_cli.formats.registry import locate, open_checkpoint
 from renorm_cli.model.blocks import Block
 from renorm_cli.storage.staging import Staging
 

@@ -688,7 +688,7 @@ def replaced(file: h5py.File, path: str, values: npt.NDArray[Any]) -> None:
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_file_is_as_another_only_if_their_surveys_are_the_same(here: Path, tmp_path: Path, edit: str) -> None:
+def test_surveys_are_the_same_whatever_the_data_and_differ_after_an_edit(here: Path, tmp_path: Path, edit: str) -> None:
     with h5py.File(here, "w") as file:
         file["a/x"] = numbers("<f4", (4, 3))
         file["a/chunks"] = numbers("<f4", (4, 3))
@@ -700,11 +700,8 @@ def test_a_file_is_as_another_only_if_their_surveys_are_the_same(here: Path, tmp
         EDITS[edit](file)
     with image(here) as first, image(other) as second, image(edited) as third:
         survey = first.survey()
-        assert second.is_as(first.digest)
         assert second.survey() == survey
-        assert not third.is_as(first.digest)
         assert third.survey() != survey
-        assert not second.is_as(None)
 
 
 def test_a_file_that_is_unlinked_or_renamed_while_open_is_still_read(here: Path) -> None:

@@ -114,7 +114,7 @@ def test_the_layer_is_found_in_the_config_and_tells_the_same_as_default_names(
     alone = {item.key: item for item in named(path, config=False).variables}
     kernels = 0
     for item in named(path).variables:
-        assert item.layer_source == "layer", item
+        assert item.hint.source == "layer", item
         assert item.layer is not None
         other = alone[item.key]
         assert (other.name, role_of(other)) == (item.name, role_of(item))
@@ -255,7 +255,7 @@ def test_a_weight_that_two_layers_list_is_of_the_one_with_the_longer_name(tmp_pa
 def test_a_name_tensorflow_numbered_on_reloading_is_the_layers_own(tmp_path: Path) -> None:
     layers = {"conv2d_1": {"conv2d_1_1/kernel:0": np.zeros((3, 3, 1, 8))}}
     (item,) = named(write(tmp_path / "m.h5", layers), root="").variables
-    assert (item.name, item.layer, item.layer_source) == ("conv2d_1/kernel", "Conv2D", "name")
+    assert (item.name, item.layer, item.hint.source) == ("conv2d_1/kernel", "Conv2D", "name")
     assert unit_axes(item) == ((3,), "name")
 
 
@@ -403,7 +403,7 @@ def test_a_custom_class_is_no_layer_of_ours_whatever_its_name(tmp_path: Path) ->
         pass
 
     keras.Sequential([keras.Input((4,)), Embedding(3, name="it")]).save(tmp_path / "m.h5")
-    kernel = next(item for item in named(tmp_path / "m.h5").variables if item.weight == "kernel")
+    kernel = next(item for item in named(tmp_path / "m.h5").variables if item.hint.weight == "kernel")
     assert (kernel.layer, unit_axes(kernel)) == ("Embedding", ((1,), "name"))
 
 

@@ -110,7 +110,7 @@ def test_without_the_names_in_the_file_the_config_gives_them(saved: Callable[[st
         if kind != "subclassed":
             assert variable.name == DEEP_NAMES.get(expected[values[key].tobytes()], expected[values[key].tobytes()])
         assert variable.name.rpartition("/")[2] == expected[values[key].tobytes()].rpartition("/")[2] or (
-            variable.weight is None
+            variable.hint.weight is None
         )
 
 
@@ -130,7 +130,7 @@ def test_files_of_tf_keras_get_names_that_end_as_its_variables_do(
             assert variable.name.endswith(f"{layer}/{variable.name.rpartition('/')[2]}")
             same += 1
     assert same > 3
-    assert all(variable.weight for variable in naming.variables if variable.dtype.startswith("float"))
+    assert all(variable.hint.weight for variable in naming.variables if variable.dtype.startswith("float"))
 
 
 @pytest.mark.parametrize("flavour", ["keras", "tf_keras"])
@@ -150,7 +150,7 @@ def test_the_layer_is_the_class_that_owns_the_weight(
         owner = owners.get(values[key].tobytes())
         if owner is not None and owner not in ("EinsumDense", "LSTMCell", "GRUCell", "SimpleRNNCell", "ConvLSTMCell"):
             assert variable.layer == owner
-            assert variable.layer_source == "layer"
+            assert variable.hint.source == "layer"
             checked += 1
         elif owner is not None:
             assert variable.layer in (
@@ -220,7 +220,7 @@ def test_operations_in_the_config_do_not_count_as_layers(saved: Callable[[str, s
 
 def test_the_equation_of_an_einsum_is_found(saved: Callable[[str, str], Saved]) -> None:
     _, path, config = saved("keras", "sequences")
-    found = {item.name: item for item in named(path, config).variables if item.equation}
+    found = {item.name: item for item in named(path, config).variables if item.hint.equation}
     assert set(found) == {"turned/kernel", "turned/bias"}
     assert unit_axes(found["turned/kernel"]) == ((0,), "layer")
 
@@ -411,7 +411,7 @@ def test_group_query_attention_is_known_under_both_its_names(tmp_path: Path) -> 
         for variable in named(source, config).variables:
             assert variable.name == expected[values[variable.key].tobytes()]
             assert variable.layer == "GroupedQueryAttention"
-    axes = {item.weight: unit_axes(item) for item in named(path, config).variables if role_of(item) == "kernel"}
+    axes = {item.hint.weight: unit_axes(item) for item in named(path, config).variables if role_of(item) == "kernel"}
     assert axes["key/kernel"] == ((1, 2), "layer")
     assert axes["attention_output/kernel"] == ((2,), "layer")
 

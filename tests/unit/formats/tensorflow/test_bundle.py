@@ -25,6 +25,8 @@ from renorm_cli.formats.tensorflow.bundle import (
 )
 from renorm_cli.formats.tensorflow.leveldb import read_table, unmask, write_table
 
+pytestmark = pytest.mark.slow
+
 HEADER = b"\x08\x01\x1a\x02\x08\x01"
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import raw_tables as raw
 from support import tf_zoo
+from support.found import folder_at
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tensorflow import graph, keras_metadata, spans
@@ -398,4 +399,4 @@ def test_a_folder_whose_path_is_too_long_is_an_error(tmp_path: Path) -> None:
         here = below
     os.close(here)
     with pytest.raises(FormatError, match=r"its folder 'd{100}\.\.\.' cannot be listed: File name too long"):
-        open_saved_model(tmp_path / "model")
+        open_saved_model(folder_at(tmp_path / "model"))

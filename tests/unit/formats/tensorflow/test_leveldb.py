@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import raw_tables as raw
+from support import tf_recorded
 from support.effort import examples
 
 from renorm_cli.errors import FormatError
@@ -51,6 +52,12 @@ def save(tf: Any, prefix: Path, tensors: dict[str, Any]) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def recorded() -> Path:
+    """A prefix of two variables."""
+    return tf_recorded.FOLDER / tf_recorded.FILES["prefix"]
+
+
 def index_of(prefix: Path) -> bytes:
     return prefix.with_name(prefix.name + ".index").read_bytes()
 
@@ -74,6 +81,7 @@ def content_or_none(index: bytes) -> list[tuple[bytes, bytes]] | None:
         return None
 
 
+@pytest.mark.slow
 def test_an_index_of_many_blocks_has_the_keys_that_tensorflow_lists(tf: Any, many: Path) -> None:
     table = read_table(index_of(many), "shown")
     assert len(table.blocks) > 1
@@ -81,6 +89,7 @@ def test_an_index_of_many_blocks_has_the_keys_that_tensorflow_lists(tf: Any, man
     assert [entry.key for entry in table.entries] == [b"", *sorted(listed)]
 
 
+@pytest.mark.slow
 def test_every_value_stands_at_its_position(many: Path) -> None:
     index = index_of(many)
     for entry in read_table(index, "shown").entries:
@@ -88,11 +97,13 @@ def test_every_value_stands_at_its_position(many: Path) -> None:
         assert index[entry.position : entry.position + len(entry.value)] == entry.value
 
 
+@pytest.mark.slow
 def test_a_table_is_written_byte_for_byte_as_tensorflow_writes_it(many: Path, few: Path) -> None:
     for prefix in (many, few):
         assert write_table(content(index_of(prefix))) == index_of(prefix)
 
 
+@pytest.mark.slow
 def test_tensorflow_reads_a_table_of_keys_that_share_and_do_not_share_prefixes(tf: Any, tmp_path: Path) -> None:
     names = [
         "a",
@@ -129,6 +140,7 @@ def test_keys_that_do_not_ascend_are_not_written() -> None:
             write_table([(key, b"") for key in keys])
 
 
+@pytest.mark.slow
 def test_tensorflow_and_we_read_a_snappy_index_alike(tf: Any, many: Path, tmp_path: Path) -> None:
     pairs = content(index_of(many))
     index = raw.table(pairs[:3000], pairs[3000:], compress=True)
@@ -185,8 +197,8 @@ def test_a_bad_snappy_stream_is_an_error(stream: bytes, why: str) -> None:
         snappy_decompress(stream, Unpacking(100, 100), "shown")
 
 
-def test_a_changed_byte_anywhere_is_an_error_or_changes_nothing(few: Path) -> None:
-    index = index_of(few)
+def test_a_changed_byte_anywhere_is_an_error_or_changes_nothing(recorded: Path) -> None:
+    index = index_of(recorded)
     pairs = content(index)
     for position in range(len(index)):
         for flip in (1, 128, 255):
@@ -195,8 +207,8 @@ def test_a_changed_byte_anywhere_is_an_error_or_changes_nothing(few: Path) -> No
             assert content_or_none(bytes(damaged)) in (pairs, None)
 
 
-def test_a_changed_byte_in_a_block_is_always_an_error(few: Path) -> None:
-    index = index_of(few)
+def test_a_changed_byte_in_a_block_is_always_an_error(recorded: Path) -> None:
+    index = index_of(recorded)
     for position in range(len(index) - table_index.FOOTER_BYTES):
         damaged = bytearray(index)
         damaged[position] ^= 4
@@ -204,8 +216,8 @@ def test_a_changed_byte_in_a_block_is_always_an_error(few: Path) -> None:
             read_table(bytes(damaged), "shown")
 
 
-def test_a_cut_index_is_an_error_at_every_length(few: Path) -> None:
-    index = index_of(few)
+def test_a_cut_index_is_an_error_at_every_length(recorded: Path) -> None:
+    index = index_of(recorded)
     for length in range(len(index)):
         with pytest.raises(FormatError):
             read_table(index[:length], "shown")
@@ -213,6 +225,7 @@ def test_a_cut_index_is_an_error_at_every_length(few: Path) -> None:
             read_table(index[length + 1 :], "shown")
 
 
+@pytest.mark.slow
 def test_a_damaged_block_that_tensorflow_skips_in_silence_is_an_error(tf: Any, many: Path, tmp_path: Path) -> None:
     index = bytearray(index_of(many))
     block = read_table(bytes(index), "shown").blocks[0]
@@ -242,6 +255,7 @@ def test_a_block_of_noise_under_a_true_checksum_raises_nothing_but_format_errors
         content_or_none(raw.assemble([block], [(b"\xff" * 300, raw.handle(0, len(noise)))]))
 
 
+@pytest.mark.slow
 def test_a_value_patched_and_resealed_is_what_tensorflow_reads(tf: Any, few: Path, tmp_path: Path) -> None:
     new = struct.pack("<6f", *range(6))
     index = bytearray(index_of(few))

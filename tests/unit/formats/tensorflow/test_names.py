@@ -367,7 +367,7 @@ def test_a_class_counts_where_it_fits(
     variable = name_variables(
         bundle_with(entry("x/kernel", *shape)), None, {"x/kernel": facts}, exported=False
     ).variables[0]
-    assert (variable.layer, variable.weight, role_of(variable)) == (layer, weight, role)
+    assert (variable.layer, variable.hint.weight, role_of(variable)) == (layer, weight, role)
 
 
 @pytest.mark.parametrize(

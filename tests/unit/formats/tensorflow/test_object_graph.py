@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import raw_tables as raw
+from support import tf_recorded
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tensorflow import object_graph
@@ -37,9 +38,7 @@ def tf() -> Any:
 
 @pytest.fixture(scope="module")
 def proto() -> Any:
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
-
-    return trackable_object_graph_pb2.TrackableObjectGraph
+    return tf_recorded.message("TrackableObjectGraph")
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +98,8 @@ def keras_2(tf: Any, folder: Path, request: pytest.FixtureRequest) -> tuple[Path
 
 
 @pytest.fixture(scope="module")
-def adam(tf: Any, folder: Path) -> Path:
-    import keras
-
-    model = train(keras, keras.optimizers.Adam())
-    return Path(tf.train.Checkpoint(model=model).write(str(folder / "plain")))
+def adam() -> Path:
+    return tf_recorded.FOLDER / tf_recorded.FILES["objects"]
 
 
 def stored_graph(prefix: Path) -> tuple[bytes, Entry]:
@@ -182,6 +178,7 @@ def test_weights_that_keras_3_stores_under_its_optimizer_are_no_state(adam: Path
     assert not under & optimizer_state_keys(graph)
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_is_the_root_keeps_its_weights(tf: Any, folder: Path) -> None:
     import keras
 
@@ -192,6 +189,7 @@ def test_an_optimizer_that_is_the_root_keeps_its_weights(tf: Any, folder: Path) 
     assert {name for key, name in names.items() if key not in state} == weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("children", [{"iter"}, {"iter", "learning_rate"}, {"step"}])
 def test_a_checkpoint_with_a_counter_named_iter_is_no_optimizer(tf: Any, folder: Path, children: set[str]) -> None:
     module = tf.Module()
@@ -201,6 +199,7 @@ def test_a_checkpoint_with_a_counter_named_iter_is_no_optimizer(tf: Any, folder:
     assert optimizer_state_keys(graph) == frozenset()
 
 
+@pytest.mark.slow
 def test_slots_of_tf1_optimizers_are_state(tf: Any, folder: Path) -> None:
     variable, optimizer = tf.Variable([[1.0]]), tf.compat.v1.train.AdamOptimizer()
     optimizer.apply_gradients([(tf.ones([1, 1]), variable)])
@@ -219,6 +218,7 @@ def test_a_slot_key_is_state_although_no_optimizer_lists_it() -> None:
     assert optimizer_state_keys(ObjectGraph((Node((Edge("w", 1), Edge("m", 2))), weight, slot))) == {key}
 
 
+@pytest.mark.slow
 def test_names_of_tables_are_left_out(tf: Any, folder: Path) -> None:
     table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
     graph = graph_of(Path(tf.train.Checkpoint(t=table, v=tf.Variable(1.0, name="v")).write(str(folder / "table"))))
@@ -343,6 +343,7 @@ def test_a_graph_damaged_under_true_checksums_raises_nothing_but_format_errors(a
 TEXTS = [["one"], [], ["", "", ""], ["a" * 200, "\u00e9", "", "x" * 70000]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", TEXTS, ids=len)
 def test_strings_are_those_that_tensorflow_reads(tf: Any, tmp_path: Path, texts: list[str]) -> None:
     tf.raw_ops.SaveV2(
@@ -368,6 +369,7 @@ def test_strings_of_either_byte_order_are_read(texts: list[bytes], order: Any) -
         read_strings(data, len(texts), "shown", order=order, crc=crc ^ 1)
 
 
+@pytest.mark.slow
 def test_a_big_endian_string_is_what_tensorflow_reads(tf: Any, tmp_path: Path) -> None:
     from tensorflow.core.protobuf import tensor_bundle_pb2 as bundle
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.tf_recorded import message
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tensorflow.state_file import NAME, newest_prefix, state_text
@@ -26,9 +27,8 @@ NAMES = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size
 @example('a"b\\c\nd\t1')
 def test_tensorflow_and_we_read_what_we_write_and_we_read_what_tensorflow_writes(tmp_path: Path, name: str) -> None:
     from google.protobuf import text_format
-    from tensorflow.python.training.checkpoint_state_pb2 import CheckpointState
 
-    theirs = text_format.Parse(state_text(name), CheckpointState())
+    theirs = text_format.Parse(state_text(name), message("CheckpointState")())
     assert theirs.model_checkpoint_path == name
     assert list(theirs.all_model_checkpoint_paths) == [name]
     for text in (state_text(name), text_format.MessageToString(theirs).encode()):

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from support import keras_zoo, oracle
 from support import raw_tables as raw
 from support.files import agrees
+from support.found import file_at
 
 from renorm_cli.errors import FormatError, OutputError
-from renorm_cli.formats.location import Location
 from renorm_cli.formats.numbers import stored_dtype
+from renorm_cli.formats.tensorflow.locations import Prefix
 from renorm_cli.formats.tensorflow.v1 import checkpoint as tf_v1
 from renorm_cli.formats.tensorflow.v1 import tensors
 from renorm_cli.formats.tensorflow.v1.checkpoint import V1Checkpoint, open_v1
@@ -28,6 +29,7 @@ from renorm_cli.model.blocks import Block, partition
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
+from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import Work, run
 from renorm_cli.storage.files import open_source
@@ -139,8 +141,7 @@ def restored_one(tf: Any, prefix: str, name: str, dtype: Any) -> Any:
 
 
 def opened(path: Path) -> V1Checkpoint:
-    file = open_source(path)
-    return open_v1(path, file)
+    return open_v1(file_at(path))
 
 
 def whole(source: V1Checkpoint, variable: Variable) -> Any:
@@ -150,9 +151,9 @@ def whole(source: V1Checkpoint, variable: Variable) -> Any:
 def write(path: Path, prefix: Path, limit: float | None = None, block_bytes: int = 1 << 20) -> None:
     """What `apply` does."""
     with opened(path) as source:
-        steps = make_plan(source.variables, (), Request(Constraint(limit))).steps if limit is not None else ()
+        steps = make_plan(source.variables, (), Request(OneBound(Constraint(limit)))).steps if limit is not None else ()
         with Staging(protected=[file.path for file in source.files]) as staging:
-            sink = source.stage(staging, Location("file", prefix, prefix.name), [step.variable for step in steps])
+            sink = source.stage(staging, Prefix(prefix, prefix.name), [step.variable for step in steps])
             run(steps, Work(source, NumpyEngine(), bound=True, sink=sink, block_bytes=block_bytes))
             sink.seal()
 
@@ -422,7 +423,7 @@ def test_a_file_cut_off_anywhere_is_an_error(exotic: Path, tmp_path: Path) -> No
         (tmp_path / "cut").write_bytes(whole_file[:place])
         file = open_source(tmp_path / "cut")
         with pytest.raises(FormatError, match=r"\A[^\n]*\Z"):
-            open_v1(file.path, file)
+            open_v1(file_at(file.path, file))
         file.close()
 
 
@@ -435,7 +436,7 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(exotic: Path, tmp_path: P
     (tmp_path / "flipped").write_bytes(damaged)
     file = open_source(tmp_path / "flipped")
     try:
-        open_v1(file.path, file)
+        open_v1(file_at(file.path, file))
     except FormatError:
         return
     finally:

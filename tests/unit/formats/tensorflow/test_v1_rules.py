@@ -18,13 +18,14 @@ from support import keras_zoo
 from support import raw_tables as raw
 from support.bad_tables import BAD, GOOD
 from support.effort import examples
+from support.found import file_at
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tensorflow.leveldb import read_table
 from renorm_cli.formats.tensorflow.snappy import Unpacking
 from renorm_cli.formats.tensorflow.v1 import table
 from renorm_cli.formats.tensorflow.v1.checkpoint import open_v1
-from renorm_cli.formats.tensorflow.v1.table import Budget, read_runs
+from renorm_cli.formats.tensorflow.v1.table import TableBudget, read_runs
 from renorm_cli.model.blocks import Block
 from renorm_cli.storage.files import open_source
 
@@ -218,7 +219,7 @@ def load(path: Path) -> dict[str, Any]:
     source_file = open_source(path)
     with contextlib.ExitStack() as stack:
         stack.callback(source_file.close)
-        source = open_v1(path, source_file)
+        source = open_v1(file_at(path, source_file))
         stack.pop_all()
         with source:
             return {
@@ -285,7 +286,7 @@ def runs(table: bytes, path: Path) -> list[tuple[bytes, bytes]]:
     path.write_bytes(table)
     source_file = open_source(path)
     try:
-        return [(key, run.content()) for key, run in read_runs(source_file, Budget())]
+        return [(key, run.content()) for key, run in read_runs(source_file, TableBudget())]
     finally:
         source_file.close()
 
@@ -325,13 +326,13 @@ def test_tables_are_read_as_those_of_an_index_also_where_a_sealed_block_is_chang
         assert runs(table, tmp_path / "table") == expected
 
 
-@pytest.mark.parametrize("budget", [Budget(entries=4), Budget(key_bytes=40)])
-def test_a_table_over_its_budget_is_an_error(budget: Budget, tmp_path: Path) -> None:
+@pytest.mark.parametrize("budget", [TableBudget(entries=4), TableBudget(key_bytes=40)])
+def test_a_table_over_its_budget_is_an_error(budget: TableBudget, tmp_path: Path) -> None:
     (tmp_path / "table").write_bytes(raw.table([(b"a" * 9 + bytes([number]), b"") for number in range(5)]))
     source_file = open_source(tmp_path / "table")
     with pytest.raises(FormatError, match="in the limits"):
         list(read_runs(source_file, budget))
-    assert len(list(read_runs(source_file, Budget()))) == 5
+    assert len(list(read_runs(source_file, TableBudget()))) == 5
     source_file.close()
 
 
@@ -339,9 +340,9 @@ def test_compressed_blocks_cannot_fill_the_memory(tmp_path: Path) -> None:
     zeros = [bytes(1 << 20)] * 5
     (tmp_path / "table").write_bytes(raw.table(*([(bytes([n]), zero)] for n, zero in enumerate(zeros)), compress=True))
     source_file = open_source(tmp_path / "table")
-    assert len(list(read_runs(source_file, Budget()))) == 5
+    assert len(list(read_runs(source_file, TableBudget()))) == 5
     with pytest.raises(FormatError, match="compressed block"):
-        list(read_runs(source_file, Budget(unpacking=Unpacking(4 << 20, 1 << 20))))
+        list(read_runs(source_file, TableBudget(unpacking=Unpacking(4 << 20, 1 << 20))))
     source_file.close()
 
 

@@ -23,15 +23,15 @@ from lxml import html
 from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of, skip_of
 from support.places import ROOT
 
-from renorm_cli.api import Options, examine
+from renorm_cli.api.verbs import check, inspect
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.findings import findings
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.report import Report
-from renorm_cli.plan.planner import Request
-from renorm_cli.render.page.charts import spread, trials
+from renorm_cli.render.page.axis import Axis, axis_of
+from renorm_cli.render.page.charts import histogram, trials
 from renorm_cli.render.page.page import render_html
 from renorm_cli.render.page.pooled import Pool
-from renorm_cli.render.page.scale import Scale, scale_of
 from renorm_cli.render.page.view import DRAWN, LISTED, SECTIONS, share_text
 from renorm_cli.text import show
 
@@ -55,15 +55,9 @@ def name_of(row: Any) -> str:
     return "".join(row.xpath("./th//text()[not(ancestor::small) and not(ancestor::em)]")).strip()
 
 
-class Quiet:
-    def start(self, total: int) -> None: ...
-
-    def advance(self, nbytes: int) -> None: ...
-
-
 def sample(name: str, limit: float | None) -> Report:
-    wanted = Request(constraint=Constraint(limit))
-    return examine(ROOT / "sample_checkpoints" / name, "check" if limit else "inspect", Options(wanted), Quiet())
+    path = ROOT / "sample_checkpoints" / name
+    return check(path, max_norm=limit) if limit else inspect(path)
 
 
 def test_the_numbers_in_the_table_are_those_of_the_report() -> None:
@@ -161,7 +155,7 @@ def test_the_area_of_the_bars_over_the_bound_is_the_share_of_the_units_over_it(
 ) -> None:
     made = [row_of(norms, Constraint(limit)) for norms in rows]
     pool = Pool(made)
-    drawn = spread(pool, scale_of(pool, [limit]), limit)
+    drawn = histogram(pool, axis_of(pool, [limit]), limit)
 
     def area(path: str) -> float:
         bars = re.findall(r"M([\d.]+) 100V([\d.]+)H([\d.]+)V100z", path)
@@ -177,11 +171,11 @@ def test_the_area_of_the_bars_over_the_bound_is_the_share_of_the_units_over_it(
 @given(rows=ROWS, limit=st.floats(0.001, 1000))
 def test_bounds_to_try_ascend_and_ever_fewer_units_are_over(rows: list[list[float]], limit: float) -> None:
     pool = Pool([row_of(norms, Constraint(limit)) for norms in rows])
-    scale = scale_of(pool, [limit])
-    tried = trials(pool, scale, limit)
+    axis = axis_of(pool, [limit])
+    tried = trials(pool, axis, limit)
     assert list(tried.bounds) == sorted(set(tried.bounds))
     assert list(tried.over) == sorted(tried.over, reverse=True)
-    assert (tried.exact is not None) == scale.has(limit)
+    assert (tried.exact is not None) == axis.has(limit)
     if tried.exact is not None:
         assert tried.bounds[tried.exact] == limit
     assert 0 <= tried.start < len(tried.bounds)
@@ -189,19 +183,19 @@ def test_bounds_to_try_ascend_and_ever_fewer_units_are_over(rows: list[list[floa
 
 @given(low=st.floats(1e-300, 1e300), factor=st.floats(1.01, 1e6), log=st.booleans(), place=st.floats(0, 1))
 def test_a_norm_stands_where_its_place_says(low: float, factor: float, log: bool, place: float) -> None:
-    scale = Scale(low, low * factor, log)
-    assert scale.place(scale.norm(place)) == pytest.approx(place, abs=1e-6)
-    assert (scale.place(scale.low), scale.place(scale.high)) == (0, 1)
-    assert len(scale.ticks()) <= 20
-    assert list(scale.ticks()) == sorted(set(scale.ticks()))
+    axis = Axis(low, low * factor, log)
+    assert axis.place(axis.norm(place)) == pytest.approx(place, abs=1e-6)
+    assert (axis.place(axis.low), axis.place(axis.high)) == (0, 1)
+    assert len(axis.ticks()) <= 20
+    assert list(axis.ticks()) == sorted(set(axis.ticks()))
 
 
 @pytest.mark.parametrize("dead", [1, 10])
 def test_a_few_dead_units_do_not_stretch_the_axis_over_thirty_decades(dead: int) -> None:
     rows = [row_of(np.geomspace(0.5, 90, 300), Constraint(0.01), "w"), row_of([4e-34] * dead, Constraint(0.01), "v")]
-    scale = scale_of(Pool(rows), [0.01])
-    assert scale.log
-    assert scale.high / scale.low < 1e6
+    axis = axis_of(Pool(rows), [0.01])
+    assert axis.log
+    assert axis.high / axis.low < 1e6
     said = parsed(render_html([report_of(rows)])).text_content()
     assert "what lies left of the axis, down to 4.000e-34." in said
 
@@ -306,7 +300,9 @@ ODD = {
     "the ends of float64": [report_of([row_of([5e-324, 1.0, 1.7e308], Constraint(1e300))])],
     "equal to the bound": [report_of([row_of([1.5] * 9, Constraint(1.5))])],
     "a bound far off": [report_of([row_of([1, 2, 3], Constraint(1e9))])],
-    "different bounds": [report_of([row_of([1, 2], Constraint(1), "a"), row_of([3, 4], Constraint(3.5, p=1), "b")])],
+    "different bounds": [
+        report_of([row_of([1, 2], Constraint(1), "a"), row_of([3, 4], Constraint(3.5, PNorm(1)), "b")])
+    ],
     "lower bounds": [report_of([row_of([1, 2], Constraint(1, low=0.5, nonnegative=True))])],
     "all variables together": [
         report_of([row_of([3], Constraint(5, per="global")), row_of([9], Constraint(5, per="global"))])
@@ -353,7 +349,7 @@ def test_the_wheel_has_the_templates(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    folder = ROOT / "renorm_cli" / "render" / "templates"
+    folder = ROOT / "renorm_cli" / "render" / "page" / "templates"
     with zipfile.ZipFile(wheel) as archive:
         for path in folder.iterdir():
-            assert archive.read(f"renorm_cli/render/templates/{path.name}") == path.read_bytes()
+            assert archive.read(f"renorm_cli/render/page/templates/{path.name}") == path.read_bytes()

@@ -144,6 +144,7 @@ def test_an_exception_leaves_only_itself_on_the_terminal() -> None:
     assert _screen(received) == ["error: stop", ""]
 
 
+@pytest.mark.usefixtures("heard_signals")
 def test_an_interrupt_leaves_no_remains() -> None:
     body = "try:\n" + PLAIN.replace("\n", "\n    ") + "\nexcept KeyboardInterrupt:\n    sys.exit(130)\n"
     started = time.monotonic()

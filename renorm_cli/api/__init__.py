@@ -1,0 +1,1 @@
+"""The doors for Python: five verbs for checkpoint files, and the reports that they give."""

@@ -1,0 +1,409 @@
+"""The five verbs for checkpoint files, from keyword arguments to a report. Nothing here parses options or prints.
+
+The keywords are the options of the command line:
+
+- `max_norm` is the bound on the `p`-norm of every unit. `per` says what one norm runs over: a "unit", a "tensor", or
+  all selected tensors together ("global"). `rules` is a TOML file of bounds by name. `declared` takes the bounds from
+  the constraints in the file's own config.
+- `include` and `exclude` are shell-style patterns over the names of variables. `units` are the axes that name units:
+  "auto", an axis, or several. `strict` makes guessed axes and unknown variables an error.
+- `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit.
+- `engine` ("auto", "numpy", "tensorflow"), `device` ("auto", "cpu", "gpu") and `jobs`, a number of threads, say how it
+  is computed. `meter` is told of the progress.
+
+All verbs raise RenormError, which says in one line what was expected, what was found, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from renorm_cli.api.report import Report
+from renorm_cli.errors import UsageError, Way
+from renorm_cli.formats.base import Checkpoint, Found
+from renorm_cli.formats.registry import find, open_checkpoint, open_staged
+from renorm_cli.model.constraint import Constraint, Per, Selection
+from renorm_cli.model.norm import PNorm
+from renorm_cli.norms.engines.pick import pick
+from renorm_cli.plan.bounds import OneBound, bound_source
+from renorm_cli.plan.planner import Request, make_plan, parse_units
+from renorm_cli.run.session import SILENT, Computing, Destination, Meter, Session, damage, threads_for
+from renorm_cli.run.steps import Work
+from renorm_cli.storage.journal import recover
+from renorm_cli.storage.staging import Staging, save
+
+# Rooms that one verb or one keyword alone needs are imported there: the others start sooner.
+if TYPE_CHECKING:
+    from renorm_cli.api.difference import DiffReport
+    from renorm_cli.api.suggestion import Suggestion
+    from renorm_cli.gate.baseline import Reference
+    from renorm_cli.gate.stored_report import Stored
+    from renorm_cli.plan.rules import Rules
+    from renorm_cli.run.unit_norms import UnitNorms
+
+PathLike = str | os.PathLike[str]
+Patterns = str | Iterable[str]
+Units = str | int | Iterable[int]
+Engine = Literal["auto", "numpy", "tensorflow"]
+Device = Literal["auto", "cpu", "gpu"]
+
+
+def open(checkpoint: PathLike) -> Checkpoint:
+    """Open a checkpoint of any known format: its variables, and their values block by block; close it after use."""
+    return open_checkpoint(Path(checkpoint))
+
+
+def inspect(
+    checkpoint: PathLike,
+    *,
+    max_norm: float | None = None,
+    p: float = 2.0,
+    per: Per = "unit",
+    rules: PathLike | Rules | None = None,
+    units: Units = "auto",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    strict: bool = False,
+    keep_norms: bool = True,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    jobs: int | None = None,
+    meter: Meter = SILENT,
+) -> Report:
+    """Report the norms; with a bound, also how many units are over it."""
+    request = _request(
+        _constraint(max_norm, p, per),
+        _selection(include, exclude),
+        units,
+        rules=rules,
+        strict=strict,
+        must_act=False,
+        measures=True,
+    )
+    return _measured("inspect", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter)
+
+
+def check(
+    checkpoint: PathLike,
+    *,
+    max_norm: float | None = None,
+    p: float = 2.0,
+    per: Per = "unit",
+    rules: PathLike | Rules | None = None,
+    declared: bool = False,
+    units: Units = "auto",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    strict: bool = False,
+    baseline: PathLike | Stored | None = None,
+    max_growth: float | str | None = None,
+    allow_new: bool = False,
+    allow_gone: bool = False,
+    keep_norms: bool = True,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    jobs: int | None = None,
+    meter: Meter = SILENT,
+) -> Report:
+    """Tell whether the bound holds: `check(...).holds`.
+
+    With `baseline`, a JSON report, it does not hold either where the largest norm of a variable grew by more than
+    `max_growth` (5% or 0.05) since, or where a variable is new or gone and that is not allowed.
+    """
+    if baseline is None and (max_growth is not None or allow_new or allow_gone):
+        raise UsageError("growth, and what is new or gone, is told from an earlier report", Way("baseline", "give one"))
+    if not (declared or baseline is not None):
+        _need_bound(max_norm, rules)
+    request = _request(
+        _constraint(max_norm, p, per),
+        _selection(include, exclude),
+        units,
+        rules=rules,
+        declared="check" if declared else None,
+        strict=strict,
+        measures=baseline is not None,
+    )
+    reference = None
+    if baseline is not None:
+        from renorm_cli.gate.baseline import Reference, growth_of
+        from renorm_cli.gate.stored_report import read_stored
+
+        stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
+        reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
+    return _measured("check", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter, reference)
+
+
+def apply(
+    checkpoint: PathLike | Found,
+    output: PathLike | None = None,
+    *,
+    max_norm: float | None = None,
+    p: float = 2.0,
+    per: Per = "unit",
+    rules: PathLike | Rules | None = None,
+    declared: bool = False,
+    units: Units = "auto",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    strict: bool = False,
+    in_place: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    nonfinite: Literal["refuse", "skip"] = "refuse",
+    verify: bool = True,
+    keep_norms: bool = True,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    jobs: int | None = None,
+    meter: Meter = SILENT,
+    companions: Callable[[Report], Mapping[Path, Iterable[bytes]]] = lambda report: {},
+) -> Report:
+    """Write a renormalized checkpoint: no unit's norm exceeds the bound, all else keeps its bytes.
+
+    It is written to `output`, over the input (`in_place`), or beside it under a default name; an existing one is
+    replaced with `force` only. On NaN or Inf nothing is written, or (`nonfinite` "skip") those units are left alone.
+    With `verify` the output is read again before it gets its name. `companions` makes files of the report, which get
+    their names together with the output: all of them or none. A `dry_run` writes these alone. Given what was found at a
+    path, the file that is open already is not opened again.
+    """
+    started = time.monotonic()
+    if not declared:
+        _need_bound(max_norm, rules)
+    request = _request(
+        _constraint(max_norm, p, per),
+        _selection(include, exclude),
+        units,
+        rules=rules,
+        declared="apply" if declared else None,
+        strict=strict,
+    )
+    _one_of("nonfinite", nonfinite, ("refuse", "skip"))
+    computing = _computing(engine, device, jobs)
+    destination = Destination(None if output is None else Path(output), in_place)
+    with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint)) as found:
+        written = destination.of(found.location)
+        recovered = not dry_run and recover(written.index)
+        opened = open_checkpoint(found.path if recovered else found)
+    with opened as source:
+        session = Session(source, make_plan(source.variables, source.notes, request), computing)
+        meter.start(session.nbytes + (0 if dry_run else source.size))
+        kept = _room(session, keep_norms)
+        work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
+        if dry_run:
+            rows = session.bounded(work)
+            source.check_unchanged()
+            report = Report.of(session.report("apply", rows, started, output=written, dry_run=True), kept)
+            save(companions(report))
+            return report
+        protected = () if in_place else [file.path for file in source.files]
+        replaces = force or in_place or recovered  # what a killed run left is no one's output yet
+        with Staging(force=replaces, protected=protected, advance=meter.advance) as staging:
+            sink = source.stage(staging, written, [step.variable for step in session.plan.steps])
+            rows = session.bounded(replace(work, sink=sink))
+            with session.threads(source.size) as imap:
+                sealed = sink.seal(imap)
+                source.check_unchanged()
+                if verify:
+                    from renorm_cli.run.verify import verify as verify_output
+
+                    reopen = partial(open_staged, staging, written)
+                    verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap)
+            report = Report.of(session.report("apply", rows, started, output=written), kept)
+            for target, content in companions(report).items():
+                staging.companion(target, content)
+            source.check_unchanged()  # nothing newer than what was read may be replaced
+    return report
+
+
+def diff(
+    before: PathLike,
+    after: PathLike,
+    *,
+    expect_renorm: bool = False,
+    max_norm: float | None = None,
+    p: float = 2.0,
+    per: Literal["unit", "tensor"] = "unit",
+    units: Units = "auto",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    jobs: int | None = None,
+    meter: Meter = SILENT,
+) -> DiffReport:
+    """Tell what changed between two checkpoints.
+
+    With `expect_renorm`, also whether `after` is `before` renormed within `max_norm`, and nothing else.
+    """
+    from renorm_cli.api.difference import DiffReport
+    from renorm_cli.comparison.compare import compare
+    from renorm_cli.comparison.plan import plan_comparison
+
+    started = time.monotonic()
+    if expect_renorm:
+        _need_bound(max_norm)
+    _one_of("per", per, ("unit", "tensor"))
+    bound, selection = OneBound(_constraint(max_norm, p, per), _axes(units)), _selection(include, exclude)
+    jobs = _computing(jobs=jobs).jobs
+    with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
+        comparison = plan_comparison(one, other, bound, selection, expected=expect_renorm)
+        meter.start(comparison.nbytes)
+        engine, _ = pick("numpy")
+        with threads_for(comparison.nbytes, jobs) as imap:
+            report = compare(one, other, comparison, engine, expected=expect_renorm, imap=imap, advance=meter.advance)
+        damaged = [note for source in (one, other) for note in damage(source, jobs, refuse=expect_renorm)]
+        for source in (one, other):
+            source.check_unchanged()
+    return DiffReport.of(replace(report, notes=(*report.notes, *damaged), seconds=time.monotonic() - started))
+
+
+def suggest(
+    checkpoint: PathLike,
+    *,
+    clip: float | str | None = None,
+    one_bound: bool = False,
+    p: float = 2.0,
+    per: Literal["unit", "tensor"] = "unit",
+    units: Units = "auto",
+    include: Patterns = (),
+    exclude: Patterns = (),
+    strict: bool = False,
+    output: PathLike | None = None,
+    force: bool = False,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    jobs: int | None = None,
+    meter: Meter = SILENT,
+) -> Suggestion:
+    """Find bounds that clip a share of the units (`clip`, 5% or 0.05): for all together and for each variable.
+
+    With `output` they are written as rules, a bound for each variable or with `one_bound` one for all; an existing file
+    is replaced with `force` only.
+    """
+    from renorm_cli.api.suggestion import Suggestion
+    from renorm_cli.plan.rules_toml import rules_text
+    from renorm_cli.suggestion import Collector, aim_of, refuse_taken, remarks, rules_for
+
+    started = time.monotonic()
+    aim = aim_of(clip, one_bound=one_bound)
+    _one_of("per", per, ("unit", "tensor"))
+    bound = OneBound(_constraint(None, p, per), _axes(units))
+    request = Request(bound, _selection(include, exclude), strict)
+    computing, rules = _computing(engine, device, jobs), None if output is None else Path(output)
+    with open_checkpoint(Path(checkpoint)) as source:
+        if rules is not None:
+            refuse_taken(rules, source, force=force)
+        session = Session(source, make_plan(source.variables, source.notes, request), computing)
+        meter.start(session.nbytes)
+        collector = Collector(session.plan.steps, aim)
+        rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
+        damaged = session.damage(refuse=False)
+        source.check_unchanged()
+        found = collector.suggestion(Report.of(session.report("inspect", rows, started, damage=damaged)))
+        if rules is None:
+            return Suggestion.of(found)
+        made = rules_for(found, aim, bound.units, source.variables)
+        text = rules_text(made, remarks(found, made, aim))
+        save({rules: [text.encode("ascii")]}, Way("output", "give the rules another name"))
+    return Suggestion.of(replace(found, rules=str(rules)))
+
+
+def _measured(
+    command: Literal["inspect", "check"],
+    path: Path,
+    request: Request,
+    computing: Computing,
+    keep_norms: bool,
+    meter: Meter,
+    reference: Reference | None = None,
+) -> Report:
+    started = time.monotonic()
+    with open_checkpoint(path) as source:
+        session = Session(source, make_plan(source.variables, source.notes, request), computing)
+        meter.start(session.nbytes)
+        kept = _room(session, keep_norms)
+        rows = session.run(Work(source, session.engine, advance=meter.advance, norms=kept))
+        damaged = session.damage(refuse=command == "check")
+        source.check_unchanged()
+        found = session.report(command, rows, started, damage=damaged)
+    if reference is not None:
+        from renorm_cli.gate.baseline import held_against
+
+        found = held_against(found, reference)
+    return Report.of(found, kept)
+
+
+def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
+    """Room for the norms of all units, if they are to be kept."""
+    if not keep_norms:
+        return None
+    from renorm_cli.run.unit_norms import UnitNorms
+
+    return UnitNorms.of(session.plan.steps)
+
+
+def _need_bound(max_norm: float | None, rules: PathLike | Rules | None = None) -> None:
+    if max_norm is None and rules is None:
+        raise UsageError("a bound is needed", Way("max_norm", "give one"), Way("rules", "give them by name"))
+
+
+def _constraint(max_norm: float | None, p: float, per: Per) -> Constraint:
+    _one_of("per", per, ("unit", "tensor", "global"))
+    return Constraint(None if max_norm is None else float(max_norm), PNorm(float(p)), per)
+
+
+def _selection(include: Patterns, exclude: Patterns) -> Selection:
+    include, exclude = ((given,) if isinstance(given, str) else tuple(given) for given in (include, exclude))
+    return Selection(include, exclude)
+
+
+def _request(
+    constraint: Constraint,
+    selection: Selection,
+    units: Units,
+    *,
+    rules: PathLike | Rules | None = None,
+    declared: Literal["apply", "check"] | None = None,
+    strict: bool = False,
+    must_act: bool = True,
+    measures: bool = False,
+) -> Request:
+    """What is asked for. Raises UsageError for keywords that make no sense, or not together."""
+    if isinstance(rules, str | os.PathLike):
+        from renorm_cli.plan.rules_toml import read_rules
+
+        rules = read_rules(Path(rules))
+    source = bound_source(constraint, _axes(units), rules=rules, declared=declared, measures=measures)
+    return Request(source, selection, strict, must_act)
+
+
+def _axes(units: Units) -> tuple[int, ...] | None:
+    if isinstance(units, str):
+        return parse_units(units)
+    try:
+        return tuple(operator.index(axis) for axis in (units if isinstance(units, Iterable) else (units,)))
+    except TypeError:
+        raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {units!r}") from None
+
+
+def _computing(engine: Engine = "auto", device: Device = "auto", jobs: int | None = None) -> Computing:
+    _one_of("engine", engine, ("auto", "numpy", "tensorflow"))
+    _one_of("device", device, ("auto", "cpu", "gpu"))
+    if jobs is not None and not 1 <= jobs < math.inf:
+        raise UsageError(f"the jobs are threads, at least 1, got {jobs!r}")
+    return Computing(engine, device, jobs)
+
+
+def _one_of(name: str, value: str, among: tuple[str, ...]) -> None:
+    if value not in among:
+        raise UsageError(f"{name} is one of {', '.join(map(repr, among))}, got {value!r}")
+
+
+for _verb in (apply, check, diff, inspect, open, suggest):
+    _verb.__module__ = "renorm_cli"  # as users call them

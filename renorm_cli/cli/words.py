@@ -1,0 +1,39 @@
+"""Errors and notes in the words of the command that runs: their ways out name its options, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from renorm_cli.errors import RenormError, Way, worded
+
+_Note = TypeVar("_Note", bound=Any)
+
+_options: dict[str, str] = {}
+"""The options of the command that runs by the names of their parameters: `exclude` is `-x`."""
+
+_flags: set[str] = set()
+
+
+def speak_of(params: Iterable[Any]) -> None:
+    """Name these parameters of a command from now on, each by its shortest option."""
+    options = [param for param in params if param.param_type_name == "option"]
+    _options.clear()
+    _options.update((param.name, min(param.opts, key=len)) for param in options)
+    _flags.clear()
+    _flags.update(param.name for param in options if param.is_flag)
+
+
+def spelled(way: Way) -> str | None:
+    """How the command spells a way: `-x`, `--nonfinite skip`, `--force`; None where it has no such option."""
+    option = _options.get(way.parameter)
+    return f"{option} {way.value}" if option and way.value and way.parameter not in _flags else option
+
+
+def error_text(error: RenormError) -> str:
+    return worded(error.text, error.ways, spelled)
+
+
+def told(notes: Iterable[_Note]) -> tuple[_Note, ...]:
+    """The notes with their ways out in the text."""
+    return tuple(note._replace(text=worded(note.text, note.ways, spelled), ways=()) for note in notes)

@@ -1,0 +1,94 @@
+"""From the headers of two checkpoints to a comparison: which variables are a pair, and how a pair is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from renorm_cli.comparison.pairs import Pair, by_key, by_name, have_common_keys
+from renorm_cli.errors import SelectionError
+from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.numbers import item_bytes
+from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.plan import Step
+from renorm_cli.model.variable import Variable
+from renorm_cli.plan.bounds import OneBound
+from renorm_cli.plan.planner import Request, make_plan
+from renorm_cli.plan.selection import chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A pair of variables to compare; `step` is how it is constrained, `left_out` why it is not compared."""
+
+    pair: Pair
+    step: Step | None = None
+    left_out: str | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes to read."""
+        if self.left_out is not None or self.pair.before is None or self.pair.after is None:
+            return 0
+        return sum((item_bytes(one.dtype) or 0) * one.elements for one in (self.pair.before, self.pair.after))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The plan of a comparison: which variables are a pair, which are compared, which are constrained and how."""
+
+    matched_by: Literal["key", "name"]
+    constraint: Constraint
+    tasks: tuple[Task, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(task.nbytes for task in self.tasks)
+
+
+def plan_comparison(
+    before: Checkpoint, after: Checkpoint, bound: OneBound, selection: Selection, *, expected: bool
+) -> Comparison:
+    """Match the variables of two checkpoints: by their keys if the format is the same and keys are, else by names.
+
+    The selection says which variables are constrained, by default kernels and embeddings. It also says which are
+    compared at all, by default all of them; but where a renorm is `expected`, all are compared: what is not selected
+    must be identical then. Raises SelectionError where the two have nothing in common, or patterns or axes do not fit.
+    """
+    keyed = before.format == after.format and have_common_keys(before.variables, after.variables)
+    pairs = (by_key if keyed else by_name)(before.variables, after.variables)
+    if not any(pair.before is not None and pair.after is not None for pair in pairs):
+        raise SelectionError(
+            f"{str(before.path)!r} and {str(after.path)!r} have no variable in common"
+            f" ({len(before.variables)} and {len(after.variables)} are there): they are not of one model"
+        )
+    subjects = _subjects(pairs)
+    compared = chosen(subjects, selection, lambda variable: True)
+    steps = _steps(subjects, bound, selection)
+    tasks = []
+    for pair, subject in zip(pairs, subjects, strict=True):
+        if not expected and subject.key not in compared:
+            tasks.append(Task(pair, left_out="not selected"))
+        else:
+            tasks.append(Task(pair, steps.get(subject.key)))
+    return Comparison("key" if keyed else "name", bound.constraint, tuple(tasks))
+
+
+def _subjects(pairs: Sequence[Pair]) -> tuple[Variable, ...]:
+    """One variable for each pair, with keys that are unique among both checkpoints."""
+    subjects: dict[str, Variable] = {}
+    for pair in pairs:
+        subject = pair.subject()
+        while subject.key in subjects:
+            subject = replace(subject, key=f"{subject.key} (after)")
+        subjects[subject.key] = subject
+    return tuple(subjects.values())
+
+
+def _steps(subjects: Sequence[Variable], bound: OneBound, selection: Selection) -> Mapping[str, Step]:
+    if not any(subject.dtype in FLOATS for subject in subjects):
+        return {}
+    plan = make_plan(subjects, (), Request(bound, selection, must_act=False))
+    return {step.variable.key: step for step in plan.steps}

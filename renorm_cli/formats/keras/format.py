@@ -1,0 +1,84 @@
+"""The formats of Keras, told by a few bytes: HDF5 files, `.keras` archives and sharded weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.base import Format, Found, Head
+
+if TYPE_CHECKING:
+    from renorm_cli.formats.base import Checkpoint
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP, _ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
+_WEIGHTS = "model.weights.h5"
+
+
+class Hdf5Format(Format):
+    """HDF5 files, whatever is in them."""
+
+    reads = "HDF5"
+    endings = (".weights.h5", ".h5", ".hdf5", ".hdf")
+
+    def recognises(self, head: Head) -> bool:
+        """Whether the signature stands at byte 0, or at 512 * 2**k after a user block (HDF5 specification, II.A).
+
+        An archive may hold the signature of its weights at such a place.
+        """
+        if head.first.startswith(_ZIP):
+            return False
+        offset = 0
+        while offset + len(_HDF5) <= head.size:
+            if head.at(offset, len(_HDF5)) == _HDF5:
+                return True
+            offset = offset * 2 or 512
+        return False
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.keras.hdf5_files import open_hdf5  # each format alone needs its parser
+
+        return open_hdf5(found)
+
+
+class KerasArchiveFormat(Format):
+    """Zip archives."""
+
+    reads = ".keras"
+    endings = (".keras",)
+
+    def recognises(self, head: Head) -> bool:
+        """Whether it begins as a zip does, or has an end record where something was put before the archive."""
+        return head.first.startswith(b"PK") or _ZIP_END in head.last
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.keras.archive import open_keras_zip
+
+        return open_keras_zip(found)
+
+
+class KerasShardsFormat(Format):
+    """JSON maps of sharded weights."""
+
+    reads = ".weights.json"
+    endings = (".weights.json", ".json")
+
+    def recognises(self, head: Head) -> bool:
+        return head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.keras.shards import open_keras_shards
+
+        return open_keras_shards(found)
+
+
+class UnpackedArchive(Format):
+    """The folder that a `.keras` archive was unpacked to; not read."""
+
+    def locate(self, path: Path) -> None:
+        if path.is_dir() and (path / _WEIGHTS).exists():
+            raise FormatError(f"{str(path)!r} is an unzipped .keras folder; give the {_WEIGHTS} inside it")
+
+    def open(self, found: Found) -> NoReturn:
+        raise AssertionError("never located")

@@ -1,0 +1,259 @@
+"""Checkpoints whose variables lie in their files as plain bytes: reading, staging and writing, written once.
+
+A format of this kind parses its header to variables and a `Layout`, and passes a function that makes its checksums
+true again, if it has any.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from renorm_cli.formats.base import Checkpoint, Extent, Found, Sink
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.numbers import room_for, stored_dtype
+from renorm_cli.model.blocks import Block, Slices
+from renorm_cli.model.plan import Note
+from renorm_cli.model.variable import Variable
+from renorm_cli.parallel.threads import Imap
+from renorm_cli.storage.bytes import Span
+from renorm_cli.storage.checksum import Crc, Range, Tally, checksums
+from renorm_cli.storage.files import Readable, SourceFile, read_parts
+from renorm_cli.storage.staged import Staged, unwritten
+from renorm_cli.storage.staging import Staging
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from renorm_cli.parallel.memory import Buffer
+
+_PART_BYTES = 16 << 20
+
+
+class Part(NamedTuple):
+    """A box of a variable, from `start`, whose numbers lie at one extent in C order."""
+
+    extent: Extent
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+class Layout(ABC):
+    """Where the numbers of variables lie, and in what form."""
+
+    @abstractmethod
+    def parts(self, variable: Variable) -> Sequence[Part]:
+        """The parts that a variable is stored in; none where its bytes are not plain."""
+
+    @abstractmethod
+    def dtype(self, variable: Variable) -> np.dtype[Any]:
+        """The NumPy dtype of its stored numbers, with their byte order."""
+
+
+class Extents(Layout):
+    """Each variable, by its key, at one extent; all numbers in one byte order."""
+
+    def __init__(self, extents: Mapping[str, Extent], order: str = "<") -> None:
+        self._extents = extents
+        self._order = order
+
+    def parts(self, variable: Variable) -> Sequence[Part]:
+        return (Part(self._extents[variable.key], (0,) * len(variable.shape), variable.shape),)
+
+    def dtype(self, variable: Variable) -> np.dtype[Any]:
+        return stored_dtype(variable.dtype, self._order)
+
+
+class Piece(NamedTuple):
+    """The common part of a block and of box number `number`: as a block of that box, and as slices of the block."""
+
+    number: int
+    block: Block
+    where: Slices
+
+
+def pieces(boxes: Iterable[tuple[tuple[int, ...], tuple[int, ...]]], block: Block) -> Iterator[Piece]:
+    """What a block has in common with each box, given by start and shape. The block is whole after its cut axis."""
+    for number, (begin, size) in enumerate(boxes):
+        first = [max(at, start) for at, start in zip(block.start, begin, strict=True)]
+        last = [
+            min(at + length, start + edge)
+            for at, length, start, edge in zip(block.start, block.shape, begin, size, strict=True)
+        ]
+        if all(one < other for one, other in zip(first, last, strict=True)):
+            inner = Block(
+                tuple(one - start for one, start in zip(first, begin, strict=True)),
+                tuple(other - one for one, other in zip(first, last, strict=True)),
+            )
+            where = tuple(slice(one - at, other - at) for one, other, at in zip(first, last, block.start, strict=True))
+            yield Piece(number, inner, where)
+
+
+class PlainData:
+    """The plain bytes of a checkpoint, or of its staged copy, in `files`, to which the extents of `layout` refer.
+
+    With `crc`, checksums of large pieces are taken when they are read, so that `checksums` need not read them again.
+    """
+
+    def __init__(self, files: Sequence[Readable], layout: Layout, crc: Crc | None = None) -> None:
+        self.files = tuple(files)
+        self.layout = layout
+        self.crc = crc
+        self.changed = False
+        """Whether anything was written."""
+        self.written: set[Extent] = set()
+        """The extents in which something was written."""
+        self._tallies = [None if crc is None else Tally(crc) for _ in files]
+
+    def staged(self, files: Sequence[Staged]) -> PlainData:
+        """The same in staged copies of the files, to be written."""
+        return PlainData(files, self.layout, self.crc)
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        """A block in stored dtype and byte order, in `into` if that is given. Raises FormatError."""
+        dtype = self.layout.dtype(variable)
+        values = room_for(block.shape, dtype, into)
+        for extent, at, shape, where in self._places(variable, block, dtype.itemsize):
+            target = values if shape == block.shape else np.empty(shape, dtype=dtype)
+            raw = _bytes_of(target)
+            self.files[extent.file].read_into(at, raw)
+            tally = self._tallies[extent.file]
+            if tally is not None:
+                tally.add(at, raw)
+            if target is not values:
+                values[where] = target
+        return values
+
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
+        """Write a block of stored dtype and byte order to staged files. Raises OutputError."""
+        dtype = self.layout.dtype(variable)
+        if values.dtype != dtype or values.shape != block.shape:
+            raise AssertionError(
+                f"{variable.key!r}: {dtype} {block.shape} expected, {values.dtype} {values.shape} given"
+            )
+        for extent, at, _, where in self._places(variable, block, dtype.itemsize):
+            file = self.files[extent.file]
+            if not isinstance(file, Staged):
+                raise AssertionError("an input is never written")
+            file.write(at, _bytes_of(np.ascontiguousarray(values[where])))
+            tally = self._tallies[extent.file]
+            if tally is not None:
+                tally.forget(at)
+            self.written.add(extent)
+            self.changed = True
+
+    def spans(self, variables: Iterable[Variable]) -> list[list[Span]]:
+        """The ranges of bytes in which variables lie, for each file."""
+        found: list[list[Span]] = [[] for _ in self.files]
+        for variable in variables:
+            for (file, offset, size), _, _ in self.layout.parts(variable):
+                if size:
+                    found[file].append((offset, offset + size))
+        return found
+
+    def checksums(self, extents: Iterable[Extent], imap: Imap = map) -> Iterator[int]:
+        """The checksum of each extent, in order. Raises FormatError where a file ends too soon or cannot be read."""
+        assert self.crc is not None
+        ranges = [Range(self.files[one.file], one.offset, one.size, self._tallies[one.file]) for one in extents]
+        return checksums(ranges, self.crc, imap)
+
+    def settle(self) -> None:
+        """Have everything that was written in the files. Raises OutputError."""
+
+    def close(self) -> None:
+        """End what serves reads and writes besides the files themselves. Raises OutputError."""
+
+    def _places(
+        self, variable: Variable, block: Block, item_bytes: int
+    ) -> Iterator[tuple[Extent, int, tuple[int, ...], Slices]]:
+        """Where a block lies: the extent, the first byte in its file, and the shape and the place in the block."""
+        parts = self.layout.parts(variable)
+        if len(parts) == 1 and parts[0].shape == variable.shape:  # for many small variables, sooner told
+            extent = parts[0].extent
+            at = extent.offset + block.first_element(variable.shape) * item_bytes
+            yield extent, at, block.shape, (slice(None),) * len(block.shape)
+            return
+        for piece in pieces(((part.start, part.shape) for part in parts), block):
+            part = parts[piece.number]
+            at = part.extent.offset + piece.block.first_element(part.shape) * item_bytes
+            yield part.extent, at, piece.block.shape, piece.where
+
+
+def _bytes_of(values: npt.NDArray[Any]) -> memoryview:
+    return values.reshape(-1).view(np.uint8).data
+
+
+class PlainCheckpoint(Checkpoint):
+    """A checkpoint whose variables are read as `data`. The first of its files are those that extents refer to."""
+
+    def __init__(
+        self,
+        format: str,
+        found: Found,
+        files: Sequence[SourceFile],
+        variables: Sequence[Variable],
+        data: PlainData,
+        notes: Sequence[Note] = (),
+    ) -> None:
+        super().__init__(format, found, files, variables, notes)
+        self.data = data
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        return self.data.read(variable, block, into)
+
+    def extent(self, variable: Variable) -> Extent | None:
+        parts = self.data.layout.parts(variable)
+        return parts[0].extent if len(parts) == 1 and parts[0].shape == variable.shape else None
+
+    def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        extent = self.extent(variable)
+        if extent is None:
+            return None
+        return read_parts(self.data.files[extent.file], extent.offset, extent.size, _PART_BYTES)
+
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
+        """A staged copy of a checkpoint of one file; formats of several name each, and call `copies`."""
+        copies = self.copies(staging, [output.path], changing)
+        return PlainSink(self.data.staged(copies), copies)
+
+    def copies(self, staging: Staging, targets: Sequence[Path], changing: Sequence[Variable]) -> list[Staged]:
+        """Staged copies of the files that hold variables, one for each of the `targets`."""
+        spans = self.data.spans(changing)
+        files = self.files[: len(targets)]
+        return [staging.copy(*each) for each in zip(files, targets, spans, strict=True)]
+
+    def close(self) -> None:
+        self.data.close()
+        super().close()
+
+
+Seal = Callable[[PlainData, Imap], dict[str, int]]
+"""Makes the checksums of a staged copy true again, given its final bytes; returns those of what was written."""
+
+
+class PlainSink(Sink):
+    """A staged copy that is written as `data`; `files` are copies of which ranges are still missing."""
+
+    def __init__(self, data: PlainData, files: Sequence[Staged], seal: Seal = lambda data, imap: {}) -> None:
+        self._data = data
+        self._files = files
+        self._seal = seal
+
+    def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
+        self._data.write(variable, block, values)
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        return self._data.read(variable, block, into)
+
+    def seal(self, imap: Imap = map) -> dict[str, int]:
+        self._data.settle()
+        for file in self._files:
+            file.fill()
+        try:
+            return self._seal(self._data, imap)
+        except OSError as error:
+            raise unwritten(error) from None

@@ -1,0 +1,77 @@
+"""The formats of TensorFlow: SavedModels, and checkpoints of both versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.tensorflow.locations import (
+    INDEX,
+    Directory,
+    Prefix,
+    V1File,
+    find_prefix,
+    is_saved_model,
+    prefix_of_index,
+)
+
+if TYPE_CHECKING:
+    from renorm_cli.formats.base import Checkpoint
+
+_TABLE = bytes.fromhex("57fb808b247547db")
+"""The last eight bytes of every LevelDB table (leveldb/table/format.h): indexes and V1 checkpoints alike."""
+
+
+class SavedModelFormat(Format):
+    """SavedModel directories."""
+
+    reads = "SavedModels"
+    places = Directory
+
+    def locate(self, path: Path) -> Location | None:
+        return Directory(path, path.resolve().name) if path.is_dir() and is_saved_model(path) else None
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.tensorflow.saved_model import open_saved_model  # each format alone needs its parser
+
+        return open_saved_model(found)
+
+
+class TfCheckpointFormat(Format):
+    """Checkpoints of version 2: by their prefix, their folder, or their index file."""
+
+    reads = "TensorFlow checkpoints"
+    places = Prefix
+
+    def locate(self, path: Path) -> Location | None:
+        return find_prefix(path)
+
+    def recognises(self, head: Head) -> bool:
+        return head.path.name.endswith(INDEX) and head.last.endswith(_TABLE)
+
+    def location(self, path: Path) -> Location:
+        return prefix_of_index(path)
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.tensorflow.checkpoint import open_tf_checkpoint
+
+        return open_tf_checkpoint(found)
+
+
+class TfV1Format(Format):
+    """Checkpoints of version 1."""
+
+    places = V1File
+
+    def recognises(self, head: Head) -> bool:
+        return head.last.endswith(_TABLE)
+
+    def location(self, path: Path) -> Location:
+        return V1File(path, path.name)
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.tensorflow.v1.checkpoint import open_v1
+
+        return open_v1(found)

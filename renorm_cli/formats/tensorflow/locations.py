@@ -1,0 +1,120 @@
+"""How TensorFlow names checkpoints: prefixes of file names, folders, and files of the first version."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from renorm_cli.errors import FormatError, OutputError, Way, some_names
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.tensorflow.state_file import newest_prefix
+from renorm_cli.formats.tensorflow.v1.file_names import base_name
+from renorm_cli.storage.journal import is_journaled, journaled
+from renorm_cli.storage.temporaries import PREFIX
+
+INDEX = ".index"
+_ANOTHER = Way("output", "give another")
+_GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix(Location):
+    """A checkpoint `ckpt-7.index`, `ckpt-7.data-...`. Its `path` may be a folder, and its `name` then is empty."""
+
+    @property
+    def index(self) -> Path:
+        return self.beside(self.name + INDEX)
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent if self.name else self.path
+
+    def output(self, path: Path) -> Location:
+        """The location of an output that the user named; a folder that exists means a name in it."""
+        if path.is_dir():
+            return Prefix(path / self.name, self.name)
+        name = path.name.removesuffix(INDEX)
+        return Prefix(path.with_name(name) if name else path, name)
+
+
+@dataclass(frozen=True, slots=True)
+class V1File(Location):
+    """A checkpoint of the first version; its output is a prefix."""
+
+    def default_output(self) -> Location:
+        return self._as_prefix().default_output()
+
+    def output(self, path: Path) -> Location:
+        return self._as_prefix().output(path)
+
+    def resolved(self) -> Location:
+        raise OutputError(
+            f"{str(self.path)!r} is a V1 checkpoint, written out as V2", Way("output", "write it to another place")
+        )
+
+    def _as_prefix(self) -> Prefix:
+        name = base_name(self.name)
+        return Prefix(self.path.with_name(name), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory(Location):
+    """A SavedModel; its output is a folder, published as a whole."""
+
+    def output(self, path: Path) -> Location:
+        return Directory(path, path.name)
+
+    def check_output(self, output: Location) -> None:
+        """Raise OutputError where the output lies in the input, or would replace a folder that is no SavedModel."""
+        shown, real = str(output.path), Path(os.path.realpath(output.path))
+        if Path(os.path.realpath(self.path)) in real.parents:
+            raise OutputError(f"{shown!r} lies in the input", _ANOTHER)
+        if not real.is_dir() or is_saved_model(real):
+            return
+        with os.scandir(real) as entries:
+            if any(entries):
+                raise OutputError(f"{shown!r} is a folder that holds other things than a SavedModel", _ANOTHER)
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Whether a folder holds the graph of a SavedModel (tensorflow/cc/saved_model/constants.h)."""
+    return any((folder / name).exists() for name in _GRAPHS)
+
+
+def prefix_of_index(path: Path) -> Prefix:
+    """The prefix that a file `NAME.index` belongs to."""
+    name = path.name.removesuffix(INDEX)
+    return Prefix(path.with_name(name) if name else path.parent, name)
+
+
+def find_prefix(path: Path) -> Prefix | None:
+    """The prefix that `path` is or, if it is a folder, holds; None if there is none.
+
+    An index that is being replaced counts. Raises FormatError where a folder holds several checkpoints and its state
+    file names none of them, and OSError.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    index = Path(f"{path}{INDEX}")
+    if not path.exists() and (index.is_file() or is_journaled(index)):
+        return Prefix(path, path.name)
+    return None
+
+
+def _in_folder(folder: Path) -> Prefix | None:
+    names = sorted({journaled(entry.name).removesuffix(INDEX) for entry in os.scandir(folder) if _is_index(entry.name)})
+    if not names:
+        return None
+    name = newest_prefix(folder, names)
+    if name is None:
+        raise FormatError(
+            f"{str(folder)!r} holds {len(names)} checkpoints and its state file names none of them;"
+            f" give one of {some_names(names)}"
+        )
+    return Prefix(folder / name if name else folder, name)
+
+
+def _is_index(name: str) -> bool:
+    """Whether a file is an index, or the record of one that is being replaced."""
+    return name.endswith(INDEX) and (journaled(name) != name or not name.startswith(PREFIX))

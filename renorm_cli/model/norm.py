@@ -1,0 +1,39 @@
+"""The norms that can be asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from renorm_cli.errors import UsageError
+
+LARGEST_P = 512.0
+"""The largest finite p: 0.5 ** p must stay a normal float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class PNorm:
+    """The p-norm: the p-th root of the sum of |x| ** p over the elements of a unit, for p = inf the largest |x|.
+
+    Raises UsageError unless 0 < p <= LARGEST_P or p is inf.
+    """
+
+    p: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.p <= LARGEST_P or self.is_max):
+            raise UsageError(f"p must be above 0 and at most {LARGEST_P:g}, or inf, got {self.p}")
+
+    @property
+    def is_max(self) -> bool:
+        """Whether it is the largest |x|, p = inf."""
+        return self.p == math.inf
+
+    @property
+    def record(self) -> float | Literal["inf"]:
+        """p as reports have it; JSON has no infinity."""
+        return "inf" if self.is_max else self.p
+
+
+EUCLIDEAN = PNorm(2.0)

@@ -1,0 +1,183 @@
+"""One run over one checkpoint: what computes, on how many threads, what is damaged, and where the output goes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from renorm_cli import __version__
+from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageError, Way, some_names
+from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.location import Location
+from renorm_cli.model.plan import Note, Plan, Step
+from renorm_cli.model.report import Report, Row
+from renorm_cli.norms.engines.pick import pick
+from renorm_cli.parallel.threads import Imap, threads
+from renorm_cli.run.steps import Work, run
+
+_WORTH_THREADS = 4 << 20
+"""Bytes of weights up to which starting threads takes longer than the work."""
+
+
+class Meter(Protocol):
+    """Told how many bytes of work lie ahead, and of each part that is done; a progress bar, for example."""
+
+    def start(self, total: int) -> None: ...
+
+    def advance(self, nbytes: int) -> None: ...
+
+
+class _Silent:
+    def start(self, total: int) -> None: ...
+
+    def advance(self, nbytes: int) -> None: ...
+
+
+SILENT: Meter = _Silent()
+"""A meter that shows nothing."""
+
+
+class Computing(NamedTuple):
+    """What computes, where, and on how many threads: one per processor, at most 8, where `jobs` is None."""
+
+    engine: str = "auto"
+    device: str = "auto"
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an output is written: to `output`, over the input, or (neither) beside it under a default name."""
+
+    output: Path | None = None
+    in_place: bool = False
+
+    def __post_init__(self) -> None:
+        if self.in_place and self.output is not None:
+            raise UsageError(
+                "an output in place is written over the input, and another place is given",
+                Way("output", "leave out {}"),
+                Way("in_place", "leave out {}", "True"),
+            )
+
+    def of(self, source: Location) -> Location:
+        """The place of the output. Raises OutputError where that is the input, unless `in_place` asks for it."""
+        if self.in_place:
+            return source.resolved()  # a link stays, its target is replaced
+        output = source.default_output() if self.output is None else source.output(self.output)
+        if os.path.realpath(output.index) == os.path.realpath(source.index):
+            raise OutputError(
+                f"{str(output.path)!r} is the input",
+                Way("output", "give another"),
+                Way("in_place", "replace it", "True"),
+            )
+        source.check_output(output)
+        return output
+
+
+class Session:
+    """A plan for an open checkpoint, and the engine and the threads that carry it out."""
+
+    def __init__(self, source: Checkpoint, plan: Plan, computing: Computing) -> None:
+        """Raises EngineError where the engine or the device that is asked for is not there."""
+        self.source = source
+        self.plan = plan
+        self.nbytes = sum(step.variable.nbytes for step in plan.steps)
+        self.engine, self._notes = pick(computing.engine, computing.device, self.nbytes)
+        self._jobs = computing.jobs
+
+    def run(self, work: Work) -> tuple[Row, ...]:
+        """Carry out the plan."""
+        steps = self.plan.steps
+        with self.threads(self.nbytes) as imap:
+            if not _is_joint(steps):
+                return run(steps, work, imap)
+            from renorm_cli.run.joint import run_joint
+
+            return run_joint(steps, work, imap)
+
+    def measure(self, source: Checkpoint) -> tuple[Row, ...]:
+        """The norms of the planned variables in another checkpoint."""
+        return self.run(Work(source, self.engine))
+
+    def bounded(self, work: Work) -> tuple[Row, ...]:
+        """Carry out the plan. Raises FormatError for a damaged checkpoint, also where the damage looks like NaN."""
+        try:
+            rows = self.run(work)
+        except NonFiniteError:
+            self.damage(refuse=True)
+            raise
+        self.damage(refuse=True)
+        return rows
+
+    def damage(self, *, refuse: bool) -> tuple[Note, ...]:
+        return damage(self.source, self._jobs, refuse=refuse)
+
+    def threads(self, nbytes: int) -> AbstractContextManager[Imap]:
+        """The threads for so many bytes of work."""
+        return threads_for(nbytes, self._jobs)
+
+    def report(
+        self,
+        command: Literal["apply", "inspect", "check"],
+        rows: tuple[Row, ...],
+        started: float,
+        *,
+        damage: tuple[Note, ...] = (),
+        output: Location | None = None,
+        dry_run: bool = False,
+    ) -> Report:
+        """The report of a run that `started` at that time of the monotonic clock."""
+        notes: tuple[Note, ...] = (*self._notes, *self.plan.notes, *damage)
+        if _is_joint(self.plan.steps):
+            from renorm_cli.run.joint import joint_note
+
+            notes = (*notes, joint_note(rows))
+        if command == "check" and rows and rows[0].step.axis_source == "declared":
+            from renorm_cli.plan.declared import excess_notes
+
+            notes = (*notes, *excess_notes(rows))
+        return Report(
+            command=command,
+            version=__version__,
+            path=str(self.source.path),
+            format=self.source.format,
+            bytes=self.source.size,
+            engine=self.engine.name,
+            device=self.engine.device,
+            rows=rows,
+            skips=self.plan.skips,
+            notes=notes,
+            output=None if output is None else str(output.path),
+            dry_run=dry_run,
+            seconds=time.monotonic() - started,
+        )
+
+
+def _is_joint(steps: Sequence[Step]) -> bool:
+    return bool(steps) and steps[0].constraint.per == "global"
+
+
+def damage(source: Checkpoint, jobs: int | None, *, refuse: bool) -> tuple[Note, ...]:
+    """A warning of tensors whose checksums are wrong; a FormatError instead if that is a reason to `refuse`.
+
+    Asked after the checkpoint was read for other reasons: what was read then is not read again.
+    """
+    with threads_for(source.size, jobs) as imap:
+        wrong = source.damage(imap)
+    if not wrong:
+        return ()
+    text = f"{str(source.path)!r} is damaged: the checksum of {some_names(wrong)} does not match the bytes"
+    if refuse:
+        raise FormatError(f"{text}; get a sound copy of it")
+    return (Note(text, warning=True),)
+
+
+def threads_for(nbytes: int, jobs: int | None) -> AbstractContextManager[Imap]:
+    """The threads for so many bytes of work."""
+    return threads(jobs if nbytes > _WORTH_THREADS else 1)

@@ -1,0 +1,183 @@
+"""The verbs in Python do what the command line does, judged by its JSON; and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+from support import builders, oracle
+from support.cli import renorm_here
+from support.places import SAMPLES
+
+from renorm_cli.api import verbs
+from renorm_cli.errors import NonFiniteError, OutputError, RenormError, UsageError
+from renorm_cli.render.data.diff_record import render_diff_json
+from renorm_cli.render.data.json_report import render_json
+from renorm_cli.render.data.suggest_record import render_suggest_json
+
+Capture = pytest.CaptureFixture[str]
+DENSE = str(SAMPLES / "dense.h5")
+
+
+def same(printed: str, made: str) -> None:
+    one, other = json.loads(printed), json.loads(made)
+    for record in (one, other):
+        record.pop("seconds")
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ((), {}),
+        (("--max-norm", "1", "--p", "inf"), {"max_norm": 1, "p": float("inf")}),
+        (("--units", "-1"), {"units": -1}),
+        (("--units", "0,1"), {"units": (0, 1)}),
+        (("--units", "0,1"), {"units": "0,1"}),
+        (("-i", "hidden/*", "-x", "*/bias"), {"include": "hidden/*", "exclude": ["*/bias"]}),
+        (("--per", "tensor", "--max-norm", "2.5"), {"per": "tensor", "max_norm": 2.5}),
+    ],
+)
+def test_inspect_and_check_report_what_the_command_line_does(
+    options: tuple[str, ...], asked: dict[str, Any], capfd: Capture
+) -> None:
+    same(
+        renorm_here(capfd, "inspect", DENSE, "--format", "json", *options).stdout,
+        "".join(render_json([verbs.inspect(DENSE, **asked)])),
+    )
+    if "max_norm" in asked:
+        done = renorm_here(capfd, "check", DENSE, "--format", "json", *options)
+        found = verbs.check(Path(DENSE), **asked)
+        same(done.stdout, "".join(render_json([found])))
+        assert found.holds == (done.returncode == 0)
+
+
+def test_diff_and_suggest_report_what_the_command_line_does(capfd: Capture) -> None:
+    other = str(SAMPLES / "dense.keras")
+    done = renorm_here(capfd, "diff", DENSE, other, "-i", "*/kernel", "--format", "json")
+    same(done.stdout, "".join(render_diff_json(verbs.diff(DENSE, other, include="*/kernel"))))
+    done = renorm_here(capfd, "suggest", DENSE, "--clip", "5%", "--format", "json")
+    for clip in ("5%", 0.05, "0.05"):
+        same(done.stdout, "".join(render_suggest_json([verbs.suggest(DENSE, clip=clip)])))
+
+
+def test_apply_writes_an_output_within_the_bound_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    shutil.copy(DENSE, path)
+    report = verbs.apply(path, max_norm=1)
+    assert report.output == str(tmp_path / "model-renorm.h5")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["model-renorm.h5", "model.h5"]
+    with h5py.File(report.output) as file:
+        for row in report.rows:
+            kernel = file[row.step.variable.key][:]
+            assert (oracle.unit_norms(kernel, row.step.unit_axes) <= 1).all()
+    assert verbs.check(report.output, max_norm=1).holds
+    assert verbs.diff(path, report.output, expect_renorm=True, max_norm=1).exit_code == 0
+
+
+def test_a_dry_run_writes_its_companions_and_no_output(tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    report = verbs.apply(
+        DENSE,
+        tmp_path / "out.h5",
+        max_norm=1,
+        dry_run=True,
+        companions=lambda report: {note: [str(report.totals.over).encode()]},
+    )
+    assert note.read_text() == str(report.totals.over)
+    assert [one.name for one in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_companions_that_fail_leave_no_output(tmp_path: Path) -> None:
+    def fails(report: object) -> Any:
+        raise OutputError("no")
+
+    with pytest.raises(OutputError, match="no"):
+        verbs.apply(DENSE, tmp_path / "out.h5", max_norm=1, companions=fails)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_open_gives_the_variables_of_the_file() -> None:
+    with verbs.open(DENSE) as checkpoint, h5py.File(DENSE) as file:
+        for variable in checkpoint.variables:
+            assert file[variable.key].shape == variable.shape
+
+
+def test_rules_and_a_baseline_may_be_read_before(tmp_path: Path) -> None:
+    from renorm_cli.gate.stored_report import read_stored
+    from renorm_cli.plan.rules_toml import read_rules
+
+    rules, baseline = tmp_path / "r.toml", tmp_path / "b.json"
+    rules.write_text('[[rule]]\nmatch = "hidden/*"\nmax_norm = 1\n')
+    baseline.write_text("".join(render_json([verbs.inspect(DENSE)])))
+    assert verbs.inspect(DENSE, rules=read_rules(rules)) == verbs.inspect(DENSE, rules=str(rules))
+    once = verbs.check(DENSE, baseline=read_stored(baseline), max_growth="1%")
+    assert once == verbs.check(DENSE, baseline=baseline, max_growth=0.01)
+    assert once.holds
+
+
+NONSENSE: dict[str, Callable[[], object]] = {
+    "no bound": partial(verbs.check, DENSE),
+    "no bound to apply": partial(verbs.apply, DENSE),
+    "no bound to expect": partial(verbs.diff, DENSE, DENSE, expect_renorm=True),
+    "a bound below zero": partial(verbs.inspect, DENSE, max_norm=-1),
+    "no p": partial(verbs.inspect, DENSE, p=0),
+    "an unknown per": partial(verbs.inspect, DENSE, per="layer"),
+    "a per of another verb": partial(verbs.diff, DENSE, DENSE, per="global"),
+    "units that are no axes": partial(verbs.inspect, DENSE, units="x"),
+    "units that are no integers": partial(verbs.inspect, DENSE, units=[0.5]),
+    "units that are a number": partial(verbs.inspect, DENSE, units=0.5),
+    "an unknown engine": partial(verbs.inspect, DENSE, engine="torch"),
+    "an unknown device": partial(verbs.inspect, DENSE, device="tpu"),
+    "no jobs": partial(verbs.inspect, DENSE, jobs=0),
+    "what to do with NaN": partial(verbs.apply, DENSE, max_norm=1, nonfinite="zero"),
+    "two places": partial(verbs.apply, DENSE, "out.h5", max_norm=1, in_place=True),
+    "growth since nothing": partial(verbs.check, DENSE, max_norm=1, max_growth=0.1),
+    "growth without a unit": partial(verbs.check, DENSE, baseline="gone.json", max_growth=5),
+    "all clipped": partial(verbs.suggest, DENSE, clip=1.0),
+}
+
+
+@pytest.mark.parametrize("call", NONSENSE.values(), ids=NONSENSE)
+def test_what_makes_no_sense_is_a_usage_error_of_one_line_without_an_option(
+    call: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "baseline" in getattr(call, "keywords", {}):
+        Path("gone.json").write_text("".join(render_json([verbs.inspect(DENSE)])))
+    with pytest.raises(UsageError) as error:
+        call()
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("*.h5"))
+
+
+def test_nan_is_refused_and_says_so_before_anything_is_written(tmp_path: Path) -> None:
+    weights = builders.two_dense()
+    weights["hidden"]["kernel"][0, 0] = float("nan")
+    builders.write_v3(tmp_path / "nan.weights.h5", builders.v3_layers(weights))
+    with pytest.raises(NonFiniteError, match="hidden/kernel"):
+        verbs.apply(tmp_path / "nan.weights.h5", max_norm=1)
+    assert [one.name for one in tmp_path.iterdir()] == ["nan.weights.h5"]
+
+
+def test_an_existing_output_is_replaced_with_force_only(tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    out.write_text("mine")
+    with pytest.raises(RenormError, match="exists; give another with output=, or replace it with force=True"):
+        verbs.apply(DENSE, out, max_norm=1)
+    assert out.read_text() == "mine"
+    verbs.apply(DENSE, out, max_norm=1, force=True)
+    assert verbs.check(out, max_norm=1).holds
+
+
+def test_the_notes_of_a_report_advise_in_the_words_of_python(tmp_path: Path) -> None:
+    for name, scale in (("a.h5", 1), ("b.h5", 2)):
+        builders.write_h5(tmp_path / name, {"mystery/kernel": builders.kernel((4, 5, 6)) / scale})
+    (record,) = json.loads("".join(render_diff_json(verbs.diff(tmp_path / "a.h5", tmp_path / "b.h5"))))["notes"]
+    assert record["text"].endswith("a guess from the shape; say them with units=")
