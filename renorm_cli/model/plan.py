@@ -9,7 +9,7 @@ from renorm_cli.errors import Way, as_keyword, worded
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.variable import Role, Variable
 
-AxisSource = Literal["option", "rule", "declared", "layer", "name", "guess"]
+AxisSource = Literal["option", "rule", "declared", "layer", "graph", "name", "guess"]
 
 SkipCode = Literal[
     "dtype",
@@ -24,6 +24,7 @@ SkipCode = Literal[
     "not_enforced",
     "role",
     "unidentified",
+    "unused",
 ]
 """Why a variable is skipped, for programs:
 
@@ -31,7 +32,8 @@ SkipCode = Literal[
 - `not_included`, `excluded`: by the patterns. `no_rule`: no rule matches it; `rule_leaves`: its rule leaves it alone.
 - `undeclared`: the file declares no constraint for it; `unknown_constraint`: it declares one that is not known;
   `not_enforced`: it declares one that bounds no norm.
-- `role`: its role is not constrained by default; `unidentified`: nothing in the file tells its role.
+- `role`: its role is not constrained by default; `unidentified`: nothing in the file tells its role; `unused`:
+  neither its name nor the graph tells its role, because no op of the graph uses it.
 """
 
 REQUESTED: frozenset[SkipCode] = frozenset({"not_included", "excluded", "no_rule", "rule_leaves"})

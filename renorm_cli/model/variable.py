@@ -78,6 +78,21 @@ NO_HINT = Hint()
 
 
 @dataclass(frozen=True, slots=True)
+class GraphUse:
+    """How the graph stored with a model uses a variable.
+
+    `role` is what its consumers make of it, and `unit_axes` are the axes that name units of a kernel or an embedding,
+    non-negative and sorted; None for other roles. `ops` are these consumers, empty for a variable that no op uses.
+    `via` are ops that change its values on the way there.
+    """
+
+    role: Role = "unknown"
+    unit_axes: tuple[int, ...] | None = None
+    ops: tuple[str, ...] = ()
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Variable:
     """What a header says of one stored array.
 
@@ -99,6 +114,8 @@ class Variable:
     """Why the stored bytes cannot be read or changed (an unknown filter), if they cannot."""
     declared: Declared | None = None
     """What the file's own config declares for it, which loading does not enforce."""
+    use: GraphUse | None = None
+    """How the model's graph uses it, where a graph was read and tells that."""
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
 

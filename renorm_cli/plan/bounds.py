@@ -108,12 +108,14 @@ class OneBound:
 
     def doubts(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
         guessed = [step.variable.name for step in steps if step.axis_source == "guess"]
-        unidentified = [
-            skip.variable.name for skip in skips if skip.code == "unidentified" and len(skip.variable.shape) >= 2
-        ]
+        unidentified, unused = (
+            [skip.variable.name for skip in skips if skip.code == code and len(skip.variable.shape) >= 2]
+            for code in ("unidentified", "unused")
+        )
         told = [
             (guessed, "the unit axes are a guess from the shape", Way("units", "say them")),
             (unidentified, "skipped, nothing in the file tells what it is", Way("include", "select it")),
+            (unused, "skipped, not used in the graph", Way("include", "select it")),
         ]
         return [Note(f"{some_names(names)}: {text}", True, (way,)) for names, text, way in told if names]
 
@@ -166,6 +168,8 @@ def why_skipped(role: Role, variable: Variable) -> Left:
     """Why a variable of a role that is not constrained by default is left alone."""
     if role in _REASONS:
         return Left("role", _REASONS[role])
+    if variable.use is not None and not variable.use.ops:
+        return Left("unused", "not used in the graph")
     if len(variable.shape) >= 2:
         return Left("unidentified", "nothing in the file tells what it is")
     return Left("unidentified", "nothing in the file tells what it is, and it is no matrix")

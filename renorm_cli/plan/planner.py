@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from renorm_cli.conventions.units import role_of
-from renorm_cli.errors import FormatError, SelectionError, UsageError, Way
+from renorm_cli.errors import FormatError, SelectionError, UsageError, Way, some_names
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Left, Note, Plan, Skip, Step
@@ -71,7 +71,8 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
     doubts = bounds.doubts(steps, skips)
     if request.strict and doubts:
         raise SelectionError(doubts[0].text, *doubts[0].ways, Way("strict", "leave out {}", "True"))
-    remarks = [*bounds.remarks(steps, skips), *_together(steps, bounds, request.selection)]
+    together = _together(steps, bounds, request.selection)
+    remarks = [*bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
     return Plan(tuple(steps), tuple(skips), (*notes, *doubts, *remarks))
 
 
@@ -111,3 +112,17 @@ def _together(steps: Sequence[Step], bounds: Bounds, selection: Selection) -> li
         and (patterns := selection.include or bounds.patterns(step.variable))
         and not named(step.variable, patterns)
     ]
+
+
+def _changed_by_the_model(steps: Sequence[Step]) -> list[Note]:
+    """A warning for weights that ops of the graph change before it takes them as a kernel or an embedding."""
+    changed = [
+        (step.variable.name, use.via)
+        for step in steps
+        if (use := step.variable.use) is not None and use.via and use.role in ("kernel", "embedding")
+    ]
+    if not changed:
+        return []
+    ops = ", ".join(sorted({op for _, via in changed for op in via}))
+    text = f"the model changes it before use ({ops}): bounding it does not bound the weight in effect"
+    return [Note(f"{some_names([name for name, _ in changed])}: {text}", warning=True)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import mmap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from renorm_cli.storage.checksum import Crc
 from renorm_cli.storage.files import Opener, SourceFile, read_range, read_start
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
+
+if TYPE_CHECKING:
+    from renorm_cli.formats.tensorflow.graph_uses import GraphUses
 
 _INDEX_BYTES = 128 << 20
 
@@ -66,6 +70,11 @@ class OpenBundle:
     bundle: Bundle
     data: tuple[SourceFile, ...]
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors, by key."""
+        return {entry.key: entry.shape for entry in self.bundle.entries}
+
     def graph(self) -> ObjectGraph | None:
         """The object graph of an object-based checkpoint; None for one saved by names. Raises FormatError."""
         bundle, shown = self.bundle, self.index.shown
@@ -76,6 +85,18 @@ class OpenBundle:
             raise FormatError(f"{shown!r}: its object graph is {entry.size} bytes; at most {MAX_GRAPH_BYTES} are read")
         raw = read_range(self.data[entry.shard], entry.offset, entry.size)
         return read_object_graph(raw, shown, order="<" if bundle.order == "<" else ">", crc=entry.crc)
+
+
+class Graph(NamedTuple):
+    """An open file with a graph: `saved_model.pb`, or the `.meta` beside a checkpoint."""
+
+    file: SourceFile
+
+    @contextmanager
+    def content(self) -> Iterator[memoryview]:
+        """Its bytes, mapped and not read, whatever their number; the mapping goes with the last view of it."""
+        file = self.file
+        yield memoryview(mmap.mmap(file.descriptor(), file.size, access=mmap.ACCESS_READ) if file.size else b"")
 
 
 class TfCheckpoint(PlainCheckpoint):
@@ -148,10 +169,11 @@ def open_tf_checkpoint(found: Found) -> TfCheckpoint:
             index = found.beside(found.location.index)
             files.callback(index.close)
         opened = open_bundle(found.location, index, found.beside, files)
-        naming = name_variables(opened.bundle, opened.graph(), {}, exported=False)
         others = _others(found.location, found.beside)
         for other in others:
             files.callback(other.close)
+        uses = partial(_uses, Graph(others[0]), opened) if others else None
+        naming = name_variables(opened.bundle, opened.graph(), {}, exported=False, uses=uses)
         checkpoint = TfCheckpoint("tf-checkpoint", found, opened, naming, others)
         files.pop_all()
     return checkpoint
@@ -205,4 +227,11 @@ def with_checksums(index: bytes, bundle: Bundle, crcs: Mapping[str, int], shown:
 def _others(prefix: Prefix, open_file: Opener) -> list[SourceFile]:
     """The graph that TF1 savers write beside the data, `NAME.meta`: it is carried over."""
     meta = prefix.beside(f"{prefix.name}.meta")
-    return [open_file(meta)] if prefix.name and meta.exists() else []
+    return [open_file(meta)] if meta.exists() else []
+
+
+def _uses(meta: Graph, opened: OpenBundle) -> GraphUses:
+    from renorm_cli.formats.tensorflow.graph_uses import uses_in_meta_graph  # most checkpoints have no `.meta`
+
+    with meta.content() as content:
+        return uses_in_meta_graph(content, meta.file.shown, opened.shapes)

@@ -7,18 +7,24 @@ names of the variables ("dense/kernel"), which the object graph holds; in a TF1 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
-from renorm_cli.errors import some_names
+from renorm_cli.conventions.units import role_of, unit_axes
+from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
 from renorm_cli.formats.tensorflow.optimizer_state import AVERAGE, is_average, plain_key, states
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.model.variable import GraphUse, Hint, Variable
+
+if TYPE_CHECKING:
+    from renorm_cli.formats.tensorflow.graph_uses import GraphUses
 
 _NO_NAME = re.compile(r"Variable(_[0-9]+)?")
 _TOO_MANY_AXES = f"it has more than {MAX_AXES} axes"
@@ -34,13 +40,16 @@ def name_variables(
     *,
     exported: bool,
     untrained: Collection[str] = (),
+    uses: Callable[[], GraphUses] | None = None,
 ) -> Naming:
     """Every tensor of the checkpoint, in natural order of the keys; a partitioned tensor once.
 
     Names come from `graph`. If two tensors share a name, each is named by its key without
     "/.ATTRIBUTES/VARIABLE_VALUE", and the shared name is an alias. `layers` and `untrained` (variables that the model
-    does not train) are by key. With `exported`, for a SavedModel, the two copies that Keras 3 stores of each weight are
-    twins: they are in `variables/N` and `_all_variables/M`, in any order, and are matched by name, shape and dtype (and
+    does not train) are by key. `uses` reads what the model's graph tells; it is called only where `layers` leave the
+    unit axes of a matrix open, and a graph that is damaged or too large tells nothing. With `exported`, for a
+    SavedModel, the two copies that Keras 3 stores of each weight are twins: they are in `variables/N` and
+    `_all_variables/M`, in any order, and are matched by their places in the graph or else by name, shape and dtype (and
     later by bytes). The copies in `_all_variables` come last.
     """
     named = full_names(graph) if graph is not None else {}
@@ -55,16 +64,48 @@ def name_variables(
         for entry in sorted(bundle.entries, key=lambda entry: by_number(entry.key))
     ]
     found = states(drafts, graph)
-    twins, open_names = _twins(drafts) if exported else ((), ())
-    seconds = {second for _, second in twins}
-    drafts.sort(key=lambda draft: draft.key in seconds)
-    variables = []
+    identified = {}
     for draft in drafts:
         variable = _identified(draft, layers.get(draft.key))
         state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_identified(variable) else None)
-        variables.append(_renamed(variable if state is None else replace(variable, state=state), draft.key in seconds))
+        identified[draft.key] = variable if state is None else replace(variable, state=state)
+    used, copies, graph_notes = _read_uses(uses if any(map(_is_open, identified.values())) else None)
+    twins, open_names = _twins(drafts, copies) if exported else ((), ())
+    seconds = {second for _, second in twins}
+    drafts.sort(key=lambda draft: draft.key in seconds)
+    variables = [
+        _renamed(replace(identified[draft.key], use=used.get(draft.key)), draft.key in seconds) for draft in drafts
+    ]
     unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)
-    return Naming(unique, twins, (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique)))
+    notes = (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique), *graph_notes)
+    return Naming(unique, twins, notes)
+
+
+def _is_open(variable: Variable) -> bool:
+    """Whether a graph could tell more of a matrix than names and layers do."""
+    if len(variable.shape) < 2 or variable.dtype not in FLOATS:
+        return False
+    return role_of(variable) in ("kernel", "embedding", "unknown") and unit_axes(variable)[1] != "layer"
+
+
+def _read_uses(
+    read: Callable[[], GraphUses] | None,
+) -> tuple[dict[str, GraphUse], tuple[_Twin, ...], tuple[Note, ...]]:
+    """The uses that the graph tells, by key, the copies of one weight in it, and a note if it cannot be read."""
+    if read is None:
+        return {}, (), ()
+    try:
+        found = read()
+    except FormatError as error:
+        return {}, (), (Note(f"the graph tells nothing of the weights: {error}"),)
+    if found.spent is not None:
+        return {}, (), (Note(f"the graph tells nothing of the weights: it has more {found.spent} than are followed"),)
+    uses = {
+        key: GraphUse(use.role or "unknown", use.unit_axes, use.ops, use.via)
+        for key, use in found.uses.items()
+        if use.state in ("told", "unused")
+    }
+    return uses, found.copies, ()
 
 
 def _renamed(variable: Variable, second: bool) -> Variable:
@@ -120,19 +161,28 @@ def _is_identified(variable: Variable) -> bool:
     return known is not None or any(end in ROLES for end in suffixes(weight))
 
 
-def _twins(variables: Iterable[Variable]) -> tuple[tuple[_Twin, ...], tuple[str, ...]]:
+def _twins(variables: Sequence[Variable], copies: Iterable[_Twin]) -> tuple[tuple[_Twin, ...], tuple[str, ...]]:
     """Pairs of copies in the two lists of a Keras 3 export, and the names that several weights share in a list.
 
-    Only variables in the two lists are paired, because unrelated variables can share a name.
+    `copies` are pairs by their places in the graph. Only variables in the two lists are paired, because unrelated
+    variables can share a name.
     """
+    listed = {each.key: found for each in variables if (found := _EXPORTED.fullmatch(plain_key(each.key)))}
+    dtypes = {variable.key: variable.dtype for variable in variables}
+    placed: dict[str, str] = {}
+    for key, copy in copies:
+        lists = [bool(listed[each][1]) for each in (key, copy) if each in listed and each not in placed]
+        if lists == [False, True] and dtypes[key] == dtypes[copy]:
+            placed |= {key: copy, copy: key}
     alike: dict[tuple[object, ...], tuple[list[Variable], list[Variable]]] = {}
     for variable in variables:
-        found = _EXPORTED.fullmatch(plain_key(variable.key))
-        if found is not None:
+        if variable.key in listed and variable.key not in placed:
             kind = (variable.name, variable.shape, variable.dtype)
-            alike.setdefault(kind, ([], []))[1 if found[1] else 0].append(variable)
+            alike.setdefault(kind, ([], []))[1 if listed[variable.key][1] else 0].append(variable)
     both = [lists for lists in alike.values() if all(lists)]
-    pairs = tuple((first[0].key, second[0].key) for first, second in both if len(first) == len(second) == 1)
+    by_place = tuple((key, copy) for key, copy in placed.items() if not listed[key][1])
+    by_name = tuple((first[0].key, second[0].key) for first, second in both if len(first) == len(second) == 1)
+    pairs = (*by_place, *by_name)
     shared = tuple(dict.fromkeys(first[0].name for first, second in both if len(first) + len(second) > 2))
     return pairs, shared
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.base import Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
-from renorm_cli.formats.tensorflow.checkpoint import OpenBundle, TfCheckpoint, open_bundle
+from renorm_cli.formats.tensorflow.checkpoint import Graph, OpenBundle, TfCheckpoint, open_bundle
 from renorm_cli.formats.tensorflow.fingerprint import with_checkpoint_hash
 from renorm_cli.formats.tensorflow.graph import (
     SavedModelFacts,
@@ -27,12 +27,16 @@ from renorm_cli.formats.tensorflow.keras_metadata import layer_facts, read_keras
 from renorm_cli.formats.tensorflow.leveldb import crc32c
 from renorm_cli.formats.tensorflow.locations import Prefix
 from renorm_cli.formats.tensorflow.names import name_variables
+from renorm_cli.formats.tensorflow.object_graph import ObjectGraph
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.storage.files import SourceFile, open_beside, read_parts, read_start, reason
 from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
+
+if TYPE_CHECKING:
+    from renorm_cli.formats.tensorflow.graph_uses import GraphUses
 
 _GRAPH = "saved_model.pb"
 _METADATA = "keras_metadata.pb"
@@ -104,18 +108,6 @@ class SavedModel(TfCheckpoint):
             yield from read_parts(file, 0, file.size)
 
 
-class Graph(NamedTuple):
-    """The open `saved_model.pb`."""
-
-    file: SourceFile
-
-    @contextmanager
-    def content(self) -> Iterator[memoryview]:
-        """Its bytes, mapped and not read, whatever their number; the mapping goes with the last view of it."""
-        file = self.file
-        yield memoryview(mmap.mmap(file.descriptor(), file.size, access=mmap.ACCESS_READ) if file.size else b"")
-
-
 def open_saved_model(found: Found) -> SavedModel:
     """Open a SavedModel directory. Raises FormatError where it is frozen or damaged, or has links or special files."""
     path = found.path
@@ -157,7 +149,15 @@ def _named(path: Path, opened: OpenBundle, graph: Graph | None, metadata: str | 
         }
         layers = layer_facts(objects, keras, where)
     untrained = untrained_keys(facts, objects)
-    return name_variables(opened.bundle, objects, layers, exported=True, untrained=untrained)
+    uses = None if graph is None else partial(_uses, graph, objects, opened)
+    return name_variables(opened.bundle, objects, layers, exported=True, untrained=untrained, uses=uses)
+
+
+def _uses(graph: Graph, objects: ObjectGraph | None, opened: OpenBundle) -> GraphUses:
+    from renorm_cli.formats.tensorflow.graph_uses import uses_in_saved_model  # not needed where a config tells it all
+
+    with graph.content() as content:
+        return uses_in_saved_model(content, graph.file.shown, objects, opened.shapes)
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
