@@ -377,7 +377,7 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
         ('{"weight_map": {"/a/vars": ["a\\\\b"]}}', "names the shard"),
         ('{"weight_map": {"/a/vars": ["gone_00000.weights.h5"]}}', "no such file"),
         ('{"weight_map": {"/a/vars": ["link.weights.h5"]}}', "cannot be opened"),
-        ("[" * 100_000, "it is not JSON text"),
+        ("[" * 100_000, "no checkpoint of a known format"),
         ('{"a":' * 100_000, "it is not JSON text"),
         ('{"weight_map":' * 100_000, "not JSON"),
     ],
