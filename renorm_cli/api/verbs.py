@@ -214,7 +214,7 @@ def apply(
                 if verify:
                     from renorm_cli.run.verify import verify as verify_output
 
-                    reopen = partial(open_staged, staging, written)
+                    reopen = partial(open_staged, staging, written, source)
                     verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap)
             report = Report.of(session.report("apply", rows, started, output=written), kept)
             for target, content in companions(report).items():
