@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _NAMED = 3
 
@@ -12,13 +12,13 @@ class Way(NamedTuple):
     """A way out of a problem: what it `does` to give `parameter` the `value`, e.g. "leave it out" with `exclude`.
 
     `{}` in `does` is the place of the parameter, where "with" and the parameter at the end do not say it: "leave out
-    {}". The `value` is as Python writes it, "True" for a flag; without one the user chooses it. Who talks to the user
-    spells the parameter: `exclude=` in Python, `-x` on the command line.
+    {}". The `value` is True for a flag; without one the user chooses it. Who talks to the user spells the parameter:
+    `exclude=` in Python, `-x` on the command line.
     """
 
     parameter: str
     does: str
-    value: str = ""
+    value: str | Literal[True] = ""
 
 
 def worded(text: str, ways: Iterable[Way], spell: Callable[[Way], str | None]) -> str:
@@ -32,8 +32,8 @@ def _way_text(does: str, word: str) -> str:
 
 
 def as_keyword(way: Way) -> str:
-    """How Python spells a way: `exclude=`, or `max_norm=1.5`."""
-    return f"{way.parameter}={way.value}"
+    """How Python spells a way: `exclude=`, `force=True`, or `device='cpu'`."""
+    return f"{way.parameter}={repr(way.value) if way.value else ''}"
 
 
 class RenormError(Exception):

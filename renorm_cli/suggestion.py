@@ -57,7 +57,7 @@ def refuse_taken(path: Path, source: Checkpoint, *, force: bool = False) -> None
     if here in {os.path.realpath(file) for file in (source.path, *(file.path for file in source.files))}:
         raise OutputError(f"{str(path)!r} is the checkpoint", another)
     if os.path.lexists(path) and not force:
-        raise OutputError(f"{str(path)!r} exists", another, Way("force", "replace it", "True"))
+        raise OutputError(f"{str(path)!r} exists", another, Way("force", "replace it", True))
 
 
 def bounds_of(norms: Distribution, shares: Sequence[float]) -> tuple[SuggestedBound, ...]:

@@ -61,7 +61,7 @@ class Report(report.Report):
         """
         row = self.row(name)
         if self.norms is None:
-            raise UsageError("the report has no norms of single units", Way("keep_norms", "make it", "True"))
+            raise UsageError("the report has no norms of single units", Way("keep_norms", "make it", True))
         return self.norms.grid(row.step)
 
     def to_dict(self) -> dict[str, Any]:

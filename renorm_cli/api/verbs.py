@@ -16,7 +16,6 @@ All verbs raise RenormError, which says in one line what was expected, what was 
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import time
@@ -24,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, SupportsIndex
 
 from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
@@ -54,6 +53,8 @@ Patterns = str | Iterable[str]
 Units = str | int | Iterable[int]
 Engine = Literal["auto", "numpy", "tensorflow"]
 Device = Literal["auto", "cpu", "gpu"]
+
+_GIVE_ONE = Way("max_norm", "give one")
 
 
 def open(checkpoint: PathLike) -> Checkpoint:
@@ -214,7 +215,7 @@ def apply(
                 if verify:
                     from renorm_cli.run.verify import verify as verify_output
 
-                    reopen = partial(open_staged, staging, written)
+                    reopen = partial(open_staged, staging, written, source)
                     verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap)
             report = Report.of(session.report("apply", rows, started, output=written), kept)
             for target, content in companions(report).items():
@@ -246,8 +247,8 @@ def diff(
     from renorm_cli.comparison.plan import plan_comparison
 
     started = time.monotonic()
-    if expect_renorm:
-        _need_bound(max_norm)
+    if expect_renorm and max_norm is None:
+        raise UsageError("a bound is needed", _GIVE_ONE)
     _one_of("per", per, ("unit", "tensor"))
     bound, selection = OneBound(_constraint(max_norm, p, per), _axes(units)), _selection(include, exclude)
     jobs = _computing(jobs=jobs).jobs
@@ -348,19 +349,33 @@ def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
     return UnitNorms.of(session.plan.steps)
 
 
-def _need_bound(max_norm: float | None, rules: PathLike | Rules | None = None) -> None:
+def _need_bound(max_norm: float | None, rules: PathLike | Rules | None) -> None:
     if max_norm is None and rules is None:
-        raise UsageError("a bound is needed", Way("max_norm", "give one"), Way("rules", "give them by name"))
+        raise UsageError("a bound is needed", _GIVE_ONE, Way("rules", "give them by name"))
 
 
 def _constraint(max_norm: float | None, p: float, per: Per) -> Constraint:
     _one_of("per", per, ("unit", "tensor", "global"))
-    return Constraint(None if max_norm is None else float(max_norm), PNorm(float(p)), per)
+    limit = None if max_norm is None else _number("max_norm", max_norm)
+    return Constraint(limit, PNorm(_number("p", p)), per)
 
 
 def _selection(include: Patterns, exclude: Patterns) -> Selection:
-    include, exclude = ((given,) if isinstance(given, str) else tuple(given) for given in (include, exclude))
-    return Selection(include, exclude)
+    return Selection(_patterns("include", include), _patterns("exclude", exclude))
+
+
+def _patterns(name: str, given: Patterns) -> tuple[str, ...]:
+    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    if not all(isinstance(pattern, str) for pattern in found):
+        raise UsageError(f"{name} is a pattern or several, got {given!r}")
+    return found
+
+
+def _number(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} is a number, got {value!r}") from None
 
 
 def _request(
@@ -395,7 +410,7 @@ def _axes(units: Units) -> tuple[int, ...] | None:
 def _computing(engine: Engine = "auto", device: Device = "auto", jobs: int | None = None) -> Computing:
     _one_of("engine", engine, ("auto", "numpy", "tensorflow"))
     _one_of("device", device, ("auto", "cpu", "gpu"))
-    if jobs is not None and not 1 <= jobs < math.inf:
+    if jobs is not None and not (isinstance(jobs, SupportsIndex) and jobs >= 1):
         raise UsageError(f"the jobs are threads, at least 1, got {jobs!r}")
     return Computing(engine, device, jobs)
 

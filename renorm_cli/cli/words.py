@@ -12,22 +12,18 @@ _Note = TypeVar("_Note", bound=Any)
 _options: dict[str, str] = {}
 """The options of the command that runs by the names of their parameters: `exclude` is `-x`."""
 
-_flags: set[str] = set()
-
 
 def speak_of(params: Iterable[Any]) -> None:
     """Name these parameters of a command from now on, each by its shortest option."""
     options = [param for param in params if param.param_type_name == "option"]
     _options.clear()
     _options.update((param.name, min(param.opts, key=len)) for param in options)
-    _flags.clear()
-    _flags.update(param.name for param in options if param.is_flag)
 
 
 def spelled(way: Way) -> str | None:
     """How the command spells a way: `-x`, `--nonfinite skip`, `--force`; None where it has no such option."""
     option = _options.get(way.parameter)
-    return f"{option} {way.value}" if option and way.value and way.parameter not in _flags else option
+    return f"{option} {way.value}" if option and way.value and way.value is not True else option
 
 
 def error_text(error: RenormError) -> str:

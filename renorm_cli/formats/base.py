@@ -65,6 +65,8 @@ class Found:
     format: Format | None = None
     """None where nothing is there, or nothing that can be opened."""
     file: SourceFile | None = None
+    like: Checkpoint | None = None
+    """The input, where this is its output: names that come from the same headers are not made again."""
 
     @property
     def only(self) -> SourceFile:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Checkpoint, Extent, Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.numbers import room_for, stored_dtype
@@ -201,8 +202,10 @@ class PlainCheckpoint(Checkpoint):
     ) -> None:
         super().__init__(format, found, files, variables, notes)
         self.data = data
+        self._closed = False
 
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        self._refuse_closed()
         return self.data.read(variable, block, into)
 
     def extent(self, variable: Variable) -> Extent | None:
@@ -210,6 +213,7 @@ class PlainCheckpoint(Checkpoint):
         return parts[0].extent if len(parts) == 1 and parts[0].shape == variable.shape else None
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
+        self._refuse_closed()
         extent = self.extent(variable)
         if extent is None:
             return None
@@ -227,8 +231,14 @@ class PlainCheckpoint(Checkpoint):
         return [staging.copy(*each) for each in zip(files, targets, spans, strict=True)]
 
     def close(self) -> None:
+        self._closed = True
         self.data.close()
         super().close()
+
+    def _refuse_closed(self) -> None:
+        """Raise FormatError once closed: the descriptors may be those of other files now."""
+        if self._closed:
+            raise FormatError(f"{str(self.path)!r} was closed; open it again")
 
 
 Seal = Callable[[PlainData, Imap], dict[str, int]]

@@ -72,18 +72,21 @@ def open_checkpoint(source: Path | Found) -> Checkpoint:
             return only.open()
 
 
-def open_staged(staging: Staging, output: Location) -> Checkpoint:
+def open_staged(staging: Staging, output: Location, like: Checkpoint | None = None) -> Checkpoint:
     """Open an output before it has its name, as `open_checkpoint` will open it then.
 
+    With `like`, the input, its names are taken over if all that they come from is the same; the caller compares the
+    config in an archive.
     Raises FormatError as that does, and OutputError where the output cannot be completed.
     """
     staging.settle()
     path = staging.place(output.path)
     if type(output) is Location:
         with _recognised(path, staging.reopen, staging.reopen) as found:
+            found.like = like
             return found.open()
     format = next(format for format in FORMATS if format.places is type(output))
-    return Found(path, output, staging.reopen, format).open()
+    return Found(path, output, staging.reopen, format, like=like).open()
 
 
 def _recognised(path: Path, open_first: Opener, beside: Opener) -> Found:

@@ -124,7 +124,8 @@ class OneBound:
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
         return SelectionError(
-            f"none of the {len(variables)} variables is selected, see `inspect`", Way("include", "name some")
+            f"none of the {len(variables)} variables is selected, see `inspect`",
+            Way("include", "name some ('*' is all)"),
         )
 
 
@@ -146,7 +147,7 @@ def bound_source(
             raise UsageError(
                 "rules and declared constraints both say which bound a variable has",
                 Way("rules", "leave out {}"),
-                Way("declared", "leave out {}", "True"),
+                Way("declared", "leave out {}", True),
             )
         from renorm_cli.plan.rules import RuleBounds
 
@@ -156,7 +157,7 @@ def bound_source(
             raise UsageError(
                 "declared constraints have their limits and axes from the file, for norms of units with p = 2:"
                 " no other bound, p, units or scope can be given",
-                Way("declared", "leave out {}", "True"),
+                Way("declared", "leave out {}", True),
             )
         from renorm_cli.plan.declared import DeclaredBounds
 

@@ -70,7 +70,7 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
         raise bounds.nothing(variables)
     doubts = bounds.doubts(steps, skips)
     if request.strict and doubts:
-        raise SelectionError(doubts[0].text, *doubts[0].ways, Way("strict", "leave out {}", "True"))
+        raise SelectionError(doubts[0].text, *doubts[0].ways, Way("strict", "leave out {}", True))
     together = _together(steps, bounds, request.selection)
     remarks = [*bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
     return Plan(tuple(steps), tuple(skips), (*notes, *doubts, *remarks))

@@ -57,7 +57,7 @@ def rules_text(rules: Sequence[Rule], comments: Sequence[str] = ()) -> str:
         raise UsageError(
             f"the {len(rules)} rules would take {len(text)} bytes, and at most {MOST_BYTES} are read",
             Way("include", "select fewer variables"),
-            Way("one_bound", "write one bound for all", "True"),
+            Way("one_bound", "write one bound for all", True),
         )
     return text
 

@@ -62,7 +62,7 @@ class Destination:
             raise UsageError(
                 "an output in place is written over the input, and another place is given",
                 Way("output", "leave out {}"),
-                Way("in_place", "leave out {}", "True"),
+                Way("in_place", "leave out {}", True),
             )
 
     def of(self, source: Location) -> Location:
@@ -74,7 +74,7 @@ class Destination:
             raise OutputError(
                 f"{str(output.path)!r} is the input",
                 Way("output", "give another"),
-                Way("in_place", "replace it", "True"),
+                Way("in_place", "replace it", True),
             )
         source.check_output(output)
         return output

@@ -46,9 +46,9 @@ class SourceFile(Readable, Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LocalFile:
-    """A file of this machine, reached through one descriptor."""
+    """A file of this machine, reached through one descriptor; once closed, reads raise FormatError."""
 
     path: Path
     shown: str
@@ -63,7 +63,7 @@ class LocalFile:
         return cls(path, str(path), fd, found.st_size, _identity(found))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        read_exactly(self.fd, offset, buffer, self.shown)
+        read_exactly(self.descriptor(), offset, buffer, self.shown)
 
     def identity(self) -> Hashable:
         try:
@@ -72,10 +72,14 @@ class LocalFile:
             return None
 
     def descriptor(self) -> int:
+        if self.fd < 0:
+            raise FormatError(f"{self.shown!r} was closed; open it again")
         return self.fd
 
     def close(self) -> None:
-        os.close(self.fd)
+        fd, self.fd = self.fd, -1  # the system gives the number to another file
+        if fd >= 0:
+            os.close(fd)
 
 
 def _identity(found: os.stat_result) -> Hashable:

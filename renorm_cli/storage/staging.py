@@ -28,7 +28,7 @@ from renorm_cli.storage.staged import Staged, unwritten
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 _ANOTHER = Way("output", "give another")
-_IN_PLACE = Way("in_place", "replace it", "True")
+_IN_PLACE = Way("in_place", "replace it", True)
 
 
 class Staging:
@@ -194,7 +194,7 @@ class Staging:
 
     def _refuse_existing(self, target: Path) -> None:
         if os.path.lexists(target) and not self._force:
-            raise OutputError(f"{str(target)!r} exists", _ANOTHER, Way("force", "replace it", "True"))
+            raise OutputError(f"{str(target)!r} exists", _ANOTHER, Way("force", "replace it", True))
 
     def _make(self, target: Path) -> Staged:
         inside = self._in_tree(target)  # the tree is temporary already, and locked
@@ -214,7 +214,7 @@ class Staging:
         """Check that the target's folder exists, and remove what killed runs left in it for this target."""
         folder = target.parent
         if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises without permission)
-            raise OutputError(f"the folder {str(folder)!r} is not there; make it first", _ANOTHER)
+            raise OutputError(f"the folder {str(folder)!r} is not there: make it first", _ANOTHER)
         if folder not in self._left:
             self._left[folder] = temporaries.leftovers(folder)
         temporaries.sweep(self._left[folder].pop(temporaries.short(target.name), ()))

@@ -207,6 +207,26 @@ class CheckpointContract(ABC):
         find(path).close()
         assert open_files() == before
 
+    def test_a_closed_checkpoint_reads_nothing_and_closes_no_file_of_others(self, path: Path, tmp_path: Path) -> None:
+        source = open_checkpoint(path)
+        key = next(iter(self.kernels))
+        variable = next(one for one in source.variables if one.key == key)
+        block = next(iter(partition(variable.shape, variable.elements)))
+        source.read(variable, block)
+        source.close()
+        other = tmp_path / "other"
+        other.write_bytes(b"x" * (1 << 20))
+        # Eight times: the system gives the lowest numbers that are free, so those of the closed files.
+        others = [os.open(other, os.O_RDONLY) for _ in range(8)]
+        try:
+            with pytest.raises(FormatError, match="was closed"):
+                source.read(variable, block)
+            source.close()
+            assert [os.pread(fd, 1, 0) for fd in others] == [b"x"] * 8
+        finally:
+            for fd in others:
+                os.close(fd)
+
     def test_a_file_that_changes_while_it_is_read_is_an_error(self, path: Path) -> None:
         for file in self.essential(path):
             with open_checkpoint(path) as source:

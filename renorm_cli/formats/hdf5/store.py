@@ -48,16 +48,19 @@ class Hdf5Store:
         *,
         base: int = 0,
         length: int,
-        image: Hdf5Image | None = None,
         output: Staged | None = None,
+        digest: int | None = None,
     ) -> None:
+        """`digest` is that of the image's survey; see `Hdf5Image.digest`."""
         self.fd = fd
         self.shown = shown
         self.datasets = datasets
         self.base = base
         self.length = length
+        self.digest = digest
         self._output = output
-        self._image = image
+        self.image: Hdf5Image | None = None
+        """The worker, while there is one."""
         self._lock = Lock()
         self._copies: list[Hdf5Store] = []
 
@@ -92,7 +95,7 @@ class Hdf5Store:
     def _take_image(self, *, flush: bool) -> Hdf5Image | None:
         """The worker's image, which no longer belongs to this store; without `flush` it is ended at once."""
         with self._lock:
-            image, self._image = self._image, None
+            image, self.image = self.image, None
         if image is None or flush:
             return image
         image.abandon()
@@ -100,11 +103,11 @@ class Hdf5Store:
 
     def _worker(self) -> Hdf5Image:
         with self._lock:
-            if self._image is None:
+            if self.image is None:
                 writable = self._output is not None
                 length = os.fstat(self.fd).st_size if writable else self.length
-                self._image = Hdf5Image(self.fd, self.base, length, self.shown, writable=writable)
-            return self._image
+                self.image = Hdf5Image(self.fd, self.base, length, self.shown, writable=writable)
+            return self.image
 
 
 class Hdf5Layout(Layout):

@@ -6,6 +6,7 @@ never opens a file with it.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import resource
@@ -52,15 +53,28 @@ class Hdf5Image:
         self._length = there if length is None or writable else min(length, there)
         self._shown = shown
         self._unsaved = False
+        self.digest: int | None = None
+        """A hash of the survey; within this process, equal digests mean equal surveys."""
         server = _Server(_library(), fd, base, None if writable else self._length, shown, writable)
         self._worker = Worker(server.serve, shown, "HDF5", keep=(fd,), memory=MEMORY)
 
     def survey(self) -> Survey:
         """Everything in the file except the data of its datasets."""
+        reply, config = self._surveyed(None)
+        return survey_of(reply, config, self._length, self._shown)
+
+    def is_as(self, digest: int) -> bool:
+        """Whether the survey has this digest; the child then does not send it."""
+        return self._surveyed(digest)[0].get("digest") == digest
+
+    def _surveyed(self, unless: int | None) -> tuple[dict[str, Any], bytes]:
         size = min(self._length, self._filled)
         processor = SURVEY_PROCESSOR + (SURVEY_PROCESSOR_PER_MIB * size >> 20)
-        reply, config = self._call({"op": "survey"}, self._length, limit=MAX_CONFIG, processor=processor)
-        return survey_of(reply, config, self._length, self._shown)
+        request = {"op": "survey", "unless": unless}
+        reply, config = self._call(request, self._length, limit=MAX_CONFIG, processor=processor)
+        digest = reply.get("digest")
+        self.digest = digest if type(digest) is int else None
+        return reply, config
 
     def read(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], nbytes: int) -> bytes:
         """The stored bytes of the box of `shape` at `start` of a dataset: C order, the dataset's byte order."""
@@ -173,7 +187,7 @@ class _Server:
     def _answer(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
         match request["op"]:
             case "survey":
-                return self._survey()
+                return self._survey(request["unless"])
             case "read":
                 return {}, self._read(request["path"], request["start"], request["shape"], request["nbytes"])
             case "write":
@@ -234,12 +248,16 @@ class _Server:
         size = int(self._file.get_filesize()) if self._writable else self._length
         return Walk(self._h5, size or 0, self._shown)
 
-    def _survey(self) -> tuple[dict[str, Any], bytes]:
+    def _survey(self, unless: int | None) -> tuple[dict[str, Any], bytes]:
         walk = self._new_walk()
         root = self._h5.h5g.open(self._file, b"/")
         reply = walk.run(root)
         config = walk.config(root)
-        return {**reply, "config": config is not None}, config or b""
+        # Python's hash has one random key for this process and all its forks.
+        digest = hash((json.dumps(reply), config))
+        if digest == unless:
+            return {"digest": digest}, b""
+        return {**reply, "config": config is not None, "digest": digest}, config or b""
 
     def _read(self, path: str, start: list[int], shape: list[int], nbytes: int) -> bytes | memoryview:
         import numpy as np

@@ -14,7 +14,7 @@ from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.hdf5.store import Hdf5Data
 from renorm_cli.formats.keras import v3_names
 from renorm_cli.formats.keras.config import LayerNode, parse_config
-from renorm_cli.formats.keras.hdf5_files import Contents, Hdf5Checkpoint, in_one_image, survey_image
+from renorm_cli.formats.keras.hdf5_files import Contents, Hdf5Checkpoint, in_one_image, same_image, survey_image
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import PlainData, PlainSink
 from renorm_cli.formats.zip.archive import (
@@ -133,7 +133,6 @@ def open_keras_zip(found: Found) -> KerasZip:
     if WEIGHTS not in members:
         raise FormatError(_no_weights(file.shown, members))
     member = members[WEIGHTS]
-    config = _config(file, members)
     shown = f"{file.shown}: {WEIGHTS}"
     unpacked = None
     try:
@@ -144,8 +143,13 @@ def open_keras_zip(found: Found) -> KerasZip:
             unpacked = _unpack(file, member)
             fd, base, crc = unpacked.fileno(), 0, None
             image = LocalFile.of(Path(shown), fd)
+        like = found.like if isinstance(found.like, KerasZip) else None
+        same = None if like is None else same_image(fd, shown, base, member.size, like.data.stores[0])
+        if like is not None and same is not None:
+            data = Hdf5Data([image], [same], like.data.places, crc)
+            return KerasZip(found, archive, member, data, like.contents, unpacked)
         store, survey = survey_image(fd, shown, base, member.size)
-        naming = v3_names.name_variables(survey, config)
+        naming = v3_names.name_variables(survey, _config(file, members))
         data = Hdf5Data([image], [store], in_one_image(naming), crc)
         return KerasZip(found, archive, member, data, Contents(naming, survey.soft_links), unpacked)
     except BaseException:

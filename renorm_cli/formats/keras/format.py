@@ -65,7 +65,10 @@ class KerasShardsFormat(Format):
     endings = (".weights.json", ".json")
 
     def recognises(self, head: Head) -> bool:
-        return head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last
+        """By the key `weight_map`. A JSON file with the name of a map is one without that key, and is told so."""
+        if not head.first.lstrip().startswith(b"{"):
+            return False
+        return b'"weight_map"' in head.first + head.last or head.path.name.endswith(self.reads)
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.keras.shards import open_keras_shards

@@ -38,7 +38,7 @@ class Hdf5Checkpoint(PlainCheckpoint):
     def __init__(
         self, format: str, found: Found, files: Sequence[SourceFile], data: Hdf5Data, contents: Contents
     ) -> None:
-        self.naming = contents.naming
+        self.contents = contents
         variables = join_copies(contents.naming, partial(same_bytes, data))
         super().__init__(format, found, files, variables, data, (*contents.naming.notes, *_link_notes(contents.links)))
 
@@ -49,6 +49,10 @@ class Hdf5Checkpoint(PlainCheckpoint):
 def open_hdf5(found: Found) -> Hdf5Checkpoint:
     """Open one HDF5 file. Raises FormatError where it is damaged or names anything outside itself."""
     file = found.only
+    like = found.like if type(found.like) is Hdf5Checkpoint else None
+    store = None if like is None else same_image(file.descriptor(), file.shown, 0, file.size, like.data.stores[0])
+    if like is not None and store is not None:
+        return Hdf5Checkpoint(like.format, found, [file], Hdf5Data([file], [store], like.data.places), like.contents)
     store, survey = survey_image(file.descriptor(), file.shown, 0, file.size)
     format, naming = name_file(survey, file.shown)
     data = Hdf5Data([file], [store], in_one_image(naming))
@@ -69,10 +73,30 @@ def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store
         image.close()
         raise
     datasets = {dataset.path: dataset for dataset in survey.datasets}
-    needed = any(dataset.offset is None and dataset.dtype in FLOATS for dataset in survey.datasets)
-    if not needed:
+    return _served(image, Hdf5Store(fd, shown, datasets, base=base, length=length, digest=image.digest)), survey
+
+
+def same_image(fd: int, shown: str, base: int, length: int, known: Hdf5Store) -> Hdf5Store | None:
+    """The store of an image that holds the same datasets in the same places as `known`; None if it does not."""
+    image = Hdf5Image(fd, base, length, shown)
+    try:
+        same = known.digest is not None and image.is_as(known.digest)
+    except BaseException:
         image.close()
-    return Hdf5Store(fd, shown, datasets, base=base, length=length, image=image if needed else None), survey
+        raise
+    if not same:
+        image.close()
+        return None
+    return _served(image, Hdf5Store(fd, shown, known.datasets, base=base, length=length, digest=known.digest))
+
+
+def _served(image: Hdf5Image, store: Hdf5Store) -> Hdf5Store:
+    """The store, with the image if reading needs its worker; else the image is closed."""
+    if any(dataset.offset is None and dataset.dtype in FLOATS for dataset in store.datasets.values()):
+        store.image = image
+    else:
+        image.close()
+    return store
 
 
 def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -77,14 +77,34 @@ class OpenBundle:
 
     def graph(self) -> ObjectGraph | None:
         """The object graph of an object-based checkpoint; None for one saved by names. Raises FormatError."""
-        bundle, shown = self.bundle, self.index.shown
-        entry = next((entry for entry in bundle.entries if entry.key == OBJECT_GRAPH_KEY), None)
-        if entry is None or entry.dtype != "string" or entry.shape:
+        entry = self._graph_entry()
+        if entry is None:
             return None
-        if entry.size > MAX_GRAPH_BYTES:
-            raise FormatError(f"{shown!r}: its object graph is {entry.size} bytes; at most {MAX_GRAPH_BYTES} are read")
-        raw = read_range(self.data[entry.shard], entry.offset, entry.size)
-        return read_object_graph(raw, shown, order="<" if bundle.order == "<" else ">", crc=entry.crc)
+        order: Literal["<", ">"] = "<" if self.bundle.order == "<" else ">"
+        return read_object_graph(self._content_of(entry), self.index.shown, order=order, crc=entry.crc)
+
+    def is_named_as(self, other: OpenBundle) -> bool:
+        """Whether all that names come from is as in `other`: keys, shapes, dtypes, and the object graph."""
+        if self.bundle.order != other.bundle.order or len(self.bundle.entries) != len(other.bundle.entries):
+            return False
+        for one, two in zip(self.bundle.entries, other.bundle.entries, strict=True):
+            if (one.key, one.shape, one.dtype) != (two.key, two.shape, two.dtype):
+                return False
+        mine, theirs = self._graph_entry(), other._graph_entry()
+        if mine is None or theirs is None:
+            return mine is theirs
+        return mine.crc == theirs.crc and self._content_of(mine) == other._content_of(theirs)
+
+    def _graph_entry(self) -> Entry | None:
+        entry = next((entry for entry in self.bundle.entries if entry.key == OBJECT_GRAPH_KEY), None)
+        return None if entry is None or entry.dtype != "string" or entry.shape else entry
+
+    def _content_of(self, graph: Entry) -> bytes:
+        if graph.size > MAX_GRAPH_BYTES:
+            raise FormatError(
+                f"{self.index.shown!r}: its object graph is {graph.size} bytes; at most {MAX_GRAPH_BYTES} are read"
+            )
+        return read_range(self.data[graph.shard], graph.offset, graph.size)
 
 
 class Graph(NamedTuple):
@@ -172,8 +192,12 @@ def open_tf_checkpoint(found: Found) -> TfCheckpoint:
         others = _others(found.location, found.beside)
         for other in others:
             files.callback(other.close)
-        uses = partial(_uses, Graph(others[0]), opened) if others else None
-        naming = name_variables(opened.bundle, opened.graph(), {}, exported=False, uses=uses)
+        like = found.like if type(found.like) is TfCheckpoint else None
+        if like is not None and opened.is_named_as(like.opened):
+            naming = like.naming
+        else:
+            uses = partial(_uses, Graph(others[0]), opened) if others else None
+            naming = name_variables(opened.bundle, opened.graph(), {}, exported=False, uses=uses)
         checkpoint = TfCheckpoint("tf-checkpoint", found, opened, naming, others)
         files.pop_all()
     return checkpoint

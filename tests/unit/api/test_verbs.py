@@ -136,6 +136,12 @@ NONSENSE: dict[str, Callable[[], object]] = {
     "an unknown engine": partial(verbs.inspect, DENSE, engine="torch"),
     "an unknown device": partial(verbs.inspect, DENSE, device="tpu"),
     "no jobs": partial(verbs.inspect, DENSE, jobs=0),
+    "jobs that are no number": partial(verbs.inspect, DENSE, jobs="2"),
+    "half a job": partial(verbs.inspect, DENSE, jobs=1.5),
+    "a bound that is no number": partial(verbs.inspect, DENSE, max_norm="much"),
+    "a p that is no number": partial(verbs.suggest, DENSE, p=None),
+    "a pattern that is a number": partial(verbs.inspect, DENSE, include=3),
+    "patterns that are numbers": partial(verbs.inspect, DENSE, exclude=[3]),
     "what to do with NaN": partial(verbs.apply, DENSE, max_norm=1, nonfinite="zero"),
     "two places": partial(verbs.apply, DENSE, "out.h5", max_norm=1, in_place=True),
     "growth since nothing": partial(verbs.check, DENSE, max_norm=1, max_growth=0.1),
@@ -155,6 +161,12 @@ def test_what_makes_no_sense_is_a_usage_error_of_one_line_without_an_option(
         call()
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("*.h5"))
+
+
+def test_a_comparison_without_a_bound_asks_for_what_it_takes() -> None:
+    with pytest.raises(UsageError) as error:
+        verbs.diff(DENSE, DENSE, expect_renorm=True)
+    assert str(error.value) == "a bound is needed; give one with max_norm="
 
 
 def test_nan_is_refused_and_says_so_before_anything_is_written(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ ERROR = RenormError(
     Way("exclude", "leave it out"),
     Way("rules", "say it"),
     Way("nonfinite", "leave the units alone", "skip"),
-    Way("in_place", "replace it", "True"),
+    Way("in_place", "replace it", True),
     Way("output", "leave out {}"),
 )
 
@@ -38,8 +38,8 @@ def params(command: str) -> list[object]:
 
 def test_python_spells_ways_as_keywords() -> None:
     assert str(ERROR) == (
-        "'x' is wrong; leave it out with exclude=, or say it with rules=, or leave the units alone with nonfinite=skip,"
-        " or replace it with in_place=True, or leave out output="
+        "'x' is wrong; leave it out with exclude=, or say it with rules=, or leave the units alone with"
+        " nonfinite='skip', or replace it with in_place=True, or leave out output="
     )
     assert str(Note("odd", True, (Way("units", "say them"),))) == "odd; say them with units="
 
@@ -65,7 +65,7 @@ def test_a_command_spells_the_ways_it_has_and_leaves_out_the_others(command: str
 
 def test_an_error_without_a_way_that_fits_is_its_text() -> None:
     words.speak_of(params("diff"))
-    assert words.error_text(RenormError("'x' is wrong", Way("force", "replace it", "True"))) == "'x' is wrong"
+    assert words.error_text(RenormError("'x' is wrong", Way("force", "replace it", True))) == "'x' is wrong"
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_report_that_cannot_be_written_does_not_send_for_another_output(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = renorm_here(capfd, "apply", DENSE, "--max-norm", "1", "-o", "out.h5", "--report", "nowhere/r.json")
-    assert done.stderr == "error: the folder 'nowhere' is not there; make it first\n"
+    assert done.stderr == "error: the folder 'nowhere' is not there: make it first\n"
     done = renorm_here(capfd, "suggest", DENSE, "-o", "nowhere/rules.toml")
     assert done.stderr == (
-        "error: the folder 'nowhere' is not there; make it first; give the rules another name with -o\n"
+        "error: the folder 'nowhere' is not there: make it first; give the rules another name with -o\n"
     )
 
 

@@ -688,7 +688,9 @@ def replaced(file: h5py.File, path: str, values: npt.NDArray[Any]) -> None:
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_surveys_are_the_same_whatever_the_data_and_differ_after_an_edit(here: Path, tmp_path: Path, edit: str) -> None:
+def test_surveys_and_digests_are_the_same_whatever_the_data_and_differ_after_an_edit(
+    here: Path, tmp_path: Path, edit: str
+) -> None:
     with h5py.File(here, "w") as file:
         file["a/x"] = numbers("<f4", (4, 3))
         file["a/chunks"] = numbers("<f4", (4, 3))
@@ -700,7 +702,11 @@ def test_surveys_are_the_same_whatever_the_data_and_differ_after_an_edit(here: P
         EDITS[edit](file)
     with image(here) as first, image(other) as second, image(edited) as third:
         survey = first.survey()
+        assert first.digest is not None
+        assert second.is_as(first.digest)
         assert second.survey() == survey
+        assert second.digest == first.digest
+        assert not third.is_as(first.digest)
         assert third.survey() != survey
 
 

@@ -65,10 +65,6 @@ def restored(prefix: Path) -> dict[str, Any]:
     return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
 
 
-def beside(prefix: Path) -> dict[str, bytes]:
-    return {path.suffix: path.read_bytes() for path in prefix.parent.glob(f"{prefix.name}.*")}
-
-
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_what_is_bounded_has_the_names_and_unit_axes_of_its_layers(made: Callable[[str], Path], name: str) -> None:
     report = look(made(name), 1.0)

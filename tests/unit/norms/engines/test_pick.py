@@ -91,12 +91,12 @@ def test_the_look_at_modules_can_fail() -> None:
 @pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("engine", ["auto", "tensorflow"])
 def test_asking_for_a_gpu_where_there_is_none_is_an_error(engine: str) -> None:
-    with pytest.raises(EngineError, match=r"no GPU device was found .*; use what there is with device=auto"):
+    with pytest.raises(EngineError, match=r"no GPU device was found .*; use what there is with device='auto'"):
         pick(engine, "gpu")
 
 
 def test_numpy_on_a_gpu_is_an_error_that_names_the_engine_that_can() -> None:
-    with pytest.raises(EngineError, match="use the GPU with engine=tensorflow"):
+    with pytest.raises(EngineError, match="use the GPU with engine='tensorflow'"):
         pick("numpy", "gpu")
 
 

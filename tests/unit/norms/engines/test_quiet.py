@@ -45,12 +45,12 @@ IMPORT = "from renorm_cli.norms.engines.quiet import quiet\nwith quiet():\n    i
 def test_tensorflow_starts_and_works_without_a_byte_on_stdout_or_stderr() -> None:
     done = python(
         "import numpy as np\n"
-        "from renorm_cli.norms.engines.tensorflow_engine import TensorFlowArrays\n"
-        "arrays = TensorFlowArrays('cpu')\n"
+        "from renorm_cli.norms.engines.tensorflow_engine import TensorFlowEngine\n"
+        "engine = TensorFlowEngine('cpu')\n"
         "block = np.full((3, 4), 2.0, dtype=np.float32)\n"
-        "assert arrays.power_sums(block, (1,), 2.0, None).tolist() == [12.0] * 4\n"
-        "assert arrays.peaks(block, (1,)).tolist() == [2.0] * 4\n"
-        "assert arrays.scale(block, (1,), np.full(4, 0.5)).tolist() == [[1.0] * 4] * 3\n"
+        "assert engine.power_sums(block, (1,), 2.0, None).tolist() == [12.0] * 4\n"
+        "assert engine.peaks(block, (1,)).tolist() == [2.0] * 4\n"
+        "assert engine.scale(block, (1,), np.full(4, 0.5)).tolist() == [[1.0] * 4] * 3\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
