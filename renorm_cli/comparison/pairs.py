@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from renorm_cli.conventions.units import unit_axes
+from renorm_cli.conventions.identify import unit_axes
 from renorm_cli.model.variable import Variable
 
 

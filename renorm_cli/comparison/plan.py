@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from renorm_cli.comparison.pairs import Pair, by_key, by_name, have_common_keys
+from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import SelectionError
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
@@ -58,7 +59,7 @@ def plan_comparison(
     must be identical then. Raises SelectionError where the two have nothing in common, or patterns or axes do not fit.
     """
     keyed = before.format == after.format and have_common_keys(before.variables, after.variables)
-    pairs = (by_key if keyed else by_name)(before.variables, after.variables)
+    pairs = (by_key if keyed else by_name)(identify(before.variables), identify(after.variables))
     if not any(pair.before is not None and pair.after is not None for pair in pairs):
         raise SelectionError(
             f"{str(before.path)!r} and {str(after.path)!r} have no variable in common"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from renorm_cli.model.plan import AxisSource
-from renorm_cli.model.variable import Hint, Role
+from renorm_cli.model.identity import BOUNDED, Claim, Role
+from renorm_cli.model.variable import Hint
 
 Config = Mapping[str, Any]
 Axes = tuple[int, ...]
@@ -226,39 +226,29 @@ def find_weight(class_name: str, path: str) -> Weight | None:
     return next((by_name[end] for end in suffixes(path) if end in by_name), None)
 
 
-def role(hint: Hint) -> Role:
-    """What a weight is: by the table of its layer, else by its own name; else "unknown"."""
-    if hint.weight is None:
-        return "unknown"
-    known = find_weight(hint.layer, hint.weight) if hint.layer is not None else None
-    if known is not None:
-        return known.role
-    return next((ROLES[end] for end in suffixes(hint.weight) if end in ROLES), "unknown")
+def claims(hint: Hint, shape: tuple[int, ...]) -> Iterator[Claim]:
+    """What the layer's class tells of a weight, and what its own name tells where the class does not.
 
-
-def unit_axes(hint: Hint, shape: tuple[int, ...]) -> tuple[Axes, AxisSource]:
-    """The axes of a weight that name units, and what told them.
-
-    "layer" if the layer's class is known from the file's config, "name" if from a default layer name or from the
-    weight's own name, "guess" if only the shape is known: then the last axis of two or more, as in most kernels.
+    The source is "layer" if the class is known from the file's config, "name" if from a default layer name.
     """
-    rank = len(shape)
-    axes = _by_layer(hint, rank)
-    if axes is not None:
-        return axes, hint.source
-    axes = None if hint.layer == "EinsumDense" else _by_own_name(hint.weight or "", rank)
-    if axes is not None:
-        return axes, "name"
-    return ((rank - 1,) if rank >= 2 else ()), "guess"
+    if hint.weight is None:
+        return
+    known = find_weight(hint.layer, hint.weight) if hint.layer is not None else None
+    axes = _by_layer(hint, known, len(shape))
+    if known is not None or axes is not None:
+        yield Claim(
+            hint.source, None if known is None else known.role, axes, f"the layer {hint.layer or hint.equation}"
+        )
+    role = next((ROLES[end] for end in suffixes(hint.weight) if end in ROLES), None) if known is None else None
+    own = _by_own_name(hint.weight, len(shape)) if axes is None and hint.layer != "EinsumDense" else None
+    if role is not None or own is not None:
+        yield Claim("name", role, own, f"the name {hint.weight!r}")
 
 
-def _by_layer(hint: Hint, rank: int) -> Axes | None:
+def _by_layer(hint: Hint, known: Weight | None, rank: int) -> Axes | None:
     if hint.equation is not None:
         return einsum_units(hint.equation, rank) if (hint.weight or "").endswith("kernel") else None
-    if hint.layer is None or hint.weight is None or rank < 2:
-        return None
-    weight = find_weight(hint.layer, hint.weight)
-    return None if weight is None or weight.role not in ("kernel", "embedding") else weight.unit_axes(rank)
+    return None if known is None or rank < 2 or known.role not in BOUNDED else known.unit_axes(rank)
 
 
 def _by_own_name(weight: str, rank: int) -> Axes | None:
@@ -267,7 +257,7 @@ def _by_own_name(weight: str, rank: int) -> Axes | None:
     for end in suffixes(weight):
         if end in TELLING:
             axes = TELLING[end].unit_axes(rank)
-            return axes if TELLING[end].role in ("kernel", "embedding") else None
+            return axes if TELLING[end].role in BOUNDED else None
         if end == "kernel" and rank == 2:
             return (1,)
     return None

@@ -7,9 +7,8 @@ from typing import Literal, NamedTuple
 
 from renorm_cli.errors import Way, as_keyword, worded
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.variable import Role, Variable
-
-AxisSource = Literal["option", "rule", "declared", "layer", "graph", "name", "guess"]
+from renorm_cli.model.identity import AxisSource, Role
+from renorm_cli.model.variable import Variable
 
 SkipCode = Literal[
     "dtype",

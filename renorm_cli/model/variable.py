@@ -7,20 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from renorm_cli.model.dtypes import FLOATS
-
-Role = Literal[
-    "kernel",
-    "embedding",
-    "bias",
-    "scale",
-    "statistic",
-    "optimizer",
-    "quantized",
-    "lora",
-    "state",
-    "unknown",
-]
-
+from renorm_cli.model.identity import Identity, Role
 
 ConstraintKind = Literal["MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg", "unknown"]
 
@@ -116,6 +103,8 @@ class Variable:
     """What the file's own config declares for it, which loading does not enforce."""
     use: GraphUse | None = None
     """How the model's graph uses it, where a graph was read and tells that."""
+    identity: Identity | None = None
+    """What it is taken for, once all variables of the file were looked at together."""
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
 

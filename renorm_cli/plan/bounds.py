@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from renorm_cli.conventions.units import unit_axes
+from renorm_cli.conventions.identify import unit_axes
 from renorm_cli.errors import SelectionError, UsageError, Way, some_names
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.plan import AxisSource, Left, Note, Skip, Step
-from renorm_cli.model.variable import Role, Variable
+from renorm_cli.model.identity import AxisSource, Role
+from renorm_cli.model.plan import Left, Note, Skip, Step
+from renorm_cli.model.variable import Variable
 
 if TYPE_CHECKING:
     from renorm_cli.plan.declared import Use

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from renorm_cli.conventions.units import unit_axes
+from renorm_cli.conventions.identify import unit_axes
 from renorm_cli.errors import SelectionError, Way, some_names
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.report import Row
-from renorm_cli.model.variable import Declared, Role, Variable
+from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, why_skipped
 
 Use = Literal["apply", "check"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from renorm_cli.conventions.units import role_of
+from renorm_cli.conventions.identify import identify, role_of
 from renorm_cli.errors import FormatError, SelectionError, UsageError, Way, some_names
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Left, Note, Plan, Skip, Step
-from renorm_cli.model.variable import Role, Variable
+from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource
 from renorm_cli.plan.selection import chosen, named
 
@@ -49,6 +50,8 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
         raise FormatError(
             f"the checkpoint holds no floating variable among its {len(variables)}: there is nothing to measure"
         )
+    if any(variable.identity is None for variable in variables):
+        variables = identify(variables)
     bounds = request.source.of(variables)
     roles = {variable.key: role_of(variable) for variable in variables}
     asides = {variable.key: bounds.aside(variable, roles[variable.key]) for variable in variables}

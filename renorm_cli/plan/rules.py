@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.identity import Role
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Left, Note, Skip, Step
-from renorm_cli.model.variable import Role, Variable
+from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, fitting
 from renorm_cli.plan.selection import LONGEST_NAME, Labels
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from renorm_cli.conventions.units import role_of, unit_axes
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.errors import SelectionError, some_names
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.dtypes import FLOATS

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
+from renorm_cli.conventions.identify import unit_axes
 from renorm_cli.conventions.keras import LAYERS, canonical
-from renorm_cli.conventions.units import unit_axes
 from renorm_cli.model.variable import Hint, Variable
 
 

@@ -28,8 +28,9 @@ from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.keras.siblings import SiblingNames, base_name
 from renorm_cli.formats.naming import Naming, by_number, unique_names
+from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Hint, Role, Variable
+from renorm_cli.model.variable import Hint, Variable
 
 _LISTS = ("layers", "_layer_checkpoint_dependencies", "cells")
 _METRICS = ("metrics", "_metrics", "_compile_metrics", "compiled_metrics", "_loss_tracker")

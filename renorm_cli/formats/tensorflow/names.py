@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
-from renorm_cli.conventions.units import role_of, unit_axes
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle

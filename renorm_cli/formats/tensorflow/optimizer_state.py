@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from renorm_cli.conventions.keras import ROLES
 from renorm_cli.formats.tensorflow.bundle import OBJECT_GRAPH_KEY
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, optimizer_state_keys
-from renorm_cli.model.variable import Role, Variable
+from renorm_cli.model.identity import Role
+from renorm_cli.model.variable import Variable
 
 AVERAGE = "ExponentialMovingAverage"
 """The suffix that TF1 gives the moving average of a variable."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from support.memory import Tensor
 
-from renorm_cli.conventions.units import CONVENTIONS, role_of, unit_axes
+from renorm_cli.conventions.identify import CONVENTIONS, role_of, unit_axes
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.plan import AxisSource
-from renorm_cli.model.variable import Hint, Role, Variable
+from renorm_cli.model.identity import Claim
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
@@ -19,11 +21,8 @@ from renorm_cli.run.steps import Work, renorm_variable
 class Rows:
     """Outputs come first: a unit is a row of a matrix, as in PyTorch."""
 
-    def role(self, hint: Hint) -> Role:
-        return "kernel" if hint.weight == "weight" else "bias"
-
-    def unit_axes(self, hint: Hint, shape: tuple[int, ...]) -> tuple[tuple[int, ...], AxisSource]:
-        return (0,), "name"
+    def claims(self, hint: Hint, shape: tuple[int, ...]) -> Iterator[Claim]:
+        yield Claim("name", "kernel" if hint.weight == "weight" else "bias", (0,), f"the name {hint.weight!r}")
 
 
 def test_a_trial_convention_decides_roles_and_units_and_its_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from support.variables import keras_variable
 
 import renorm_cli
 from renorm_cli.model.constraint import Constraint, Selection
+from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Plan
-from renorm_cli.model.variable import Declared, Role, Variable
+from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource, OneBound, why_skipped
 from renorm_cli.plan.declared import DeclaredBounds
 from renorm_cli.plan.planner import Request, make_plan

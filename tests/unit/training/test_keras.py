@@ -16,7 +16,7 @@ from support import keras_zoo, oracle
 from support.places import ROOT
 
 from renorm_cli.cli import app
-from renorm_cli.conventions.units import role_of, unit_axes
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.formats.registry import open_checkpoint
 from renorm_cli.model.blocks import Block
 

@@ -13,7 +13,7 @@ import pytest
 from support import keras_zoo
 from support.h5_survey import same_bytes, survey_of, values_of
 
-from renorm_cli.conventions.units import role_of, unit_axes
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.naming import name_plainly
 from renorm_cli.formats.keras import legacy_names as keras_legacy

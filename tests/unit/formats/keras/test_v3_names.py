@@ -15,7 +15,7 @@ import pytest
 from support import keras_zoo
 from support.h5_survey import same_bytes, survey_of, values_of
 
-from renorm_cli.conventions.units import role_of, unit_axes
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.formats.keras import v3_names as keras_v3
 from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.naming import Naming, join_copies
@@ -418,5 +418,5 @@ def test_group_query_attention_is_known_under_both_its_names(tmp_path: Path) -> 
 
 def test_naming_needs_neither_keras_nor_numpy() -> None:
     heavy = "{'keras', 'numpy', 'h5py', 'tensorflow'} & set(sys.modules)"
-    script = f"import sys, renorm_cli.formats.keras.v3_names, renorm_cli.conventions.units; assert not {heavy}"
+    script = f"import sys, renorm_cli.formats.keras.v3_names, renorm_cli.conventions.identify; assert not {heavy}"
     subprocess.run([sys.executable, "-c", script], check=True)

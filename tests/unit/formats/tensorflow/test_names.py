@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import keras_zoo, tf_zoo
 
-from renorm_cli.conventions.units import role_of, unit_axes
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.formats.naming import join_copies
 from renorm_cli.formats.tensorflow.bundle import Bundle, Entry
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts

@@ -23,11 +23,12 @@ from support.report_maker import HOSTILE, a_report, a_row, a_skip, hostile_repor
 import renorm_cli
 from renorm_cli.model.constraint import Constraint, Per
 from renorm_cli.model.difference import VERDICTS, DiffReport, DiffRow, DiffSide
+from renorm_cli.model.identity import AxisSource, Role
 from renorm_cli.model.norm import PNorm
-from renorm_cli.model.plan import AxisSource, Note, SkipCode
+from renorm_cli.model.plan import Note, SkipCode
 from renorm_cli.model.report import Baseline, Growth, NormStats, Report, UnitNorm
 from renorm_cli.model.suggestion import SHARES, SuggestedBound, Suggestion
-from renorm_cli.model.variable import NO_HINT, ConstraintKind, Declared, Role
+from renorm_cli.model.variable import NO_HINT, ConstraintKind, Declared
 from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from support import keras_zoo
 from support.variables import keras_variable
 
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.conventions.keras import LAYERS, TELLING
-from renorm_cli.conventions.units import role_of, unit_axes
-from renorm_cli.model.variable import Role, Variable
+from renorm_cli.model.identity import Role
+from renorm_cli.model.variable import Variable
 
 pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(line) for line in keras_zoo.WARNINGS)]
 

@@ -1,0 +1,136 @@
+"""What each variable of a file is, and which of its axes name units, from all that the file tells.
+
+Names say what a weight is for, the rest of the file how it is used. So the axes come from the layer's class where the
+file's config tells it, then from the graph, from the shapes of siblings, from names, and last from the shape alone:
+that is a guess. For roles names come before graph and shapes: a LoRA factor is used like a kernel, and statistics that
+are not fused like scales. A name only says what such weights usually are, so it yields to the rest; where others that
+know disagree, the axes are a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, get_args
+
+from renorm_cli.conventions import keras
+from renorm_cli.model.identity import BOUNDED, AxisSource, Claim, Identity, Role
+from renorm_cli.model.variable import Hint, Variable
+
+
+class Convention(Protocol):
+    """How a family of files names its weights and orders their axes."""
+
+    def claims(self, hint: Hint, shape: tuple[int, ...]) -> Iterable[Claim]:
+        """What the hint tells of a weight of this shape; nothing where it does not say."""
+        ...
+
+
+CONVENTIONS: dict[str, Convention] = {"keras": keras}
+"""All conventions that hints name."""
+
+WholeFile = Callable[[Sequence[Variable], Mapping[str, Role]], Mapping[str, Claim]]
+"""What all variables of a file tell together, by key; the roles are what each tells by itself."""
+
+WHOLE_FILE: tuple[WholeFile, ...] = ()
+
+_BY_AXES: Mapping[AxisSource, int] = {source: place for place, source in enumerate(get_args(AxisSource))}
+_BY_ROLE: Mapping[AxisSource, int] = {"like": 0, "layer": 1, "name": 2, "graph": 3, "shape": 4}
+_YIELDING: frozenset[Role] = frozenset({"bias", "scale", "parameter"})
+"""Roles by name that a use as a kernel contradicts. Further roles by name are of weights that are used like kernels."""
+
+
+def identify(variables: Sequence[Variable], lent: Mapping[str, Claim] | None = None) -> tuple[Variable, ...]:
+    """The variables of one file with their identities.
+
+    `lent` has what another file of the same model says of them, by key.
+    """
+    claims = [_claims(variable, lent) for variable in variables]
+    roles = {variable.key: _identity(variable, found).role for variable, found in zip(variables, claims, strict=True)}
+    for source in WHOLE_FILE:
+        together = source(variables, roles)
+        for variable, found in zip(variables, claims, strict=True):
+            if variable.key in together:
+                found.append(together[variable.key])
+    return tuple(
+        replace(variable, identity=_identity(variable, found))
+        for variable, found in zip(variables, claims, strict=True)
+    )
+
+
+def identity_of(variable: Variable) -> Identity:
+    """The identity of a variable; of one that is not identified yet, as far as it tells by itself."""
+    if variable.identity is None:
+        return _identity(variable, _claims(variable, None))
+    return variable.identity
+
+
+def role_of(variable: Variable) -> Role:
+    """What the variable is."""
+    return identity_of(variable).role
+
+
+def unit_axes(variable: Variable) -> tuple[tuple[int, ...], AxisSource]:
+    """The axes that name units, non-negative and sorted, and what told them; () makes the whole array one unit."""
+    identity = identity_of(variable)
+    return identity.unit_axes, identity.axis_source
+
+
+def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]:
+    """What the variable tells by itself, and what another file lends to it."""
+    claims = list(CONVENTIONS[variable.hint.convention].claims(variable.hint, variable.shape))
+    use = variable.use
+    if use is not None and use.ops:
+        role = None if use.role == "unknown" else use.role
+        claims.append(Claim("graph", role, use.unit_axes, f"the op {' '.join(use.ops)}"))
+    if lent and variable.key in lent:
+        claims.append(lent[variable.key])
+    return claims
+
+
+def _identity(variable: Variable, claims: Sequence[Claim]) -> Identity:
+    role, conflict = variable.state or "unknown", None
+    if variable.state is None:
+        told = sorted((one for one in claims if one.role is not None), key=lambda one: _BY_ROLE[one.source])
+        if told:
+            role = told[0].role or role
+            conflict = _role_conflict(told) if len(variable.shape) >= 2 else None
+            role = conflict[0] if conflict is not None else role
+    axes, source, axes_conflict = _axes(variable.shape, claims)
+    text = conflict[1] if conflict is not None else axes_conflict
+    return Identity(role, axes, "guess" if text is not None else source, text)
+
+
+def _role_conflict(told: Sequence[Claim]) -> tuple[Role, str] | None:
+    """A use as a kernel that the name contradicts: the role by use, and both claims."""
+    first = told[0]
+    if first.source != "name" or first.role not in _YIELDING:
+        return None
+    for other in told[1:]:
+        if other.role in BOUNDED and other.unit_axes is not None:
+            return other.role, f"{first.told} tells a {first.role}, {other.told} tells a {other.role}"
+    return None
+
+
+def _axes(shape: tuple[int, ...], claims: Sequence[Claim]) -> tuple[tuple[int, ...], AxisSource, str | None]:
+    """The unit axes, what told them, and how two sources that know disagree, if they do."""
+    told = sorted(
+        ((one.unit_axes, one) for one in claims if one.unit_axes is not None), key=lambda one: _BY_AXES[one[1].source]
+    )
+    if not told:
+        return ((len(shape) - 1,) if len(shape) >= 2 else ()), "guess", None
+    axes, first = told[0]
+    for others, other in told[1:]:
+        if other.source != "name" and _wide(others, shape) != _wide(axes, shape):
+            text = f"{first.told} tells units along {_listed(axes)}, {other.told} along {_listed(others)}"
+            return axes, "guess", text
+    return axes, first.source, None
+
+
+def _wide(axes: Iterable[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """The axes that are longer than 1: one of length 1 may name units or not."""
+    return tuple(axis for axis in axes if shape[axis] != 1)
+
+
+def _listed(axes: Iterable[int]) -> str:
+    return f"axis {' '.join(map(str, axes))}" if axes else "no axis"

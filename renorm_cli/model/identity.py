@@ -1,0 +1,53 @@
+"""What a variable is taken for, and what told it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Role = Literal[
+    "kernel",
+    "embedding",
+    "bias",
+    "scale",
+    "statistic",
+    "optimizer",
+    "quantized",
+    "lora",
+    "state",
+    "parameter",
+    "unknown",
+]
+
+AxisSource = Literal["option", "rule", "declared", "like", "layer", "graph", "shape", "name", "guess"]
+"""What tells unit axes, the strongest first."""
+
+BOUNDED: frozenset[Role] = frozenset({"kernel", "embedding"})
+"""The roles whose units are bounded by default; only they have unit axes."""
+
+
+class Claim(NamedTuple):
+    """What one source says of one variable; None where it does not say.
+
+    `unit_axes` are non-negative and sorted; () makes the whole array one unit. `told` says for people what it was that
+    told: "the op MatMul", "the bias of 16".
+    """
+
+    source: AxisSource
+    role: Role | None = None
+    unit_axes: tuple[int, ...] | None = None
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The role and the unit axes of a variable, from all that was claimed of it.
+
+    `axis_source` is "guess" where nothing tells the axes, or where two sources that know disagree: `conflict` then says
+    what each has told.
+    """
+
+    role: Role
+    unit_axes: tuple[int, ...]
+    axis_source: AxisSource
+    conflict: str | None = None
