@@ -20,6 +20,7 @@ from renorm_cli.model.suggestion import SHARES, USUAL_SHARE, SuggestedBound, Sug
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.plan.rules import Rule, patterns_of
+from renorm_cli.storage.staging import existing
 from renorm_cli.text import share_of
 
 Units = tuple[int, ...] | None
@@ -53,6 +54,7 @@ def aim_of(clip: float | str | None, *, one_bound: bool = False) -> Aim:
 
 def refuse_taken(path: Path, source: Checkpoint, *, force: bool = False) -> None:
     """Raise OutputError where rules would replace a file of the checkpoint, or any other file without `force`."""
+    existing(path)
     here, another = os.path.realpath(path), Way("output", "give the rules another name")
     if here in {os.path.realpath(file) for file in (source.path, *(file.path for file in source.files))}:
         raise OutputError(f"{str(path)!r} is the checkpoint", another)

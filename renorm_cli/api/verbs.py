@@ -19,17 +19,30 @@ from __future__ import annotations
 import operator
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Literal
 
+from renorm_cli.api.keywords import (
+    Companions,
+    Device,
+    Engine,
+    NonFinite,
+    PathLike,
+    Patterns,
+    PerEach,
+    Units,
+    checked,
+    shown,
+)
 from renorm_cli.api.report import Report
-from renorm_cli.errors import UsageError, Way
+from renorm_cli.errors import FormatError, UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.registry import find, open_checkpoint, open_staged
 from renorm_cli.model.constraint import Constraint, Per, Selection
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.plan.bounds import OneBound, bound_source
@@ -48,20 +61,16 @@ if TYPE_CHECKING:
     from renorm_cli.plan.rules import Rules
     from renorm_cli.run.unit_norms import UnitNorms
 
-PathLike = str | os.PathLike[str]
-Patterns = str | Iterable[str]
-Units = str | int | Iterable[int]
-Engine = Literal["auto", "numpy", "tensorflow"]
-Device = Literal["auto", "cpu", "gpu"]
-
 _GIVE_ONE = Way("max_norm", "give one")
 
 
+@checked
 def open(checkpoint: PathLike) -> Checkpoint:
     """Open a checkpoint of any known format: its variables, and their values block by block; close it after use."""
     return open_checkpoint(Path(checkpoint))
 
 
+@checked
 def inspect(
     checkpoint: PathLike,
     *,
@@ -92,6 +101,7 @@ def inspect(
     return _measured("inspect", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter)
 
 
+@checked
 def check(
     checkpoint: PathLike,
     *,
@@ -142,6 +152,7 @@ def check(
     return _measured("check", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter, reference)
 
 
+@checked
 def apply(
     checkpoint: PathLike | Found,
     output: PathLike | None = None,
@@ -158,14 +169,14 @@ def apply(
     in_place: bool = False,
     force: bool = False,
     dry_run: bool = False,
-    nonfinite: Literal["refuse", "skip"] = "refuse",
+    nonfinite: NonFinite = "refuse",
     verify: bool = True,
     keep_norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
     meter: Meter = SILENT,
-    companions: Callable[[Report], Mapping[Path, Iterable[bytes]]] = lambda report: {},
+    companions: Companions = lambda report: {},
 ) -> Report:
     """Write a renormalized checkpoint: no unit's norm exceeds the bound, all else keeps its bytes.
 
@@ -186,7 +197,6 @@ def apply(
         declared="apply" if declared else None,
         strict=strict,
     )
-    _one_of("nonfinite", nonfinite, ("refuse", "skip"))
     computing = _computing(engine, device, jobs)
     destination = Destination(None if output is None else Path(output), in_place)
     with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint)) as found:
@@ -194,7 +204,7 @@ def apply(
         recovered = not dry_run and recover(written.index)
         opened = open_checkpoint(found.path if recovered else found)
     with opened as source:
-        session = Session(source, make_plan(source.variables, source.notes, request), computing)
+        session = _session(source, request, computing)
         meter.start(session.nbytes + (0 if dry_run else source.size))
         kept = _room(session, keep_norms)
         work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
@@ -224,6 +234,7 @@ def apply(
     return report
 
 
+@checked
 def diff(
     before: PathLike,
     after: PathLike,
@@ -231,7 +242,7 @@ def diff(
     expect_renorm: bool = False,
     max_norm: float | None = None,
     p: float = 2.0,
-    per: Literal["unit", "tensor"] = "unit",
+    per: PerEach = "unit",
     units: Units = "auto",
     include: Patterns = (),
     exclude: Patterns = (),
@@ -249,7 +260,6 @@ def diff(
     started = time.monotonic()
     if expect_renorm and max_norm is None:
         raise UsageError("a bound is needed", _GIVE_ONE)
-    _one_of("per", per, ("unit", "tensor"))
     bound, selection = OneBound(_constraint(max_norm, p, per), _axes(units)), _selection(include, exclude)
     jobs = _computing(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
@@ -264,13 +274,14 @@ def diff(
     return DiffReport.of(replace(report, notes=(*report.notes, *damaged), seconds=time.monotonic() - started))
 
 
+@checked
 def suggest(
     checkpoint: PathLike,
     *,
     clip: float | str | None = None,
     one_bound: bool = False,
     p: float = 2.0,
-    per: Literal["unit", "tensor"] = "unit",
+    per: PerEach = "unit",
     units: Units = "auto",
     include: Patterns = (),
     exclude: Patterns = (),
@@ -293,14 +304,13 @@ def suggest(
 
     started = time.monotonic()
     aim = aim_of(clip, one_bound=one_bound)
-    _one_of("per", per, ("unit", "tensor"))
     bound = OneBound(_constraint(None, p, per), _axes(units))
     request = Request(bound, _selection(include, exclude), strict)
     computing, rules = _computing(engine, device, jobs), None if output is None else Path(output)
     with open_checkpoint(Path(checkpoint)) as source:
         if rules is not None:
             refuse_taken(rules, source, force=force)
-        session = Session(source, make_plan(source.variables, source.notes, request), computing)
+        session = _session(source, request, computing)
         meter.start(session.nbytes)
         collector = Collector(session.plan.steps, aim)
         rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
@@ -326,7 +336,7 @@ def _measured(
 ) -> Report:
     started = time.monotonic()
     with open_checkpoint(path) as source:
-        session = Session(source, make_plan(source.variables, source.notes, request), computing)
+        session = _session(source, request, computing)
         meter.start(session.nbytes)
         kept = _room(session, keep_norms)
         rows = session.run(Work(source, session.engine, advance=meter.advance, norms=kept))
@@ -338,6 +348,14 @@ def _measured(
 
         found = held_against(found, reference)
     return Report.of(found, kept)
+
+
+def _session(source: Checkpoint, request: Request, computing: Computing) -> Session:
+    """The plan for a checkpoint, and what carries it out. Raises FormatError where there is nothing to measure."""
+    if not any(variable.dtype in FLOATS for variable in source.variables):
+        among = f"floating variable among its {len(source.variables)}" if source.variables else "variable"
+        raise FormatError(f"{str(source.path)!r} holds no {among}: there is nothing to measure")
+    return Session(source, make_plan(source.variables, source.notes, request), computing)
 
 
 def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
@@ -355,9 +373,7 @@ def _need_bound(max_norm: float | None, rules: PathLike | Rules | None) -> None:
 
 
 def _constraint(max_norm: float | None, p: float, per: Per) -> Constraint:
-    _one_of("per", per, ("unit", "tensor", "global"))
-    limit = None if max_norm is None else _number("max_norm", max_norm)
-    return Constraint(limit, PNorm(_number("p", p)), per)
+    return Constraint(None if max_norm is None else float(max_norm), PNorm(float(p)), per)
 
 
 def _selection(include: Patterns, exclude: Patterns) -> Selection:
@@ -367,15 +383,8 @@ def _selection(include: Patterns, exclude: Patterns) -> Selection:
 def _patterns(name: str, given: Patterns) -> tuple[str, ...]:
     found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     if not all(isinstance(pattern, str) for pattern in found):
-        raise UsageError(f"{name} is a pattern or several, got {given!r}")
+        raise UsageError(f"{name} is a pattern or several, got {shown(given)}")
     return found
-
-
-def _number(name: str, value: float) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} is a number, got {value!r}") from None
 
 
 def _request(
@@ -404,20 +413,13 @@ def _axes(units: Units) -> tuple[int, ...] | None:
     try:
         return tuple(operator.index(axis) for axis in (units if isinstance(units, Iterable) else (units,)))
     except TypeError:
-        raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {units!r}") from None
+        raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {shown(units)}") from None
 
 
 def _computing(engine: Engine = "auto", device: Device = "auto", jobs: int | None = None) -> Computing:
-    _one_of("engine", engine, ("auto", "numpy", "tensorflow"))
-    _one_of("device", device, ("auto", "cpu", "gpu"))
-    if jobs is not None and not (isinstance(jobs, SupportsIndex) and jobs >= 1):
+    if jobs is not None and jobs < 1:
         raise UsageError(f"the jobs are threads, at least 1, got {jobs!r}")
     return Computing(engine, device, jobs)
-
-
-def _one_of(name: str, value: str, among: tuple[str, ...]) -> None:
-    if value not in among:
-        raise UsageError(f"{name} is one of {', '.join(map(repr, among))}, got {value!r}")
 
 
 for _verb in (apply, check, diff, inspect, open, suggest):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand
 
 from renorm_cli.cli import words
+from renorm_cli.errors import UsageError
 
 EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite, or out of
 line with the baseline, `diff` a difference; 2 it could not be done (usage, unreadable or damaged file, nothing matched,
@@ -51,6 +53,8 @@ DIFF = _epilog(
     DIFF_EXIT_CODES,
 )
 
+_EMPTY = re.compile(r"--[a-z-]+=")
+
 
 class Command(TyperCommand):
     """A command whose help has its options under headings, without the cost of typer's own panels.
@@ -69,6 +73,14 @@ class Command(TyperCommand):
         for heading, records in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse, and refuse an argument that is empty, as it is where a shell variable is not set."""
+        empty = next((arg for arg in args if not arg or _EMPTY.fullmatch(arg)), None)
+        if empty is not None and not ctx.resilient_parsing:
+            found = repr(empty) if empty else "an argument"
+            raise UsageError(f"{found} is empty; a value was expected, is a variable of the shell not set?")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; from here on what is said names its options."""

@@ -41,7 +41,8 @@ def find(path: Path) -> Found:
                 return Found(path, location, open_beside, format)
         if path.is_dir():
             raise FormatError(
-                f"{str(path)!r} is a directory and no checkpoint: no saved_model.pb and no .index file in it"
+                f"{str(path)!r} is a directory and no checkpoint: no saved_model.pb and no .index file in it;"
+                f" {_known()} are read, name one of them"
             )
         if not path.is_file():  # opening it will say what is wrong, unless a killed run is finished before
             return Found(path, _file(path), open_beside)

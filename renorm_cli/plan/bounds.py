@@ -10,6 +10,7 @@ from renorm_cli.conventions.identify import unit_axes
 from renorm_cli.errors import SelectionError, UsageError, Way, some_names
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.identity import AxisSource, Role
+from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Variable
 
@@ -154,12 +155,20 @@ def bound_source(
 
         return RuleBounds(rules, OneBound(constraint, units), measures or constraint.limit is not None)
     if declared is not None:
-        if constraint != Constraint() or units is not None:
-            raise UsageError(
-                "declared constraints have their limits and axes from the file, for norms of units with p = 2:"
-                " no other bound, p, units or scope can be given",
-                Way("declared", "leave out {}", True),
-            )
+        others = (
+            (constraint.limit is not None, Way("max_norm", "leave out {}")),
+            (constraint.norm != EUCLIDEAN, Way("p", "leave out {}")),
+            (constraint.per != "unit", Way("per", "leave out {}")),
+            (units is not None, Way("units", "leave out {}")),
+        )
+        for given, way in others:
+            if given:
+                raise UsageError(
+                    "declared constraints have their limits and axes from the file, for norms of units with p = 2:"
+                    " no other bound, p, units or scope can be given",
+                    Way("declared", "leave out {}", True),
+                    way,
+                )
         from renorm_cli.plan.declared import DeclaredBounds
 
         return DeclaredBounds(declared)

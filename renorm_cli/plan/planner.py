@@ -44,12 +44,8 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
     """Decide for every variable, from headers alone, in the order of the file.
 
     Raises SelectionError for patterns or axes that fit nothing and, with `strict`, for guesses; FormatError for a
-    selected variable whose bytes cannot be read, and for a checkpoint without any floating variable.
+    selected variable whose bytes cannot be read.
     """
-    if not any(variable.dtype in FLOATS for variable in variables):
-        raise FormatError(
-            f"the checkpoint holds no floating variable among its {len(variables)}: there is nothing to measure"
-        )
     if any(variable.identity is None for variable in variables):
         variables = identify(variables)
     bounds = request.source.of(variables)

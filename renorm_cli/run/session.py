@@ -19,6 +19,7 @@ from renorm_cli.model.report import Report, Row
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, threads
 from renorm_cli.run.steps import Work, run
+from renorm_cli.storage.staging import existing
 
 _WORTH_THREADS = 4 << 20
 """Bytes of weights up to which starting threads takes longer than the work."""
@@ -66,10 +67,17 @@ class Destination:
             )
 
     def of(self, source: Location) -> Location:
-        """The place of the output. Raises OutputError where that is the input, unless `in_place` asks for it."""
+        """The place of the output.
+
+        Raises OutputError where nothing can have its name, or where it is the input and `in_place` does not ask for it.
+        """
         if self.in_place:
             return source.resolved()  # a link stays, its target is replaced
-        output = source.default_output() if self.output is None else source.output(self.output)
+        if self.output is None:
+            output = source.default_output()
+        else:
+            existing(self.output)
+            output = source.output(self.output)
         if os.path.realpath(output.index) == os.path.realpath(source.index):
             raise OutputError(
                 f"{str(output.path)!r} is the input",

@@ -305,14 +305,21 @@ def _discard(owner: int, left: list[Path], fds: list[int]) -> None:
     fds.clear()
 
 
+def existing(target: Path) -> os.stat_result | None:
+    """What is where an output is to be, links followed; None if nothing is. Raises OutputError where nothing can be."""
+    try:
+        return target.stat()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}", _ANOTHER) from None
+
+
 def _refuse_irregular(target: Path) -> None:
     """Raise OutputError if `target` is, or links to, anything but a regular file: a rename would replace a device."""
-    try:
-        found = target.stat()
-    except FileNotFoundError:
+    found = existing(target)
+    if found is None:
         return
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{str(target)!r} cannot be written: {reason(error)}") from None
     if stat.S_ISDIR(found.st_mode):
         raise OutputError(f"{str(target)!r} is a directory; a file was expected", _ANOTHER)
     if not stat.S_ISREG(found.st_mode):

@@ -209,7 +209,12 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["inspect", "/"], "is a directory and no checkpoint"),
         (["inspect", "empty"], "'empty' is empty"),
         (["inspect", "taken"], "'taken' is no checkpoint of a known format"),
-        (["inspect", "ints.h5"], "no floating variable among its 1"),
+        (["inspect", "ints.h5"], "'ints.h5' holds no floating variable among its 1"),
+        (["suggest", "none-in.h5"], "'none-in.h5' holds no variable: there is nothing to measure"),
+        (["inspect", "two"], "HDF5, .weights.json and .keras are read, name one of them"),
+        (["inspect", ""], "an argument is empty; a value was expected"),
+        (["inspect", "model.weights.h5", "--rules="], "'--rules=' is empty; a value was expected"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "x" * 300], "cannot be written: File name too long"),
         (["inspect", "cut.h5"], "cut.h5"),
         (["inspect", "/dev/null"], "not a regular file"),
         (["inspect"], "CHECKPOINT"),
@@ -230,9 +235,13 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     (tmp_path / "empty").touch()
     (tmp_path / "cut.h5").write_bytes(model.read_bytes()[:-2000])
     builders.write_h5(tmp_path / "ints.h5", {"step": np.arange(3)})
-    before = {path.name: digest(path) for path in tmp_path.iterdir()}
+    builders.write_h5(tmp_path / "none-in.h5", {})
+    (tmp_path / "two").mkdir()
+    for name in "ab":
+        (tmp_path / "two" / f"{name}.h5").write_bytes(model.read_bytes())
+    before = {str(path): digest(path) for path in tmp_path.rglob("*") if path.is_file()}
     refused(renorm_here(capfd, *arguments), what)
-    assert {path.name: digest(path) for path in tmp_path.iterdir()} == before
+    assert {str(path): digest(path) for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_nan_in_a_selected_variable_is_refused_skipped_counted_or_reported(tmp_path: Path) -> None:

@@ -224,18 +224,19 @@ def test_leaving_out_all_that_declares_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    ("wanted", "name"),
     [
-        {"constraint": Constraint(1.0)},
-        {"constraint": Constraint(norm=PNorm(1.0))},
-        {"constraint": Constraint(per="tensor")},
-        {"constraint": Constraint(per="global")},
-        {"constraint": Constraint(), "units": (0,)},
+        ({"constraint": Constraint(1.0)}, "max_norm"),
+        ({"constraint": Constraint(norm=PNorm(1.0))}, "p"),
+        ({"constraint": Constraint(per="tensor")}, "per"),
+        ({"constraint": Constraint(per="global")}, "per"),
+        ({"constraint": Constraint(), "units": (0,)}, "units"),
     ],
 )
-def test_options_that_say_what_the_file_says_are_a_usage_error(wanted: Any) -> None:
-    with pytest.raises(UsageError, match="declared constraints have their limits and axes from the file"):
+def test_options_that_say_what_the_file_says_are_a_usage_error_that_names_both_ways_out(wanted: Any, name: str) -> None:
+    with pytest.raises(UsageError, match="declared constraints have their limits and axes from the file") as error:
         bound_source(**wanted, declared="check")
+    assert str(error.value).endswith(f"leave out declared=True, or leave out {name}=")
 
 
 # What Keras' own constraints leave, and the tolerance for it

@@ -108,11 +108,6 @@ def test_nothing_selected_is_an_error_for_a_gate_and_fine_for_a_look() -> None:
     assert plan(BIAS, must_act=False).steps == ()
 
 
-def test_a_file_without_a_floating_variable_is_an_error_for_all() -> None:
-    with pytest.raises(FormatError, match="no floating variable among its 1"):
-        plan(STEP, must_act=False)
-
-
 def test_a_selected_variable_that_cannot_be_read_is_an_error_unless_one_only_looks() -> None:
     locked = variable("enc/kernel", layer="Dense", locked="the filter scaleoffset is lossy")
     with pytest.raises(FormatError, match="'enc/kernel' is selected but is not readable: the filter scaleoffset"):
