@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Protocol, get_args
 
 from renorm_cli.conventions import keras
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import BOUNDED, AxisSource, Claim, Identity, Role
 from renorm_cli.model.variable import Hint, Variable
 
@@ -32,7 +33,23 @@ CONVENTIONS: dict[str, Convention] = {"keras": keras}
 WholeFile = Callable[[Sequence[Variable], Mapping[str, Role]], Mapping[str, Claim]]
 """What all variables of a file tell together, by key; the roles are what each tells by itself."""
 
-WHOLE_FILE: tuple[WholeFile, ...] = ()
+
+def _by_conventions(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[str, Claim]:
+    """What names mean in the conventions that the file follows; asked where the file's config leaves a matrix open."""
+    if not any(_is_open(variable, roles[variable.key]) for variable in variables):
+        return {}
+    from renorm_cli.conventions.names import registry
+
+    return registry.claims(variables)
+
+
+def _is_open(variable: Variable, role: Role) -> bool:
+    if len(variable.shape) < 2 or variable.state is not None or variable.dtype not in FLOATS:
+        return False
+    return role == "unknown" or variable.hint.layer is None or variable.hint.source != "layer"
+
+
+WHOLE_FILE: tuple[WholeFile, ...] = (_by_conventions,)
 
 _BY_AXES: Mapping[AxisSource, int] = {source: place for place, source in enumerate(get_args(AxisSource))}
 _BY_ROLE: Mapping[AxisSource, int] = {"like": 0, "layer": 1, "name": 2, "graph": 3, "shape": 4}
@@ -50,8 +67,8 @@ def identify(variables: Sequence[Variable], lent: Mapping[str, Claim] | None = N
     for source in WHOLE_FILE:
         together = source(variables, roles)
         for variable, found in zip(variables, claims, strict=True):
-            if variable.key in together:
-                found.append(together[variable.key])
+            if variable.key in together:  # first, because names together tell more than a name alone
+                found.insert(0, together[variable.key])
     return tuple(
         replace(variable, identity=_identity(variable, found))
         for variable, found in zip(variables, claims, strict=True)
@@ -107,6 +124,8 @@ def _role_conflict(told: Sequence[Claim]) -> tuple[Role, str] | None:
     if first.source != "name" or first.role not in _YIELDING:
         return None
     for other in told[1:]:
+        if first.role == "parameter" and other.role == "embedding":
+            continue  # a table of positions is looked up as words are
         if other.role in BOUNDED and other.unit_axes is not None:
             return other.role, f"{first.told} tells a {first.role}, {other.told} tells a {other.role}"
     return None
