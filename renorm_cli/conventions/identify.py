@@ -35,7 +35,7 @@ WholeFile = Callable[[Sequence[Variable], Mapping[str, Role]], Mapping[str, Clai
 
 
 def _by_conventions(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[str, Claim]:
-    """What names mean in the conventions that the file follows; asked where the file's config leaves a matrix open."""
+    """What names mean in the conventions that the file follows; asked where no layer's class tells a matrix."""
     if not any(_is_open(variable, roles[variable.key]) for variable in variables):
         return {}
     from renorm_cli.conventions.names import registry
@@ -46,7 +46,7 @@ def _by_conventions(variables: Sequence[Variable], roles: Mapping[str, Role]) ->
 def _is_open(variable: Variable, role: Role) -> bool:
     if len(variable.shape) < 2 or variable.state is not None or variable.dtype not in FLOATS:
         return False
-    return role == "unknown" or variable.hint.layer is None or variable.hint.source != "layer"
+    return role == "unknown" or variable.hint.layer is None
 
 
 WHOLE_FILE: tuple[WholeFile, ...] = (_by_conventions,)

@@ -58,8 +58,11 @@ RENDERERS = rooms(
 UNUSED = OTHER_COMMANDS | OPTIONS | RENDERERS | rooms("tensorflow_engine tensor_ops", "norms.engines.")
 """What no plain `inspect` or `apply` needs, of whatever checkpoint."""
 
+TOLD = rooms("conventions.names conventions.names.registry")
+"""What names mean where no layer's class tells: the classes of these files tell all."""
+
 NOT_TF = rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.")
-NOT_HDF5 = NOT_TF | rooms("zip keras.archive keras.shards", "formats.")
+NOT_HDF5 = NOT_TF | TOLD | rooms("zip keras.archive keras.shards", "formats.")
 FOREIGN = {
     ".h5": NOT_HDF5,
     ".weights.h5": NOT_HDF5 | rooms("formats.keras.legacy_names"),
