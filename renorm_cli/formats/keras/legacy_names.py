@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from renorm_cli.conventions.keras import QUANTIZED_NAMES, find_weight, is_quantized
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.hdf5.naming import variable_of
+from renorm_cli.formats.hdf5.naming import is_inside, optimizer_groups, variable_of, with_optimizers
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.constraints import declared_for
@@ -23,7 +23,6 @@ from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Hint, Variable
 
 _TOP_LEVEL = "top_level_model_weights"
-_OPTIMIZER = "optimizer_weights"
 _WRAPPED = ("layer", "cell", "forward_layer")
 
 
@@ -48,11 +47,12 @@ def name_variables(survey: Survey, config: LayerNode | None, root: str) -> Namin
     taken = {item.dataset.path for item in listed}
     rest = sorted((item for item in survey.datasets if item.path not in taken), key=lambda item: by_number(item.path))
     owners = frozenset(survey.layer_names.get(root, ()))
+    optimizers = optimizer_groups(survey)
     for dataset in rest:
-        owner = None if _is_optimizer(dataset.path) else _owner(dataset.path, owners, root)
+        owner = None if is_inside(dataset.path, optimizers) else _owner(dataset.path, owners, root)
         item = None if owner is None else _Listed(owner, dataset.path[len(_join(root, owner)) + 1 :], dataset)
         variables.append(_unlisted(dataset) if item is None else _variable(item, layers))
-    named = unique_names(_with_quantized(variables), lambda variable: plain_name(variable.key))
+    named = unique_names(with_optimizers(_with_quantized(variables), survey), lambda variable: plain_name(variable.key))
     return Naming(named, _twins(listed), lora_notes(named))
 
 
@@ -87,10 +87,6 @@ def _join(group: str, name: str) -> str:
     return f"{group}/{name}" if group else name
 
 
-def _is_optimizer(path: str) -> bool:
-    return path.split("/", 1)[0] == _OPTIMIZER
-
-
 def _owner(path: str, layers: frozenset[str], root: str) -> str | None:
     """The layer, of the longest name, whose group the dataset is in though no list names it."""
     if root and not path.startswith(f"{root}/"):
@@ -106,8 +102,6 @@ def _owner(path: str, layers: frozenset[str], root: str) -> str | None:
 
 def _unlisted(dataset: Dataset) -> Variable:
     name = plain_name(dataset.path)
-    if _is_optimizer(name):
-        return replace(variable_of(dataset, name), state="optimizer")
     return from_names(variable_of(dataset, name), name)
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
+from renorm_cli.conventions.slots import AVERAGE
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
-from renorm_cli.formats.tensorflow.optimizer_state import AVERAGE, is_average, plain_key, states
+from renorm_cli.formats.tensorflow.optimizer_state import is_average, plain_key, states
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import GraphUse, Hint, Variable
@@ -73,9 +74,7 @@ def name_variables(
     twins, open_names = _twins(drafts, copies) if exported else ((), ())
     seconds = {second for _, second in twins}
     drafts.sort(key=lambda draft: draft.key in seconds)
-    variables = [
-        _renamed(replace(identified[draft.key], use=used.get(draft.key)), draft.key in seconds) for draft in drafts
-    ]
+    variables = [_renamed(_used(identified[draft.key], used.get(draft.key)), draft.key in seconds) for draft in drafts]
     unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)
     notes = (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique), *graph_notes)
     return Naming(unique, twins, notes)
@@ -106,6 +105,12 @@ def _read_uses(
         if use.state in ("told", "unused")
     }
     return uses, found.copies, ()
+
+
+def _used(variable: Variable, use: GraphUse | None) -> Variable:
+    """The variable with its use; one that the graph's optimizers alone change is their state."""
+    of_optimizer = use is not None and use.role == "optimizer" and variable.state is None
+    return replace(variable, use=use, state="optimizer" if of_optimizer else variable.state)
 
 
 def _renamed(variable: Variable, second: bool) -> Variable:

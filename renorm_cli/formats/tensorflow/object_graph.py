@@ -20,6 +20,26 @@ MAX_NAME = 1 << 16
 """Characters of a variable's name; a longer name is ignored."""
 
 _SLOT_MARK = "/.OPTIMIZER_SLOT/"
+_LEGACY_NUMBERS = frozenset(
+    {
+        "iter",
+        "decay",
+        "learning_rate",
+        "momentum",
+        "beta_1",
+        "beta_2",
+        "rho",
+        "epsilon",
+        "initial_accumulator_value",
+        "learning_rate_power",
+        "l1_regularization_strength",
+        "l2_regularization_strength",
+        "beta",
+        "weight_decay",
+    }
+)
+
+"""What the legacy optimizers of tf_keras track (`_set_hyper`)."""
 _NODES, _CHILDREN, _ATTRIBUTES, _SLOTS = 1, 1, 2, 3
 
 
@@ -132,7 +152,7 @@ def optimizer_state_keys(graph: ObjectGraph) -> frozenset[str]:
     what the root reaches without passing through an optimizer, and what an optimizer lists as trainable. The key is no
     evidence: Keras 3 stores the weights of a model under a key of its optimizer.
     """
-    optimizers = {number for number, node in enumerate(graph.nodes) if _is_optimizer(node)}
+    optimizers = {number for number, node in enumerate(graph.nodes) if _is_optimizer(graph, node)}
     trainable = (e.node for o in optimizers for e in graph.nodes[o].children if e.name == "_trainable_variables")
     weights = _reach(graph, [*([0] if graph.nodes else ()), *trainable], barred=optimizers)
     state = _reach(graph, optimizers, skipped="_trainable_variables") - weights
@@ -146,13 +166,20 @@ def full_names(graph: ObjectGraph) -> dict[str, str]:
     return {a.key: a.full_name for node in graph.nodes for a in node.attributes if 0 < len(a.full_name) <= MAX_NAME}
 
 
-def _is_optimizer(node: Node) -> bool:
-    """Whether a node is an optimizer: it has `_iterations` (Keras 3, tf_keras), slots, or both `iter` and `decay`.
+def _is_optimizer(graph: ObjectGraph, node: Node) -> bool:
+    """Whether a node is an optimizer, by what it holds.
 
-    `iter` alone is not enough: people also use it for the step counter of a Checkpoint whose other children are models.
+    It has slots, or a list `_variables` that its counter `_iterations` is in (Keras 3, tf_keras), or nothing but the
+    numbers of an optimizer without slots (tf_keras' legacy SGD). A counter alone tells nothing: people also give one to
+    what holds their models.
     """
-    names = {edge.name for edge in node.children}
-    return "_iterations" in names or bool(node.slot_variables) or {"iter", "decay"} <= names
+    if node.slot_variables:
+        return True
+    found = {edge.name: edge.node for edge in node.children}
+    counter, listed = found.get("_iterations"), found.get("_variables")
+    if counter is not None and listed is not None:
+        return any(edge.node == counter for edge in graph.nodes[listed].children)
+    return {"iter", "decay"} <= found.keys() <= _LEGACY_NUMBERS
 
 
 def _reach(

@@ -199,6 +199,28 @@ def test_a_checkpoint_with_a_counter_named_iter_is_no_optimizer(tf: Any, folder:
     assert optimizer_state_keys(graph) == frozenset()
 
 
+@pytest.mark.parametrize(
+    "names", [("_iterations",), ("_iterations", "_variables"), ("iter", "decay"), ("iter", "decay", "learning_rate")]
+)
+def test_an_object_with_the_counters_of_an_optimizer_keeps_the_model_in_it(names: tuple[str, ...]) -> None:
+    weight = Node((), (Attribute("V", "kernel", "model/kernel"),))
+    counter = Node((), (Attribute("V", "counter", "counter"),))
+    model = Node((Edge("kernel", 2), Edge("0", 2)))
+    root = Node((Edge("model", 1), *(Edge(name, 1 if name == "_variables" else 3) for name in names)))
+    assert "model/kernel" not in optimizer_state_keys(ObjectGraph((root, model, weight, counter)))
+    trainer = Node((Edge("trainer", 1),))
+    inside = ObjectGraph(
+        (
+            trainer,
+            Node(tuple(edge._replace(node=edge.node + 1) for edge in root.children)),
+            Node(tuple(edge._replace(node=edge.node + 1) for edge in model.children)),
+            weight,
+            counter,
+        )
+    )
+    assert "model/kernel" not in optimizer_state_keys(inside)
+
+
 @pytest.mark.slow
 def test_slots_of_tf1_optimizers_are_state(tf: Any, folder: Path) -> None:
     variable, optimizer = tf.Variable([[1.0]]), tf.compat.v1.train.AdamOptimizer()
@@ -226,7 +248,7 @@ def test_names_of_tables_are_left_out(tf: Any, folder: Path) -> None:
     assert any(attribute.key.startswith("t/") for node in graph.nodes for attribute in node.attributes)
 
 
-EDGES = st.tuples(st.sampled_from(["a", "_iterations", "_trainable_variables"]), st.integers(0, 7))
+EDGES = st.tuples(st.sampled_from(["a", "_iterations", "_variables", "_trainable_variables"]), st.integers(0, 7))
 
 
 @given(st.lists(st.lists(EDGES, max_size=4), min_size=8, max_size=8))
@@ -238,7 +260,13 @@ def test_state_is_found_in_any_graph_as_paths_say(edges: list[list[tuple[str, in
             for number, children in enumerate(edges)
         )
     )
-    optimizers = {n for n, children in enumerate(edges) if any(name == "_iterations" for name, _ in children)}
+    last = [dict(children) for children in edges]
+    optimizers = {
+        n
+        for n, found in enumerate(last)
+        if {"_iterations", "_variables"} <= found.keys()
+        and found["_iterations"] in {to for _, to in edges[found["_variables"]]}
+    }
     trainable = {to for n in optimizers for name, to in edges[n] if name == "_trainable_variables"}
 
     def closure(start: set[int], allowed: Any) -> set[int]:
@@ -258,6 +286,7 @@ def test_a_chain_of_fifty_thousand_objects_in_a_circle_is_walked(proto: Any) -> 
         message.nodes.add().children.add(local_name="next", node_id=(number + 1) % count)
     message.nodes[0].children.add(local_name="optimizer", node_id=5)
     message.nodes[5].children.add(local_name="_iterations", node_id=7)
+    message.nodes[5].children.add(local_name="_variables", node_id=6)
     message.nodes[7].attributes.add(checkpoint_key="k", full_name="n")
     graph = read_object_graph(stored(message.SerializeToString()), "shown")
     assert len(graph.nodes) == count
