@@ -8,6 +8,7 @@ of incoming weights of one output channel (per position, where positions do not 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -101,6 +102,7 @@ _MOVING = (
     Weight("moving_variance", "statistic"),
     *(Weight(name, "statistic", option="renorm") for name in ("moving_stddev", "renorm_mean", "renorm_stddev")),
 )
+_NORMALIZATION = frozenset(weight.name for weight in _normalization(*_MOVING))
 _EMBEDDINGS = Weight("embeddings", "embedding", (-2,), (2,))
 
 LAYERS: dict[str, tuple[Weight, ...]] = {
@@ -124,10 +126,10 @@ LAYERS: dict[str, tuple[Weight, ...]] = {
     "MultiHeadAttention": _attention(),
     "GroupedQueryAttention": _attention(),
     "Attention": (
-        Weight("scale", "scale", option="use_scale"),
-        Weight("concat_score_weight", "scale", option="concat"),
+        Weight("scale", "scale", (), (0, 1), option="use_scale"),
+        Weight("concat_score_weight", "scale", (), (0, 1), option="concat"),
     ),
-    "AdditiveAttention": (Weight("scale", "scale", option="use_scale"),),
+    "AdditiveAttention": (Weight("scale", "scale", (), (0, 1), option="use_scale"),),
     "LocallyConnected1D": (Weight("kernel", "kernel", {3: (-3, -1), 4: (-2, -1)}, (1, 3, 4)), _BIAS),
     "LocallyConnected2D": (Weight("kernel", "kernel", {3: (-3, -1), 6: (-3, -2, -1)}, (1, 3, 6)), _BIAS),
     "BatchNormalization": _normalization(*_MOVING),
@@ -195,7 +197,6 @@ TELLING: dict[str, Weight] = {
     "pointwise_kernel": Weight("pointwise_kernel", "kernel", _OUT, (3, 4)),
     "recurrent_kernel": Weight("recurrent_kernel", "kernel", _OUT, (2, 3, 4, 5)),
     **{weight.name: weight for weight in LAYERS["ReversibleEmbedding"]},
-    **{weight.name: weight for weight in _attention()},
 }
 """Weights whose own name tells their unit axes, whatever the layer."""
 
@@ -234,6 +235,7 @@ def claims(hint: Hint, shape: tuple[int, ...]) -> Iterator[Claim]:
     if hint.weight is None:
         return
     known = find_weight(hint.layer, hint.weight) if hint.layer is not None else None
+    known = known if known is not None and known.fits(shape) else None
     axes = _by_layer(hint, known, len(shape))
     if known is not None or axes is not None:
         yield Claim(
@@ -318,7 +320,25 @@ def _matching(
         return None
     if not all(weight.fits(shape) for weight, shape in zip(weights, shapes, strict=True)):
         return None
-    return tuple(weight.name for weight in weights)
+    return tuple(weight.name for weight in weights) if _lengths_fit(weights, shapes) else None
+
+
+def _lengths_fit(weights: Sequence[Weight], shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether a layer's bias has an element for each unit of its last kernel, and a normalization's vectors are alike.
+
+    A GRU can store two biases in one, a row each.
+    """
+    stored = list(zip(weights, shapes, strict=True))
+    if len({shape for weight, shape in stored if weight.name in _NORMALIZATION}) > 1:
+        return False
+    kernels = [(weight, shape) for weight, shape in stored if weight.role == "kernel"]
+    bias = next((shape for weight, shape in stored if weight.role == "bias"), None)
+    if bias is None or not kernels:
+        return True
+    weight, shape = kernels[-1]
+    axes = weight.unit_axes(len(shape)) if len(shape) > 1 else None
+    units = None if axes is None else math.prod(shape[axis] for axis in axes)
+    return units is None or units in (math.prod(bias), math.prod(bias[1:]) if len(bias) == 2 else units - 1)
 
 
 def einsum_units(equation: str, rank: int) -> Axes | None:

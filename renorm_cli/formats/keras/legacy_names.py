@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras import QUANTIZED_NAMES, find_weight, is_quantized
+from renorm_cli.conventions.keras import LAYERS, QUANTIZED_NAMES, find_weight, is_quantized
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.naming import is_inside, optimizer_groups, variable_of, with_optimizers
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
@@ -156,7 +156,7 @@ class _Layers:
         weight = "/".join(path[-2:])
         for wrapped in _down(node):
             known = None if wrapped.custom else find_weight(wrapped.class_name, weight)
-            if known is not None:
+            if known is not None and known.fits(variable.shape):
                 found = wrapped.config.get("equation")
                 equation = found if isinstance(found, str) and wrapped.class_name == "EinsumDense" else None
                 return replace(
@@ -165,8 +165,11 @@ class _Layers:
                     state="quantized" if quantized or is_quantized(wrapped.config) else None,
                     declared=declared_for(wrapped, known.name),
                 )
-        if by_name.layer is None and node.class_name not in ("Functional", "Sequential", "Model"):
-            by_name = replace(by_name, hint=Hint(layer=node.class_name or None, weight=by_name.hint.weight))
+        own = by_name.hint.weight
+        if node.custom and node.class_name in LAYERS:  # another class of that name: what is known of Keras' is not its
+            by_name = replace(by_name, hint=Hint(weight=own))
+        elif by_name.layer is None and node.class_name not in ("Functional", "Sequential", "Model"):
+            by_name = replace(by_name, hint=Hint(layer=node.class_name or None, weight=own))
         return replace(
             by_name, state="quantized" if quantized else None, declared=declared_for(wrapped, by_name.hint.weight)
         )

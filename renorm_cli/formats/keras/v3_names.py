@@ -41,7 +41,8 @@ _SIDES = {"forward_layer": "forward_", "backward_layer": "backward_"}
 class _Place:
     """What a group is: a layer under its friendly path, or (`in_list`) a list of layers of the layer it names.
 
-    `part` is set where the group holds a part of the layer (the cell of an LSTM); `""` stands for the root.
+    `part` is set where the group holds a part of the layer (the cell of an LSTM); `""` stands for the root. `likely`
+    is a class that only names its weights: whose it is, and so how their axes lie, is open.
     """
 
     path: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class _Place:
     told: bool = False
     custom: bool = False
     part: str | None = None
+    likely: bool = False
     in_list: str | None = None
     state: Role | None = None
 
@@ -123,9 +125,12 @@ class _Namer:
             state = state or ("quantized" if is_quantized(node.config) else None)
             return replace(here, node=node, layer=node.class_name or None, told=True, custom=node.custom, state=state)
         if part is not None:
-            mother = parent if parent.layer in PARTS else _Place(layer="MultiHeadAttention")
-            return replace(here, layer=mother.layer, told=mother.told, part=part, node=mother.node)
-        return replace(here, layer=self._guess(path, child, real))
+            known = parent.layer in PARTS and not parent.custom
+            mother = parent if known else _Place(layer="MultiHeadAttention", likely=True)
+            return replace(
+                here, layer=mother.layer, told=mother.told, part=part, node=mother.node, likely=mother.likely
+            )
+        return replace(here, layer=self._guess(path, child, real, in_list=parent.in_list is not None))
 
     def _is_list(self, path: str, parent: _Place, child: str) -> bool:
         """Whether the group is a list of layers; where names are written, every layer has one and lists have none."""
@@ -140,12 +145,17 @@ class _Namer:
         known = {snake_case(node.class_name) for node in parent.node.under(child)} if parent.node is not None else set()
         return any(base_name(item) in known for item in self._children.get(path, ()))
 
-    def _guess(self, path: str, child: str, real: str | None) -> str | None:
-        """The class by the group's name or the layer's, if what is stored there fits."""
+    def _guess(self, path: str, child: str, real: str | None, *, in_list: bool) -> str | None:
+        """The class by the layer's name or the group's, if what is stored there fits.
+
+        Groups in a list are named by the class. Others are named by attributes, which say less than the layer's own
+        name where that is the default name of a class.
+        """
+        names = (child, real or "") if in_list else (real,) if real and class_from_name(_one_side(real)) else (child,)
         datasets = self._own.get(path, [])
         shapes = [dataset.shape for dataset in datasets]
-        for name in (child, real or ""):
-            known = class_from_name(name.removeprefix("forward_").removeprefix("backward_"))
+        for name in names:
+            known = class_from_name(_one_side(name))
             if known is None:
                 continue
             if not datasets and (known in PARTS or known in CONTAINERS or known == "SpectralNormalization"):
@@ -187,7 +197,12 @@ class _Namer:
             key=dataset.path,
             shape=dataset.shape,
             dtype=dataset.dtype,
-            hint=Hint(layer=place.layer, source="layer" if place.told else "name", weight=weight, equation=equation),
+            hint=Hint(
+                layer=None if place.likely else place.layer,
+                source="layer" if place.told else "name",
+                weight=weight,
+                equation=equation,
+            ),
             state=state,
             locked=dataset.locked,
             aliases=dataset.links,
@@ -217,6 +232,11 @@ class _Namer:
             return ()
         text = "the layer divides its kernel by its spectral norm in every training step, so a bound holds until then"
         return (Note(f"{some_names(self._spectral)}: {text}", warning=True),)
+
+
+def _one_side(name: str) -> str:
+    """The name without what Bidirectional puts before those of its layers."""
+    return name.removeprefix("forward_").removeprefix("backward_")
 
 
 def _address(dataset: Dataset) -> str:

@@ -139,7 +139,9 @@ def test_units_by_convention_are_those_of_the_published_table(
         ((9, 4), "embeddings", ((0,), "name")),
         ((9, 4, 2), "embeddings", ((2,), "guess")),
         ((2, 3), "depthwise_kernel", ((1,), "guess")),
-        ((2, 3), "query/kernel", ((1,), "guess")),
+        ((2, 3), "query/kernel", ((1,), "name")),
+        ((4, 2, 3), "query/kernel", ((2,), "guess")),
+        ((2, 3, 4), "attention_output/kernel", ((2,), "guess")),
     ],
 )
 def test_without_a_layer_the_weights_own_name_tells_else_it_is_a_guess(

@@ -404,7 +404,23 @@ def test_a_custom_class_is_no_layer_of_ours_whatever_its_name(tmp_path: Path) ->
 
     keras.Sequential([keras.Input((4,)), Embedding(3, name="it")]).save(tmp_path / "m.h5")
     kernel = next(item for item in named(tmp_path / "m.h5").variables if item.hint.weight == "kernel")
-    assert (kernel.layer, unit_axes(kernel)) == ("Embedding", ((1,), "name"))
+    assert (kernel.layer, unit_axes(kernel)) == (None, ((1,), "name"))
+
+
+def test_a_custom_attention_is_no_attention_of_keras(tmp_path: Path) -> None:
+    """Its default name and its weight's are those of Keras' layer, whose scale is a number; its config tells."""
+    custom = {"module": "mine", "class_name": "Attention", "registered_name": "mine>Attention"}
+    keras_own = {"module": "keras.layers", "class_name": "Attention", "registered_name": None}
+    for entry, layer in ((custom, None), (keras_own, "Attention")):
+        config = {"class_name": "Sequential", "config": {"layers": [{**entry, "config": {"name": "attention"}}]}}
+        path = write(tmp_path / "m.h5", {"attention": {"attention/scale": np.ones(())}}, "model_weights")
+        with h5py.File(path, "a") as file:
+            file.attrs["model_config"] = json.dumps(config)
+        (scale,) = named(path).variables
+        assert scale.layer == layer
+    path = write(tmp_path / "w.h5", {"attention": {"attention/scale": np.ones((5, 6))}})
+    (matrix,) = named(path, root="", config=False).variables
+    assert matrix.layer is None
 
 
 def test_attribute_lists_in_parts_are_one_list(tmp_path: Path) -> None:

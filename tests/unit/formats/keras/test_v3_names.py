@@ -16,6 +16,7 @@ from support import keras_zoo
 from support.h5_survey import same_bytes, survey_of, values_of
 
 from renorm_cli.conventions.identify import role_of, unit_axes
+from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras import v3_names as keras_v3
 from renorm_cli.formats.keras.config import parse_config
 from renorm_cli.formats.naming import Naming, join_copies
@@ -373,8 +374,6 @@ def test_hard_links_are_aliases_and_the_path_that_fits_the_layout_names_the_weig
 def test_ten_thousand_layers_take_about_ten_times_as_long_as_one_thousand() -> None:
     from time import perf_counter
 
-    from renorm_cli.formats.hdf5.survey import Dataset, Survey
-
     def seconds(count: int) -> float:
         items = tuple(Dataset(f"layers/dense_{n}/vars/0", (2, 2), "float32") for n in range(count))
         config = {"class_name": "Sequential", "config": {"layers": [dense(n) for n in range(count)]}}
@@ -392,7 +391,6 @@ def test_ten_thousand_layers_take_about_ten_times_as_long_as_one_thousand() -> N
 
 
 def test_a_group_chain_three_thousand_deep_is_named_without_recursion() -> None:
-    from renorm_cli.formats.hdf5.survey import Dataset, Survey
 
     path = "/".join(["layers", "sequential"] * 1500) + "/layers/dense/vars/0"
     naming = keras_v3.name_variables(Survey((Dataset(path, (2, 2), "float32"),), frozenset(), {}, {}, {}, {}), None)
@@ -420,3 +418,36 @@ def test_naming_needs_neither_keras_nor_numpy() -> None:
     heavy = "{'keras', 'numpy', 'h5py', 'tensorflow'} & set(sys.modules)"
     script = f"import sys, renorm_cli.formats.keras.v3_names, renorm_cli.conventions.identify; assert not {heavy}"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+MISLEADING: list[tuple[str, str, list[tuple[int, ...]], str | None]] = [
+    ("attention", "dense_1", [(5, 6), (6,)], "Dense"),
+    ("embedding", "dense", [(3, 4)], "Dense"),
+    ("conv2d", "conv2d_transpose", [(3, 3, 5, 4), (5,)], "Conv2DTranspose"),
+    ("conv2d", "up", [(3, 3, 5, 4), (5,)], None),
+    ("conv2d", "first", [(3, 3, 5, 4), (4,)], "Conv2D"),
+    ("attention", "mine", [(5, 6), (6,)], None),
+    ("batch_normalization", "norm", [(5,), (5,), (5,), (6,)], None),
+]
+
+
+@pytest.mark.parametrize(("attribute", "name", "shapes", "layer"), MISLEADING)
+def test_the_layers_own_default_name_tells_more_than_the_attribute_and_neither_more_than_shapes(
+    attribute: str, name: str, shapes: list[tuple[int, ...]], layer: str | None
+) -> None:
+    datasets = tuple(Dataset(f"{attribute}/vars/{n}", shape, "float32") for n, shape in enumerate(shapes))
+    survey = Survey(datasets, frozenset({"", attribute, f"{attribute}/vars"}), {f"{attribute}/vars": name}, {}, {}, {})
+    named = keras_v3.name_variables(survey, None).variables
+    assert {variable.layer for variable in named} == {layer}
+
+
+def test_attributes_of_attention_in_a_layer_of_another_class_name_weights_and_tell_no_axes() -> None:
+    """As in Gemma, where query kernels are (heads, in, size): the attributes are those of Keras' attention."""
+    names = {f"{part}_dense": part for part in ("query", "key", "value")}
+    datasets = tuple(Dataset(f"block/{attribute}/vars/0", (2, 64, 4), "float32") for attribute in names)
+    real = {"block/vars": "block", **{f"block/{attribute}/vars": name for attribute, name in names.items()}}
+    survey = Survey(datasets, frozenset({""}), real, {}, {}, {})
+    named = keras_v3.name_variables(survey, None).variables
+    assert {variable.name: (role_of(variable), unit_axes(variable)[1]) for variable in named} == {
+        f"block/{part}/kernel": ("kernel", "guess") for part in names.values()
+    }

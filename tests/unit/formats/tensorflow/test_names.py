@@ -114,8 +114,10 @@ def test_without_the_model_only_guesses_can_be_wrong(saved: Any, kind: str) -> N
     kernels = [variable for variable in joined(saved(kind)[0]) if role_of(variable) == "kernel"]
     axes = {variable.name: unit_axes(variable) for variable in kernels}
     wrong = {name for name, (found, _) in axes.items() if found != UNITS[name]}
-    assert wrong <= {"up/kernel", "deep/kernel", "turned/kernel"}
-    assert {name for name, (_, source) in axes.items() if source == "guess"} <= wrong | {"first/kernel"}
+    heads = {f"look/{part}/kernel" for part in ("query", "key", "value", "attention_output")}
+    assert wrong <= {"up/kernel", "deep/kernel", "turned/kernel", *heads}
+    guessed = {name for name, (_, source) in axes.items() if source == "guess"}
+    assert wrong <= guessed <= wrong | {"first/kernel", *heads}
 
 
 @pytest.mark.parametrize("kind", [*KERAS[:3], *TF_KERAS])
