@@ -10,7 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats.location import Location
+from renorm_cli.model.blocks import Block, partition
+from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
@@ -20,12 +23,14 @@ from renorm_cli.storage.staging import Staging
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from renorm_cli.model.blocks import Block
     from renorm_cli.parallel.memory import Buffer
 
 
 REACH = (64 << 10) + 22
 """Bytes of a file that formats see at each end: the end record of a zip, and the longest comment after it, fit."""
+
+_READ_BYTES = 4 << 20
+"""Bytes of a variable that are read at once."""
 
 
 class Head:
@@ -183,13 +188,41 @@ class Checkpoint(ABC):
         """Bytes of all its files."""
         return sum(file.size for file in self.files)
 
-    @abstractmethod
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        """A block of a variable in its stored dtype and byte order, from any thread.
+    def read(self, variable: Variable, block: Block | None = None, into: Buffer | None = None) -> npt.NDArray[Any]:
+        """The array of a variable, or a block of it, in its stored dtype and byte order, from any thread.
 
-        The block may use the memory of `into`, which has at least its size. Supports every dtype of
-        `numbers.item_bytes`. Raises FormatError for truncated or corrupt data.
+        Supports every dtype of `numbers.item_bytes`; those that NumPy has not are the bits as unsigned integers, and so
+        are booleans. A block may use the memory of `into`, which has at least its size. Raises FormatError for
+        truncated or corrupt data; and without a block, where the variable cannot be read, and SelectionError where it
+        is not one of `variables`.
         """
+        return self._whole(variable) if block is None else self.read_block(variable, block, into)
+
+    @abstractmethod
+    def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:
+        """See `read`."""
+
+    def _whole(self, variable: Variable) -> npt.NDArray[Any]:
+        import numpy as np
+
+        own = self._by_key.get(variable.key)
+        if own is None or (own.shape, own.dtype) != (variable.shape, variable.dtype):
+            raise SelectionError(f"{str(self.path)!r} has no variable {variable.key!r} of that shape and dtype")
+        if own.locked or own.dtype not in DTYPES:
+            raise FormatError(f"{own.name!r} is not readable as an array: {own.locked or own.dtype}")
+        first, *others = partition(own.shape, _READ_BYTES // DTYPES[own.dtype].nbytes)
+        found = self.read_block(own, first, None)
+        if not others:
+            return found
+        whole = np.empty(own.shape, found.dtype)
+        whole[first.box] = found
+        for block in others:
+            whole[block.box] = self.read_block(own, block, None)
+        return whole
+
+    @cached_property
+    def _by_key(self) -> dict[str, Variable]:
+        return {variable.key: variable for variable in self.variables}
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         """The stored bytes of a variable whose dtype `read` does not support, in parts; None if they cannot be read.

@@ -204,7 +204,7 @@ class PlainCheckpoint(Checkpoint):
         self.data = data
         self._closed = False
 
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+    def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:
         self._refuse_closed()
         return self.data.read(variable, block, into)
 

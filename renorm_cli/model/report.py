@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from renorm_cli.model.plan import Note, Skip, Step
+from renorm_cli.model.variable import Variable
 
 
 class NormStats(NamedTuple):
@@ -49,6 +50,10 @@ class Row:
     under: int = 0
     negative: int = 0
     worst: tuple[UnitNorm, ...] = ()
+
+    @property
+    def variable(self) -> Variable:
+        return self.step.variable
 
     @property
     def excess(self) -> float | None:

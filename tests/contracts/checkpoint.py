@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from support import small_checkpoints as small
 from support.files import agrees, bound, look
 
-from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.errors import FormatError, OutputError, SelectionError
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
 from renorm_cli.formats.registry import find, open_checkpoint, open_staged
@@ -100,6 +101,27 @@ class CheckpointContract(ABC):
                     expected = arrays[variable.key][block.box]
                     assert equal(source.read(variable, block), expected)
                     assert equal(source.read(variable, block, memory), expected)
+
+    def test_a_variable_is_read_whole_as_the_other_reader_reads_it(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arrays = self.arrays(path)
+        for at_once in (64, 4 << 20):
+            monkeypatch.setattr("renorm_cli.formats.base._READ_BYTES", at_once)
+            with open_checkpoint(path) as source:
+                for variable in source.variables:
+                    if item_bytes(variable.dtype) is None:
+                        with pytest.raises(FormatError, match="is not readable as an array"):
+                            source.read(variable)
+                    else:
+                        assert equal(source.read(variable), arrays[variable.key])
+
+    def test_a_variable_of_another_checkpoint_is_not_read(self, path: Path) -> None:
+        with open_checkpoint(path) as source:
+            known = source.variables[0]
+            for other in (replace(known, key="no such"), replace(known, shape=(*known.shape, 1))):
+                with pytest.raises(SelectionError, match="has no variable"):
+                    source.read(other)
 
     def test_what_is_asked_is_bounded_and_all_else_keeps_its_bytes(self, path: Path, out: Path) -> None:
         before, inputs = self.arrays(path), contents(path.parent)

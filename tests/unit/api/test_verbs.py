@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 from support import builders, oracle
 from support.cli import renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.api import verbs
-from renorm_cli.errors import NonFiniteError, OutputError, RenormError, UsageError
+from renorm_cli.errors import FormatError, NonFiniteError, OutputError, RenormError, UsageError
 from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json
@@ -103,10 +104,23 @@ def test_companions_that_fail_leave_no_output(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_open_gives_the_variables_of_the_file() -> None:
+def test_open_gives_the_variables_of_the_file_and_their_values() -> None:
     with verbs.open(DENSE) as checkpoint, h5py.File(DENSE) as file:
         for variable in checkpoint.variables:
-            assert file[variable.key].shape == variable.shape
+            assert np.array_equal(checkpoint.read(variable), file[variable.key][()])
+
+
+def test_a_variable_under_a_lossy_filter_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "lossy.h5", "w") as file:
+        file.create_dataset("kernel", data=np.ones((4, 4), np.float32), chunks=(4, 4), scaleoffset=2)
+    with verbs.open(tmp_path / "lossy.h5") as checkpoint, pytest.raises(FormatError, match="'kernel' is not readable"):
+        checkpoint.read(checkpoint.variables[0])
+
+
+def test_the_variable_of_a_row_is_read() -> None:
+    (row, *_) = verbs.inspect(DENSE).rows
+    with verbs.open(DENSE) as checkpoint, h5py.File(DENSE) as file:
+        assert np.array_equal(checkpoint.read(row.variable), file[row.variable.key][()])
 
 
 def test_rules_and_a_baseline_may_be_read_before(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class V1Checkpoint(Checkpoint):
         notes = (said, *_joined_notes(self.entries.values()), *naming.notes)
         super().__init__("tf-checkpoint-v1", found, (*shards, *others), naming.variables, notes)
 
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+    def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:
         return self.values(self.entries[variable.key], block)
 
     def values(self, entry: Entry, block: Block) -> npt.NDArray[Any]:
