@@ -65,10 +65,8 @@ class KerasShardsFormat(Format):
     endings = (".weights.json", ".json")
 
     def recognises(self, head: Head) -> bool:
-        """By the key `weight_map`. A JSON file with the name of a map is one without that key, and is told so."""
-        if not head.first.lstrip().startswith(b"{"):
-            return False
-        return b'"weight_map"' in head.first + head.last or head.path.name.endswith(self.reads)
+        """Whether it is a JSON object with the key `weight_map`."""
+        return head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.keras.shards import open_keras_shards
