@@ -365,9 +365,10 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("{", "it is not JSON text"),
-        ("{}", "it has no weight_map"),
-        ('{"layers": {}, "weightsManifest": []}', "it has no weight_map"),
+        ("{", "no checkpoint of a known format"),
+        ("{}", "no checkpoint of a known format"),
+        ('{"layers": {}, "weightsManifest": []}', "no checkpoint of a known format"),
+        ('{"layers": {"weight_map": {}}}', "it has no weight_map"),
         ('{"weight_map"', "not JSON"),
         ('{"weight_map": {}}', "no weight_map"),
         ('{"weight_map": []}', "no weight_map"),
@@ -378,7 +379,7 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
         ('{"weight_map": {"/a/vars": ["gone_00000.weights.h5"]}}', "no such file"),
         ('{"weight_map": {"/a/vars": ["link.weights.h5"]}}', "cannot be opened"),
         ("[" * 100_000, "no checkpoint of a known format"),
-        ('{"a":' * 100_000, "it is not JSON text"),
+        ('{"a":' * 100_000, "no checkpoint of a known format"),
         ('{"weight_map":' * 100_000, "not JSON"),
     ],
 )

@@ -35,7 +35,7 @@ from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
-from renorm_cli.storage.files import open_source
+from renorm_cli.storage.files import LocalFile, open_source
 
 _BLOCK = 1 << 16
 _BLOCKS = 4
@@ -317,13 +317,13 @@ class ZipTarget:
     def __call__(self, data: bytes, number: int) -> None:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, data, 0)
-        archive = zip_archive.read_archive(self._fd, len(data), "mutant")
+        archive = zip_archive.read_archive(file := LocalFile.of(Path("mutant"), self._fd))
         self.accepted += 1
         sound = True
         for member in archive.members:
             try:
-                content = zip_archive.read_member(self._fd, member, "mutant", 1 << 20)
-                zip_archive.inflate(self._fd, member, self._out, "mutant")
+                content = zip_archive.read_member(file, member, 1 << 20)
+                zip_archive.inflate(file, member, self._out)
             except RenormError:
                 sound = False
                 continue
@@ -341,13 +341,14 @@ class ZipTarget:
         os.pwrite(self._out, content, 0)
         made = os.memfd_create("made")
         try:
-            zip_archive.repack(self._fd, archive, member, self._out, len(content), made, 8 * (number % 2))
-            size = os.fstat(made).st_size
-            again = zip_archive.read_archive(made, size, "made")
+            old, new = (LocalFile.of(Path("mutant"), fd) for fd in (self._fd, self._out))
+            zip_archive.repack(old, archive, member, new, len(content), made, 8 * (number % 2))
+            output = LocalFile.of(Path("made"), made)
+            again = zip_archive.read_archive(output)
             assert [item.name for item in again.members] == [item.name for item in archive.members]
             found = next(item for item in again.members if item.name == member.name)
-            assert zip_archive.read_member(made, found, "made", 1 << 20) == content
-            assert _zipfile(os.pread(made, size, 0)) == ([item.name for item in archive.members], None)
+            assert zip_archive.read_member(output, found, 1 << 20) == content
+            assert _zipfile(os.pread(made, output.size, 0)) == ([item.name for item in archive.members], None)
         finally:
             os.close(made)
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hypothesis import assume
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from renorm_cli.formats.zip import archive as zip_archive
 from renorm_cli.formats.zip.archive import Archive, Member
+from renorm_cli.storage.files import LocalFile
 
 WEIGHTS = "model.weights.h5"
 MAX16, MAX32 = 0xFFFF, 0xFFFF_FFFF
@@ -244,19 +246,23 @@ def whole(fd: int) -> bytes:
     return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
+def opened(fd: int) -> LocalFile:
+    return LocalFile.of(Path("model.keras"), fd)
+
+
 def read(data: bytes) -> Archive:
     with in_memory(data) as fd:
-        return zip_archive.read_archive(fd, len(data), "model.keras")
+        return zip_archive.read_archive(opened(fd))
 
 
 def content_of(data: bytes, member: Member) -> bytes:
     with in_memory(data) as fd:
-        return zip_archive.read_member(fd, member, "model.keras", 1 << 30)
+        return zip_archive.read_member(opened(fd), member, 1 << 30)
 
 
 def inflated(data: bytes, member: Member) -> bytes:
     with in_memory(data) as fd, in_memory() as out:
-        zip_archive.inflate(fd, member, out, "model.keras")
+        zip_archive.inflate(opened(fd), member, out)
         return whole(out)
 
 

@@ -96,7 +96,7 @@ class KerasZip(Hdf5Checkpoint):
         if not data.changed:
             return {}
         crc = self._crc(data, imap)
-        for place in crc_places(staged.fd, self._archive, self._weights):
+        for place in crc_places(staged, self._weights):
             staged.write(place, memoryview(crc.to_bytes(4, "little")))
         return {WEIGHTS: crc}
 
@@ -106,8 +106,8 @@ class KerasZip(Hdf5Checkpoint):
             return {}
         os.ftruncate(staged.fd, 0)
         length = os.fstat(weights.fd).st_size
-        source, method = self.files[0].descriptor(), self._weights.method
-        return {WEIGHTS: repack(source, self._archive, self._weights, weights.fd, length, staged.fd, method)}
+        method = self._weights.method
+        return {WEIGHTS: repack(self.files[0], self._archive, self._weights, weights, length, staged.fd, method)}
 
     @property
     def checksums(self) -> dict[str, int]:
@@ -117,7 +117,7 @@ class KerasZip(Hdf5Checkpoint):
         file = self.files[0]
         for member in self._archive.members:
             if member is not self._weights:
-                yield member.name, stored_parts(file.descriptor(), member, file.shown)
+                yield member.name, stored_parts(file, member)
 
     def close(self) -> None:
         super().close()
@@ -128,7 +128,7 @@ class KerasZip(Hdf5Checkpoint):
 def open_keras_zip(found: Found) -> KerasZip:
     """Open a `.keras` archive. Raises FormatError where it is damaged, hostile or holds no HDF5 weights."""
     file = found.only
-    archive = read_archive(file.descriptor(), file.size, file.shown)
+    archive = read_archive(file)
     members = {member.name: member for member in archive.members}
     if WEIGHTS not in members:
         raise FormatError(_no_weights(file.shown, members))
@@ -162,7 +162,7 @@ def _config(file: SourceFile, members: Mapping[str, Member]) -> LayerNode | None
     if CONFIG not in members:
         return None
     where = f"{file.shown}: {CONFIG}"
-    raw = read_member(file.descriptor(), members[CONFIG], file.shown, _CONFIG_BYTES)
+    raw = read_member(file, members[CONFIG], _CONFIG_BYTES)
     try:
         return parse_config(raw.decode("utf-8"), where)
     except UnicodeDecodeError:
@@ -176,7 +176,7 @@ def _unpack(file: SourceFile, member: Member) -> IO[bytes]:
     except OSError as error:
         raise _no_room(file, error) from None
     try:
-        inflate(file.descriptor(), member, unpacked.fileno(), file.shown)
+        inflate(file, member, unpacked.fileno())
     except OSError as error:
         unpacked.close()
         raise _no_room(file, error) from None

@@ -1,7 +1,7 @@
 """The content of a zip: read in blocks, checked, patched in place, or copied with one member replaced.
 
 Nothing is extracted to a path, and memory is bounded. Everything that does not change keeps its bytes: other records,
-prefix, gaps, extra fields, times, attributes, comments. Passes OSError of reads and writes through.
+prefix, gaps, extra fields, times, attributes, comments. Reads raise FormatError, writes OSError.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from renorm_cli.formats.zip.records import (
     Locator,
     central_length,
     descriptor,
-    pread,
     widen,
     with_zip64,
     zip64_data,
 )
 from renorm_cli.storage.bytes import copy_range, write_all
+from renorm_cli.storage.files import Readable, SourceFile, read_parts, read_range
 from renorm_cli.untrusted import quoted
 
 __all__ = [
@@ -58,29 +58,29 @@ _RAW_DEFLATE = -15
 _LOCAL_CRC, _CENTRAL_CRC = 14, 16
 
 
-def read_member(fd: int, member: Member, shown: str, limit: int) -> bytes:
+def read_member(file: SourceFile, member: Member, limit: int) -> bytes:
     """The content of a small member. Raises FormatError if it has more than `limit` bytes or is damaged."""
     if member.size > limit:
-        raise FormatError(f"{_where(shown, member)} has {member.size} bytes; expected at most {limit}")
-    return b"".join(_content(fd, member, shown))
+        raise FormatError(f"{_where(file.shown, member)} has {member.size} bytes; expected at most {limit}")
+    return b"".join(_content(file, member))
 
 
-def inflate(fd: int, member: Member, out_fd: int, shown: str) -> None:
+def inflate(file: SourceFile, member: Member, out_fd: int) -> None:
     """Write the content of a stored or deflated member to `out_fd`, from byte 0, never more than its declared size.
 
     Raises FormatError if size or crc differ from the headers; `out_fd` then holds damaged content.
     """
     at = 0
-    for block in _content(fd, member, shown):
+    for block in _content(file, member):
         write_all(out_fd, at, memoryview(block))
         at += len(block)
 
 
-def crc_places(fd: int, archive: Archive, member: Member) -> Iterator[int]:
-    """The offsets in the archive `fd` of the crc of a stored member: 4 bytes, little-endian, at each of them."""
+def crc_places(file: Readable, member: Member) -> Iterator[int]:
+    """The offsets in the archive of the crc of a stored member: 4 bytes, little-endian, at each of them."""
     if member.method != STORED:
         raise ValueError("only a stored member can be changed in place")
-    (stored,) = struct.unpack("<L", pread(fd, 4, member.header_offset + _LOCAL_CRC, archive.shown))
+    (stored,) = struct.unpack("<L", read_range(file, member.header_offset + _LOCAL_CRC, 4))
     if stored or not member.flags & STREAMED:
         yield member.header_offset + _LOCAL_CRC
     yield member.central_offset + _CENTRAL_CRC
@@ -89,27 +89,28 @@ def crc_places(fd: int, archive: Archive, member: Member) -> Iterator[int]:
         yield member.payload_offset + member.compressed + (4 if signed else 0)
 
 
-def stored_parts(fd: int, member: Member, shown: str) -> Iterator[bytes]:
+def stored_parts(file: Readable, member: Member) -> Iterator[bytes]:
     """The stored bytes of a member (compressed if it is compressed), in parts."""
-    return _blocks(fd, member.payload_offset, member.compressed, shown)
+    return read_parts(file, member.payload_offset, member.compressed)
 
 
 def repack(
-    fd: int, archive: Archive, member: Member, content_fd: int, content_length: int, out_fd: int, method: int
+    file: SourceFile, archive: Archive, member: Member, content: Readable, length: int, out_fd: int, method: int
 ) -> int:
     """Write to `out_fd`, from byte 0, the archive with the content of `member` replaced; returns the content's crc.
 
-    The content is the first `content_length` bytes of `content_fd`; `method` is 0 (stored) or 8 (deflated at zlib's
+    The new content is the first `length` bytes of `content`; `method` is 0 (stored) or 8 (deflated at zlib's
     default level). Offsets, sizes and crc are updated, and have 64 bits where they had or where 32 are not enough.
     """
     if method not in (STORED, DEFLATED):
         raise ValueError(f"method must be 0 or 8, got {method}")
+    fd = file.descriptor()
     copy_range(fd, 0, out_fd, 0, member.header_offset)
-    new = _write_record(fd, archive, member, (content_fd, content_length), out_fd, method)
+    new = _write_record(file, archive, member, (content, length), out_fd, method)
     growth = new.record_end - member.record_end
     copy_range(fd, member.record_end, out_fd, new.record_end, archive.central_start - member.record_end)
-    directory = b"".join(_central_records(fd, archive, member, new, growth))
-    tail = _end_records(fd, archive, archive.central_start + growth, len(directory))
+    directory = b"".join(_central_records(file, archive, member, new, growth))
+    tail = _end_records(file, archive, archive.central_start + growth, len(directory))
     write_all(out_fd, archive.central_start + growth, memoryview(directory + tail))
     os.ftruncate(out_fd, archive.central_start + growth + len(directory) + len(tail))
     return new.crc
@@ -118,10 +119,10 @@ def repack(
 # Content
 
 
-def _content(fd: int, member: Member, shown: str) -> Iterator[bytes]:
+def _content(file: SourceFile, member: Member) -> Iterator[bytes]:
     """The content in blocks of at most 1 MiB. Raises FormatError at the end if the crc is wrong, and as soon as the
     size is."""
-    blocks = _blocks(fd, member.payload_offset, member.compressed, shown)
+    shown, blocks = file.shown, read_parts(file, member.payload_offset, member.compressed)
     crc = size = 0
     for block in blocks if member.method == STORED else _inflated(blocks, member, shown):
         size += len(block)
@@ -157,27 +158,22 @@ def _inflated(blocks: Iterator[bytes], member: Member, shown: str) -> Iterator[b
     raise FormatError(f"{_where(shown, member)} has {found} its deflate stream in {member.compressed} bytes")
 
 
-def _blocks(fd: int, offset: int, count: int, where: str) -> Iterator[bytes]:
-    for start in range(offset, offset + count, _BLOCK):
-        yield pread(fd, min(_BLOCK, offset + count - start), start, where)
-
-
 # Records of the new archive
 
 
 def _write_record(
-    fd: int, archive: Archive, member: Member, content: tuple[int, int], out_fd: int, method: int
+    file: Readable, archive: Archive, member: Member, content: tuple[Readable, int], out_fd: int, method: int
 ) -> Member:
     """Write local header, payload and data descriptor at the offset of the old record; returns the new member."""
     where = _where(archive.shown, member)
-    local = Local._make(LOCAL.unpack(pread(fd, LOCAL.size, member.header_offset, where)))
-    rest = pread(fd, local.name_length + local.extra_length, member.header_offset + LOCAL.size, where)
+    local = Local._make(LOCAL.unpack(read_range(file, member.header_offset, LOCAL.size)))
+    rest = read_range(file, member.header_offset + LOCAL.size, local.name_length + local.extra_length)
     # The header precedes the payload, so its width follows from an upper bound on the payload (zlib's deflateBound).
     length = content[1]
     was_wide = MAX32 in (local.size, local.compressed)
     wide = was_wide or length + length // 1024 + 64 >= MAX32
     payload_offset = member.header_offset + len(_local_header(local, rest, member, wide, where))
-    crc, compressed = _write_content(*content, out_fd, payload_offset, method, where)
+    crc, compressed = _write_content(*content, out_fd, payload_offset, method)
     end = payload_offset + compressed
     tail = b""
     if member.flags & STREAMED:
@@ -214,11 +210,11 @@ def _local_header(local: Local, rest: bytes, member: Member, wide: bool, where: 
     return LOCAL.pack(*local) + name + extra
 
 
-def _write_content(fd: int, length: int, out_fd: int, offset: int, method: int, where: str) -> tuple[int, int]:
+def _write_content(content: Readable, length: int, out_fd: int, offset: int, method: int) -> tuple[int, int]:
     """Write the payload at `offset`; returns its crc and the number of bytes written."""
     deflate = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_DEFLATE) if method == DEFLATED else None
     crc, at = 0, offset
-    for block in _blocks(fd, 0, length, where):
+    for block in read_parts(content, 0, length):
         crc = zlib.crc32(block, crc)
         data = deflate.compress(block) if deflate else block
         write_all(out_fd, at, memoryview(data))
@@ -236,9 +232,9 @@ def _descriptor_shape(member: Member) -> tuple[bool, bool]:
     return length in (16, 24), length in (20, 24)
 
 
-def _central_records(fd: int, archive: Archive, old: Member, new: Member, growth: int) -> Iterator[bytes]:
+def _central_records(file: Readable, archive: Archive, old: Member, new: Member, growth: int) -> Iterator[bytes]:
     """The records of the new central directory in their old order, with updated offsets and, for `new`, sizes."""
-    directory = pread(fd, archive.central_end - archive.central_start, archive.central_start, archive.shown)
+    directory = read_range(file, archive.central_start, archive.central_end - archive.central_start)
     for member in archive.members:
         at = member.central_offset - archive.central_start
         record = Central._make(CENTRAL.unpack_from(directory, at))
@@ -269,9 +265,9 @@ def _central_record(record: Central, rest: bytes, member: Member, archive: Archi
     return CENTRAL.pack(*record) + name + extra + comment
 
 
-def _end_records(fd: int, archive: Archive, central_start: int, size: int) -> bytes:
+def _end_records(file: Readable, archive: Archive, central_start: int, size: int) -> bytes:
     """The bytes after the central directory: zip64 records if the archive has or needs them, end record, comment."""
-    data = pread(fd, archive.length - archive.central_end, archive.central_end, archive.shown)
+    data = read_range(file, archive.central_end, archive.length - archive.central_end)
     end_at = archive.end_start - archive.central_end
     end = End._make(END.unpack_from(data, end_at))
     comment = data[end_at + END.size :]

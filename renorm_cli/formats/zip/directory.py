@@ -6,7 +6,6 @@ reader must see what we see. Section numbers refer to PKWARE's APPNOTE.TXT 6.3. 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -40,11 +39,11 @@ from renorm_cli.formats.zip.records import (
     central_length,
     descriptor,
     extra_blocks,
-    pread,
     widen,
     zip64_data,
     zip64_span,
 )
+from renorm_cli.storage.files import Readable, SourceFile, read_range
 from renorm_cli.untrusted import quoted
 
 MAX_MEMBERS = 10_000
@@ -90,13 +89,14 @@ class Archive:
     shown: str
 
 
-def read_archive(fd: int, length: int, shown: str) -> Archive:
-    """Read and check all headers of the zip in `fd`, a file of `length` bytes called `shown` in messages.
+def read_archive(file: SourceFile) -> Archive:
+    """Read and check all headers of a zip.
 
     Raises FormatError for damage, and for anything that two readers could understand differently.
     """
-    frame, entries = _read_frame(fd, length, shown)
-    directory = pread(fd, frame.central_end - frame.central_start, frame.central_start, shown)
+    shown = file.shown
+    frame, entries = _read_frame(file)
+    directory = read_range(file, frame.central_start, frame.central_end - frame.central_start)
     members: dict[str, Member] = {}
     at = 0
     for _ in range(entries):
@@ -104,7 +104,7 @@ def read_archive(fd: int, length: int, shown: str) -> Archive:
         where = f"{shown}: member {quoted(name)}"
         if name in members:
             raise FormatError(f"{where} is there twice; expected every name once")
-        members[name] = _member(fd, frame, record, name, extra, frame.central_start + at, where)
+        members[name] = _member(file, frame, record, name, extra, frame.central_start + at, where)
         at += central_length(record)
     if at != len(directory):
         raise FormatError(f"{shown}: the central directory has {len(directory) - at} bytes after its {entries} records")
@@ -112,10 +112,11 @@ def read_archive(fd: int, length: int, shown: str) -> Archive:
     return replace(frame, members=tuple(members.values()))
 
 
-def _read_frame(fd: int, length: int, shown: str) -> tuple[Archive, int]:
+def _read_frame(file: SourceFile) -> tuple[Archive, int]:
     """The archive without its members, and their number."""
-    end_start, end = _find_end(fd, length, shown)
-    end64 = _read_end64(fd, end_start, end, shown)
+    shown = file.shown
+    end_start, end = _find_end(file)
+    end64 = _read_end64(file, end_start, end)
     central_end = end_start if end64 is None else end_start - LOCATOR.size - END64.size
     last: End | End64 = end64 or end
     if last.disk or last.central_disk or last.disk_entries != last.entries:
@@ -132,18 +133,18 @@ def _read_frame(fd: int, length: int, shown: str) -> tuple[Archive, int]:
             f"it must end at byte {central_end}; the zip is damaged or cut short"
         )
     if end64 is not None:
-        locator = Locator._make(LOCATOR.unpack(pread(fd, LOCATOR.size, end_start - LOCATOR.size, shown)))
+        locator = Locator._make(LOCATOR.unpack(read_range(file, end_start - LOCATOR.size, LOCATOR.size)))
         if locator.disk or locator.disks > 1:
             raise FormatError(f"{shown}: the zip is one part of several; expected an archive in one file")
         if locator.offset + shift != central_end:
             raise FormatError(f"{shown}: the zip64 locator points to byte {locator.offset + shift}, not {central_end}")
-    return Archive((), central_start, central_end, end_start, length, shift, shown), last.entries
+    return Archive((), central_start, central_end, end_start, file.size, shift, shown), last.entries
 
 
-def _find_end(fd: int, length: int, shown: str) -> tuple[int, End]:
+def _find_end(file: SourceFile) -> tuple[int, End]:
     """The end record that Python's zipfile would choose: at the very end without a comment, else the last signature."""
-    tail_start = max(0, length - END.size - MAX16)
-    tail = pread(fd, length - tail_start, tail_start, shown)
+    shown, tail_start = file.shown, max(0, file.size - END.size - MAX16)
+    tail = read_range(file, tail_start, file.size - tail_start)
     bare = len(tail) - END.size
     at = bare if bare >= 0 and tail.startswith(END_SIGNATURE, bare) and tail.endswith(b"\0\0") else -1
     at = tail.rfind(END_SIGNATURE) if at < 0 else at
@@ -160,15 +161,15 @@ def _find_end(fd: int, length: int, shown: str) -> tuple[int, End]:
     return tail_start + at, end
 
 
-def _read_end64(fd: int, end_start: int, end: End, shown: str) -> End64 | None:
+def _read_end64(file: SourceFile, end_start: int, end: End) -> End64 | None:
     """The zip64 end record, or None; raises FormatError if the plain end record contradicts it."""
-    locator_start = end_start - LOCATOR.size
-    if locator_start < 0 or pread(fd, 4, locator_start, shown) != LOCATOR_SIGNATURE:
+    shown, locator_start = file.shown, end_start - LOCATOR.size
+    if locator_start < 0 or read_range(file, locator_start, 4) != LOCATOR_SIGNATURE:
         if MAX32 in (end.size, end.offset):
             raise FormatError(f"{shown}: the end record refers to a zip64 end record, found none; the zip is damaged")
         return None
     start = locator_start - END64.size
-    data = pread(fd, END64.size, start, shown) if start >= 0 else b""
+    data = read_range(file, start, END64.size) if start >= 0 else b""
     if not data.startswith(END64_SIGNATURE):
         raise FormatError(f"{shown}: no zip64 end record before the zip64 locator at byte {locator_start}")
     end64 = End64._make(END64.unpack(data))
@@ -199,7 +200,7 @@ def _parse_central(directory: bytes, at: int, shown: str) -> tuple[Central, str,
 
 
 def _member(
-    fd: int, frame: Archive, record: Central, name: str, extra: bytes, central_offset: int, where: str
+    file: Readable, frame: Archive, record: Central, name: str, extra: bytes, central_offset: int, where: str
 ) -> Member:
     """Check a central record by itself, then against its local record."""
     _check_name(name, extra, where)
@@ -211,7 +212,7 @@ def _member(
         raise FormatError(f"{where} is on another disk; expected an archive in one file")
     _check_sizes(record.method, compressed, size, where)
     header_offset = offset + frame.shift
-    local, local_name, local_extra = _read_local(fd, header_offset, frame.central_start, where)
+    local, local_name, local_extra = _read_local(file, header_offset, frame.central_start, where)
     payload_offset = header_offset + LOCAL.size + local.name_length + local.extra_length
     end = payload_offset + compressed
     if end > frame.central_start:
@@ -232,7 +233,7 @@ def _member(
     if not member.flags & STREAMED:
         return member
     wide = zip64_span(local_extra, where) is not None
-    return replace(member, record_end=end + _descriptor_length(fd, member, wide, frame.central_start, where))
+    return replace(member, record_end=end + _descriptor_length(file, member, wide, frame.central_start, where))
 
 
 def _check_readable(record: Central, where: str) -> None:
@@ -273,17 +274,17 @@ def _check_name(name: str, extra: bytes, where: str) -> None:
             raise FormatError(f"{where} has an unsafe name; expected a relative path without '..', '\\\\', ':' and NUL")
 
 
-def _read_local(fd: int, offset: int, limit: int, where: str) -> tuple[Local, bytes, bytes]:
+def _read_local(file: Readable, offset: int, limit: int, where: str) -> tuple[Local, bytes, bytes]:
     """The local header at `offset`, its name and its extra fields; all must end before `limit`."""
     if offset + LOCAL.size > limit:
         raise FormatError(f"{where} starts at byte {offset}, where no record fits; the zip is damaged")
-    local = Local._make(LOCAL.unpack(pread(fd, LOCAL.size, offset, where)))
+    local = Local._make(LOCAL.unpack(read_range(file, offset, LOCAL.size)))
     if local.signature != LOCAL_SIGNATURE:
         raise FormatError(f"{where} has no local header at byte {offset}; the zip is damaged")
     rest = local.name_length + local.extra_length
     if offset + LOCAL.size + rest > limit:
         raise FormatError(f"{where} has a local header that runs into the central directory")
-    data = pread(fd, rest, offset + LOCAL.size, where)
+    data = read_range(file, offset + LOCAL.size, rest)
     return local, data[: local.name_length], data[local.name_length :]
 
 
@@ -307,9 +308,9 @@ def _check_local(local: Local, name: bytes, extra: bytes, member: Member, where:
             raise FormatError(f"{where} has {title} {value} in its local header, {expected} in the central directory")
 
 
-def _descriptor_length(fd: int, member: Member, wide: bool, limit: int, where: str) -> int:
+def _descriptor_length(file: Readable, member: Member, wide: bool, limit: int, where: str) -> int:
     """The length in bytes of the data descriptor: with or without signature, sizes of 32 or 64 bits (section 4.3.9)."""
-    found = os.pread(fd, min(24, limit - member.record_end), member.record_end)
+    found = read_range(file, member.record_end, min(24, limit - member.record_end))
     for signed in (True, False):
         for width in (wide, not wide):
             expected = descriptor(member.crc, member.compressed, member.size, signed=signed, wide=width)

@@ -5,7 +5,6 @@ Section numbers refer to PKWARE's APPNOTE.TXT 6.3.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -164,19 +163,3 @@ def with_zip64(extra: bytes, data: bytes, where: str) -> bytes:
     if len(extra) > MAX16:
         raise FormatError(f"{where} has no room left for 64-bit sizes in its extra fields")
     return extra
-
-
-def pread(fd: int, count: int, offset: int, where: str) -> bytes:
-    """Exactly `count` bytes. Raises FormatError if the file ends before, and OSError."""
-    data = os.pread(fd, count, offset)
-    if len(data) == count:
-        return data
-    parts = [data]
-    missing = count - len(data)
-    while data and missing:
-        data = os.pread(fd, missing, offset + count - missing)
-        parts.append(data)
-        missing -= len(data)
-    if missing:
-        raise FormatError(f"{where}: expected {count} bytes at byte {offset}, the file ends {missing} bytes too early")
-    return b"".join(parts)

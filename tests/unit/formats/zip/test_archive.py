@@ -28,6 +28,7 @@ from support.zip_maker import (
     inflated,
     infos,
     make_zip,
+    opened,
     read,
     two,
     whole,
@@ -46,7 +47,7 @@ def patched(data: bytes, name: str, content: bytes) -> bytes:
     member = find(archive, name)
     with in_memory(data) as fd:
         os.pwrite(fd, content, member.payload_offset)
-        for place in zip_archive.crc_places(fd, archive, member):
+        for place in zip_archive.crc_places(opened(fd), member):
             os.pwrite(fd, zlib.crc32(content).to_bytes(4, "little"), place)
         return whole(fd)
 
@@ -55,7 +56,9 @@ def repacked(data: bytes, name: str, content: bytes, method: int | None = None) 
     archive = read(data)
     member = find(archive, name)
     with in_memory(data) as fd, in_memory(content) as new, in_memory() as out:
-        zip_archive.repack(fd, archive, member, new, len(content), out, member.method if method is None else method)
+        zip_archive.repack(
+            opened(fd), archive, member, opened(new), len(content), out, member.method if method is None else method
+        )
         return whole(out)
 
 
@@ -160,7 +163,7 @@ def test_what_zipfile_writes_is_read_and_edited(
 def test_a_member_above_the_limit_is_not_read() -> None:
     data = two()
     with in_memory(data) as fd, pytest.raises(FormatError, match="200 bytes; expected at most 199"):
-        zip_archive.read_member(fd, find(read(data), WEIGHTS), "model.keras", 199)
+        zip_archive.read_member(opened(fd), find(read(data), WEIGHTS), 199)
 
 
 BOMB = deflated(bytes(50 * BLOCK))
@@ -185,10 +188,10 @@ def test_a_damaged_deflate_stream_is_refused_and_never_written_beyond_its_size(c
     member = find(read(data), WEIGHTS)
     with in_memory(data) as fd, in_memory() as out:
         with pytest.raises(FormatError, match=words):
-            zip_archive.inflate(fd, member, out, "model.keras")
+            zip_archive.inflate(opened(fd), member, out)
         assert os.fstat(out).st_size <= size
         with pytest.raises(FormatError, match=words):
-            zip_archive.read_member(fd, member, "model.keras", size)
+            zip_archive.read_member(opened(fd), member, size)
 
 
 def test_a_stored_member_with_a_wrong_crc_is_refused() -> None:
@@ -200,7 +203,7 @@ def test_a_stored_member_with_a_wrong_crc_is_refused() -> None:
 def test_a_file_that_shrinks_after_its_headers_were_read_is_refused() -> None:
     data = two()
     member = find(read(data), WEIGHTS)
-    with pytest.raises(FormatError, match="too early"):
+    with pytest.raises(FormatError, match="the file ends after 9 of them"):
         content_of(data[: member.payload_offset + 9], member)
 
 
@@ -226,8 +229,8 @@ def test_memory_does_not_grow_with_the_member() -> None:
     with in_memory(data) as fd, in_memory() as out, in_memory() as new:
         tracemalloc.start()
         try:
-            zip_archive.inflate(fd, member, out, "model.keras")
-            zip_archive.repack(fd, archive, member, out, member.size, new, 0)
+            zip_archive.inflate(opened(fd), member, out)
+            zip_archive.repack(opened(fd), archive, member, opened(out), member.size, new, 0)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -243,7 +246,7 @@ def test_records_are_copied_between_files_and_between_file_systems(tmp_path: Pat
     member = find(archive, WEIGHTS)
     with source.open("rb") as old, target.open("w+b") as new, in_memory() as memory, in_memory(b"new") as content:
         for out in (new.fileno(), memory):
-            zip_archive.repack(old.fileno(), archive, member, content, 3, out, 0)
+            zip_archive.repack(opened(old.fileno()), archive, member, opened(content), 3, out, 0)
         assert target.read_bytes() == whole(memory) == repacked(data, WEIGHTS, b"new")
 
 
@@ -275,14 +278,18 @@ def hole(path: Path, length: int) -> Path:
 
 def repack_file(source: Path, content: Path, target: Path) -> None:
     with source.open("rb") as old, content.open("rb") as new, target.open("w+b") as out:
-        length = os.fstat(old.fileno()).st_size
-        archive = zip_archive.read_archive(old.fileno(), length, source.name)
+        archive = zip_archive.read_archive(opened(old.fileno()))
         member = find(archive, WEIGHTS)
         zip_archive.repack(
-            old.fileno(), archive, member, new.fileno(), content.stat().st_size, out.fileno(), member.method
+            opened(old.fileno()),
+            archive,
+            member,
+            opened(new.fileno()),
+            content.stat().st_size,
+            out.fileno(),
+            member.method,
         )
-        length = os.fstat(out.fileno()).st_size
-        zip_archive.read_archive(out.fileno(), length, target.name)
+        zip_archive.read_archive(opened(out.fileno()))
 
 
 @pytest.mark.slow
