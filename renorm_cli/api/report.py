@@ -13,7 +13,7 @@ from renorm_cli.text import count_text, counted, show
 if TYPE_CHECKING:
     import pandas as pd
 
-    from renorm_cli.norms.policy import Float64
+    from renorm_cli.norms.error_free import Float64
     from renorm_cli.run.unit_norms import UnitNorms
 
 

@@ -26,8 +26,8 @@ from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
+from renorm_cli.norms.error_free import Bools, Float64
 from renorm_cli.norms.measure import Read, measure, within
-from renorm_cli.norms.policy import Bools, Float64
 from renorm_cli.parallel.threads import Imap, by_size
 
 _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")

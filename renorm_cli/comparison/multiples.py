@@ -29,11 +29,10 @@ import numpy.typing as npt
 from renorm_cli.model.blocks import grid_shape, partition
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.norms.engines.base import others
+from renorm_cli.norms.error_free import Bools, Float64
 from renorm_cli.norms.rounding import widen
 
 Array = npt.NDArray[Any]
-Bools = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
 
 Rounding = Literal["toward zero", "to nearest"]
 

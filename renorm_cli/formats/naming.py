@@ -33,6 +33,8 @@ def join_copies(naming: Naming, equal: Callable[[Variable, Variable], bool]) -> 
 
     `equal` says whether two stored arrays have the same bytes. Twins from the same groups of the file are one layer:
     they are joined only if all are equal, so that two layers are not taken for one because both biases are zero.
+    Arrays that may be twins are read for it while a checkpoint is opened: what is one variable must be known before
+    variables are listed, named and selected.
     """
     by_key = {variable.key: variable for variable in naming.variables}
     bundles: dict[tuple[str, ...], list[tuple[str, ...]]] = {}

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _SPLITTER = 2.0**27 + 1.0
 _LARGEST_BY_HAND = 8

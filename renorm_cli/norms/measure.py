@@ -14,8 +14,8 @@ from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.norms.engines.base import Engine, others
+from renorm_cli.norms.error_free import Bools, Float64
 from renorm_cli.norms.exact import ExactSums
-from renorm_cli.norms.policy import Bools, Float64
 from renorm_cli.norms.power_sums import Ints, PowerSums, doubtful, exponents_of, needs_exponents, norms
 from renorm_cli.norms.powers import times_power_of_two
 from renorm_cli.norms.rounding import widen

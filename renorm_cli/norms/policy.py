@@ -14,12 +14,9 @@ A clipped weight is the product weight * limit / norm, and no rounding may lift 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from renorm_cli.model.dtypes import FLOATS
-
-Float64 = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from renorm_cli.norms.error_free import Bools, Float64
 
 FLOAT64_TOLERANCE = 5e-13
 """How far, relatively, a float64 unit may be above the limit: the summation error of whoever measures it again."""

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import PNorm
-from renorm_cli.norms.error_free import is_small_whole, power_pair
-from renorm_cli.norms.policy import Bools, Float64, over, threshold
+from renorm_cli.norms.error_free import Bools, Float64, is_small_whole, power_pair
+from renorm_cli.norms.policy import over, threshold
 
 Ints = npt.NDArray[np.int64]
 

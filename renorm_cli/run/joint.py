@@ -14,8 +14,8 @@ from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.report import Row, UnitNorm
 from renorm_cli.norms import policy
 from renorm_cli.norms.distribution import Distribution
+from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Part, PNormMeasure, Read
-from renorm_cli.norms.policy import Float64
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, refuse_nonfinite
 

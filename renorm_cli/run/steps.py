@@ -20,8 +20,8 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
 from renorm_cli.norms.distribution import Distribution, Worst
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
+from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Read, measure, negatives, within
-from renorm_cli.norms.policy import Float64
 from renorm_cli.parallel.memory import Buffer, Purpose, reuse
 from renorm_cli.parallel.threads import Imap, by_size
 

@@ -13,7 +13,7 @@ import numpy as np
 from renorm_cli.errors import OutputError
 from renorm_cli.model.blocks import grid_shape
 from renorm_cli.model.plan import Step
-from renorm_cli.norms.policy import Float64
+from renorm_cli.norms.error_free import Float64
 from renorm_cli.storage.bytes import write_all
 from renorm_cli.storage.files import reason
 

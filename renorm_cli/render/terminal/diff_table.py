@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from renorm_cli.model.difference import DiffReport, DiffRow, Verdict
 from renorm_cli.render.diff_columns import DIFF_COLUMNS, DiffColumn
-from renorm_cli.render.terminal.layout import Filled, Look, table_lines, title_lines
+from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
 from renorm_cli.text import bytes_text, count_text, counted, exact_text
 
 REASONS_ON_A_TERMINAL = 20
@@ -86,9 +86,7 @@ def _reason(row: DiffRow, report: DiffReport) -> str | None:
 
 
 def _closing(report: DiffReport, look: Look) -> Iterator[str]:
-    for note in report.notes:
-        if not note.warning:  # warnings go to stderr
-            yield from look.folded(f"note: {look.show(str(note))}", 6)
+    yield from note_lines(report.notes, look)
     counts = [f"{count_text(count)} {verdict}" for verdict, count in report.totals.items() if count]
     yield from look.folded(f"{counted(len(report.rows), 'variable')}: {', '.join(counts)}")
     yield from (look.paint(line, "dim") for line in look.folded(_SCOPE))

@@ -7,9 +7,10 @@ shorten a name in the middle.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from renorm_cli.model.plan import Note
 from renorm_cli.render.columns import ASCII_MARKS
 from renorm_cli.text import LINE_LIMIT, cells, shorten, show
 
@@ -51,6 +52,13 @@ class Look(NamedTuple):
             break_on_hyphens=False,
             drop_whitespace=True,
         )
+
+
+def note_lines(notes: Iterable[Note], look: Look, before: str = "", indent: int = 6) -> Iterator[str]:
+    """The notes, but no warnings: those go to stderr. `indent` is that of the lines after the first of a note."""
+    for note in notes:
+        if not note.warning:
+            yield from look.folded(f"{before}note: {look.show(str(note))}", indent)
 
 
 class Filled:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.sentences import account
-from renorm_cli.render.terminal.layout import Filled, Look, table_lines, title_lines
+from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
 from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, shape_text
 
 _DIGITS = Context(prec=5, rounding=ROUND_CEILING)
@@ -96,9 +96,7 @@ def _each(found: Suggestion, look: Look) -> Iterator[str]:
 
 
 def _closing(found: Suggestion, look: Look, advice: Advice) -> Iterator[str]:
-    for note in found.measured.notes:
-        if not note.warning:  # warnings go to stderr
-            yield from look.folded(f"note: {look.show(str(note))}", 6)
+    yield from note_lines(found.measured.notes, look)
     yield from look.folded(look.joined(*account(found.measured)))
     yield from (look.paint(line, "dim") for line in look.folded(advice.digits))
     if found.rules is not None:

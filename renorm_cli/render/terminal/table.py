@@ -9,7 +9,7 @@ from renorm_cli.errors import some_names
 from renorm_cli.model.report import Report, Row
 from renorm_cli.render.columns import COLUMNS, MARKS, Column, marks
 from renorm_cli.render.sentences import account, verdict
-from renorm_cli.render.terminal.layout import Filled, Look, table_lines, title_lines
+from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
 from renorm_cli.text import bytes_text, count_text, counted
 
 REASONS_ON_A_TERMINAL = 20
@@ -86,9 +86,7 @@ def _skipped(report: Report, look: Look) -> Iterator[str]:
 
 
 def _closing(report: Report, look: Look) -> Iterator[str]:
-    for note in report.notes:
-        if not note.warning:  # warnings go to stderr
-            yield from look.folded(f"note: {look.show(str(note))}", 6)
+    yield from note_lines(report.notes, look)
     if report.command == "inspect":
         yield from _declared(report, look)
     yield from look.folded(look.joined(*account(report)))

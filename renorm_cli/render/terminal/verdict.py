@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
 from renorm_cli.render.sentences import verdict
-from renorm_cli.render.terminal.layout import Look
+from renorm_cli.render.terminal.layout import Look, note_lines
 from renorm_cli.text import counted
 
 FINDINGS = 20
@@ -38,6 +38,4 @@ def _details(report: Report, look: Look, more: str) -> Iterator[str]:
         yield from look.folded(f"  '{look.show(finding.name)}': {finding.text}", 4)
     if len(found) > FINDINGS:
         yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; {more}"
-    for note in report.notes:
-        if not note.warning:  # warnings go to stderr
-            yield from look.folded(f"  note: {look.show(str(note))}", 4)
+    yield from note_lines(report.notes, look, "  ", 4)
