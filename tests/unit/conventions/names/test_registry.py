@@ -12,7 +12,7 @@ from renorm_cli.conventions.identify import identify
 from renorm_cli.conventions.names.registry import claims, tree_of
 from renorm_cli.conventions.names.row import Row
 from renorm_cli.formats.naming import from_names
-from renorm_cli.model.identity import Claim, Identity
+from renorm_cli.model.identity import BOUNDED, Claim, Identity
 from renorm_cli.model.variable import GraphUse, Hint, Variable
 
 DATA = Path(__file__).parents[3] / "data" / "names"
@@ -42,9 +42,10 @@ def told(found: dict[str, Claim]) -> dict[str, tuple[int, ...] | None]:
     return {key: claim.unit_axes for key, claim in found.items()}
 
 
-def networks() -> dict[str, list[tuple[Variable, str]]]:
+def recorded(file: str) -> dict[str, list[tuple[Variable, str]]]:
+    """The variables of each network, with the op or the layer that has each."""
     found: dict[str, list[tuple[Variable, str]]] = {}
-    for line in (DATA / "tf_slim.txt").read_text("utf-8").splitlines():
+    for line in (DATA / file).read_text("utf-8").splitlines():
         if line.startswith("# "):
             network = found.setdefault(line[2:], [])
             continue
@@ -53,7 +54,7 @@ def networks() -> dict[str, list[tuple[Variable, str]]]:
     return found
 
 
-NETWORKS = networks()
+NETWORKS, MODELS = recorded("tf_slim.txt"), recorded("transformers.txt")
 OPEN = {"reduce/weights", "square/weights"}
 """Square kernels under scopes that say nothing: a convolution and a transposed one look the same."""
 
@@ -74,6 +75,32 @@ def test_kernels_of_networks_of_tf_slim_have_the_units_of_the_ops_that_use_them(
             assert (known.unit_axes, known.axis_source) == (AXES[use](len(variable.shape)), "name"), variable.name
             kernels += 1
     assert kernels >= 8
+
+
+def axes_in_layer(layer: str, weight: str, rank: int) -> tuple[int, ...] | None:
+    """The unit axes of a weight by the class of its layer; None for what is no kernel and no table of words."""
+    if weight == "kernel" and layer in ("Dense", "Conv1D", "Conv2D"):
+        return (rank - 1,)
+    if weight == "weight" and layer == "TFConv1D":
+        return (1,)
+    if layer == "TFXLNetRelativeAttention":
+        return {"q": (1, 2), "k": (1, 2), "v": (1, 2), "r": (1, 2), "o": (0,)}.get(weight)
+    is_table = layer == "Embedding" or (layer.startswith("TF") and "Embedding" in layer)
+    return (0,) if is_table and weight in ("weight", "embeddings") and rank == 2 else None
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_matrices_of_models_of_transformers_have_the_units_of_their_layers(model: str) -> None:
+    identified = identify([variable for variable, _ in MODELS[model]])
+    for variable, (_, layer) in zip(identified, MODELS[model], strict=True):
+        known = variable.identity
+        assert known is not None
+        axes = axes_in_layer(layer, variable.name.rpartition("/")[2], len(variable.shape))
+        if axes is None or "position" in variable.name or "wpe" in variable.name:
+            assert known.role not in BOUNDED, variable.name
+        else:
+            assert known.role in BOUNDED, variable.name
+            assert (known.unit_axes, known.axis_source) == (axes, "name"), variable.name
 
 
 def test_a_name_that_two_conventions_read_alike_is_known() -> None:
@@ -168,9 +195,9 @@ def test_what_a_convention_says_of_a_name_comes_before_what_such_a_name_says_alo
 
 
 def seconds(files: list[Variable]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()  # other processes may have the machine meanwhile
     claims(files)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_a_hundred_thousand_names_take_ten_times_as_long_as_ten_thousand() -> None:
@@ -180,7 +207,7 @@ def test_a_hundred_thousand_names_take_ten_times_as_long_as_ten_thousand() -> No
         for name, shape in (("weights", (3, 3, 8, 8)), ("biases", (8,)), ("BatchNorm/beta", (8,)))
     ]
     few = min(seconds(files[:10_000]) for _ in range(3))
-    assert seconds(files) < 30 * few
+    assert min(seconds(files) for _ in range(2)) < 30 * few
 
 
 @pytest.mark.parametrize(

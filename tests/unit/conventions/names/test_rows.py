@@ -119,12 +119,14 @@ OPERATIONS = {
         lookup: embedding_1_W""",
     "transformers": """
         lookup: wte/weight tokens_embed/weight word_embeddings/weight token_type_embeddings/embeddings shared/weight
-        lookup: word_embedding/weight
+        lookup: word_embedding/weight token_embedding/weight embed_tokens/weight transformer/embeddings/weight
         matmul: c_attn/weight c_proj/weight c_fc/weight self/query/kernel self/key/kernel self/value/kernel
         matmul: attention/query/kernel attention/key/kernel attention/value/kernel
         to heads: rel_attn/q rel_attn/k rel_attn/v rel_attn/r
         from heads, out first: rel_attn/o
-        conv: patch_embeddings/projection/kernel""",
+        conv: patch_embeddings/projection/kernel patch_embeddings/kernel downsampling_layer.1/kernel dwconv/kernel
+        conv: patch_embeddings.0/proj/kernel self/sr/kernel embedder/convolution/kernel convolution/kernel
+        conv: encoder/conv1/kernel conv_layers.0/conv/kernel""",
 }
 
 ALL = [(convention, row) for convention, rows in CONVENTIONS.items() for row in rows]
