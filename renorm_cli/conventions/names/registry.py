@@ -20,6 +20,7 @@ from renorm_cli.conventions.names import (
     dcgan,
     gpt2,
     keras1,
+    kerashub,
     nmt,
     object_detection,
     official_models,
@@ -57,6 +58,7 @@ CONVENTIONS: dict[str, tuple[Row, ...]] = {
     "baselines": baselines.ROWS,
     "tensorpack": tensorpack.ROWS,
     "Keras 1": keras1.ROWS,
+    "KerasHub": kerashub.ROWS,
     "transformers": transformers_h5.ROWS,
 }
 """The rows of each convention, by what people call it."""

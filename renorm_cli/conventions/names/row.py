@@ -21,8 +21,9 @@ ANY = "..."
 class Row(NamedTuple):
     """What a convention calls a weight, and what such a weight is.
 
-    `ending` are the last parts of the name. A number in it stands for every number; one behind "_" can also be absent.
-    In a part "*" stands for what is before or behind a "_", or for the whole part.
+    `ending` are the last parts of the name. A number in a word stands for every number, and one behind "_" can also be
+    absent; a part that is a number stands for itself. In a part "*" stands for what is before or behind a "_", or for
+    the whole part.
 
     `layout` names the axes, as "h w in *out": those with "*" name units. A number is an exact length, a word that
     stands twice is one length, "3n" is three times the length n. Layouts of other ranks stand behind "|".
@@ -91,4 +92,4 @@ def unit_axes(row: Row, shape: Sequence[int], vectors: Iterable[int]) -> tuple[i
 
 def canonical(part: str) -> str:
     """A part of a name with "#" for its numbers, and without one behind "_": "conv2d_1" is "conv#d"."""
-    return _DIGITS.sub("#", _NUMBERED.sub("", part))
+    return part if part.isdecimal() else _DIGITS.sub("#", _NUMBERED.sub("", part))

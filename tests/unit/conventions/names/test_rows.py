@@ -117,6 +117,13 @@ OPERATIONS = {
         conv, out first: *_W *_conv1_W convolution2d_1_W
         conv, transposed: *_W
         lookup: embedding_1_W""",
+    "KerasHub": """
+        matmul: feedforward_intermediate_dense/vars/0 feedforward_output_dense/vars/0 feedforward_gate_dense/vars/0
+        matmul: mlp_intermediate_dense/vars/0 mlp_output_dense/vars/0 ffw_gating/vars/0
+        matmul: ffw_linear/vars/0 query_projector/vars/0 key_projector/vars/0 value_projector/vars/0
+        matmul: output_projector/vars/0 input_projector/vars/0 gate_projector/vars/0 token_embedding/vars/1
+        lookup: token_embedding/vars/0 word_embedding/vars/0
+        conv: patch_embedding/vars/0""",
     "transformers": """
         lookup: wte/weight tokens_embed/weight word_embeddings/weight token_type_embeddings/embeddings shared/weight
         lookup: word_embedding/weight token_embedding/weight embed_tokens/weight transformer/embeddings/weight
