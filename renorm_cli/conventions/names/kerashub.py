@@ -30,6 +30,30 @@ ROWS = (
         Row(f"{name}/vars/0", "kernel", "in *out", f"{_LAYER}{name}/vars/0", (768, 3072), source)
         for name, source in _DENSE.items()
     ),
+    Row(
+        "self_attention/output_dense/vars/0",
+        "kernel",
+        "in *out",
+        _LAYER + "self_attention/output_dense/vars/0",
+        (1024, 1024),
+        _MODELS + "bloom/bloom_attention.py",
+    ),
+    Row(
+        "self_attention_layer/attention_output/vars/0",
+        "kernel",
+        "in *out",
+        _LAYER + "self_attention_layer/attention_output/vars/0",
+        (768, 768),
+        _MODELS + "deberta_v3/disentangled_self_attention.py",
+    ),
+    Row(
+        "rel_attn/encoding/vars/0",
+        "kernel",
+        "in *heads *size",
+        "xlnet_encoder_0/rel_attn/encoding/vars/0",
+        (768, 12, 64),
+        _MODELS + "xlnet/relative_attention.py",
+    ),
     Row("token_embedding/vars/0", "embedding", "*tokens size", "token_embedding/vars/0", (50265, 768), _TABLES),
     Row("token_embedding/vars/1", "kernel", "in *tokens", "token_embedding/vars/1", (768, 50265), _TABLES),
     Row("position_embedding/vars/0", "parameter", "positions size", "position_embedding/vars/0", (512, 768), _TABLES),

@@ -121,6 +121,8 @@ OPERATIONS = {
         matmul: feedforward_intermediate_dense/vars/0 feedforward_output_dense/vars/0 feedforward_gate_dense/vars/0
         matmul: mlp_intermediate_dense/vars/0 mlp_output_dense/vars/0 ffw_gating/vars/0
         matmul: ffw_linear/vars/0 query_projector/vars/0 key_projector/vars/0 value_projector/vars/0
+        matmul: self_attention/output_dense/vars/0 self_attention_layer/attention_output/vars/0
+        to heads: rel_attn/encoding/vars/0
         matmul: output_projector/vars/0 input_projector/vars/0 gate_projector/vars/0 token_embedding/vars/1
         lookup: token_embedding/vars/0 word_embedding/vars/0
         conv: patch_embedding/vars/0""",
