@@ -1,4 +1,4 @@
-"""Names that TensorFlow 1 itself gives, in cells of recurrent networks and in its canned estimators."""
+"""Names that TensorFlow 1 itself gives in cells of recurrent networks and canned estimators, and names of small code."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ ROWS = (
         (494, 2048),
         "mozilla/DeepSpeech training/deepspeech_training/train.py",
         beside=("bias",),
+    ),
+    *(
+        Row(
+            f"conv1{letter}/weights",
+            "kernel",
+            "h w in *out",
+            f"res_layer1/branch2/conv2{letter}/weights",
+            (1, 3, 256, 256),
+            "haotianteng/Chiron chiron/cnn.py",
+        )
+        for letter in "abc"
     ),
     Row("linear_model/bias_weights", "bias", "n", "linear/linear_model/bias_weights", (54,), _ESTIMATOR + "linear.py"),
 )

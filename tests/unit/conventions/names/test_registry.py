@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from renorm_cli.conventions.identify import identify
 from renorm_cli.conventions.names.registry import claims, tree_of
 from renorm_cli.conventions.names.row import Row
-from renorm_cli.formats.naming import from_names
-from renorm_cli.model.identity import BOUNDED, Claim, Identity
+from renorm_cli.model.identity import Claim, Identity
 from renorm_cli.model.variable import GraphUse, Hint, Variable
-
-DATA = Path(__file__).parents[3] / "data" / "names"
-AXES: dict[str, Callable[[int], tuple[int, ...]]] = {
-    "Conv2D": lambda rank: (rank - 1,),
-    "Conv3D": lambda rank: (rank - 1,),
-    "Conv2DBackpropInput": lambda rank: (rank - 2,),
-    "DepthwiseConv2dNative": lambda rank: (rank - 2, rank - 1),
-    "MatMul": lambda _: (1,),
-}
-"""The axes of outputs in the filter of an op, as its documentation has them (tensorflow/core/api_def/base_api)."""
 
 
 def variables(**shapes: tuple[int, ...]) -> list[Variable]:
@@ -40,67 +27,6 @@ def row(ending: str, layout: str, *, common: bool = False, beside: tuple[str, ..
 
 def told(found: dict[str, Claim]) -> dict[str, tuple[int, ...] | None]:
     return {key: claim.unit_axes for key, claim in found.items()}
-
-
-def recorded(file: str) -> dict[str, list[tuple[Variable, str]]]:
-    """The variables of each network, with the op or the layer that has each."""
-    found: dict[str, list[tuple[Variable, str]]] = {}
-    for line in (DATA / file).read_text("utf-8").splitlines():
-        if line.startswith("# "):
-            network = found.setdefault(line[2:], [])
-            continue
-        name, shape, use = line.split()
-        network.append((from_names(named(name, tuple(map(int, shape.split("x")))), name), use))
-    return found
-
-
-NETWORKS, MODELS = recorded("tf_slim.txt"), recorded("transformers.txt")
-OPEN = {"reduce/weights", "square/weights"}
-"""Square kernels under scopes that say nothing: a convolution and a transposed one look the same."""
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_kernels_of_networks_of_tf_slim_have_the_units_of_the_ops_that_use_them(network: str) -> None:
-    identified = identify([variable for variable, _ in NETWORKS[network]])
-    kernels = 0
-    for variable, (_, use) in zip(identified, NETWORKS[network], strict=True):
-        known = variable.identity
-        assert known is not None
-        if len(variable.shape) < 2:
-            assert known.role in ("bias", "scale", "statistic"), variable.name
-        elif variable.name in OPEN:
-            assert known.axis_source == "guess"
-        else:
-            assert known.role == "kernel", variable.name
-            assert (known.unit_axes, known.axis_source) == (AXES[use](len(variable.shape)), "name"), variable.name
-            kernels += 1
-    assert kernels >= 8
-
-
-def axes_in_layer(layer: str, weight: str, rank: int) -> tuple[int, ...] | None:
-    """The unit axes of a weight by the class of its layer; None for what is no kernel and no table of words."""
-    if weight == "kernel" and layer in ("Dense", "Conv1D", "Conv2D"):
-        return (rank - 1,)
-    if weight == "weight" and layer == "TFConv1D":
-        return (1,)
-    if layer == "TFXLNetRelativeAttention":
-        return {"q": (1, 2), "k": (1, 2), "v": (1, 2), "r": (1, 2), "o": (0,)}.get(weight)
-    is_table = layer == "Embedding" or (layer.startswith("TF") and "Embedding" in layer)
-    return (0,) if is_table and weight in ("weight", "embeddings") and rank == 2 else None
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_matrices_of_models_of_transformers_have_the_units_of_their_layers(model: str) -> None:
-    identified = identify([variable for variable, _ in MODELS[model]])
-    for variable, (_, layer) in zip(identified, MODELS[model], strict=True):
-        known = variable.identity
-        assert known is not None
-        axes = axes_in_layer(layer, variable.name.rpartition("/")[2], len(variable.shape))
-        if axes is None or "position" in variable.name or "wpe" in variable.name:
-            assert known.role not in BOUNDED, variable.name
-        else:
-            assert known.role in BOUNDED, variable.name
-            assert (known.unit_axes, known.axis_source) == (axes, "name"), variable.name
 
 
 def test_a_name_that_two_conventions_read_alike_is_known() -> None:

@@ -51,6 +51,7 @@ OPERATIONS = {
     "TensorFlow 1": """
         matmul: basic_lstm_cell/weights lstm_cell/weights gru_cell/gates/weights gru_cell/candidate/weights
         matmul: Linear/Matrix hiddenlayer_0/weights layer_1/weights
+        conv: conv1a/weights conv1b/weights conv1c/weights
         lookup: embedding_weights embedding""",
     "BERT": """
         lookup: embeddings/word_embeddings embeddings/token_type_embeddings
