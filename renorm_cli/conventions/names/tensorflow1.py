@@ -1,4 +1,4 @@
-"""Names that TensorFlow 1 itself gives in cells of recurrent networks and canned estimators, and names of small code."""
+"""Names that TensorFlow 1 gives in cells of recurrent networks and canned estimators, and names of small code."""
 
 from __future__ import annotations
 
