@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, get_args
 
-from renorm_cli.conventions import keras
+from renorm_cli.conventions import keras, shapes
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import BOUNDED, AxisSource, Claim, Identity, Role
 from renorm_cli.model.variable import Hint, Variable
@@ -49,7 +49,7 @@ def _is_open(variable: Variable, role: Role) -> bool:
     return role == "unknown" or variable.hint.layer is None
 
 
-WHOLE_FILE: tuple[WholeFile, ...] = (_by_conventions,)
+WHOLE_FILE: tuple[WholeFile, ...] = (_by_conventions, shapes.claims)
 
 _BY_AXES: Mapping[AxisSource, int] = {source: place for place, source in enumerate(get_args(AxisSource))}
 _BY_ROLE: Mapping[AxisSource, int] = {"like": 0, "layer": 1, "name": 2, "graph": 3, "shape": 4}

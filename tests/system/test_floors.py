@@ -29,7 +29,7 @@ INNER = {
     "api": [{"verbs"}, {"keywords"}, {"many", "report", "difference", "suggestion"}],
     "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
     "run": [{"session"}, {"joint", "verify"}, {"steps"}, {"unit_norms"}],
-    "conventions": [{"identify"}, {"slots", "graph", "names"}, {"keras"}],
+    "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras"}],
     "formats": [
         {"registry"},
         {"tensorflow"},
