@@ -162,7 +162,7 @@ def _numbered(members: Sequence[_Member], path: str, found: _Found) -> None:
         tables = _is_embedding(path) and any(len(kernel.shape) == 2 for kernel, _ in pairs)
         if len(members) % 2 == 0 and not tables and all(_fitting(one.shape, other.shape) for one, other in pairs):
             for kernel, bias in pairs:
-                _pair(kernel, bias, found, usual=(1,))
+                _pair(kernel, bias, found, usual=(1,) if len(kernel.shape) == 2 else None)
 
 
 def _is_embedding(path: str) -> bool:
