@@ -224,7 +224,8 @@ def test_the_units_of_a_row_are_the_outputs_of_the_operation_that_uses_it(conven
     assert (found.source, found.role, found.unit_axes) == ("name", row.role, expected)
     known = identify([example, *rest])[0].identity
     assert known is not None
-    assert (known.role, known.unit_axes, known.axis_source) == (row.role, expected, "name")
+    assert (known.role, known.unit_axes) == (row.role, expected)
+    assert known.axis_source in ("name", "shape")  # the bias beside it tells too
 
 
 @pytest.mark.parametrize(("convention", "row"), [pair for pair in ALL if pair[1].role not in BOUNDED], ids=label)
