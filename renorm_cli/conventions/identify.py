@@ -49,7 +49,7 @@ def _is_open(variable: Variable, role: Role) -> bool:
     return role == "unknown" or variable.hint.layer is None
 
 
-WHOLE_FILE: tuple[WholeFile, ...] = (_by_conventions, shapes.claims)
+WHOLE_FILE: tuple[WholeFile, ...] = (shapes.claims, _by_conventions)
 
 _BY_AXES: Mapping[AxisSource, int] = {source: place for place, source in enumerate(get_args(AxisSource))}
 _BY_ROLE: Mapping[AxisSource, int] = {"like": 0, "layer": 1, "name": 2, "graph": 3, "shape": 4}
