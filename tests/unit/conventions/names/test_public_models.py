@@ -53,6 +53,10 @@ OPEN = {"reduce/weights", "square/weights"}
 """Square kernels under scopes that say nothing: a convolution and a transposed one look the same."""
 
 
+TOLD = ("name", "shape")
+"""What tells of them: shapes where a bias is beside the kernel, else names."""
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_kernels_of_networks_of_tf_slim_have_the_units_of_the_ops_that_use_them(network: str) -> None:
     identified = identify([variable for variable, _ in NETWORKS[network]])
@@ -66,7 +70,8 @@ def test_kernels_of_networks_of_tf_slim_have_the_units_of_the_ops_that_use_them(
             assert known.axis_source == "guess"
         else:
             assert known.role == "kernel", variable.name
-            assert (known.unit_axes, known.axis_source) == (AXES[use](len(variable.shape)), "name"), variable.name
+            assert known.unit_axes == AXES[use](len(variable.shape)), variable.name
+            assert known.axis_source in TOLD, variable.name
             kernels += 1
     assert kernels >= 8
 
@@ -94,7 +99,8 @@ def test_matrices_of_models_of_transformers_have_the_units_of_their_layers(model
             assert known.role not in BOUNDED, variable.name
         else:
             assert known.role in BOUNDED, variable.name
-            assert (known.unit_axes, known.axis_source) == (axes, "name"), variable.name
+            assert known.unit_axes == axes, variable.name
+            assert known.axis_source in TOLD, variable.name
 
 
 def axes_in_graph(uses: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -138,6 +144,7 @@ def test_kernels_of_models_of_tensorflow_1_have_the_units_of_the_ops_that_use_th
             assert known.role not in BOUNDED, variable.name
         else:
             assert known.role in BOUNDED, variable.name
-            assert (known.unit_axes, known.axis_source) == (axes, "name"), variable.name
+            assert known.unit_axes == axes, variable.name
+            assert known.axis_source in TOLD, variable.name
             kernels += 1
     assert kernels >= 5
