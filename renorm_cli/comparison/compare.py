@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from renorm_cli import __version__
+from renorm_cli.comparison.context import compare_context
 from renorm_cli.comparison.multiples import Factors, Rounding, bits, factors, largest_change
 from renorm_cli.comparison.pairs import Pair
 from renorm_cli.comparison.plan import Comparison, Task
@@ -66,6 +67,7 @@ def compare(
         constraint=comparison.constraint,
         rows=rows,
         expected=expected,
+        context=compare_context(before, after) if expected else (),
         notes=(*dict.fromkeys((*before.notes, *after.notes)), *_doubts(rows)),
     )
 

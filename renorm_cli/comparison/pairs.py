@@ -38,16 +38,16 @@ class Pair:
             and {self.before.name, *self.before.aliases} != {self.after.name, *self.after.aliases}
         )
 
-    def subject(self) -> Variable:
+    def subject(self, *, proof: bool) -> Variable:
         """The pair as one variable for the plan, found under the names it has on either side.
 
         What tells its unit axes is taken from the first checkpoint, and from the second only where the first leaves
-        them to a guess: a changed file must not talk its own changes into being allowed.
+        them to a guess; not even then for a `proof`: a changed file must not talk its own changes into being allowed.
         """
         one, other = self._one, self.after
         if other is None or other is one:
             return one
-        if unit_axes(one)[1] == "guess" and unit_axes(other)[1] != "guess":
+        if not proof and unit_axes(one)[1] == "guess" and unit_axes(other)[1] != "guess":
             told = replace(other, name=one.name, key=one.key, state=one.state, copies=one.copies, locked=one.locked)
         else:
             told = one

@@ -65,7 +65,7 @@ def plan_comparison(
             f"{str(before.path)!r} and {str(after.path)!r} have no variable in common"
             f" ({len(before.variables)} and {len(after.variables)} are there): they are not of one model"
         )
-    subjects = _subjects(pairs)
+    subjects = _subjects(pairs, proof=expected)
     compared = chosen(subjects, selection, lambda variable: True)
     steps = _steps(subjects, bound, selection)
     tasks = []
@@ -77,11 +77,11 @@ def plan_comparison(
     return Comparison("key" if keyed else "name", bound.constraint, tuple(tasks))
 
 
-def _subjects(pairs: Sequence[Pair]) -> tuple[Variable, ...]:
+def _subjects(pairs: Sequence[Pair], *, proof: bool) -> tuple[Variable, ...]:
     """One variable for each pair, with keys that are unique among both checkpoints."""
     subjects: dict[str, Variable] = {}
     for pair in pairs:
-        subject = pair.subject()
+        subject = pair.subject(proof=proof)
         while subject.key in subjects:
             subject = replace(subject, key=f"{subject.key} (after)")
         subjects[subject.key] = subject

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,6 +161,14 @@ class Sink(ABC):
         """
 
 
+def digest(parts: Iterable[bytes]) -> str:
+    """The SHA-256 of bytes that come in parts."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
 class Checkpoint(ABC):
     """An open checkpoint. `format` is its name in reports, `files` all it consists of, in the order of publication.
 
@@ -182,6 +191,11 @@ class Checkpoint(ABC):
         self.files = tuple(files)
         self.variables = tuple(variables)
         self.notes = tuple(notes)
+
+    @property
+    def output_format(self) -> str:
+        """The format of the copies that `stage` makes."""
+        return self.format
 
     @property
     def size(self) -> int:
@@ -247,6 +261,13 @@ class Checkpoint(ABC):
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         """The content besides the variables that is no file in `files`: names, and bytes in parts."""
         return iter(())
+
+    def context(self) -> dict[str, str | None]:
+        """Digests of all that tells a loader what the variables mean, by name: config, attributes, graph, assets.
+
+        None for what cannot be read. Names do not depend on the checkpoint's own name.
+        """
+        return {name: digest(parts) for name, parts in self.rest()}
 
     def damage(self, imap: Imap = map) -> tuple[str, ...]:
         """Names of the tensors whose bytes do not match the checksum that the checkpoint states."""

@@ -28,6 +28,13 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """All verdicts in their order."""
 
 
+class ContextRow(NamedTuple):
+    """Something besides the variables that is not the same in both checkpoints: an attribute, a config, an asset."""
+
+    name: str
+    verdict: Literal["changed", "missing", "added", "not compared"]
+
+
 class DiffSide(NamedTuple):
     """One of the two checkpoints of a comparison."""
 
@@ -75,7 +82,8 @@ class DiffRow:
 class DiffReport:
     """The outcome of a comparison; every variable of both checkpoints is in a row.
 
-    `matched_by` says what made two variables a pair. With `expected`, a renorm by `constraint` was expected.
+    `matched_by` says what made two variables a pair. With `expected`, a renorm by `constraint` was expected; `context`
+    then has what differs besides the variables, and is None where the formats are not the same.
     """
 
     version: str
@@ -85,6 +93,7 @@ class DiffReport:
     constraint: Constraint
     rows: tuple[DiffRow, ...]
     expected: bool = False
+    context: tuple[ContextRow, ...] | None = ()
     notes: tuple[Note, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
@@ -111,7 +120,7 @@ class DiffReport:
     @property
     def proven(self) -> bool | None:
         """Whether the expected renorm, and nothing else, happened; None where none was expected."""
-        return self.is_renorm_within(self.constraint) if self.expected else None
+        return self.is_renorm_within(self.constraint) and self.context == () if self.expected else None
 
     @property
     def exit_code(self) -> int:

@@ -36,9 +36,26 @@ def survey_of(reply: dict[str, Any], config: bytes, length: int, shown: str) -> 
             model_config=config.decode("utf-8", "surrogateescape") if reply.get("config") is True else None,
         )
     except UnexpectedError:
-        raise FormatError(
-            f"{shown}: the HDF5 process answered nonsense: the file is damaged or hostile, do not use it"
-        ) from None
+        raise _nonsense(shown) from None
+
+
+def context_of(reply: dict[str, Any], shown: str) -> dict[str, str | None]:
+    """The digests in a worker's reply, by name. Raises FormatError as `survey_of` does."""
+    try:
+        return dict(field(reply, "context", lambda found: items(found, _named_digest)))
+    except UnexpectedError:
+        raise _nonsense(shown) from None
+
+
+def _named_digest(item: object) -> tuple[str, str | None]:
+    match item:
+        case [name, found]:
+            return text(name), optional(text)(found)
+    raise UnexpectedError("a name and a digest", item)
+
+
+def _nonsense(shown: str) -> FormatError:
+    return FormatError(f"{shown}: the HDF5 process answered nonsense: the file is damaged or hostile, do not use it")
 
 
 def _dataset(item: object, length: int) -> Dataset:

@@ -81,6 +81,10 @@ class Hdf5Store:
         self._output.rewritten = True
         self._worker().write(path, block.start, block.shape, raw)
 
+    def context(self) -> dict[str, str | None]:
+        """Digests of all attributes, and the targets of soft links, by name; see `Checkpoint.context`."""
+        return self._worker().context()
+
     def close(self) -> None:
         """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError.
 

@@ -19,7 +19,8 @@ from typing import Any, Self
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.apart import CPU_SECONDS, Worker
 from renorm_cli.formats.hdf5.chunks import chunks_of, decoded_size
-from renorm_cli.formats.hdf5.reply import survey_of
+from renorm_cli.formats.hdf5.context import context
+from renorm_cli.formats.hdf5.reply import context_of, survey_of
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.types import SIZES
 from renorm_cli.formats.hdf5.walk import MAX_CHUNK, MAX_CONFIG, Walk, filters_of
@@ -63,18 +64,25 @@ class Hdf5Image:
         reply, config = self._surveyed(None)
         return survey_of(reply, config, self._length, self._shown)
 
+    def context(self) -> dict[str, str | None]:
+        """Digests of all attributes, and the targets of soft links, by name; None for what cannot be read."""
+        reply, _ = self._call({"op": "context"}, self._length, processor=self._survey_processor())
+        return context_of(reply, self._shown)
+
     def is_as(self, digest: int) -> bool:
         """Whether the survey has this digest; the child then does not send it."""
         return self._surveyed(digest)[0].get("digest") == digest
 
     def _surveyed(self, unless: int | None) -> tuple[dict[str, Any], bytes]:
-        size = min(self._length, self._filled)
-        processor = SURVEY_PROCESSOR + (SURVEY_PROCESSOR_PER_MIB * size >> 20)
         request = {"op": "survey", "unless": unless}
-        reply, config = self._call(request, self._length, limit=MAX_CONFIG, processor=processor)
+        reply, config = self._call(request, self._length, limit=MAX_CONFIG, processor=self._survey_processor())
         digest = reply.get("digest")
         self.digest = digest if type(digest) is int else None
         return reply, config
+
+    def _survey_processor(self) -> int:
+        size = min(self._length, self._filled)
+        return SURVEY_PROCESSOR + (SURVEY_PROCESSOR_PER_MIB * size >> 20)
 
     def read(self, path: str, start: tuple[int, ...], shape: tuple[int, ...], nbytes: int) -> bytes:
         """The stored bytes of the box of `shape` at `start` of a dataset: C order, the dataset's byte order."""
@@ -188,6 +196,8 @@ class _Server:
         match request["op"]:
             case "survey":
                 return self._survey(request["unless"])
+            case "context":
+                return {"context": context(self._h5, self._file, self._new_walk())}, b""
             case "read":
                 return {}, self._read(request["path"], request["start"], request["shape"], request["nbytes"])
             case "write":

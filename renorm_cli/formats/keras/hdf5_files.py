@@ -42,6 +42,13 @@ class Hdf5Checkpoint(PlainCheckpoint):
         variables = join_copies(contents.naming, partial(same_bytes, data))
         super().__init__(format, found, files, variables, data, (*contents.naming.notes, *_link_notes(contents.links)))
 
+    def context(self) -> dict[str, str | None]:
+        found = super().context()
+        for number, store in enumerate(self.data.stores):
+            where = f" of shard {number}" if number else ""
+            found |= {f"{name}{where}": value for name, value in store.context().items()}
+        return found
+
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         return iter(()) if variable.dtype == "empty" else None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Extent, Found, Sink
+from renorm_cli.formats.base import Extent, Found, Sink, digest
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming, join_copies
 from renorm_cli.formats.numbers import same_bytes, stored_dtype
@@ -26,7 +26,7 @@ from renorm_cli.formats.tensorflow.object_graph import MAX_GRAPH_BYTES, ObjectGr
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.checksum import Crc
-from renorm_cli.storage.files import Opener, SourceFile, read_range, read_start
+from renorm_cli.storage.files import Opener, SourceFile, read_parts, read_range, read_start
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 
@@ -140,6 +140,9 @@ class TfCheckpoint(PlainCheckpoint):
     @property
     def checksums(self) -> dict[str, int]:
         return {entry.key: entry.crc for entry in self.bundle.stored if entry.crc is not None}
+
+    def context(self) -> dict[str, str | None]:
+        return {file.path.suffix: digest(read_parts(file, 0, file.size)) for file in self.others}
 
     def damage(self, imap: Imap = map) -> tuple[str, ...]:
         """Names of the tensors of numbers whose stored checksum does not match their bytes."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError, some_names
-from renorm_cli.formats.base import Found, Sink
+from renorm_cli.formats.base import Checkpoint, Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.tensorflow.checkpoint import Graph, OpenBundle, TfCheckpoint, open_bundle
@@ -102,6 +102,9 @@ class SavedModel(TfCheckpoint):
         for name in self._carried:
             if name != Path(_FINGERPRINT):
                 yield str(name), self._parts(name)
+
+    def context(self) -> dict[str, str | None]:
+        return Checkpoint.context(self)  # the graph is one of the rest
 
     def _parts(self, name: Path) -> Iterator[bytes]:
         with self._open(name) as file:

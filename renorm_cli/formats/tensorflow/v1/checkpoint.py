@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from renorm_cli.errors import some_names
-from renorm_cli.formats.base import Checkpoint, Found, Sink
+from renorm_cli.formats.base import Checkpoint, Found, Sink, digest
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import PlainData, PlainSink, pieces
 from renorm_cli.formats.protobuf import write_varint
@@ -30,7 +30,7 @@ from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.bytes import write_all
-from renorm_cli.storage.files import SourceFile
+from renorm_cli.storage.files import SourceFile, read_parts
 from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
 
@@ -80,6 +80,13 @@ class V1Checkpoint(Checkpoint):
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         """Strings as a V2 checkpoint stores them, so that an output can be compared with its input."""
         return _Strings(self, self.entries[variable.key]).stored()
+
+    @property
+    def output_format(self) -> str:
+        return "tf-checkpoint"
+
+    def context(self) -> dict[str, str | None]:
+        return {file.path.suffix: digest(read_parts(file, 0, file.size)) for file in self.others}
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         data = staging.create(output.beside(f"{output.name}{shard_suffix(0, 1)}"))
