@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -163,6 +162,8 @@ class Sink(ABC):
 
 def digest(parts: Iterable[bytes]) -> str:
     """The SHA-256 of bytes that come in parts."""
+    import hashlib  # only a proof asks for digests
+
     found = hashlib.sha256()
     for part in parts:
         found.update(part)

@@ -39,6 +39,7 @@ def diff_dict(report: DiffReport) -> dict[str, Any]:
         "renorm_only": report.renorm_only,
         "expect_renorm": report.expected,
         "proven": report.proven,
+        "context": None if report.context is None else [valid(row._asdict()) for row in report.context],
         "totals": {
             "variables": len(report.rows),
             **{verdict.replace(" ", "_"): count for verdict, count in report.totals.items()},

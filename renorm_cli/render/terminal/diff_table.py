@@ -24,6 +24,7 @@ _PLACES: tuple[Verdict, ...] = (
 """The verdicts whose variables get a line, the worst first."""
 
 _SCOPE = "Variables were compared; a model's configuration, graph and other files were not."
+_CONTEXT = "Variables were compared, and configuration, attributes, graph and other files to the byte."
 
 
 def render_diff(report: DiffReport, *, width: int | None, colour: bool, ascii: bool) -> str:
@@ -37,6 +38,7 @@ def render_diff(report: DiffReport, *, width: int | None, colour: bool, ascii: b
         list(_title(report, look)),
         list(_rows(report, listed, look)),
         list(_reasons(report, listed, look)),
+        list(_context(report, look)),
         list(_closing(report, look)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -77,6 +79,16 @@ def _reasons(report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Itera
         yield look.paint(f"and {count_text(len(explained) - len(shown))} more, all in the JSON", "dim")
 
 
+def _context(report: DiffReport, look: Look) -> Iterator[str]:
+    """What differs besides the variables."""
+    found = report.context or ()
+    shown = found if look.width is None else found[:REASONS_ON_A_TERMINAL]
+    for row in shown:
+        yield from look.folded(f"{row.verdict}: {look.show(row.name, 200)}", 2)
+    if len(found) > len(shown):
+        yield look.paint(f"and {count_text(len(found) - len(shown))} more, all in the JSON", "dim")
+
+
 def _reason(row: DiffRow, report: DiffReport) -> str | None:
     if row.reason is not None or row.verdict != "pure renorm" or not report.expected:
         return row.reason
@@ -89,9 +101,22 @@ def _closing(report: DiffReport, look: Look) -> Iterator[str]:
     yield from note_lines(report.notes, look)
     counts = [f"{count_text(count)} {verdict}" for verdict, count in report.totals.items() if count]
     yield from look.folded(f"{counted(len(report.rows), 'variable')}: {', '.join(counts)}")
-    yield from (look.paint(line, "dim") for line in look.folded(_SCOPE))
+    yield from (
+        look.paint(line, "dim")
+        for line in look.folded(_SCOPE if not report.expected or report.context is None else _CONTEXT)
+    )
     style = "good" if report.exit_code == 0 else "bad"
     yield from (look.paint(line, style) for line in look.folded(_verdict(report)))
+
+
+def _beside(report: DiffReport) -> str:
+    """Why a renorm of the variables is not all that happened, or not known to be."""
+    if report.context is None:
+        return "the variables are, but what else is in files of two formats cannot be compared"
+    unknown = sum(row.verdict == "not compared" for row in report.context)
+    if unknown == len(report.context):
+        return f"the variables are, but {count_text(unknown)} besides them could not be compared"
+    return f"the variables are, but {count_text(len(report.context) - unknown)} besides them changed"
 
 
 def _verdict(report: DiffReport) -> str:
@@ -100,6 +125,8 @@ def _verdict(report: DiffReport) -> str:
     if report.expected:
         bound = exact_text(report.constraint.limit)
         if not report.proven:
+            if report.is_renorm_within(report.constraint):
+                return f"not proven: {_beside(report)}"
             wrong = sum(row.verdict != "identical" and not _is_fine(row, report) for row in report.rows)
             return f"not proven: {counted(wrong, 'variable')} neither identical nor a pure renorm within {bound}"
         if not totals["pure renorm"]:

@@ -287,7 +287,7 @@ def convolution(path: Path, layer: str | None, kernel: np.ndarray) -> Path:
         ("Conv2DTranspose", "Conv2DTranspose", (2,), "pure renorm"),
         ("Conv2D", "Conv2D", (3,), "other"),
         ("Conv2D", "Conv2DTranspose", (3,), "other"),
-        (None, "Conv2DTranspose", (2,), "pure renorm"),
+        (None, "Conv2DTranspose", (3,), "other"),
         ("Conv2DTranspose", None, (2,), "pure renorm"),
         (None, None, (3,), "other"),
     ],
