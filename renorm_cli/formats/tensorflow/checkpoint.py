@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -114,9 +114,20 @@ class Graph(NamedTuple):
 
     @contextmanager
     def content(self) -> Iterator[memoryview]:
-        """Its bytes, mapped and not read, whatever their number; the mapping goes with the last view of it."""
-        file = self.file
-        yield memoryview(mmap.mmap(file.descriptor(), file.size, access=mmap.ACCESS_READ) if file.size else b"")
+        """Its bytes, mapped and not read, whatever their number."""
+        if not self.file.size:
+            yield memoryview(b"")
+            return
+        mapped = mmap.mmap(self.file.descriptor(), self.file.size, access=mmap.ACCESS_READ)
+        view = memoryview(mapped)
+        try:
+            yield view
+        finally:
+            # The mapping has a descriptor of its own. What was read of a graph may live on in cycles; what an error
+            # still holds of the view goes with the error.
+            with suppress(BufferError):
+                view.release()
+                mapped.close()
 
 
 class TfCheckpoint(PlainCheckpoint):
