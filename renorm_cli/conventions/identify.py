@@ -140,7 +140,9 @@ def _axes(shape: tuple[int, ...], claims: Sequence[Claim]) -> tuple[tuple[int, .
         return ((len(shape) - 1,) if len(shape) >= 2 else ()), "guess", None
     axes, first = told[0]
     for others, other in told[1:]:
-        if other.source != "name" and _wide(others, shape) != _wide(axes, shape):
+        # A table that is looked up by a product with one-hot rows is used like a kernel.
+        knows = other.source != "name" or (other.role, first.role) == ("embedding", "kernel")
+        if knows and _wide(others, shape) != _wide(axes, shape):
             text = f"{first.told} tells units along {_listed(axes)}, {other.told} along {_listed(others)}"
             return axes, "guess", text
     return axes, first.source, None

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from support.memory import Tensor
 
-from renorm_cli.conventions.identify import CONVENTIONS, role_of, unit_axes
+from renorm_cli.conventions.identify import CONVENTIONS, identity_of, role_of, unit_axes
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.identity import Claim
-from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.model.variable import GraphUse, Hint, Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
@@ -47,6 +47,18 @@ def test_a_trial_convention_decides_roles_and_units_and_its_rows_are_bounded(mon
 def test_a_variable_without_a_hint_is_unknown_and_its_units_are_a_guess() -> None:
     bare = Variable("w", "w", (4, 3), "float32")
     assert (role_of(bare), unit_axes(bare)) == ("unknown", ((1,), "guess"))
+
+
+def test_a_use_as_a_kernel_overrules_the_name_of_a_kernel_but_not_that_of_a_table() -> None:
+    use = GraphUse("kernel", (1,), ("MatMul",))
+    kernel = Variable("a/kernel", "a", (4, 3, 2), "float32", Hint(weight="query/kernel"), use=use)
+    table = Variable("b/embeddings", "b", (4, 3), "float32", Hint(weight="embeddings"), use=use)
+    assert unit_axes(table) == ((1,), "guess")
+    conflict = identity_of(table).conflict
+    assert conflict is not None
+    assert "MatMul" in conflict
+    assert "embeddings" in conflict
+    assert unit_axes(kernel) == ((1,), "graph")
 
 
 def test_what_the_file_says_of_a_state_comes_before_its_convention() -> None:
