@@ -104,7 +104,7 @@ def identity(variable: Variable, *others: Variable) -> Identity:
 def test_a_class_in_the_file_and_a_graph_come_before_a_name() -> None:
     dense = Variable("wte", "wte", (3, 4), "float32", Hint(layer="Dense", weight="kernel"))
     assert (identity(dense).role, identity(dense).unit_axes, identity(dense).axis_source) == ("kernel", (1,), "layer")
-    used = Variable("wte", "wte", (3, 4), "float32", use=GraphUse("kernel", (1,), ("MatMul",)))
+    used = Variable("wte", "wte", (3, 4), "float32", use=GraphUse("embedding", (1,), ("GatherV2",)))
     assert (identity(used).unit_axes, identity(used).axis_source) == ((1,), "graph")
 
 
