@@ -12,13 +12,13 @@ class Way(NamedTuple):
     """A way out of a problem: what it `does` to give `parameter` the `value`, e.g. "leave it out" with `exclude`.
 
     `{}` in `does` is the place of the parameter, where "with" and the parameter at the end do not say it: "leave out
-    {}". The `value` is True for a flag; without one the user chooses it. Who talks to the user spells the parameter:
-    `exclude=` in Python, `-x` on the command line.
+    {}". The `value` is True for a flag; without one the user chooses it; several are given all together. Who talks to
+    the user spells the parameter: `exclude=` in Python, `-x` on the command line.
     """
 
     parameter: str
     does: str
-    value: str | Literal[True] = ""
+    value: str | tuple[str, ...] | Literal[True] = ""
 
 
 def worded(text: str, ways: Iterable[Way], spell: Callable[[Way], str | None]) -> str:
@@ -33,7 +33,8 @@ def _way_text(does: str, word: str) -> str:
 
 def as_keyword(way: Way) -> str:
     """How Python spells a way: `exclude=`, `force=True`, or `device='cpu'`."""
-    return f"{way.parameter}={repr(way.value) if way.value else ''}"
+    value = way.value[0] if isinstance(way.value, tuple) and len(way.value) == 1 else way.value
+    return f"{way.parameter}={repr(value) if value else ''}"
 
 
 class RenormError(Exception):

@@ -19,7 +19,8 @@ from renorm_cli.model.report import Report
 from renorm_cli.model.suggestion import SHARES, USUAL_SHARE, SuggestedBound, Suggestion
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.distribution import Distribution
-from renorm_cli.plan.rules import Rule, patterns_of
+from renorm_cli.plan.rules import Rule
+from renorm_cli.plan.selection import patterns_of
 from renorm_cli.storage.staging import existing
 from renorm_cli.text import share_of
 
@@ -95,24 +96,36 @@ class Collector:
         return Suggestion(measured, bounds, bounds_of(self._together, self._shares))
 
 
-def rules_for(found: Suggestion, aim: Aim, units: Units, among: Sequence[Variable]) -> list[Rule]:
-    """One rule for each variable of a suggestion, or one for all of them with `one_bound`.
+def rules_for(found: Suggestion, aim: Aim, among: Sequence[Variable]) -> list[Rule]:
+    """One rule for each variable of a suggestion; with `one_bound` one for all that have units along the same axes.
 
-    None matches any other variable `among` all. They say what the measuring had to be told (`units`, p, what a norm
+    None matches any other variable `among` all. They say what the measuring had to be told (units, p, what a norm
     runs over), so that they hold without those options. A variable without a bound is left alone. Raises
     SelectionError where a variable has no pattern of its own.
     """
     rows = found.measured.rows
     patterns = patterns_of([row.step.variable for row in rows], among)
     place, constraint = found.shares.index(aim.clip), rows[0].step.constraint
+    own: dict[str, tuple[Units, SuggestedBound]] = {}
+    for pattern, row, bounds in zip(patterns, rows, found.bounds, strict=True):
+        own.setdefault(pattern, (_told(row.step), bounds[place]))  # stored copies have one pattern
     if aim.one_bound:
-        return [_rule(1, tuple(dict.fromkeys(patterns)), found.together[place], constraint, units)]
-    own: dict[str, SuggestedBound] = {}
-    for pattern, bounds in zip(patterns, found.bounds, strict=True):
-        own.setdefault(pattern, bounds[place])  # stored copies have one pattern
+        alike: dict[Units, list[str]] = {}
+        for pattern, (units, _) in own.items():
+            alike.setdefault(units, []).append(pattern)
+        return [
+            _rule(number, tuple(match), found.together[place], constraint, units)
+            for number, (units, match) in enumerate(alike.items(), 1)
+        ]
     return [
-        _rule(number, (pattern,), bound, constraint, units) for number, (pattern, bound) in enumerate(own.items(), 1)
+        _rule(number, (pattern,), bound, constraint, units)
+        for number, (pattern, (units, bound)) in enumerate(own.items(), 1)
     ]
+
+
+def _told(step: Step) -> Units:
+    """The unit axes, if they are not what the file tells by itself."""
+    return step.unit_axes if step.axis_source in ("option", "like") and step.constraint.per == "unit" else None
 
 
 def remarks(found: Suggestion, rules: Sequence[Rule], aim: Aim) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 NAME_LIMIT = 120
 LINE_LIMIT = 500
 
+_NAMED = 3
+
 _SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 _INVISIBLE = frozenset((0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)).union(*_SELECTORS)
 """Printable to Python but invisible: Unicode's Default_Ignorable_Code_Point, and the blank Braille pattern."""
@@ -148,3 +150,21 @@ def _prefix(text: str, width: int) -> str:
 def counted(count: int, noun: str) -> str:
     """Write a count with its noun: `1 unit`, `12 units`."""
     return f"{count_text(count)} {noun}" if count == 1 else f"{count_text(count)} {noun}s"
+
+
+def matrices_text(count: int) -> str:
+    """Write a count of matrices: `1 matrix`, `12 matrices`."""
+    return "1 matrix" if count == 1 else f"{count_text(count)} matrices"
+
+
+def percent_text(share: float) -> str:
+    """Write a share in whole percent: `0 %` and `100 %` only if they are exact."""
+    if share in (0, 1):
+        return "100 %" if share else "0 %"
+    return "< 1 %" if share < 0.01 else "> 99 %" if share > 0.99 else f"{share * 100:.0f} %"
+
+
+def some_matrices(found: Sequence[tuple[str, Sequence[int]]], count: int) -> str:
+    """Write the first few of `count` matrices, given as names and shapes: `'a' (4x3), 'b' (4x3) and 7 more`."""
+    more = f" and {count_text(count - _NAMED)} more" if count > _NAMED else ""
+    return ", ".join(f"{name} ({shape_text(shape)})" for name, shape in found[:_NAMED]) + more

@@ -22,7 +22,9 @@ _Result = TypeVar("_Result")
 
 PathLike = str | os.PathLike[str]
 Patterns = str | Iterable[str]
-Units = str | int | Iterable[int]
+Roles = str | Iterable[str]
+Axes = str | int | Iterable[int]
+Units = Axes | Iterable[str] | Mapping[str, Axes]
 Engine = Literal["auto", "numpy", "tensorflow"]
 Device = Literal["auto", "cpu", "gpu"]
 PerEach = Literal["unit", "tensor"]
@@ -110,7 +112,8 @@ KINDS = {
     "float": _number("a number", float),
     "str": _instance("a text", str),
     "Patterns": _instance("a pattern or several", Iterable),
-    "Units": _instance("'auto', an axis or several", SupportsIndex, Iterable),
+    "Roles": _instance("a role or several", Iterable),
+    "Units": _instance("'auto', an axis or several, or axes by patterns", SupportsIndex, Iterable),
     "Meter": _Kind("a meter, which has start and advance", _is_meter),
     "Companions": _Kind("a function of the report", callable),
     "Per": _one_of(Per),

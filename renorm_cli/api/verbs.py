@@ -5,8 +5,11 @@ The keywords are the options of the command line:
 - `max_norm` is the bound on the `p`-norm of every unit. `per` says what one norm runs over: a "unit", a "tensor", or
   all selected tensors together ("global"). `rules` is a TOML file of bounds by name. `declared` takes the bounds from
   the constraints in the file's own config.
-- `include` and `exclude` are shell-style patterns over the names of variables. `units` are the axes that name units:
-  "auto", an axis, or several. `strict` makes guessed axes and unknown variables an error.
+- `role` are the kinds of variables that are taken, "kernel" and "embedding" where none is said; `include` and `exclude`
+  are shell-style patterns over their names. `units` are the axes that name units, () those that the file tells: an axis
+  or several; as a text "GLOB=AXES", several of them, or a mapping, they are those of what a pattern names.
+- `like` is another checkpoint of the same model, which lends names and axes. `allow_guess` and `allow_unidentified`
+  accept unit axes that are a guess, and matrices that nothing identifies.
 - `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit.
 - `engine` ("auto", "numpy", "tensorflow"), `device` ("auto", "cpu", "gpu") and `jobs`, a number of threads, say how it
   is computed. `meter` is told of the progress.
@@ -16,15 +19,15 @@ All verbs raise RenormError, which says in one line what was expected, what was 
 
 from __future__ import annotations
 
-import operator
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from renorm_cli.api.asked import allowed_of, axes_of, computing_of, constraint_of, request_of, selection_of
 from renorm_cli.api.keywords import (
     Companions,
     Device,
@@ -33,20 +36,21 @@ from renorm_cli.api.keywords import (
     PathLike,
     Patterns,
     PerEach,
+    Roles,
     Units,
     checked,
-    shown,
 )
 from renorm_cli.api.report import Report
+from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import FormatError, UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.registry import find, open_checkpoint, open_staged
-from renorm_cli.model.constraint import Constraint, Per, Selection
+from renorm_cli.model.constraint import Per
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.norm import PNorm
+from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.pick import pick
-from renorm_cli.plan.bounds import OneBound, bound_source
-from renorm_cli.plan.planner import Request, make_plan, parse_units
+from renorm_cli.plan.bounds import OneBound
+from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.session import SILENT, Computing, Destination, Meter, Session, damage, threads_for
 from renorm_cli.run.steps import Work
 from renorm_cli.storage.journal import recover
@@ -58,6 +62,9 @@ if TYPE_CHECKING:
     from renorm_cli.api.suggestion import Suggestion
     from renorm_cli.gate.baseline import Reference
     from renorm_cli.gate.stored_report import Stored
+    from renorm_cli.model import report
+    from renorm_cli.model.report import Allowed
+    from renorm_cli.model.variable import Variable
     from renorm_cli.plan.rules import Rules
     from renorm_cli.run.unit_norms import UnitNorms
 
@@ -78,10 +85,11 @@ def inspect(
     p: float = 2.0,
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
-    units: Units = "auto",
+    role: Roles | None = None,
     include: Patterns = (),
     exclude: Patterns = (),
-    strict: bool = False,
+    units: Units = (),
+    like: PathLike | None = None,
     keep_norms: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
@@ -89,16 +97,15 @@ def inspect(
     meter: Meter = SILENT,
 ) -> Report:
     """Report the norms; with a bound, also how many units are over it."""
-    request = _request(
-        _constraint(max_norm, p, per),
-        _selection(include, exclude),
+    request = request_of(
+        constraint_of(max_norm, p, per),
+        selection_of(role, include, exclude),
         units,
         rules=rules,
-        strict=strict,
         must_act=False,
         measures=True,
     )
-    return _measured("inspect", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter)
+    return _measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), keep_norms, meter)
 
 
 @checked
@@ -110,10 +117,13 @@ def check(
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
     declared: bool = False,
-    units: Units = "auto",
+    role: Roles | None = None,
     include: Patterns = (),
     exclude: Patterns = (),
-    strict: bool = False,
+    units: Units = (),
+    like: PathLike | None = None,
+    allow_guess: bool = False,
+    allow_unidentified: bool = False,
     baseline: PathLike | Stored | None = None,
     max_growth: float | str | None = None,
     allow_new: bool = False,
@@ -124,7 +134,10 @@ def check(
     jobs: int | None = None,
     meter: Meter = SILENT,
 ) -> Report:
-    """Tell whether the bound holds: `check(...).holds`.
+    """Tell whether the bound holds: `check(...).holds`, or `check(...).verdict`.
+
+    It is "undecided" where a matrix was not seen, and where it depends on a guess of unit axes whether the bound holds;
+    the notes of the report have the ways out.
 
     With `baseline`, a JSON report, it does not hold either where the largest norm of a variable grew by more than
     `max_growth` (5% or 0.05) since, or where a variable is new or gone and that is not allowed.
@@ -133,13 +146,12 @@ def check(
         raise UsageError("growth, and what is new or gone, is told from an earlier report", Way("baseline", "give one"))
     if not (declared or baseline is not None):
         _need_bound(max_norm, rules)
-    request = _request(
-        _constraint(max_norm, p, per),
-        _selection(include, exclude),
+    request = request_of(
+        constraint_of(max_norm, p, per),
+        selection_of(role, include, exclude),
         units,
         rules=rules,
         declared="check" if declared else None,
-        strict=strict,
         measures=baseline is not None,
     )
     reference = None
@@ -149,7 +161,8 @@ def check(
 
         stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
         reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
-    return _measured("check", Path(checkpoint), request, _computing(engine, device, jobs), keep_norms, meter, reference)
+    computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)
+    return _measured("check", Path(checkpoint), request, like, computing, keep_norms, meter, reference, allowed)
 
 
 @checked
@@ -162,10 +175,13 @@ def apply(
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
     declared: bool = False,
-    units: Units = "auto",
+    role: Roles | None = None,
     include: Patterns = (),
     exclude: Patterns = (),
-    strict: bool = False,
+    units: Units = (),
+    like: PathLike | None = None,
+    allow_guess: bool = False,
+    allow_unidentified: bool = False,
     in_place: bool = False,
     force: bool = False,
     dry_run: bool = False,
@@ -185,33 +201,40 @@ def apply(
     With `verify` the output is read again before it gets its name. `companions` makes files of the report, which get
     their names together with the output: all of them or none. A `dry_run` writes these alone. Given what was found at a
     path, the file that is open already is not opened again.
+
+    Raises SelectionError where unit axes are a guess, unless the bound holds already whatever they are.
     """
     started = time.monotonic()
     if not declared:
         _need_bound(max_norm, rules)
-    request = _request(
-        _constraint(max_norm, p, per),
-        _selection(include, exclude),
+    request = request_of(
+        constraint_of(max_norm, p, per),
+        selection_of(role, include, exclude),
         units,
         rules=rules,
         declared="apply" if declared else None,
-        strict=strict,
     )
-    computing = _computing(engine, device, jobs)
+    computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)
     destination = Destination(None if output is None else Path(output), in_place)
     with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint)) as found:
         written = destination.of(found.location)
         recovered = not dry_run and recover(written.index)
         opened = open_checkpoint(found.path if recovered else found)
     with opened as source:
-        session = _session(source, request, computing)
+        session = _session(source, request, like, computing)
+        readings = session.readings()
+        if readings and not allow_guess:
+            from renorm_cli.gate.doubts import refuse_guesses
+
+            refuse_guesses(session.plan, readings, source)
         meter.start(session.nbytes + (0 if dry_run else source.size))
         kept = _room(session, keep_norms)
+        said = partial(session.report, "apply", started=started, output=written, readings=readings, allowed=allowed)
         work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
         if dry_run:
             rows = session.bounded(work)
             source.check_unchanged()
-            report = Report.of(session.report("apply", rows, started, output=written, dry_run=True), kept)
+            report = _told(said(rows, dry_run=True), source, kept)
             save(companions(report))
             return report
         protected = () if in_place else [file.path for file in source.files]
@@ -227,7 +250,7 @@ def apply(
 
                     reopen = partial(open_staged, staging, written, source)
                     verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap)
-            report = Report.of(session.report("apply", rows, started, output=written), kept)
+            report = _told(said(rows), source, kept)
             for target, content in companions(report).items():
                 staging.companion(target, content)
             source.check_unchanged()  # nothing newer than what was read may be replaced
@@ -243,9 +266,11 @@ def diff(
     max_norm: float | None = None,
     p: float = 2.0,
     per: PerEach = "unit",
-    units: Units = "auto",
+    role: Roles | None = None,
     include: Patterns = (),
     exclude: Patterns = (),
+    units: Units = (),
+    like: PathLike | None = None,
     jobs: int | None = None,
     meter: Meter = SILENT,
 ) -> DiffReport:
@@ -260,10 +285,11 @@ def diff(
     started = time.monotonic()
     if expect_renorm and max_norm is None:
         raise UsageError("a bound is needed", _GIVE_ONE)
-    bound, selection = OneBound(_constraint(max_norm, p, per), _axes(units)), _selection(include, exclude)
-    jobs = _computing(jobs=jobs).jobs
+    bound, selection = OneBound(constraint_of(max_norm, p, per), axes_of(units)), selection_of(role, include, exclude)
+    jobs = computing_of(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
-        comparison = plan_comparison(one, other, bound, selection, expected=expect_renorm)
+        (old, lent), (new, lent_too) = _identified(one, like), _identified(other, like)
+        comparison = plan_comparison(one, other, bound, selection, expected=expect_renorm, identified=(old, new))
         meter.start(comparison.nbytes)
         engine, _ = pick("numpy")
         with threads_for(comparison.nbytes, jobs) as imap:
@@ -271,7 +297,9 @@ def diff(
         damaged = [note for source in (one, other) for note in damage(source, jobs, refuse=expect_renorm)]
         for source in (one, other):
             source.check_unchanged()
-    return DiffReport.of(replace(report, notes=(*report.notes, *damaged), seconds=time.monotonic() - started))
+    return DiffReport.of(
+        replace(report, notes=(*report.notes, *lent, *lent_too, *damaged), seconds=time.monotonic() - started)
+    )
 
 
 @checked
@@ -282,10 +310,11 @@ def suggest(
     one_bound: bool = False,
     p: float = 2.0,
     per: PerEach = "unit",
-    units: Units = "auto",
+    role: Roles | None = None,
     include: Patterns = (),
     exclude: Patterns = (),
-    strict: bool = False,
+    units: Units = (),
+    like: PathLike | None = None,
     output: PathLike | None = None,
     force: bool = False,
     engine: Engine = "auto",
@@ -304,22 +333,21 @@ def suggest(
 
     started = time.monotonic()
     aim = aim_of(clip, one_bound=one_bound)
-    bound = OneBound(_constraint(None, p, per), _axes(units))
-    request = Request(bound, _selection(include, exclude), strict)
-    computing, rules = _computing(engine, device, jobs), None if output is None else Path(output)
+    request = Request(OneBound(constraint_of(None, p, per), axes_of(units)), selection_of(role, include, exclude))
+    computing, rules = computing_of(engine, device, jobs), None if output is None else Path(output)
     with open_checkpoint(Path(checkpoint)) as source:
         if rules is not None:
             refuse_taken(rules, source, force=force)
-        session = _session(source, request, computing)
+        session = _session(source, request, like, computing)
         meter.start(session.nbytes)
         collector = Collector(session.plan.steps, aim)
         rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
         damaged = session.damage(refuse=False)
         source.check_unchanged()
-        found = collector.suggestion(Report.of(session.report("inspect", rows, started, damage=damaged)))
+        found = collector.suggestion(_told(session.report("inspect", rows, started, damage=damaged), source))
         if rules is None:
             return Suggestion.of(found)
-        made = rules_for(found, aim, bound.units, source.variables)
+        made = rules_for(found, aim, source.variables)
         text = rules_text(made, remarks(found, made, aim))
         save({rules: [text.encode("ascii")]}, Way("output", "give the rules another name"))
     return Suggestion.of(replace(found, rules=str(rules)))
@@ -329,33 +357,56 @@ def _measured(
     command: Literal["inspect", "check"],
     path: Path,
     request: Request,
+    like: PathLike | None,
     computing: Computing,
     keep_norms: bool,
     meter: Meter,
     reference: Reference | None = None,
+    allowed: tuple[Allowed, ...] = (),
 ) -> Report:
     started = time.monotonic()
     with open_checkpoint(path) as source:
-        session = _session(source, request, computing)
+        session = _session(source, request, like, computing)
         meter.start(session.nbytes)
         kept = _room(session, keep_norms)
         rows = session.run(Work(source, session.engine, advance=meter.advance, norms=kept))
+        readings = session.readings()
         damaged = session.damage(refuse=command == "check")
         source.check_unchanged()
-        found = session.report(command, rows, started, damage=damaged)
+        found = session.report(command, rows, started, readings=readings, allowed=allowed, damage=damaged)
     if reference is not None:
         from renorm_cli.gate.baseline import held_against
 
         found = held_against(found, reference)
+    return _told(found, source, kept)
+
+
+def _identified(source: Checkpoint, like: PathLike | None) -> tuple[Sequence[Variable], tuple[Note, ...]]:
+    """The variables of a checkpoint, with what another one lends them, and notes on that."""
+    if like is None:
+        return identify(source.variables), ()
+    from renorm_cli.plan.like import Like, lent
+
+    with open_checkpoint(Path(like)) as other:
+        return lent(source.variables, Like.of(str(other.path), other.variables))
+
+
+def _told(found: report.Report, source: Checkpoint, kept: UnitNorms | None = None) -> Report:
+    """The public report, with notes on what makes a verdict, or a bound, less than it seems."""
+    if found.unidentified or any(row.step.axis_source == "guess" for row in found.rows):
+        from renorm_cli.gate.doubts import told
+
+        found = told(found, source)
     return Report.of(found, kept)
 
 
-def _session(source: Checkpoint, request: Request, computing: Computing) -> Session:
+def _session(source: Checkpoint, request: Request, like: PathLike | None, computing: Computing) -> Session:
     """The plan for a checkpoint, and what carries it out. Raises FormatError where there is nothing to measure."""
     if not any(variable.dtype in FLOATS for variable in source.variables):
         among = f"floating variable among its {len(source.variables)}" if source.variables else "variable"
         raise FormatError(f"{str(source.path)!r} holds no {among}: there is nothing to measure")
-    return Session(source, make_plan(source.variables, source.notes, request), computing)
+    variables, notes = _identified(source, like)
+    return Session(source, make_plan(variables, (*source.notes, *notes), request), computing)
 
 
 def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
@@ -370,56 +421,6 @@ def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
 def _need_bound(max_norm: float | None, rules: PathLike | Rules | None) -> None:
     if max_norm is None and rules is None:
         raise UsageError("a bound is needed", _GIVE_ONE, Way("rules", "give them by name"))
-
-
-def _constraint(max_norm: float | None, p: float, per: Per) -> Constraint:
-    return Constraint(None if max_norm is None else float(max_norm), PNorm(float(p)), per)
-
-
-def _selection(include: Patterns, exclude: Patterns) -> Selection:
-    return Selection(_patterns("include", include), _patterns("exclude", exclude))
-
-
-def _patterns(name: str, given: Patterns) -> tuple[str, ...]:
-    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
-    if not all(isinstance(pattern, str) for pattern in found):
-        raise UsageError(f"{name} is a pattern or several, got {shown(given)}")
-    return found
-
-
-def _request(
-    constraint: Constraint,
-    selection: Selection,
-    units: Units,
-    *,
-    rules: PathLike | Rules | None = None,
-    declared: Literal["apply", "check"] | None = None,
-    strict: bool = False,
-    must_act: bool = True,
-    measures: bool = False,
-) -> Request:
-    """What is asked for. Raises UsageError for keywords that make no sense, or not together."""
-    if isinstance(rules, str | os.PathLike):
-        from renorm_cli.plan.rules_toml import read_rules
-
-        rules = read_rules(Path(rules))
-    source = bound_source(constraint, _axes(units), rules=rules, declared=declared, measures=measures)
-    return Request(source, selection, strict, must_act)
-
-
-def _axes(units: Units) -> tuple[int, ...] | None:
-    if isinstance(units, str):
-        return parse_units(units)
-    try:
-        return tuple(operator.index(axis) for axis in (units if isinstance(units, Iterable) else (units,)))
-    except TypeError:
-        raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {shown(units)}") from None
-
-
-def _computing(engine: Engine = "auto", device: Device = "auto", jobs: int | None = None) -> Computing:
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"the jobs are threads, at least 1, got {jobs!r}")
-    return Computing(engine, device, jobs)
 
 
 for _verb in (apply, check, diff, inspect, open, suggest):

@@ -61,6 +61,7 @@ def apply(
     bound: groups.Bound,
     declared: groups.Declared,
     which: groups.Which,
+    accepting: groups.Accepting,
     writing: groups.Writing,
     computing: groups.Computing,
     reporting: groups.Reporting,
@@ -71,10 +72,10 @@ def apply(
     from renorm_cli.formats.registry import find
     from renorm_cli.run.session import Destination
 
-    asked = keywords(bound, declared, which, writing, computing)
+    asked = keywords(bound, declared, which, accepting, writing, computing)
     with find(checkpoint) as found:
         written = Destination(writing.output, writing.in_place).of(found.location)
-        files = targets(reporting.report, [checkpoint, written.path, written.index, bound.rules])
+        files = targets(reporting.report, [checkpoint, written.path, written.index, bound.rules, which.like])
         if reporting.report is None and not writing.dry_run:
             files = [Target(written.report(), "json")]
         with untouched([checkpoint], written), progress(str(checkpoint), reporting) as meter:
@@ -97,7 +98,7 @@ def inspect(
 
     norms = reporting.norms
     measure = partial(verbs.inspect, **keywords(bound, which, computing), keep_norms=norms is not None)
-    _, failed = _examined(checkpoint, measure, reporting, [bound.rules], norms=norms)
+    _, failed = _examined(checkpoint, measure, reporting, [bound.rules, which.like], norms=norms)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -108,6 +109,7 @@ def check(
     bound: groups.Bound,
     declared: groups.Declared,
     which: groups.Which,
+    accepting: groups.Accepting,
     earlier: groups.Earlier,
     computing: groups.Computing,
     reporting: groups.GateReporting,
@@ -115,9 +117,11 @@ def check(
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
     from renorm_cli.api import verbs
 
-    measure = partial(verbs.check, **keywords(bound, declared, which, earlier, computing), keep_norms=False)
-    found, failed = _examined(checkpoint, measure, reporting, [bound.rules, earlier.baseline], gate=True)
-    raise typer.Exit(2 if failed else 0 if all(one.holds for one in found) else 1)
+    asked = keywords(bound, declared, which, accepting, earlier, computing)
+    measure = partial(verbs.check, **asked, keep_norms=False)
+    found, failed = _examined(checkpoint, measure, reporting, [bound.rules, which.like, earlier.baseline], gate=True)
+    undecided = failed or any(one.verdict == "undecided" for one in found)
+    raise typer.Exit(2 if undecided else 0 if all(one.holds for one in found) else 1)
 
 
 @app.command(cls=help.Command, epilog=help.DIFF)
@@ -137,7 +141,7 @@ def diff(
     from renorm_cli.storage.staging import save
 
     asked = keywords(bound, which, computing)
-    files = targets(reporting.report, [before, after], DIFF_FORMATS)
+    files = targets(reporting.report, [before, after, which.like], DIFF_FORMATS)
     with untouched([before, after]), progress(str(after), reporting) as meter:
         done = verbs.diff(before, after, **asked, meter=meter)
     save(rendered(done, files))

@@ -58,17 +58,26 @@ class SoughtBound(NamedTuple):
 
 @under("Which variables and units")
 class Which(NamedTuple):
-    units: opt.Units = "auto"
+    role: opt.Role = None
     include: opt.Include = None
     exclude: opt.Exclude = None
-    strict: opt.Strict = False
+    units: opt.Units = None
+    like: opt.Like = None
+
+
+@under("Which variables and units")
+class Accepting(NamedTuple):
+    allow_guess: opt.AllowGuess = False
+    allow_unidentified: opt.AllowUnidentified = False
 
 
 @under("Which variables and units")
 class DiffWhich(NamedTuple):
-    units: opt.Units = "auto"
+    role: opt.Role = None
     include: opt.DiffInclude = None
     exclude: opt.Exclude = None
+    units: opt.Units = None
+    like: opt.Like = None
 
 
 @under("Against an earlier report")

@@ -12,7 +12,8 @@ from renorm_cli.errors import UsageError
 
 EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite, or out of
 line with the baseline, `diff` a difference; 2 it could not be done (usage, unreadable or damaged file, nothing matched,
-disk full), and nothing was written."""
+guessed unit axes, disk full), and no checkpoint was written, or `check` could not tell (a matrix is not identified, a
+guess matters)."""
 
 DIFF_EXIT_CODES = """Exit codes: 0 the same, or the expected renorm and nothing else; 1 different, or not proven;
 2 it could not be told (usage, unreadable or unrelated files, bytes that cannot be compared)."""
@@ -32,13 +33,14 @@ APPLY = _epilog(
 INSPECT = _epilog(
     """  renorm-ckpt inspect model.keras
   renorm-ckpt inspect model.h5 model.keras --max-norm 1.5 --report norms.csv
-  renorm-ckpt inspect model.h5 -i '*/bias' --p inf --per tensor""",
+  renorm-ckpt inspect model.h5 --role bias --p inf --per tensor""",
     EXIT_CODES,
 )
 CHECK = _epilog(
     """  renorm-ckpt check model.h5 model.keras --max-norm 1.5
   renorm-ckpt check model.h5 --max-norm 1.5 --report junit=results.xml
-  renorm-ckpt check model.h5 --baseline earlier.json --max-growth 5%""",
+  renorm-ckpt check model.h5 --baseline earlier.json --max-growth 5%
+  renorm-ckpt check model.h5 --max-norm 9 --like model.keras""",
     EXIT_CODES,
 )
 SUGGEST = _epilog(

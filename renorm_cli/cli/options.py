@@ -78,7 +78,7 @@ Include = Annotated[
         "--include",
         "-i",
         metavar="GLOB",
-        help="Variables to take instead of all kernels and embeddings.",
+        help="Variables to take among those of the roles; a whole name takes that one whatever its role.",
         autocompletion=variable_names,
     ),
 ]
@@ -102,17 +102,37 @@ Exclude = Annotated[
         autocompletion=variable_names,
     ),
 ]
-Units = Annotated[
-    str,
+Role = Annotated[
+    str | None,
     typer.Option(
-        "--units",
-        metavar="AXES",
-        help="Axes that name units (kept, not reduced): auto, or -1, or 0,1.",
+        "--role",
+        metavar="ROLES",
+        help="Kinds of variables to take, such as kernel,bias.  [default: kernel,embedding]",
+        show_default=False,
     ),
 ]
-Strict = Annotated[
-    bool,
-    typer.Option("--strict", help="Make guessed unit axes and unknown variables an error."),
+Units = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--units",
+        metavar="[GLOB=]AXES",
+        help="Axes that name units (kept, not reduced): auto, or -1, or 0,1; with GLOB= those of the variables it"
+        " names, which are kernels then if nothing else tells. Repeatable: the last GLOB decides.  [default: auto]",
+        show_default=False,
+    ),
+]
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        "--like",
+        metavar="CHECKPOINT",
+        help="Another checkpoint of the same model, which tells what the variables are.",
+        show_default=False,
+    ),
+]
+AllowGuess = Annotated[bool, typer.Option("--allow-guess", help="Accept unit axes that are a guess.")]
+AllowUnidentified = Annotated[
+    bool, typer.Option("--allow-unidentified", help="Accept matrices that nothing identifies, and so are not seen.")
 ]
 
 BaselineFile = Annotated[

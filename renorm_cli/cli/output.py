@@ -16,6 +16,7 @@ from renorm_cli.errors import UsageError
 from renorm_cli.model.report import Report
 from renorm_cli.parallel.threads import parcels
 from renorm_cli.render.registry import FORMATS, Format, format_of, parts
+from renorm_cli.text import show as show_name
 
 if TYPE_CHECKING:
     from renorm_cli.api.report import Report as PublicReport
@@ -156,14 +157,12 @@ def _has_colour(terminal: bool) -> bool:
 def show(found: Sequence[Report] | DiffReport, printing: Printing, *, gate: bool = False) -> None:
     """Warnings to stderr, what was found to stdout; in a GitHub workflow also annotations and the step's summary.
 
-    A `gate` prints verdicts instead of tables where no format was asked for.
+    A `gate` prints verdicts instead of tables where no format was asked for. Doubts are said also where a run is quiet.
     """
-    if printing.quiet:
-        return
     found = _told(found)
     reports = found if isinstance(found, Sequence) else (found,)
-    _warn(reports)
-    if not reports:
+    _warn(reports, quiet=printing.quiet)
+    if printing.quiet or not reports:
         return
     verdicts = gate and printing.format is None
     if printing.format in FORMATS:
@@ -212,10 +211,14 @@ def _in_words(report: _Noted) -> _Noted:
     return replace(report, notes=words.told(report.notes))
 
 
-def _warn(reports: Sequence[Report | DiffReport]) -> None:
+def _warn(reports: Sequence[Report | DiffReport], *, quiet: bool = False) -> None:
+    """Warnings, and as errors the doubts that leave a verdict undecided."""
     for report in reports:
+        of = f"'{show_name(report.path)}': " if isinstance(report, Report) and len(reports) > 1 else ""
         for note in report.notes:
-            if note.warning:
+            if note.doubt and isinstance(report, Report) and report.command == "check":
+                complain(f"error: {of}{note.text}")
+            elif note.doubt or (note.warning and not quiet):
                 complain(f"warning: {note.text}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -23,7 +24,10 @@ def speak_of(params: Iterable[Any]) -> None:
 def spelled(way: Way) -> str | None:
     """How the command spells a way: `-x`, `--nonfinite skip`, `--force`; None where it has no such option."""
     option = _options.get(way.parameter)
-    return f"{option} {way.value}" if option and way.value and way.value is not True else option
+    if not option or not way.value or way.value is True:
+        return option
+    values = way.value if isinstance(way.value, tuple) else (way.value,)
+    return " ".join(f"{option} {shlex.quote(value)}" for value in values)
 
 
 def error_text(error: RenormError) -> str:

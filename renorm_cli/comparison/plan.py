@@ -17,7 +17,7 @@ from renorm_cli.model.plan import Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
-from renorm_cli.plan.selection import chosen
+from renorm_cli.plan.selection import names
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +50,35 @@ class Comparison:
 
 
 def plan_comparison(
-    before: Checkpoint, after: Checkpoint, bound: OneBound, selection: Selection, *, expected: bool
+    before: Checkpoint,
+    after: Checkpoint,
+    bound: OneBound,
+    selection: Selection,
+    *,
+    expected: bool,
+    identified: tuple[Sequence[Variable], Sequence[Variable]] | None = None,
 ) -> Comparison:
     """Match the variables of two checkpoints: by their keys if the format is the same and keys are, else by names.
+
+    `identified` are the variables of both with their identities, where another file has a say in these.
 
     The selection says which variables are constrained, by default kernels and embeddings. It also says which are
     compared at all, by default all of them; but where a renorm is `expected`, all are compared: what is not selected
     must be identical then. Raises SelectionError where the two have nothing in common, or patterns or axes do not fit.
     """
     keyed = before.format == after.format and have_common_keys(before.variables, after.variables)
-    pairs = (by_key if keyed else by_name)(identify(before.variables), identify(after.variables))
+    pairs = (by_key if keyed else by_name)(*(identified or (identify(before.variables), identify(after.variables))))
     if not any(pair.before is not None and pair.after is not None for pair in pairs):
         raise SelectionError(
             f"{str(before.path)!r} and {str(after.path)!r} have no variable in common"
             f" ({len(before.variables)} and {len(after.variables)} are there): they are not of one model"
         )
     subjects = _subjects(pairs, proof=expected)
-    compared = chosen(subjects, selection, lambda variable: True)
+    named = names(subjects, selection)
     steps = _steps(subjects, bound, selection)
     tasks = []
     for pair, subject in zip(pairs, subjects, strict=True):
-        if not expected and subject.key not in compared:
+        if not expected and named.leaves(subject.key):
             tasks.append(Task(pair, left_out="not selected"))
         else:
             tasks.append(Task(pair, steps.get(subject.key)))

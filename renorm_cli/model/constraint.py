@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from renorm_cli.errors import UsageError
+from renorm_cli.model.identity import Role
 from renorm_cli.model.norm import EUCLIDEAN, PNorm
 
 Per = Literal["unit", "tensor", "global"]
@@ -53,7 +54,11 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Shell-style patterns over names and keys of variables; no `include` means the default selection."""
+    """The roles whose variables are taken, and shell-style patterns over their names and keys, which choose among them.
+
+    Without `roles` they are those of the source of the bounds; no `include` means all.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    roles: frozenset[Role] | None = None

@@ -71,3 +71,8 @@ DTYPES: dict[str, Dtype] = {
     **{name: Dtype(name, size, f"u{size}") for size, names in _BITS.items() for name in names.split()},
 }
 """All dtypes whose numbers are read, by name; those of less than 8 bits take a byte for each element."""
+
+
+def is_floating(dtype: str) -> bool:
+    """Whether numbers of the dtype have fractions, also where their norms are not bounded (float8, complex64)."""
+    return dtype in FLOATS or dtype.startswith(("float", "complex"))

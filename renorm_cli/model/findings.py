@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from renorm_cli.model.plan import Skip, SkipCode
 from renorm_cli.model.report import Growth, Report, Row, UnitNorm
+from renorm_cli.text import shape_text
 
-Fault = Literal["over", "nonfinite", "under", "negative", "grew", "appeared", "vanished"]
+Fault = Literal["over", "nonfinite", "under", "negative", "grew", "appeared", "vanished", "unidentified", "guessed"]
 """What can be wrong with a variable."""
 
 FAULTS: dict[Fault, str] = {
@@ -20,8 +22,18 @@ FAULTS: dict[Fault, str] = {
     "grew": "A variable's largest unit norm grew more than allowed since the baseline",
     "appeared": "A variable is not in the baseline",
     "vanished": "A variable of the baseline is gone",
+    "unidentified": "A matrix was not seen, because nothing identifies it",
+    "guessed": "The unit axes of a variable are a guess, and the verdict depends on them",
 }
 """Each fault as a sentence."""
+
+_UNSEEN: dict[SkipCode, str] = {
+    "unidentified": "is not identified",
+    "unused": "is not identified, and not used in the graph",
+    "dtype": "is of a dtype that is not measured",
+    "unreadable": "cannot be read",
+    "unknown_constraint": "declares a constraint that is not known",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +52,12 @@ class Finding:
 
 
 def findings(report: Report) -> tuple[Finding, ...]:
-    """All findings of a report, the worst first; empty if and only if the report holds."""
+    """All findings of a report, the worst first; without any, the report holds."""
     found = [finding for row in report.rows for finding in _of_row(row)]
     if report.baseline is not None:
         found += [_of_growth(growth, report.baseline.max_growth) for growth in report.baseline.growths]
+    found += [_of_unidentified(skip) for skip in report.unidentified]
+    found += [_of_guess(row) for row in report.guessed]
     return tuple(sorted(found, key=lambda finding: -finding.severity))
 
 
@@ -79,6 +93,20 @@ def _of_growth(growth: Growth, most: float) -> Finding:
         return Finding("grew", growth.name, None, text, severity)
     text = "is not in the baseline" if growth.kind == "appeared" else "is in the baseline and not in the checkpoint"
     return Finding(growth.kind, growth.name, None, text, 0.0)
+
+
+def _of_unidentified(skip: Skip) -> Finding:
+    shape = shape_text(skip.variable.shape)
+    text = f"{_UNSEEN.get(skip.code, 'was not seen')}: a matrix of {shape} weights that was not measured"
+    return Finding("unidentified", skip.variable.name, skip.variable.key, text, 0.0)
+
+
+def _of_guess(row: Row) -> Finding:
+    axes = " ".join(map(str, row.step.unit_axes)) or "none"
+    identity = row.step.variable.identity
+    why = "sources disagree about them" if identity is not None and identity.conflict else "nothing tells them"
+    text = f"the unit axes ({axes} of {shape_text(row.step.variable.shape)}) are a guess: {why}"
+    return Finding("guessed", row.step.variable.name, row.step.variable.key, text, 0.0)
 
 
 def _share(count: int, units: int) -> str:

@@ -31,7 +31,7 @@ SkipCode = Literal[
 - `not_included`, `excluded`: by the patterns. `no_rule`: no rule matches it; `rule_leaves`: its rule leaves it alone.
 - `undeclared`: the file declares no constraint for it; `unknown_constraint`: it declares one that is not known;
   `not_enforced`: it declares one that bounds no norm.
-- `role`: its role is not constrained by default; `unidentified`: nothing in the file tells its role; `unused`:
+- `role`: its role is not among those asked for; `unidentified`: nothing in the file tells its role; `unused`:
   neither its name nor the graph tells its role, because no op of the graph uses it.
 """
 
@@ -70,12 +70,14 @@ class Left(NamedTuple):
 class Note(NamedTuple):
     """Something the user should know; `warning` notes are said on stderr, all are in the report.
 
-    `ways` are what can be done about it, as in an error.
+    `ways` are what can be done about it, as in an error. A `doubt` is why a verdict cannot be given, or why less was
+    bounded than may be: it is said also where a run is to be quiet.
     """
 
     text: str
     warning: bool = False
     ways: tuple[Way, ...] = ()
+    doubt: bool = False
 
     def __str__(self) -> str:
         return worded(self.text, self.ways, as_keyword)

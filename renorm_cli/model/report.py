@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from renorm_cli.model.coverage import coverage, matrices
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.variable import Variable
+
+Readings = Literal["hold", "fail", "differ"]
+"""Whether the bound holds, or fails, whichever axes of a variable name its units, or whether that depends on them."""
+
+Verdict = Literal["holds", "violated", "undecided"]
+Allowed = Literal["guess", "unidentified"]
+"""What the user accepts: unit axes that are a guess, matrices that nothing identifies."""
 
 
 class NormStats(NamedTuple):
@@ -35,7 +43,8 @@ class Row:
     `norm` is None when no unit has a finite norm, `norm_after` when nothing was bounded. `histogram` counts the
     finite unit norms in equal bins from `norm.min` to `norm.max`. `under` counts units below the lower bound,
     `negative` weights below zero, each where the constraint asks for it. `worst` are the few units to look at first:
-    those that are not finite, then those of the largest norms.
+    those that are not finite, then those of the largest norms. `readings` is there where the unit axes are a guess and
+    there is a bound.
     """
 
     __module__ = "renorm_cli"
@@ -50,6 +59,7 @@ class Row:
     under: int = 0
     negative: int = 0
     worst: tuple[UnitNorm, ...] = ()
+    readings: Readings | None = None
 
     @property
     def variable(self) -> Variable:
@@ -83,7 +93,12 @@ class Baseline(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Every variable of the file is counted: `variables` = `constrained` + `skipped`."""
+    """Every variable of the file is counted: `variables` = `constrained` + `skipped`.
+
+    `matrices` are those that are matrices of weights, whose role is known for `identified` of them, and of which
+    `measured` are constrained; `elements` are the weights of all of them, and `share` of these was measured, None
+    without matrices.
+    """
 
     variables: int
     constrained: int
@@ -93,11 +108,19 @@ class Totals(NamedTuple):
     nonfinite: int
     under: int = 0
     negative: int = 0
+    matrices: int = 0
+    identified: int = 0
+    measured: int = 0
+    elements: int = 0
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of one command on one checkpoint; all renderers start here."""
+    """The outcome of one command on one checkpoint; all renderers start here.
+
+    `allowed` is what the user accepts though it may make a verdict wrong.
+    """
 
     command: Literal["apply", "inspect", "check"]
     version: str
@@ -112,10 +135,12 @@ class Report:
     output: str | None = None
     dry_run: bool = False
     baseline: Baseline | None = None
+    allowed: tuple[Allowed, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property
     def totals(self) -> Totals:
+        seen = matrices((*(row.step for row in self.rows), *self.skips))
         return Totals(
             variables=len(self.rows) + len(self.skips),
             constrained=len(self.rows),
@@ -125,11 +150,44 @@ class Report:
             nonfinite=sum(row.nonfinite for row in self.rows),
             under=sum(row.under for row in self.rows),
             negative=sum(row.negative for row in self.rows),
+            matrices=seen.number,
+            identified=seen.identified,
+            measured=seen.measured,
+            elements=seen.elements,
+            share=seen.share,
         )
 
     @property
-    def holds(self) -> bool:
-        """True if no unit is over its limit or under its lower bound, none is NaN or Inf, no weight is negative that
-        must not be, and nothing is out of line with the baseline."""
+    def unidentified(self) -> tuple[Skip, ...]:
+        """The matrices that were neither measured nor left out by the user."""
+        return tuple(skip for skip in self.skips if coverage(skip) == "unidentified")
+
+    @property
+    def guessed(self) -> tuple[Row, ...]:
+        """The variables of which it depends on a guess of their unit axes whether what was asked for holds."""
+        return tuple(row for row in self.rows if self._hangs_on_a_guess(row))
+
+    def _hangs_on_a_guess(self, row: Row) -> bool:
+        if row.step.axis_source != "guess" or row.readings == "fail":
+            return False
+        return self.baseline is not None or (row.step.constraint.limit is not None and row.readings != "hold")
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether what was asked for holds.
+
+        "violated" where a unit is over its limit or under its lower bound, NaN or Inf, where a weight is negative that
+        must not be, and where something is out of line with the baseline. "undecided" where a matrix was not seen, or
+        where it depends on a guess, and that is not `allowed`.
+        """
+        unseen = "unidentified" not in self.allowed and bool(self.unidentified)
+        if unseen or ("guess" not in self.allowed and self.guessed):
+            return "undecided"
         grown = self.baseline is not None and bool(self.baseline.growths)
-        return not grown and not any(row.over or row.nonfinite or row.under or row.negative for row in self.rows)
+        broken = grown or any(row.over or row.nonfinite or row.under or row.negative for row in self.rows)
+        return "violated" if broken else "holds"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the verdict is "holds": not so where it is undecided."""
+        return self.verdict == "holds"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from renorm_cli.conventions.identify import unit_axes
-from renorm_cli.errors import SelectionError, UsageError, Way, some_names
+from renorm_cli.conventions.identify import role_of, unit_axes
+from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.identity import AxisSource, Role
+from renorm_cli.model.coverage import is_matrix
+from renorm_cli.model.identity import BOUNDED, AxisSource, Role
 from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Variable
+from renorm_cli.plan.units import NO_UNITS, Axes, Units
 
 if TYPE_CHECKING:
     from renorm_cli.plan.declared import Use
@@ -21,12 +23,16 @@ if TYPE_CHECKING:
 _REASONS: dict[Role, str] = {
     "bias": "not constrained by default",
     "scale": "not constrained by default",
+    "parameter": "not constrained by default",
     "statistic": "not constrained by default",
     "optimizer": "not a weight of the model",
     "quantized": "its norm is not that of the weight it stands for",
     "lora": "part of an update of another weight",
     "state": "not trained",
 }
+
+
+_TAKEN_BY_UNITS = BOUNDED | {"unknown"}
 
 
 class Bounded(NamedTuple):
@@ -40,8 +46,21 @@ class Bounded(NamedTuple):
 class Bounds(Protocol):
     """What a source of bounds says of the variables of one checkpoint."""
 
-    def aside(self, variable: Variable, role: Role) -> Left | None:
-        """Why the default selection leaves a variable out; None where it takes the variable."""
+    @property
+    def roles(self) -> frozenset[Role] | None:
+        """The roles whose variables are taken where the user names none; None where all are."""
+        ...
+
+    def role(self, variable: Variable) -> Role:
+        """What the variable is, also from what the user says of its units."""
+        ...
+
+    def aside(self, variable: Variable) -> Left | None:
+        """Why the source leaves a variable out, whatever its role; None where it does not."""
+        ...
+
+    def names(self, variable: Variable) -> bool:
+        """Whether the source names this variable alone, so that it is taken whatever its role."""
         ...
 
     def bound(self, variable: Variable, role: Role) -> Bounded | Left:
@@ -52,12 +71,8 @@ class Bounds(Protocol):
         """The patterns by which the source found the variable; empty where it needs none."""
         ...
 
-    def doubts(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
-        """Warnings that are errors in a strict plan."""
-        ...
-
     def remarks(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
-        """Other notes on the plan."""
+        """Notes on the plan."""
         ...
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
@@ -77,49 +92,55 @@ class BoundSource(Protocol):
 class OneBound:
     """One constraint for all selected variables, by default kernels and embeddings.
 
-    `units` are the axes that name units, None for those of each variable's convention. Raises UsageError for `units`
-    where norms run over more than a unit.
+    `units` are the axes that name units, as the user says them; what a pattern there names and nothing identifies is a
+    kernel. `told` has these axes by key. Raises UsageError for `units` where norms run over more than a unit.
     """
 
     constraint: Constraint = field(default_factory=Constraint)
-    units: tuple[int, ...] | None = None
+    units: Units = NO_UNITS
+    told: Mapping[str, Axes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.units is not None and self.constraint.per != "unit":
+        if self.units and self.constraint.per != "unit":
             raise UsageError(
                 f"a norm per {self.constraint.per} has no unit axes",
                 Way("units", "leave out {}"),
                 Way("per", "leave out {}"),
             )
 
-    def of(self, variables: Sequence[Variable]) -> Bounds:
-        return self
+    @property
+    def roles(self) -> frozenset[Role]:
+        return BOUNDED
 
-    def aside(self, variable: Variable, role: Role) -> Left | None:
-        return None if role in ("kernel", "embedding") else why_skipped(role, variable)
+    def of(self, variables: Sequence[Variable]) -> OneBound:
+        return replace(self, told=self.units.of(variables)) if self.units.named else self
+
+    def axes(self, variable: Variable) -> Axes:
+        """The axes that the user says for a variable, if any."""
+        return self.told.get(variable.key, self.units.axes)
+
+    def role(self, variable: Variable) -> Role:
+        return as_kernel(variable, self.told.get(variable.key))
+
+    def aside(self, variable: Variable) -> Left | None:
+        return None
+
+    def names(self, variable: Variable) -> bool:
+        return False
 
     def bound(self, variable: Variable, role: Role) -> Bounded | Left:
         if self.constraint.per != "unit":
             return Bounded(self.constraint, (), "option")
-        if self.units is not None:
-            return Bounded(self.constraint, fitting(self.units, variable, "units"), "option")
-        return Bounded(self.constraint, *unit_axes(variable))
+        axes = self.axes(variable)
+        if axes is not None:
+            return Bounded(self.constraint, fitting(axes, variable, "units"), "option")
+        axes, source = unit_axes(variable)
+        if len(variable.shape) < 2 and role not in _TAKEN_BY_UNITS:
+            source = "shape"  # a bias or a scale has no other unit than itself
+        return Bounded(self.constraint, axes, source)
 
     def patterns(self, variable: Variable) -> tuple[str, ...]:
         return ()
-
-    def doubts(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
-        guessed = [step.variable.name for step in steps if step.axis_source == "guess"]
-        unidentified, unused = (
-            [skip.variable.name for skip in skips if skip.code == code and len(skip.variable.shape) >= 2]
-            for code in ("unidentified", "unused")
-        )
-        told = [
-            (guessed, "the unit axes are a guess from the shape", Way("units", "say them")),
-            (unidentified, "skipped, nothing in the file tells what it is", Way("include", "select it")),
-            (unused, "skipped, not used in the graph", Way("include", "select it")),
-        ]
-        return [Note(f"{some_names(names)}: {text}", True, (way,)) for names, text, way in told if names]
 
     def remarks(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
         return []
@@ -127,13 +148,14 @@ class OneBound:
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
         return SelectionError(
             f"none of the {len(variables)} variables is selected, see `inspect`",
-            Way("include", "name some ('*' is all)"),
+            Way("include", "name one"),
+            Way("role", "take others"),
         )
 
 
 def bound_source(
     constraint: Constraint,
-    units: tuple[int, ...] | None = None,
+    units: Units = NO_UNITS,
     *,
     rules: Rules | None = None,
     declared: Use | None = None,
@@ -159,7 +181,7 @@ def bound_source(
             (constraint.limit is not None, Way("max_norm", "leave out {}")),
             (constraint.norm != EUCLIDEAN, Way("p", "leave out {}")),
             (constraint.per != "unit", Way("per", "leave out {}")),
-            (units is not None, Way("units", "leave out {}")),
+            (bool(units), Way("units", "leave out {}")),
         )
         for given, way in others:
             if given:
@@ -175,8 +197,16 @@ def bound_source(
     return OneBound(constraint, units)
 
 
-def why_skipped(role: Role, variable: Variable) -> Left:
-    """Why a variable of a role that is not constrained by default is left alone."""
+def as_kernel(variable: Variable, axes: Axes) -> Role:
+    """What a variable is: a kernel also where nothing identifies it and the user says the axes of its units."""
+    role = role_of(variable)
+    return "kernel" if axes is not None and role == "unknown" and is_matrix(variable, role) else role
+
+
+def why_skipped(role: Role, variable: Variable, roles: frozenset[Role] = BOUNDED) -> Left:
+    """Why a variable of a role that is not among those asked for is left alone."""
+    if role in BOUNDED or (role == "unknown" and roles.isdisjoint(BOUNDED)):
+        return Left("role", "not of a role that is asked for")
     if role in _REASONS:
         return Left("role", _REASONS[role])
     if variable.use is not None and not variable.use.ops:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from renorm_cli.conventions.identify import unit_axes
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.errors import SelectionError, Way, some_names
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.coverage import is_matrix
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.identity import Role
+from renorm_cli.model.identity import BOUNDED, Role
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Variable
@@ -60,13 +61,23 @@ class DeclaredBounds:
     def of(self, variables: Sequence[Variable]) -> Bounds:
         return self
 
-    def aside(self, variable: Variable, role: Role) -> Left | None:
+    @property
+    def roles(self) -> None:
         return None
+
+    def role(self, variable: Variable) -> Role:
+        return role_of(variable)
+
+    def aside(self, variable: Variable) -> Left | None:
+        return None
+
+    def names(self, variable: Variable) -> bool:
+        return False
 
     def bound(self, variable: Variable, role: Role) -> Bounded | Left:
         declared = variable.declared
-        if variable.state is not None:
-            return why_skipped(role, variable)
+        if variable.state is not None or (declared is None and is_matrix(variable, role) and role not in BOUNDED):
+            return why_skipped(role, variable)  # of what nothing identifies, nothing tells what is declared for it
         if declared is None:
             return Left("undeclared", "declares no constraint")
         if declared.kind == "unknown":
@@ -87,14 +98,8 @@ class DeclaredBounds:
     def patterns(self, variable: Variable) -> tuple[str, ...]:
         return ()
 
-    def doubts(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
-        unknown = [skip.variable for skip in skips if skip.code == "unknown_constraint"]
-        text = next((variable.declared.text for variable in unknown if variable.declared is not None), "")
-        names = some_names([variable.name for variable in unknown])
-        return [Note(f"{names}: not looked at, the config declares {text}", warning=True)] if unknown else []
-
     def remarks(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
-        notes = _axis_remarks(steps)
+        notes = [*_unknown(skips), *_axis_remarks(steps)]
         slow = [step.variable.name for step in steps if step.variable.declared and step.variable.declared.rate < 1]
         if slow:
             text = "the declared rate is below 1, so that training itself only moves the norms toward their bounds"
@@ -147,6 +152,14 @@ def _unit_axes(variable: Variable, declared: Declared) -> tuple[int, ...]:
     if len(reduced) < len(declared.axis):
         raise SelectionError(f"{where}: it names one axis twice", Way("exclude", "leave it out"))
     return tuple(axis for axis in range(rank) if axis not in reduced)
+
+
+def _unknown(skips: Sequence[Skip]) -> list[Note]:
+    """A warning of constraints that are not known."""
+    unknown = [skip.variable for skip in skips if skip.code == "unknown_constraint"]
+    text = next((variable.declared.text for variable in unknown if variable.declared is not None), "")
+    names = some_names([variable.name for variable in unknown])
+    return [Note(f"{names}: not looked at, the config declares {text}", warning=True)] if unknown else []
 
 
 def _axis_remarks(steps: Sequence[Step]) -> list[Note]:

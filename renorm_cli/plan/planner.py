@@ -2,93 +2,126 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from renorm_cli.conventions.identify import identify, role_of
-from renorm_cli.errors import FormatError, SelectionError, UsageError, Way, some_names
+from renorm_cli.conventions.identify import identify
+from renorm_cli.errors import FormatError, SelectionError, Way, some_names
 from renorm_cli.model.constraint import Selection
-from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.coverage import coverage, matrices
+from renorm_cli.model.dtypes import FLOATS, is_floating
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Left, Note, Plan, Skip, Step
 from renorm_cli.model.variable import Variable
-from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource
-from renorm_cli.plan.selection import chosen, named
+from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource, why_skipped
+from renorm_cli.plan.selection import Named, named, names
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a plan is asked for: where bounds come from, which variables they are for, and what is an error.
+    """What a plan is asked for: where bounds come from, and which variables they are for.
 
-    With `strict` a guess is an error. With `must_act` it is one to bound nothing (a gate that looked at nothing must
-    not pass) and to select what cannot be read.
+    With `must_act` it is an error to bound nothing (a gate that looked at nothing must not pass) and to select what
+    cannot be read.
     """
 
     source: BoundSource
     selection: Selection = field(default_factory=Selection)
-    strict: bool = False
     must_act: bool = True
-
-
-def parse_units(text: str) -> tuple[int, ...] | None:
-    """The axes of units as text: None for "auto", else integers. Raises UsageError for anything else."""
-    if text == "auto":
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {text!r}") from None
 
 
 def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Request) -> Plan:
     """Decide for every variable, from headers alone, in the order of the file.
 
-    Raises SelectionError for patterns or axes that fit nothing and, with `strict`, for guesses; FormatError for a
-    selected variable whose bytes cannot be read.
+    A variable is taken if its role is, and the patterns that include and exclude do not leave it out. A pattern without
+    wildcards that names it alone takes it whatever its role; optimizer state, statistics and counters are taken for
+    their role alone.
+
+    Raises SelectionError for patterns or axes that fit nothing; FormatError for a selected variable whose bytes cannot
+    be read.
     """
     if any(variable.identity is None for variable in variables):
         variables = identify(variables)
-    bounds = request.source.of(variables)
-    roles = {variable.key: role_of(variable) for variable in variables}
-    asides = {variable.key: bounds.aside(variable, roles[variable.key]) for variable in variables}
-    selected = chosen(variables, request.selection, lambda variable: asides[variable.key] is None)
+    bounds, named = request.source.of(variables), names(variables, request.selection)
     steps: list[Step] = []
     skips: list[Skip] = []
     for variable in variables:
-        role = roles[variable.key]
+        role = bounds.role(variable)
         decided = (
             _unfit(variable)
-            or (None if variable.key in selected else _unselected(variable, asides[variable.key], request.selection))
+            or named.leaves(variable.key)
+            or bounds.aside(variable)
+            or _unmeasured(variable)
+            or _other_role(variable, role, bounds, named, request.selection.roles)
             or _bound(variable, role, bounds, request)
         )
         if isinstance(decided, Left):
             skips.append(Skip(variable, role, *decided))
         else:
             steps.append(Step(variable, role, decided.unit_axes, decided.axis_source, decided.constraint))
+    left = _left_by_role(skips, bounds, request.selection)
     if request.must_act and not steps:
-        raise bounds.nothing(variables)
-    doubts = bounds.doubts(steps, skips)
-    if request.strict and doubts:
-        raise SelectionError(doubts[0].text, *doubts[0].ways, Way("strict", "leave out {}", True))
+        raise _nothing(variables, skips, left, bounds)
     together = _together(steps, bounds, request.selection)
-    remarks = [*bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
-    return Plan(tuple(steps), tuple(skips), (*notes, *doubts, *remarks))
+    remarks = [*left, *bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
+    return Plan(tuple(steps), tuple(skips), (*notes, *remarks))
 
 
 def _unfit(variable: Variable) -> Left | None:
-    if variable.dtype not in FLOATS:
-        return Left("dtype", f"{variable.dtype}: not a floating type we bound")
+    if not is_floating(variable.dtype):
+        return _unmeasured(variable)
     if variable.elements == 0:
         return Left("empty", "empty: it has no elements")
     return None
 
 
-def _unselected(variable: Variable, aside: Left | None, selection: Selection) -> Left:
-    if selection.include and not named(variable, selection.include):
-        return Left("not_included", "not named by include")
-    if selection.include or aside is None:
-        return Left("excluded", "named by exclude")
-    return aside
+def _unmeasured(variable: Variable) -> Left | None:
+    return None if variable.dtype in FLOATS else Left("dtype", f"{variable.dtype}: not a floating type we bound")
+
+
+def _other_role(
+    variable: Variable, role: Role, bounds: Bounds, named: Named, asked: frozenset[Role] | None
+) -> Left | None:
+    """Why a variable is left out for its role, if it is."""
+    roles = bounds.roles if asked is None else asked
+    if roles is None or named.takes(variable.key, role, roles, alone=bounds.names(variable)):
+        return None
+    return why_skipped(role, variable, roles)
+
+
+def _left_by_role(skips: Sequence[Skip], bounds: Bounds, selection: Selection) -> list[Note]:
+    """A note on what patterns match and the role leaves out."""
+    if not (selection.include or any(bounds.patterns(skip.variable) for skip in skips)):
+        return []
+    counts = Counter(
+        skip.role
+        for skip in skips
+        if skip.code in ("role", "unidentified", "unused") and (selection.include or bounds.patterns(skip.variable))
+    )
+    if not counts:
+        return []
+    what = ", ".join(f"{count} {role}" for role, count in counts.most_common())
+    text = f"the patterns match variables that the role leaves out: {what}"
+    return [Note(text, ways=(Way("role", "take roles"), Way("include", "take one by its name")))]
+
+
+def _nothing(
+    variables: Sequence[Variable], skips: Sequence[Skip], left: Sequence[Note], bounds: Bounds
+) -> SelectionError:
+    """The error for a plan that bounds nothing: what could be bounded, and how to say so."""
+    if bounds.roles is None:
+        return bounds.nothing(variables)
+    unseen = [skip for skip in skips if coverage(skip) == "unidentified"]
+    if unseen:
+        from renorm_cli.plan.doubts import unidentified_note
+
+        note = unidentified_note(unseen, matrices(skips).number, variables)
+        ways = (way for way in note.ways if way.parameter not in ("exclude", "allow_unidentified"))
+        return SelectionError(f"none of the {len(variables)} variables is selected: {note.text}", *ways)
+    if left:
+        return SelectionError(f"none of the {len(variables)} variables is selected: {left[0].text}", *left[0].ways)
+    return bounds.nothing(variables)
 
 
 def _bound(variable: Variable, role: Role, bounds: Bounds, request: Request) -> Bounded | Left:

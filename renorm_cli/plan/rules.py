@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -13,12 +12,10 @@ from renorm_cli.model.identity import Role
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Variable
-from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, fitting
-from renorm_cli.plan.selection import LONGEST_NAME, Labels
+from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, as_kernel, fitting
+from renorm_cli.plan.selection import Labels
 
 _NO_RULE = Left("no_rule", "no rule matches it")
-_SPECIAL = re.compile(r"[*?\[]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Rule(NamedTuple):
@@ -71,71 +68,90 @@ class RuleBounds:
                 Way("rules", "leave out {}"),
             )
         whole = next((rule for rule in self.rules.rules if rule.per == "tensor"), None)
-        if whole is not None and self.rest.units is not None:
+        if whole is not None and self.rest.units:
             where = self.rules.where(whole)
             raise UsageError(f'{where} has per = "tensor", which has no units', Way("units", "leave out {}"))
 
     def of(self, variables: Sequence[Variable]) -> Bounds:
-        return _Ruled(self, decide(variables, self.rules))
+        return _Ruled(self, self.rest.of(variables), decide(variables, self.rules))
+
+
+class Decided(NamedTuple):
+    """The rule of a variable, and whether one of its patterns has no wildcards and names this variable alone."""
+
+    rule: Rule
+    alone: bool
 
 
 class _Ruled(NamedTuple):
-    """The bounds of a checkpoint by rules, with the rule of each variable that any matches, by key."""
+    """The bounds of a checkpoint by rules, with what decides for each variable that any rule matches, by key."""
 
     source: RuleBounds
-    decided: Mapping[str, Rule]
+    rest: OneBound
+    decided: Mapping[str, Decided]
 
-    def aside(self, variable: Variable, role: Role) -> Left | None:
-        if variable.key in self.decided:
-            return None
-        return self.source.rest.aside(variable, role) if self.source.takes_rest else _NO_RULE
+    @property
+    def roles(self) -> frozenset[Role]:
+        return self.rest.roles
+
+    def role(self, variable: Variable) -> Role:
+        rule = self._rule(variable)
+        return as_kernel(variable, self.rest.told.get(variable.key) or (rule.units if rule is not None else None))
+
+    def aside(self, variable: Variable) -> Left | None:
+        rule = self._rule(variable)
+        if rule is None:
+            return None if self.source.takes_rest else _NO_RULE
+        return Left("rule_leaves", f"left alone by rule {rule.number}") if rule.limit is None else None
+
+    def names(self, variable: Variable) -> bool:
+        return variable.key in self.decided and self.decided[variable.key].alone
 
     def bound(self, variable: Variable, role: Role) -> Bounded | Left:
-        rule, rest = self.decided.get(variable.key), self.source.rest
+        rule, rest = self._rule(variable), self.rest
         if rule is None:
-            return rest.bound(variable, role) if self.source.takes_rest else _NO_RULE
-        if rule.limit is None:
-            return Left("rule_leaves", f"left alone by rule {rule.number}")
+            return rest.bound(variable, role)
         constraint = rule.constraint(rest.constraint)
         if rule.per == "tensor":
             return Bounded(constraint, (), "rule")
-        if rule.units is not None and rest.units is None and constraint.per == "unit":
+        if rule.units is not None and rest.axes(variable) is None and constraint.per == "unit":
             return Bounded(constraint, fitting(rule.units, variable, f"{self.source.rules.where(rule)}: units"), "rule")
-        return OneBound(constraint, rest.units).bound(variable, role)
+        return replace(rest, constraint=constraint).bound(variable, role)
 
     def patterns(self, variable: Variable) -> tuple[str, ...]:
-        rule = self.decided.get(variable.key)
+        rule = self._rule(variable)
         return () if rule is None else rule.match
 
-    def doubts(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
-        return [*idle(self.source.rules, self.decided), *self.source.rest.doubts(steps, skips)]
-
     def remarks(self, steps: Sequence[Step], skips: Sequence[Skip]) -> list[Note]:
-        return []
+        return idle(self.source.rules, self.decided)
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
         return SelectionError(
             f"none of the {len(variables)} variables is selected: a rule with max_norm has to match some, see `inspect`"
         )
 
+    def _rule(self, variable: Variable) -> Rule | None:
+        found = self.decided.get(variable.key)
+        return None if found is None else found.rule
 
-def decide(variables: Sequence[Variable], rules: Rules) -> dict[str, Rule]:
-    """The rule that decides for each variable that any matches, by key; the same for all stored copies of a weight.
+
+def decide(variables: Sequence[Variable], rules: Rules) -> dict[str, Decided]:
+    """What decides for each variable that any rule matches, by key; the same for all stored copies of a weight.
 
     Raises SelectionError for a pattern that matches nothing, naming the closest names.
     """
     labels = Labels(variables)
-    decided: dict[str, Rule] = {}
+    decided: dict[str, Decided] = {}
     for rule in rules.rules:
-        for pattern in rule.match:
-            for key in labels.found(pattern, f"{rules.where(rule)}: match"):
-                decided.setdefault(key, rule)
+        matched = labels.matched(rule.match, f"{rules.where(rule)}: match")
+        for key in matched.keys:
+            decided.setdefault(key, Decided(rule, key in matched.alone))
     return decided
 
 
-def idle(rules: Rules, decided: Mapping[str, Rule]) -> list[Note]:
+def idle(rules: Rules, decided: Mapping[str, Decided]) -> list[Note]:
     """Warnings of rules that decide nothing, because earlier ones match all that they match."""
-    active = {rule.number for rule in decided.values()}
+    active = {found.rule.number for found in decided.values()}
     return [
         Note(
             f"{rules.where(rule)} decides nothing: earlier rules match all that it matches; put it first", warning=True
@@ -143,24 +159,3 @@ def idle(rules: Rules, decided: Mapping[str, Rule]) -> list[Note]:
         for rule in rules.rules
         if rule.number not in active
     ]
-
-
-def patterns_of(variables: Sequence[Variable], among: Sequence[Variable]) -> list[str]:
-    """For each of `variables` a pattern that matches it, and its stored copies, and nothing else `among` all.
-
-    It is the name with its wildcards escaped, or where others have that name, too, the storage key. A character that is
-    not Unicode (a byte of a name that is not UTF-8) is matched by `?`. Raises SelectionError where no label will do.
-    """
-    labels = Labels(among)
-    return [_pattern_of(variable, labels) for variable in variables]
-
-
-def _pattern_of(variable: Variable, labels: Labels) -> str:
-    own = {variable.key, *variable.copies}
-    for label in (variable.name, variable.key, *variable.aliases):
-        pattern = _SURROGATE.sub("?", _SPECIAL.sub(r"[\g<0>]", label))
-        if 0 < len(label) <= LONGEST_NAME and variable.key in (found := labels.matching(pattern)) and found <= own:
-            return pattern
-    raise SelectionError(
-        f"no pattern matches {variable.name!r} alone, so that it can have no rule", Way("exclude", "leave it out")
-    )

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from fnmatch import translate
+from typing import NamedTuple
 
-from renorm_cli.errors import SelectionError
+from renorm_cli.errors import SelectionError, Way
 from renorm_cli.model.constraint import Selection
+from renorm_cli.model.identity import Role
+from renorm_cli.model.plan import Left
 from renorm_cli.model.variable import Variable
 
 LONGEST_NAME = 1024
 """Longer names never match: no pattern can be made to work on a megabyte of name."""
 
+NEVER_BY_NAME: frozenset[Role] = frozenset({"optimizer", "statistic", "state"})
+"""Roles whose variables are selected by their role alone, whatever names them."""
+
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 _WILD = re.compile(r"[*?\[]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Labels:
@@ -28,6 +35,7 @@ class Labels:
     def __init__(self, variables: Iterable[Variable]) -> None:
         own = {variable.key: variable for variable in variables}
         self._of = {key: _labels(variable) for key, variable in own.items()}
+        self._weights = {key: {key, *variable.copies} for key, variable in own.items()}
         for key, variable in own.items():
             for copy in variable.copies:
                 self._of[key] |= self._of.get(copy, frozenset())
@@ -52,24 +60,64 @@ class Labels:
             raise SelectionError(self._nothing(who, pattern))
         return hits
 
+    def matched(self, patterns: Iterable[str], who: str) -> Matched:
+        """What some patterns match. Raises SelectionError where one of them matches nothing."""
+        keys: set[str] = set()
+        alone: set[str] = set()
+        for pattern in patterns:
+            hits = self.found(pattern, who)
+            keys |= hits
+            if self.is_one(pattern, hits):
+                alone |= hits
+        return Matched(frozenset(keys), frozenset(alone))
+
+    def is_one(self, pattern: str, hits: set[str]) -> bool:
+        """Whether a pattern that matches `hits` has no wildcards and names one weight, with its stored copies."""
+        return literal(pattern) is not None and (len(hits) == 1 or hits <= self._weights[min(hits)])
+
     def _nothing(self, who: str, pattern: str) -> str:
         close = difflib.get_close_matches(pattern, sorted(self._with)[:5000], n=3, cutoff=0.4)
         hint = f"closest: {', '.join(map(repr, close))}" if close else "`inspect` lists the names"
         return f"{who} {pattern!r} matches none of the {len(self._of)} variables; {hint}"
 
 
-def chosen(variables: Sequence[Variable], selection: Selection, default: Callable[[Variable], bool]) -> frozenset[str]:
-    """Keys of the selected variables: those `include` names, or those of the default, less those `exclude` names.
+class Matched(NamedTuple):
+    """Keys of the variables that some patterns match, and of those that a pattern without wildcards names alone."""
+
+    keys: frozenset[str]
+    alone: frozenset[str]
+
+
+class Named(NamedTuple):
+    """What the patterns of a selection name; `included` is None where there are none that include."""
+
+    included: Matched | None
+    excluded: frozenset[str]
+
+    def leaves(self, key: str) -> Left | None:
+        """Why the patterns leave a variable out, if they do."""
+        if key in self.excluded:
+            return Left("excluded", "named by exclude")
+        if self.included is not None and key not in self.included.keys:
+            return Left("not_included", "not named by include")
+        return None
+
+    def takes(self, key: str, role: Role, roles: Container[Role], *, alone: bool = False) -> bool:
+        """Whether a variable that is not left out is taken: for its role, or because it is named alone."""
+        alone = alone or (self.included is not None and key in self.included.alone)
+        return role in roles or (alone and role not in NEVER_BY_NAME)
+
+
+def names(variables: Sequence[Variable], selection: Selection) -> Named:
+    """What the patterns of a selection name among the variables of a checkpoint.
 
     Raises SelectionError for a pattern that matches nothing, naming the closest names.
     """
-    defaults = frozenset(variable.key for variable in variables if not selection.include and default(variable))
     if not selection.include and not selection.exclude:
-        return defaults
+        return Named(None, frozenset())
     labels = Labels(variables)
-    included = {key for pattern in selection.include for key in labels.found(pattern, "include")}
-    excluded = {key for pattern in selection.exclude for key in labels.found(pattern, "exclude")}
-    return (defaults | included) - excluded
+    included = labels.matched(selection.include, "include") if selection.include else None
+    return Named(included, labels.matched(selection.exclude, "exclude").keys)
 
 
 def named(variable: Variable, patterns: Iterable[str]) -> bool:
@@ -78,6 +126,27 @@ def named(variable: Variable, patterns: Iterable[str]) -> bool:
         len(label) <= LONGEST_NAME and compiled.match(label)
         for compiled in map(_compile, patterns)
         for label in _labels(variable)
+    )
+
+
+def patterns_of(variables: Sequence[Variable], among: Sequence[Variable]) -> list[str]:
+    """For each of `variables` a pattern that matches it, and its stored copies, and nothing else `among` all.
+
+    It is the name with its wildcards escaped, or where others have that name, too, the storage key. A character that is
+    not Unicode (a byte of a name that is not UTF-8) is matched by `?`. Raises SelectionError where no label will do.
+    """
+    labels = Labels(among)
+    return [pattern_of(variable, labels) for variable in variables]
+
+
+def pattern_of(variable: Variable, labels: Labels) -> str:
+    own = {variable.key, *variable.copies}
+    for label in (variable.name, variable.key, *variable.aliases):
+        pattern = _SURROGATE.sub("?", _WILD.sub(r"[\g<0>]", label))
+        if 0 < len(label) <= LONGEST_NAME and variable.key in (found := labels.matching(pattern)) and found <= own:
+            return pattern
+    raise SelectionError(
+        f"no pattern matches {variable.name!r} alone, so that it can have no rule", Way("exclude", "leave it out")
     )
 
 

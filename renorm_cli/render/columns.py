@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from renorm_cli.model.coverage import coverage
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import NormStats, Report, Row
 from renorm_cli.model.variable import Variable
@@ -15,7 +16,7 @@ Cell = str | int | float | None
 GUESSED, COPIED, FOREIGN = "†", "‡", "§"
 ASCII_MARKS = {GUESSED: "?", COPIED: "+", FOREIGN: "!"}
 MARKS = {
-    GUESSED: "unit axes guessed from the shape",
+    GUESSED: "the unit axes are a guess",
     COPIED: "stored more than once in this checkpoint",
     FOREIGN: "a name with characters outside ASCII",
 }
@@ -178,6 +179,13 @@ COLUMNS: tuple[Column, ...] = (
     _count("under", "under", lambda row: row.under, rank=2, shown=has_lower),
     _count("negative", "below 0", lambda row: row.negative, rank=2, shown=has_signs),
     _count("nonfinite", "NaN/Inf", lambda row: row.nonfinite, rank=2, shown=lambda r: r.totals.nonfinite > 0),
+    Column(
+        "coverage",
+        "coverage",
+        text=lambda row, ascii: coverage(row.step) or "-",
+        value=lambda row: coverage(row.step),
+        skipped=lambda skip: coverage(skip),
+    ),
     _foreign("declared", "declared", lambda variable: variable.declared.text if variable.declared else None, rank=None),
 )
 """All columns in their order."""

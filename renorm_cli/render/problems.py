@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from renorm_cli.model.findings import Fault, Finding, findings
-from renorm_cli.model.report import Report, Row
+from renorm_cli.model.report import Allowed, Report, Row
 from renorm_cli.text import show
+
+DOUBTS: dict[Fault, Allowed] = {"unidentified": "unidentified", "guessed": "guess"}
+"""Findings that leave a verdict undecided, and what accepts them."""
 
 Level = Literal["error", "warning", "note"]
 
@@ -20,9 +23,13 @@ PATH_LIMIT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A variable and its findings, the worst first; `row` is None for a variable that the checkpoint lacks."""
+    """A variable and its findings, the worst first; `row` is None for one that was not measured, or is gone.
+
+    `key` is None for a variable that the checkpoint lacks.
+    """
 
     name: str
+    key: str | None
     row: Row | None
     findings: tuple[Finding, ...]
 
@@ -53,16 +60,19 @@ def subjects(report: Report) -> tuple[Subject, ...]:
     by_key = {row.step.variable.key: number for number, row in enumerate(report.rows)}
     by_name = {row.step.variable.name: number for number, row in reversed(list(enumerate(report.rows)))}
     of_rows: dict[int, list[Finding]] = {}
-    strays: dict[str, list[Finding]] = {}
+    strays: dict[tuple[str, str | None], list[Finding]] = {}
     for finding in findings(report):
-        number = by_name.get(finding.name) if finding.key is None else by_key[finding.key]
+        number = by_name.get(finding.name) if finding.key is None else by_key.get(finding.key)
         if number is None:
-            strays.setdefault(finding.name, []).append(finding)
+            strays.setdefault((finding.name, finding.key), []).append(finding)
         else:
             of_rows.setdefault(number, []).append(finding)
     return (
-        *(Subject(row.step.variable.name, row, tuple(of_rows.get(at, ()))) for at, row in enumerate(report.rows)),
-        *(Subject(name, None, tuple(found)) for name, found in strays.items()),
+        *(
+            Subject(row.step.variable.name, row.step.variable.key, row, tuple(of_rows.get(at, ())))
+            for at, row in enumerate(report.rows)
+        ),
+        *(Subject(name, key, None, tuple(found)) for (name, key), found in strays.items()),
     )
 
 
@@ -74,9 +84,10 @@ def problems(reports: Iterable[Report]) -> list[Problem]:
 
 def level(report: Report, finding: Finding) -> Level:
     """The level of a finding: an error if it makes the command fail, as only `check` does; clipping is only a note."""
-    if report.command == "check":
+    doubt = DOUBTS.get(finding.fault)
+    if report.command == "check" and doubt not in report.allowed:
         return "error"
-    return "warning" if finding.fault == "nonfinite" else "note"
+    return "warning" if finding.fault == "nonfinite" or doubt else "note"
 
 
 def rule_id(rule: Fault) -> str:

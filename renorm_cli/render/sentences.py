@@ -1,14 +1,28 @@
-"""The sentences that sum up a report: verdict and totals."""
+"""The sentences that sum up a report: verdict, coverage and totals."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from renorm_cli.model.report import Report
+from renorm_cli.model.variable import Variable
 from renorm_cli.render.columns import has_lower, has_signs, is_bounded, limits, orders
-from renorm_cli.text import count_text, counted, exact_text
+from renorm_cli.text import count_text, counted, exact_text, percent_text, show, some_matrices
+
+Quote = Callable[[str], str]
+"""Writes a name from a file so that it is safe where the sentence goes."""
 
 
-def account(report: Report) -> tuple[str, ...]:
-    """The numbers of variables, units and weights of each kind, in parts that the caller joins."""
+def quoted(name: str) -> str:
+    """A name in plain text."""
+    return f"'{show(name)}'"
+
+
+def account(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
+    """The numbers of variables, units, matrices and weights of each kind, in parts that the caller joins.
+
+    What a check has seen is in its verdict.
+    """
     totals, order = report.totals, orders(report)
     done = "constrained" if is_bounded(report) or report.command != "inspect" else "measured"
     units = counted(totals.units, "unit")
@@ -21,18 +35,48 @@ def account(report: Report) -> tuple[str, ...]:
         f"{count_text(totals.skipped)} skipped",
         f"{units}, {over}{under}{count_text(totals.nonfinite)} not finite",
         f"{counted(totals.negative, 'weight')} below zero" if has_signs(report) else "",
+        "" if report.command == "check" else "; ".join((*seen(report), *doubts(report, quote))),
     )
     return tuple(part for part in parts if part)
 
 
-def verdict(report: Report) -> str:
-    """Whether a check holds, and if not, why: `violated: 12 of 64 units over 0.9`."""
-    return ": ".join(verdict_parts(report))
+def seen(report: Report) -> tuple[str, ...]:
+    """How much was measured: `2 of 4 matrices (4 % of their weights)`; nothing where there are no matrices.
+
+    The share is left out where it is all.
+    """
+    totals = report.totals
+    if not totals.matrices:
+        return ()
+    text = f"{count_text(totals.measured)} of {count_text(totals.matrices)} "
+    text += "matrix" if totals.matrices == 1 else "matrices"
+    whole = totals.share is None or totals.measured == totals.matrices
+    return (text if whole else f"{text} ({percent_text(totals.share or 0)} of their weights)",)
 
 
-def verdict_parts(report: Report) -> tuple[str, str]:
-    """The verdict as its word, "holds" or "violated", and its explanation."""
-    return ("holds", _held(report)) if report.holds else ("violated", ", ".join(_broken(report)))
+def doubts(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
+    """What was not identified, and which unit axes are a guess, also those that cannot change a verdict."""
+    guessed = [row for row in report.rows if row.step.axis_source == "guess"]
+    open_ones = [row for row in guessed if row.readings not in ("hold", "fail")]
+    settled = [row for row in guessed if row.readings in ("hold", "fail")]
+    found = (
+        ([skip.variable for skip in report.unidentified], "not identified"),
+        ([row.step.variable for row in open_ones], "with guessed unit axes"),
+        ([row.step.variable for row in settled], "with guessed unit axes that cannot change this"),
+    )
+    return tuple(f"{count_text(len(ones))} {what}: {_named(ones, quote)}" for ones, what in found if ones)
+
+
+def verdict(report: Report, quote: Quote = quoted) -> str:
+    """Whether a check holds, and if not, why: `violated: 12 of 64 units over 0.9, in 2 of 2 matrices`."""
+    return ": ".join(verdict_parts(report, quote))
+
+
+def verdict_parts(report: Report, quote: Quote = quoted, where: str = "") -> tuple[str, str]:
+    """The verdict as its word ("holds", "violated", "undecided") and its explanation; `where` follows what was seen."""
+    broken = _broken(report)
+    found = ", ".join(broken) if broken else _held(report)
+    return report.verdict, "; ".join((", in ".join((found, *seen(report))) + where, *doubts(report, quote)))
 
 
 def _held(report: Report) -> str:
@@ -65,3 +109,7 @@ def _broken(report: Report) -> list[str]:
 
 def _bound(report: Report) -> str:
     return exact_text(*limits(report)) if len(limits(report)) == 1 else "their limit"
+
+
+def _named(variables: Sequence[Variable], quote: Quote) -> str:
+    return some_matrices([(quote(one.name), one.shape) for one in variables[:4]], len(variables))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageErr
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.location import Location
 from renorm_cli.model.plan import Note, Plan, Step
-from renorm_cli.model.report import Report, Row
+from renorm_cli.model.report import Allowed, Readings, Report, Row
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, threads
 from renorm_cli.run.steps import Work, run
@@ -123,6 +123,16 @@ class Session:
         self.damage(refuse=True)
         return rows
 
+    def readings(self) -> Mapping[str, Readings]:
+        """What becomes of the bound where unit axes are a guess, under all readings of them, by key."""
+        steps = [step for step in self.plan.steps if step.axis_source == "guess" and step.constraint.limit is not None]
+        if not steps:
+            return {}
+        from renorm_cli.run.readings import readings_of
+
+        with self.threads(sum(step.variable.nbytes for step in steps)) as imap:
+            return readings_of(steps, self.source, self.engine, imap)
+
     def damage(self, *, refuse: bool) -> tuple[Note, ...]:
         return damage(self.source, self._jobs, refuse=refuse)
 
@@ -136,11 +146,15 @@ class Session:
         rows: tuple[Row, ...],
         started: float,
         *,
+        readings: Mapping[str, Readings] | None = None,
+        allowed: tuple[Allowed, ...] = (),
         damage: tuple[Note, ...] = (),
         output: Location | None = None,
         dry_run: bool = False,
     ) -> Report:
         """The report of a run that `started` at that time of the monotonic clock."""
+        if readings:
+            rows = tuple(replace(row, readings=readings.get(row.step.variable.key)) for row in rows)
         notes: tuple[Note, ...] = (*self._notes, *self.plan.notes, *damage)
         if _is_joint(self.plan.steps):
             from renorm_cli.run.joint import joint_note
@@ -163,6 +177,7 @@ class Session:
             notes=notes,
             output=None if output is None else str(output.path),
             dry_run=dry_run,
+            allowed=allowed,
             seconds=time.monotonic() - started,
         )
 

@@ -12,9 +12,10 @@ from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.errors import SelectionError, some_names
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.identity import BOUNDED
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.base import others
-from renorm_cli.plan.selection import chosen
+from renorm_cli.plan.selection import Named, names
 from renorm_cli.training.arguments import exponent, number_above_zero, positive_axes
 from renorm_cli.training.clip import Bound, bounded
 from renorm_cli.training.constraint import wanted_units
@@ -29,9 +30,10 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
         model.fit(x, y, callbacks=[RenormCallback(["*/kernel"], max_norm=1.5)])
 
     `include` and `exclude` are shell-style patterns for the names of the weights: their paths without the name of the
-    model, "dense_1/kernel". Without `include`, all kernels and embeddings are selected. Selection, unit axes and the
-    bound are those of `renorm-ckpt apply`. `units` are the axes that name units (the KEPT axes), or "auto". Weights
-    that are not floating are never changed, even if a pattern matches them.
+    model, "dense_1/kernel". They choose among kernels and embeddings; one without wildcards that names one weight takes
+    it whatever it is. Selection, unit axes and the bound are those of `renorm-ckpt apply`. `units` are the axes that
+    name units (the KEPT axes), or "auto". Weights that are not floating are never changed, even if a pattern matches
+    them.
 
     `every="batch"` bounds after each batch (each execution, with `steps_per_execution`), `every="epoch"` after each
     epoch; the epoch's validation then sees the unbounded weights. Place callbacks that save the model after this one.
@@ -111,18 +113,19 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _chosen(self) -> list[tuple[Variable, Any]]:
         found = variables_of(self.model)
         try:
-            keys = chosen(
-                [described for described, _ in found],
-                self._selection,
-                lambda described: role_of(described) in ("kernel", "embedding"),
-            )
+            named = names([described for described, _ in found], self._selection)
         except SelectionError as error:
             raise ValueError(str(error)) from None
-        picked = [pair for pair in found if pair[0].key in keys and pair[0].dtype in FLOATS]
+        picked = [pair for pair in found if pair[0].dtype in FLOATS and self._takes(named, pair[0])]
         if not picked:
-            names = some_names([described.name for described, _ in found])
-            raise ValueError(f"none of the {len(found)} weights of the model is selected; name some, of {names}")
+            some = some_names([described.name for described, _ in found])
+            raise ValueError(f"none of the {len(found)} weights of the model is selected; name some, of {some}")
         return picked
+
+    @staticmethod
+    def _takes(named: Named, described: Variable) -> bool:
+        left = named.leaves(described.key)
+        return left is None and named.takes(described.key, role_of(described), BOUNDED)
 
     def _axes(self, described: Variable) -> tuple[int, ...]:
         if self._units is not None:

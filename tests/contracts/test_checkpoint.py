@@ -22,8 +22,8 @@ from support.effort import examples
 from support.files import MANIFEST, WHOLE, agrees, bound, look
 from support.places import SAMPLES
 
-from renorm_cli.api.verbs import apply, check
-from renorm_cli.errors import FormatError, RenormError, SelectionError
+from renorm_cli.api.verbs import apply
+from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.norms import policy
 
 ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -428,8 +428,3 @@ def test_an_input_that_changes_during_the_run_is_an_error(tmp_path: Path, monkey
     with pytest.raises(FormatError, match="changed while it was read"):
         apply(path, tmp_path / "out.h5", max_norm=1.0, meter=Meddler())
     assert [one.name for one in tmp_path.iterdir()] == ["in.h5"]
-
-
-def test_a_strict_run_does_not_guess() -> None:
-    with pytest.raises(SelectionError, match="nothing in the file tells what it is"):
-        check(SAMPLES / "custom_layer.h5", max_norm=1.0, strict=True)

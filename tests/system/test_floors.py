@@ -26,9 +26,9 @@ LINES = [
 """Rooms from the top down: each may import what is on the lines below its own, and nothing on its own line."""
 
 INNER = {
-    "api": [{"verbs"}, {"keywords"}, {"many", "report", "difference", "suggestion"}],
+    "api": [{"verbs"}, {"asked"}, {"keywords"}, {"many", "report", "difference", "suggestion"}],
     "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
-    "run": [{"session"}, {"joint", "verify"}, {"steps"}, {"unit_norms"}],
+    "run": [{"session"}, {"joint", "readings", "verify"}, {"steps"}, {"unit_norms"}],
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras"}],
     "formats": [
         {"registry"},

@@ -43,6 +43,7 @@ def filled(folder: Path) -> Path:
     for sample in ("dense.h5", "dense.keras"):
         shutil.copy(SAMPLES / sample, folder / sample.replace("dense", "model"))
     shutil.copy(SAMPLES / "declared.keras", folder)
+    shutil.copy(SAMPLES / "custom_layer.keras", folder / "custom.keras")
     return folder
 
 

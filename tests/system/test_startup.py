@@ -47,8 +47,12 @@ HELP = rooms(
 OTHER_COMMANDS = rooms(
     "comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
 )
-OPTIONS = rooms("gate run.joint model.findings plan.rules plan.declared run.unit_norms render.data.norms_file")
-"""Rooms of ours that serve one option: --baseline, --per global, --rules, --declared, --norms, and findings."""
+OPTIONS = rooms(
+    "gate run.joint run.readings model.findings plan.rules plan.declared plan.like plan.doubts run.unit_norms"
+    " render.data.norms_file"
+)
+"""Rooms of ours that serve one option (--baseline, --per global, --rules, --declared, --like, --norms), or findings,
+guesses and what is not identified."""
 
 RENDERERS = rooms(
     "ci page diff_columns problems data.csv_report data.diff_record data.suggest_record", "render."

@@ -225,7 +225,7 @@ def test_options_of_the_measuring_are_in_the_rules(tmp_path: Path) -> None:
     options = ("--p", "inf", "--units", "-2", "-i", "*kernel", "-x", "digit/*")
     assert renorm("suggest", SAMPLES / "dense.h5", *options, "-o", rules, "-q").returncode == 0
     (table,) = tomllib.loads(rules.read_text())["rule"]
-    assert table == {"match": "hidden/kernel", "max_norm": table["max_norm"], "p": math.inf, "units": [-2]}
+    assert table == {"match": "hidden/kernel", "max_norm": table["max_norm"], "p": math.inf, "units": [0]}
     done = renorm("apply", SAMPLES / "dense.h5", "--rules", rules, "--dry-run", "--format", "json")
     (one,) = json.loads(done.stdout)["variables"]
     assert (one["p"], one["unit_axes"], one["axis_source"]) == ("inf", [0], "rule")
@@ -256,7 +256,9 @@ def test_several_checkpoints_are_several_suggestions_and_one_that_is_missing_is_
 
 def test_rules_on_the_command_line_reach_the_report_and_every_format(tmp_path: Path) -> None:
     rules = tmp_path / "r.toml"
-    rules.write_text('[[rule]]\nmatch = "hidden/*"\nmax_norm = 1\np = 1\n[[rule]]\nmatch = "*/bias"\nleave = true\n')
+    rules.write_text(
+        '[[rule]]\nmatch = ["hidden/*", "hidden/bias"]\nmax_norm = 1\np = 1\n[[rule]]\nmatch = "*/bias"\nleave = true\n'
+    )
     files = [tmp_path / f"r.{end}" for end in ("json", "csv", "md", "html", "xml", "sarif")]
     reports = [word for file in files for word in ("--report", file)]
     done = renorm("check", SAMPLES / "dense.h5", "--rules", rules, "--max-norm", 3, *reports)

@@ -12,8 +12,8 @@ from renorm_cli.text import LINE_LIMIT, shape_text, show
 
 
 def render_junit(reports: Sequence[Report]) -> str:
-    """Write a suite for each report, with a case for each constrained variable, for each variable that only a finding
-    of the baseline names, and (as skipped) for each other variable.
+    """Write a suite for each report, with a case for each constrained variable, for each that only a finding names (one
+    of the baseline, a matrix that was not seen), and (as skipped) for each other variable.
 
     A case fails if its findings make `check` fail. All foreign text passes through `show`, which leaves only legal
     characters of XML 1.0.
@@ -30,18 +30,19 @@ def render_junit(reports: Sequence[Report]) -> str:
 
 def _suite(report: Report) -> ElementTree.Element:
     path, checked = show(report.path, PATH_LIMIT), subjects(report)
-    names = [subject.name for subject in checked] + [skip.variable.name for skip in report.skips]
+    told = {subject.key for subject in checked if subject.row is None}
+    skips = [skip for skip in report.skips if skip.variable.key not in told]
+    names = [subject.name for subject in checked] + [skip.variable.name for skip in skips]
     repeated = {name for name, count in Counter(names).items() if count > 1}
     failed = [_fails(report, subject) for subject in checked]
-    counts = {"tests": len(names), "failures": sum(failed), "errors": 0, "skipped": len(report.skips)}
+    counts = {"tests": len(names), "failures": sum(failed), "errors": 0, "skipped": len(skips)}
     suite = ElementTree.Element("testsuite", {"name": path, **{key: str(count) for key, count in counts.items()}})
     suite.set("time", _time(report.seconds))
     for subject, fails in zip(checked, failed, strict=True):
-        key = None if subject.row is None else subject.row.step.variable.key
-        case = _case(suite, path, subject.name, key if subject.name in repeated else None)
+        case = _case(suite, path, subject.name, subject.key if subject.name in repeated else None)
         if subject.findings:
             _tell(case, subject, fails)
-    for skip in report.skips:
+    for skip in skips:
         name, key = skip.variable.name, skip.variable.key
         case = _case(suite, path, name, key if name in repeated else None)
         ElementTree.SubElement(case, "skipped", {"message": f"{skip.role}: {show(skip.reason, LINE_LIMIT)}"})

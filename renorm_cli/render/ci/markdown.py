@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from renorm_cli.model.plan import Skip
@@ -41,17 +42,19 @@ def code(text: str, limit: int = LINE_LIMIT) -> str:
 def _summary(reports: Sequence[Report]) -> tuple[str, ...]:
     """The result of several checks, to be read before each of them."""
     checks = [report for report in reports if report.command == "check"]
-    broken = sum(not report.holds for report in checks)
-    return (f"**{count_text(broken)} of {counted(len(checks), 'checkpoint')} violated**",) if len(checks) > 1 else ()
+    counts = Counter(report.verdict for report in checks)
+    unsure = f", {count_text(counts['undecided'])} undecided" if counts["undecided"] else ""
+    told = f"**{count_text(counts['violated'])} of {counted(len(checks), 'checkpoint')} violated{unsure}**"
+    return (told,) if len(checks) > 1 else ()
 
 
 def _section(report: Report, above: tuple[str, ...]) -> Section:
     facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
     head = [*above, f"## {code(report.path, PATH_LIMIT)}"]
     if report.command == "check":
-        word, explanation = verdict_parts(report)
+        word, explanation = verdict_parts(report, code)
         head.append(f"**{word}**: {explanation}")
-    head.append(" · ".join((*account(report), facts)))
+    head.append(" · ".join((*account(report, code), facts)))
     if report.output is not None:
         head.append(f"{'Would write' if report.dry_run else 'Wrote'} {code(report.output, PATH_LIMIT)}")
     found = subjects(report)

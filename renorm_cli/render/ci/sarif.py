@@ -25,6 +25,8 @@ _HELP: dict[Fault, str] = {
     "negative": "Load the file and let the constraint that it declares run once, or remove the constraint.",
     "grew": "Look at what changed in the training since the baseline; if it is meant, make a new baseline.",
     "appeared": "If the new variable is meant, make a new baseline.",
+    "unidentified": "Say what it is: with another checkpoint of the same model, or by its unit axes; or leave it out.",
+    "guessed": "Say the unit axes, or have another checkpoint of the same model tell them; or leave the variable out.",
     "vanished": "If the variable is meant to be gone, make a new baseline.",
 }
 """Advice for each rule."""

@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from renorm_cli.model.coverage import coverage
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import Baseline, NormStats, Report, Row
-from renorm_cli.model.variable import Declared
+from renorm_cli.model.variable import Declared, Variable
 
 SCHEMA_VERSION = 1
 
@@ -50,6 +51,8 @@ def _fields(report: Report) -> dict[str, Any]:
             "source": valid({"path": report.path, "format": report.format, "bytes": report.bytes}),
             "output": report.output,
             "dry_run": report.dry_run,
+            "verdict": report.verdict if report.command == "check" else None,
+            "allowed": list(report.allowed),
             "engine": report.engine,
             "device": report.device,
             "totals": {
@@ -61,6 +64,11 @@ def _fields(report: Report) -> dict[str, Any]:
                 "nonfinite": totals.nonfinite,
                 "under": totals.under,
                 "negative": totals.negative,
+                "matrices": totals.matrices,
+                "identified": totals.identified,
+                "measured": totals.measured,
+                "elements": totals.elements,
+                "share": totals.share,
             },
             "variables": (valid(_row(row)) for row in report.rows),
             "skipped": (valid(_skip(skip)) for skip in report.skips),
@@ -84,6 +92,9 @@ def _row(row: Row) -> dict[str, Any]:
         "dtype": variable.dtype,
         "unit_axes": list(step.unit_axes),
         "axis_source": step.axis_source,
+        "conflict": _conflict(variable),
+        "readings": row.readings,
+        "coverage": coverage(step),
         "limit": constraint.limit,
         "low": constraint.low,
         "tolerance": constraint.tolerance,
@@ -126,8 +137,13 @@ def _skip(skip: Skip) -> dict[str, Any]:
         "role": skip.role,
         "code": skip.code,
         "reason": skip.reason,
+        "coverage": coverage(skip),
         "declared": _declared(variable.declared),
     }
+
+
+def _conflict(variable: Variable) -> str | None:
+    return None if variable.identity is None else variable.identity.conflict
 
 
 def _declared(declared: Declared | None) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from renorm_cli.render.page.parts import Change, Chart, Entry, Page, Section
 from renorm_cli.render.page.pooled import Pool
 from renorm_cli.render.page.table import TEXT_LIMIT, named, sortable, table_of
 from renorm_cli.render.problems import subjects
-from renorm_cli.render.sentences import verdict
+from renorm_cli.render.sentences import doubts, seen, verdict
 from renorm_cli.text import bytes_text, count_text, counted, exact_text, number_text, show
 
 DRAWN = 500
@@ -119,6 +119,10 @@ def _verdict(report: Report) -> str:
 def _sentence(report: Report) -> str:
     if report.command == "check" or report.baseline is not None:
         return verdict(report)
+    return "; ".join((", in ".join((_told(report), *seen(report))), *doubts(report)))
+
+
+def _told(report: Report) -> str:
     totals, units = report.totals, counted(report.totals.units, "unit")
     broken = f", {count_text(totals.nonfinite)} not finite" if totals.nonfinite else ""
     if not is_bounded(report):
@@ -163,6 +167,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
             f"{count_text(totals.variables)}: {count_text(totals.constrained)} selected, "
             f"{count_text(totals.skipped)} skipped",
         ),
+        *(("Matrices", f"{text} measured") for text in seen(report)),
         ("Format", f"{show(report.format)}, {bytes_text(report.bytes)}"),
         ("Engine", f"{show(report.engine)} on {show(report.device)}, {number_text(report.seconds)} s"),
     ]

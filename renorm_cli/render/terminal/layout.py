@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from renorm_cli.model.plan import Note
 from renorm_cli.render.columns import ASCII_MARKS
-from renorm_cli.text import LINE_LIMIT, cells, shorten, show
+from renorm_cli.text import LINE_LIMIT, NAME_LIMIT, cells, shorten, show
 
 GAP = "  "
 SHORTEST_NAME, ENOUGH_NAME = 12, 40
@@ -34,6 +34,9 @@ class Look(NamedTuple):
 
     def show(self, text: str, limit: int = LINE_LIMIT) -> str:
         return show(text, limit, ascii=self.ascii)
+
+    def quoted(self, name: str, limit: int = NAME_LIMIT) -> str:
+        return f"'{self.show(name, limit)}'"
 
     def joined(self, *parts: str) -> str:
         return (" | " if self.ascii else " · ").join(part for part in parts if part)

@@ -89,10 +89,10 @@ def _closing(report: Report, look: Look) -> Iterator[str]:
     yield from note_lines(report.notes, look)
     if report.command == "inspect":
         yield from _declared(report, look)
-    yield from look.folded(look.joined(*account(report)))
+    yield from look.folded(look.joined(*account(report, look.quoted)))
     if report.command == "check":
         style = "good" if report.holds else "bad"
-        yield from (look.paint(line, style) for line in look.folded(verdict(report)))
+        yield from (look.paint(line, style) for line in look.folded(verdict(report, look.quoted)))
     if report.dry_run:
         yield "dry run: nothing written"
     elif report.output is not None:

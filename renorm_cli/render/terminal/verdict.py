@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
-from renorm_cli.render.sentences import verdict
+from renorm_cli.render.sentences import verdict_parts
 from renorm_cli.render.terminal.layout import Look, note_lines
 from renorm_cli.text import counted
 
@@ -19,13 +19,13 @@ MORE = "a JSON report has all of them"
 
 
 def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool, more: str = MORE) -> str:
-    """Write the verdict in one line, followed by the findings, the worst first, if the checkpoint does not hold.
+    """Write the verdict in one line, followed by the findings, the worst first, unless the checkpoint holds.
 
     `width`, `colour` and `ascii` are as in `render_table`; `more` says where the findings are that are not listed.
     Ends with a newline.
     """
     look = Look(width, colour, ascii)
-    head = f"{verdict(report)}, in '{look.show(report.path, PATH_LIMIT)}'"
+    head = ": ".join(verdict_parts(report, look.quoted, f" of {look.quoted(report.path, PATH_LIMIT)}"))
     lines = [look.paint(line, "good" if report.holds else "bad") for line in look.folded(head, 2)]
     if not report.holds:
         lines += _details(report, look, more)

@@ -39,6 +39,7 @@ FITS_NOT: dict[str, list[Any]] = {
     "int": ["2", 1.5, True, [2]],
     "Patterns": [None, 3, 0.5, True],
     "Units": [None, 0.5],
+    "Roles": [3, 0.5, True],
     "Meter": [None, 3, "bar"],
     "Per": [None, 2, "layer", ["unit"], np.array(["unit", "tensor"])],
     "Engine": [None, 3, "torch"],
@@ -67,7 +68,7 @@ def test_what_is_of_no_kind_that_a_parameter_takes_is_a_usage_error_that_names_i
     monkeypatch.chdir(tmp_path)
     kinds = annotation.split(" | ")
     wrong = [value for value in FIT_NOTHING if not (name == "companions" and callable(value))]
-    if {"Patterns", "Units"} & set(kinds):
+    if {"Patterns", "Units", "Roles"} & set(kinds):
         wrong = [value for value in wrong if isinstance(value, bytes) or not hasattr(value, "__iter__")]
     if len(kinds) == 1 or kinds[1:] == ["None"]:
         wrong += [value for value in FITS_NOT.get(kinds[0], []) if value is not None or len(kinds) == 1]
@@ -92,6 +93,12 @@ def test_items_that_are_no_patterns_are_a_usage_error(name: str) -> None:
         with pytest.raises(UsageError, match=f"{name} is a pattern or several, got .*") as error:
             given("inspect", name, items)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("given", ["layer", "kernel,layer", ["kernel", 3], "", [], np.zeros((2, 2))])
+def test_what_is_no_role_is_a_usage_error_that_lists_them(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"^role is one of kernel, embedding, bias, .*, or several, got "):
+        verbs.inspect(DENSE, role=given)
 
 
 def test_numbers_of_any_library_are_numbers() -> None:

@@ -167,11 +167,13 @@ def test_a_gate_prints_one_line_a_checkpoint_that_holds_and_what_is_wrong_with_o
 ) -> None:
     paths = (DENSE, str(SAMPLES / "dense.keras"))
     done = renorm_here(capfd, "check", *paths, "--max-norm", "9")
-    assert done.stdout.splitlines() == [f"holds: none of 34 units over 9, in '{path}'" for path in paths]
+    assert done.stdout.splitlines() == [
+        f"holds: none of 34 units over 9, in 2 of 2 matrices of '{path}'" for path in paths
+    ]
     path = tmp_path / "many.h5"
     builders.write_h5(path, {f"{at:02}/kernel": np.full((2, 2), at + 1, np.float32) for at in range(25)})
     lines = renorm_here(capfd, "check", str(path), "--max-norm", "0.5", "--units", "1").stdout.splitlines()
-    assert lines[0] == f"violated: 50 of 50 units over 0.5, in '{path}'"
+    assert lines[0] == f"violated: 50 of 50 units over 0.5, in 25 of 25 matrices of '{path}'"
     assert [line[3:5] for line in lines[1:21]] == [f"{at:02}" for at in range(24, 4, -1)]
     assert lines[21:] == ["  and 5 more findings; --report FILE has all of them"]
     assert "hidden/kernel  Dense" in renorm_here(capfd, "check", DENSE, "--max-norm", "9", "--format", "table").stdout

@@ -30,6 +30,7 @@ from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.parallel.threads import threads
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request
+from renorm_cli.plan.units import Units
 
 Weights = dict[str, np.ndarray]
 
@@ -37,7 +38,7 @@ Weights = dict[str, np.ndarray]
 def wanted(
     limit: float | None = None, *include: str, p: float = 2.0, exclude: tuple[str, ...] = (), units: Any = None
 ) -> Request:
-    return Request(OneBound(Constraint(limit, PNorm(p)), units), Selection(include, exclude))
+    return Request(OneBound(Constraint(limit, PNorm(p)), Units(units)), Selection(include, exclude))
 
 
 def look(before: Path, after: Path, *include: str, **options: Any) -> DiffReport:

@@ -265,8 +265,10 @@ def test_check_is_1_where_a_norm_grew_by_more_and_0_where_not(grown: tuple[str, 
     assert renorm_here(capfd, *check, "--max-growth", "11%").returncode == 0
     assert renorm_here(capfd, *check, "--max-growth", "11%", "--max-norm", "1").returncode == 1
     assert renorm_here(capfd, *check, "-x", "digit/*").returncode == 0
-    assert renorm_here(capfd, *check, "-i", "hidden/*").returncode == 1  # its bias was not measured
-    assert renorm_here(capfd, *check, "-i", "hidden/*", "--allow-new").returncode == 0
+    assert (
+        renorm_here(capfd, *check, "-i", "hidden/*", "--role", "kernel,bias").returncode == 1
+    )  # its bias was not measured
+    assert renorm_here(capfd, *check, "-i", "hidden/*", "--role", "kernel,bias", "--allow-new").returncode == 0
     found = json.loads(renorm_here(capfd, *check, "--format", "json").stdout)["baseline"]
     assert [(one["name"], one["kind"]) for one in found["growths"]] == [("digit/kernel", "grew")]
     refused(renorm_here(capfd, *check, "--p", "1"), "measure both alike")

@@ -14,7 +14,7 @@ from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Plan
 from renorm_cli.model.variable import Declared, Variable
-from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource, OneBound, why_skipped
+from renorm_cli.plan.bounds import Bounded, BoundSource, OneBound, why_skipped
 from renorm_cli.plan.declared import DeclaredBounds
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.rules import Rule, RuleBounds, Rules
@@ -61,7 +61,7 @@ def test_every_code_is_given_for_its_own_reason() -> None:
         "excluded": {"dense/kernel", "dense/bias", "mixer/w"},
         "no_rule": {"dense/bias", "mixer/w"},
         "rule_leaves": {"left/kernel"},
-        "undeclared": everywhere - {"dense/kernel", "clip/kernel", "plus/kernel"},
+        "undeclared": everywhere - {"dense/kernel", "clip/kernel", "plus/kernel", "mixer/w"},
         "unknown_constraint": {"clip/kernel"},
         "not_enforced": {"plus/kernel"},
         "role": {"dense/bias"},
@@ -75,8 +75,7 @@ def test_rewording_every_reason_changes_no_note_and_no_verdict(name: str) -> Non
     for selection in SELECTIONS:
         made, bounds = plan(source, selection), source.of(VARIABLES)
         reworded = [replace(skip, reason="whatever it says") for skip in made.skips]
-        for notes in (bounds.doubts, bounds.remarks):
-            assert notes(made.steps, reworded) == notes(made.steps, made.skips)
+        assert bounds.remarks(made.steps, reworded) == bounds.remarks(made.steps, made.skips)
 
 
 def test_no_decision_reads_a_reason() -> None:
@@ -94,7 +93,7 @@ def test_a_source_of_its_own_is_all_that_a_new_kind_of_bound_takes() -> None:
     class ByRank(OneBound):
         """Matrices alone, each bounded by its number of columns."""
 
-        def of(self, variables: object) -> Bounds:
+        def of(self, variables: object) -> OneBound:
             return self
 
         def bound(self, variable: Variable, role: object) -> Bounded:

@@ -123,14 +123,12 @@ def test_patterns_restrict_what_is_declared_and_never_widen_it() -> None:
         plan(one, selection=Selection(("nothing",)))
 
 
-def test_an_unknown_declaration_is_a_warning_and_with_strict_an_error() -> None:
+def test_an_unknown_declaration_is_a_warning() -> None:
     known, unknown = variable("a/kernel", ONE), variable("b/kernel", CUSTOM)
     (note,) = plan(known, unknown).notes
     assert note.text == "'b/kernel': not looked at, the config declares 'Clip', which is unknown: never run"
     assert note.warning
-    with pytest.raises(SelectionError, match=r"'b/kernel': not looked at, .*; leave out strict=True"):
-        plan(known, unknown, strict=True)
-    assert plan(known, unknown, selection=Selection((), ("b/*",)), strict=True).notes == ()
+    assert plan(known, unknown, selection=Selection((), ("b/*",))).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from support.variables import keras_variable
 
-from renorm_cli.errors import FormatError, SelectionError, UsageError, Way
+from renorm_cli.conventions.identify import role_of
+from renorm_cli.errors import FormatError, SelectionError, UsageError
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.norm import PNorm
-from renorm_cli.model.plan import Note, Plan
+from renorm_cli.model.plan import Plan
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import OneBound
-from renorm_cli.plan.planner import Request, make_plan, parse_units
+from renorm_cli.plan.planner import Request, make_plan
+from renorm_cli.plan.units import Units, parse_axes, parse_units, units_of
 
 
 def variable(name: str, shape: tuple[int, ...] = (4, 3), dtype: str = "float32", **facts: Any) -> Variable:
@@ -28,7 +30,9 @@ ODD = variable("mixer/w", (4, 3), weight=None)
 
 
 def plan(*variables: Variable, **wanted: Any) -> Plan:
-    source = OneBound(wanted.pop("constraint", Constraint(1.0)), wanted.pop("units", None))
+    source = OneBound(
+        wanted.pop("constraint", Constraint(1.0)), Units(wanted.pop("units", None), wanted.pop("named", ()))
+    )
     return make_plan(variables, (), Request(source, **wanted))
 
 
@@ -48,27 +52,80 @@ def test_kernels_and_embeddings_are_steps_and_everything_else_is_a_skip_with_a_r
     assert "int64" in reasons(made)["optimizer/iteration"]
 
 
-def test_a_variable_of_rank_2_that_nothing_tells_about_is_said_with_the_option_that_selects_it() -> None:
-    assert plan(KERNEL, ODD).notes == (
-        Note("'mixer/w': skipped, nothing in the file tells what it is", True, (Way("include", "select it"),)),
-    )
-    with pytest.raises(SelectionError, match=r"'mixer/w': .*; select it with include=, or leave out strict=True"):
-        plan(KERNEL, ODD, strict=True)
+def roles(*wanted: Any) -> Selection:
+    return Selection(roles=frozenset(wanted))
 
 
-def test_a_guessed_axis_is_said_and_with_strict_is_an_error() -> None:
-    made = plan(KERNEL, ODD, selection=Selection(("*",)))
-    assert steps(made)["mixer/w"] == (1,)
+def test_patterns_choose_among_the_roles() -> None:
+    everything = (KERNEL, BIAS, TABLE, STEP, SLOT, ODD)
+    assert steps(plan(*everything, selection=Selection(("*",)))) == {"dense/kernel": (1,), "words/embeddings": (0,)}
+    assert steps(plan(*everything, selection=Selection(("dense/*",)))) == {"dense/kernel": (1,)}
+    assert steps(plan(*everything, selection=roles("optimizer"))) == {"optimizer/momentum": (1,)}
+    assert steps(plan(*everything, selection=roles("kernel", "bias"))) == {"dense/kernel": (1,), "dense/bias": ()}
+    assert steps(plan(*everything, selection=roles("unknown"))) == {"mixer/w": (1,)}
+    assert reasons(plan(*everything, selection=roles("bias")))["mixer/w"] == "not of a role that is asked for"
+
+
+def test_a_whole_name_takes_its_variable_whatever_the_role_but_no_state_and_no_statistic() -> None:
+    mean = variable("norm/moving_mean", (3,), layer="BatchNormalization")
+    everything = (KERNEL, BIAS, STEP, SLOT, ODD, mean)
+    names = tuple(one.name for one in everything)
+    assert set(steps(plan(*everything, selection=Selection(names)))) == {"dense/kernel", "dense/bias", "mixer/w"}
+    for one in (SLOT, mean):
+        assert steps(plan(*everything, selection=Selection((one.name,), roles=frozenset({role_of(one)})))) != {}
+        with pytest.raises(SelectionError, match="none of the 6 variables is selected: the patterns match variables"):
+            plan(*everything, selection=Selection((one.name,)))
+
+
+def test_what_patterns_match_and_the_role_leaves_out_is_said() -> None:
+    made = plan(KERNEL, BIAS, SLOT, TABLE, selection=Selection(("*",)))
     assert [str(note) for note in made.notes] == [
-        "'mixer/w': the unit axes are a guess from the shape; say them with units="
+        "the patterns match variables that the role leaves out: 1 bias, 1 optimizer;"
+        " take roles with role=, or take one by its name with include="
     ]
-    with pytest.raises(SelectionError, match="'mixer/w': the unit axes are a guess"):
-        plan(KERNEL, ODD, selection=Selection(("*",)), strict=True)
-    assert plan(KERNEL, ODD, selection=Selection(("*",)), strict=True, units=(0,)).notes == ()
+    assert plan(KERNEL, BIAS, SLOT, TABLE).notes == ()
+
+
+def test_a_guessed_axis_is_a_step_that_says_so() -> None:
+    (step,) = plan(KERNEL, ODD, selection=Selection(("mixer/w",))).steps
+    assert (step.unit_axes, step.axis_source, step.role) == ((1,), "guess", "unknown")
+
+
+def test_units_with_a_pattern_are_those_of_what_it_names_and_make_a_kernel_of_an_unknown_matrix() -> None:
+    vector = variable("mixer/v", (4,), weight=None)
+    made = plan(KERNEL, TABLE, ODD, vector, named=(("mixer/*", (0,)),))
+    assert {step.variable.name: (step.role, step.unit_axes, step.axis_source) for step in made.steps} == {
+        "dense/kernel": ("kernel", (1,), "layer"),
+        "words/embeddings": ("embedding", (0,), "layer"),
+        "mixer/w": ("kernel", (0,), "option"),
+    }
+    assert steps(plan(KERNEL, ODD, units=(0,))) == {"dense/kernel": (0,)}
+    assert steps(plan(KERNEL, ODD, SLOT, units=(0,), named=(("*", (1,)),))) == {"dense/kernel": (1,), "mixer/w": (1,)}
+
+
+def test_the_last_pattern_of_units_decides_and_auto_gives_back_what_the_file_tells() -> None:
+    one, other = (("dense/*", (0,)), ("*/kernel", (0, 1)))
+    assert steps(plan(KERNEL, named=(one, other))) == {"dense/kernel": (0, 1)}
+    assert steps(plan(KERNEL, named=(other, one))) == {"dense/kernel": (0,)}
+    assert steps(plan(KERNEL, named=(other, ("dense/kernel", None)))) == {"dense/kernel": (1,)}
+
+
+def test_units_for_a_name_that_is_not_there_name_the_closest() -> None:
+    with pytest.raises(SelectionError, match=r"units 'dense/kernal' matches none of the 1 .*; closest: 'dense/kernel'"):
+        plan(KERNEL, named=(("dense/kernal", (0,)),))
+
+
+def test_where_only_matrices_that_nothing_identifies_are_left_the_error_names_them_and_the_ways() -> None:
+    with pytest.raises(
+        SelectionError,
+        match=r"none of the 2 variables is selected: 1 of 1 matrix not identified: 'mixer/w' \(4x3\);"
+        r" lend what they are with like='CHECKPOINT', or say the axes with units='mixer/w=AXES'$",
+    ):
+        plan(BIAS, ODD)
 
 
 def test_a_bias_can_be_asked_for_and_is_one_unit() -> None:
-    assert steps(plan(KERNEL, BIAS, selection=Selection(("*bias",)))) == {"dense/bias": ()}
+    assert steps(plan(KERNEL, BIAS, selection=Selection(("dense/bias",)))) == {"dense/bias": ()}
 
 
 @pytest.mark.parametrize(("units", "axes"), [((-1,), (1,)), ((0,), (0,)), ((1, 0), (0, 1)), ((0, -1), (0, 1))])
@@ -93,13 +150,16 @@ def test_one_axis_twice_is_an_error() -> None:
 @pytest.mark.parametrize("text", ["", "x", "1.5", "1,", "auto,1", "0;1"])
 def test_units_that_are_no_axes_are_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="the units are auto or axes"):
-        parse_units(text)
+        parse_axes(text)
 
 
-def test_units_are_read_as_integers() -> None:
-    assert parse_units("auto") is None
-    assert parse_units("-1") == (-1,)
-    assert parse_units("0, 2") == (0, 2)
+def test_units_are_read_as_integers_behind_the_last_equals_sign() -> None:
+    assert parse_axes("auto") is None
+    assert parse_axes("-1") == (-1,)
+    assert parse_axes("0, 2") == (0, 2)
+    assert parse_units("0, 2") == (None, "0, 2")
+    assert parse_units("a=b/*=0,1") == ("a=b/*", "0,1")
+    assert units_of([("a", "0"), (None, "1"), ("b", "auto"), (None, "-1")]) == Units((-1,), (("a", (0,)), ("b", None)))
 
 
 def test_nothing_selected_is_an_error_for_a_gate_and_fine_for_a_look() -> None:

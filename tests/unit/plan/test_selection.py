@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from renorm_cli.errors import SelectionError
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.variable import Variable
-from renorm_cli.plan.selection import chosen, named
+from renorm_cli.plan.selection import Labels, named, names
 
 NAMES = ("dense_1/kernel", "dense_1/bias", "dense_10/kernel", "enc/attn/query/kernel", "Dense/kernel")
 
@@ -18,18 +18,23 @@ def variables(*names: str) -> list[Variable]:
     return [Variable(name, f"layers/{number}/vars/0", (2, 2), "float32") for number, name in enumerate(names)]
 
 
-def take(selection: Selection, default: bool = True) -> list[str]:
+def left(found: list[Variable], selection: Selection) -> set[str]:
+    """Keys of the variables that the patterns leave."""
+    told = names(found, selection)
+    return {variable.key for variable in found if told.leaves(variable.key) is None}
+
+
+def take(selection: Selection) -> list[str]:
     found = variables(*NAMES)
-    keys = chosen(found, selection, lambda variable: default)
+    keys = left(found, selection)
     return [variable.name for variable in found if variable.key in keys]
 
 
-def test_without_patterns_the_default_decides() -> None:
+def test_without_patterns_nothing_is_left_out() -> None:
     assert take(Selection()) == list(NAMES)
-    assert take(Selection(), default=False) == []
 
 
-def test_include_replaces_the_default_and_exclude_takes_away() -> None:
+def test_include_names_what_may_be_taken_and_exclude_takes_away() -> None:
     assert take(Selection(("*/bias",))) == ["dense_1/bias"]
     assert take(Selection((), ("dense_*",))) == ["enc/attn/query/kernel", "Dense/kernel"]
     assert take(Selection(("*kernel",), ("enc*", "Dense/*"))) == ["dense_1/kernel", "dense_10/kernel"]
@@ -49,16 +54,16 @@ def test_a_pattern_means_what_the_standard_library_says(pattern: str) -> None:
     found = variables(*names)
     expected = {v.key for v in found if fnmatch.fnmatchcase(v.name, pattern) or fnmatch.fnmatchcase(v.key, pattern)}
     if expected:
-        assert chosen(found, Selection((pattern,)), lambda variable: False) == expected
+        assert left(found, Selection((pattern,))) == expected
     else:
         with pytest.raises(SelectionError):
-            chosen(found, Selection((pattern,)), lambda variable: False)
+            left(found, Selection((pattern,)))
 
 
 def test_the_storage_key_and_an_alias_match_as_well() -> None:
     assert take(Selection(("layers/3/*",))) == ["enc/attn/query/kernel"]
     linked = [Variable("a/kernel", "a", (1, 1), "float32", aliases=("tied/kernel",))]
-    assert chosen(linked, Selection(("tied/*",)), lambda variable: False) == {"a"}
+    assert left(linked, Selection(("tied/*",))) == {"a"}
 
 
 @pytest.mark.parametrize("option", ["include", "exclude"])
@@ -75,8 +80,8 @@ def test_stored_copies_of_one_weight_are_selected_together() -> None:
         Variable("shared/kernel", "b", (1, 1), "float32", copies=("a",)),
         Variable("other/kernel", "c", (1, 1), "float32"),
     ]
-    assert chosen(copies, Selection(("b",)), lambda variable: False) == {"a", "b"}
-    assert chosen(copies, Selection((), ("a",)), lambda variable: True) == {"c"}
+    assert left(copies, Selection(("b",))) == {"a", "b"}
+    assert left(copies, Selection((), ("a",))) == {"c"}
     assert named(copies[1], ("b",))
     assert not named(copies[0], ("b",))
 
@@ -84,4 +89,21 @@ def test_stored_copies_of_one_weight_are_selected_together() -> None:
 def test_a_name_of_a_megabyte_never_matches_and_costs_nothing() -> None:
     found = [Variable("a" * 1_000_000, "k" * 1_000_000, (1,), "float32"), *variables("b")]
     with pytest.raises(SelectionError):
-        chosen(found, Selection(("*a*a*a*a*b*c",)), lambda variable: False)
+        left(found, Selection(("*a*a*a*a*b*c",)))
+
+
+def test_only_a_pattern_without_wildcards_that_names_one_weight_names_it_alone() -> None:
+    found = [
+        *variables("a/w", "b/w", "b/w", "c[0]"),
+        Variable("shared", "x", (2, 2), "float32", copies=("y",)),
+        Variable("shared", "y", (2, 2), "float32", copies=("x",)),
+    ]
+
+    def alone(*patterns: str) -> set[str]:
+        return set(Labels(found).matched(patterns, "include").alone)
+
+    assert alone("a/w") == alone("layers/0/vars/0") == {"layers/0/vars/0"}
+    assert alone("a/*") == alone("a/[w]") == alone("*") == alone("b/w") == set()
+    assert alone("c[[]0]") == {"layers/3/vars/0"}
+    assert alone("shared") == alone("x") == {"x", "y"}
+    assert alone("*", "a/w") == {"layers/0/vars/0"}

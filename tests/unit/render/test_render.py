@@ -113,7 +113,7 @@ embedding/embeddings                                                      Embedd
 conv1/kernel                                                              Conv2D       3×3×3×64   float32       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
 encoder/layers/transformer_encoder_block_3/self_attention/query/kernel ‡  EinsumDense  512×8×64   float32      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
 head/w †                                                                  -            512×1000   bfloat16   1,000   -         -         -       -                      0    1,000
-† unit axes guessed from the shape
+† the unit axes are a guess
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -122,7 +122,7 @@ Skipped:
    1 state · int64 is not a floating type
 
 note: the optimizer state is kept
-20 variables: 4 constrained, 16 skipped · 21,576 units, 524 over 0.9, 1,000 not finite
+20 variables: 4 constrained, 16 skipped · 21,576 units, 524 over 0.9, 1,000 not finite · 4 of 4 matrices; 1 with guessed unit axes: 'head/w' (512x1000)
 wrote runs/sentiment/model-final-renorm.weights.h5
 """
 AT_140 = """\
@@ -134,7 +134,7 @@ embedding/embeddings                          Embedding    20000×128  20,000   
 conv1/kernel                                  Conv2D       3×3×3×64       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
 encoder/layers/trans…ttention/query/kernel ‡  EinsumDense  512×8×64      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
 head/w †                                      -            512×1000    1,000   -         -         -       -                      0    1,000
-† unit axes guessed from the shape
+† the unit axes are a guess
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -143,7 +143,8 @@ Skipped:
    1 state · int64 is not a floating type
 
 note: the optimizer state is kept
-20 variables: 4 constrained, 16 skipped · 21,576 units, 524 over 0.9, 1,000 not finite
+20 variables: 4 constrained, 16 skipped · 21,576 units, 524 over 0.9, 1,000 not finite · 4 of 4 matrices; 1 with guessed unit axes: 'head/w'
+(512x1000)
 wrote runs/sentiment/model-final-renorm.weights.h5
 """
 AT_80 = """\
@@ -156,7 +157,7 @@ embedding/embeddings            20,000   0.2871    0.3711  -          0        0
 conv1/kernel                        64   0.6714    1.344   0.9000    12        0
 encoder/layer…n/query/kernel ‡     512  12.50     19.98    0.9000   512        0
 head/w †                         1,000   -         -       -          0    1,000
-† unit axes guessed from the shape
+† the unit axes are a guess
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -166,7 +167,7 @@ Skipped:
 
 note: the optimizer state is kept
 20 variables: 4 constrained, 16 skipped · 21,576 units, 524 over 0.9, 1,000 not
-finite
+finite · 4 of 4 matrices; 1 with guessed unit axes: 'head/w' (512x1000)
 wrote runs/sentiment/model-final-renorm.weights.h5
 """
 AT_60 = """\
@@ -179,7 +180,7 @@ embedding/embeddings           0.3711  -          0        0
 conv1/kernel                   1.344   0.9000    12        0
 encoder/laye…query/kernel ‡   19.98    0.9000   512        0
 head/w †                       -       -          0    1,000
-† unit axes guessed from the shape
+† the unit axes are a guess
 ‡ stored more than once in this checkpoint
 
 Skipped:
@@ -189,7 +190,8 @@ Skipped:
 
 note: the optimizer state is kept
 20 variables: 4 constrained, 16 skipped · 21,576 units, 524
-over 0.9, 1,000 not finite
+over 0.9, 1,000 not finite · 4 of 4 matrices; 1 with guessed
+unit axes: 'head/w' (512x1000)
 wrote runs/sentiment/model-final-renorm.weights.h5
 """
 PLAIN_ASCII = """\
@@ -201,7 +203,7 @@ embedding/embeddings                                                      Embedd
 conv1/kernel                                                              Conv2D       3x3x3x64   float32       64   0.02313   0.6714    1.344   0.9000  -: *#= :      12        0
 encoder/layers/transformer_encoder_block_3/self_attention/query/kernel +  EinsumDense  512x8x64   float32      512   1.230    12.50     19.98    0.9000  . .*#: .     512        0
 head/w ?                                                                  -            512x1000   bfloat16   1,000   -         -         -       -                      0    1,000
-? unit axes guessed from the shape
+? the unit axes are a guess
 + stored more than once in this checkpoint
 
 Skipped:
@@ -210,7 +212,7 @@ Skipped:
    1 state | int64 is not a floating type
 
 note: the optimizer state is kept
-20 variables: 4 constrained, 16 skipped | 21,576 units, 524 over 0.9, 1,000 not finite
+20 variables: 4 constrained, 16 skipped | 21,576 units, 524 over 0.9, 1,000 not finite | 4 of 4 matrices; 1 with guessed unit axes: 'head/w' (512x1000)
 wrote runs/sentiment/model-final-renorm.weights.h5
 """
 
@@ -259,21 +261,29 @@ def test_an_inspect_without_a_limit_speaks_of_no_limit() -> None:
     text = _table(_report(None, command="inspect", output=None))
     assert "over" not in text
     assert "after" not in text
-    assert text.endswith("20 variables: 4 measured, 16 skipped · 21,576 units, 1,000 not finite\n")
+    assert text.endswith(
+        "20 variables: 4 measured, 16 skipped · 21,576 units, 1,000 not finite"
+        " · 4 of 4 matrices; 1 with guessed unit axes: 'head/w' (512x1000)\n"
+    )
 
 
 def test_a_check_ends_with_its_verdict() -> None:
     report = _report(command="check", output=None)
     first, second, third, last = report.rows
-    assert _table(report).endswith("\nviolated: 524 of 21,576 units over 0.9, 1,000 not finite\n")
-    assert _table(_report(command="check", output=None, rows=(first, second))).endswith(
-        "\nviolated: 12 of 20,064 units over 0.9\n"
+    assert _table(report).endswith(
+        "\nundecided: 524 of 21,576 units over 0.9, 1,000 not finite, in 4 of 4 matrices;"
+        " 1 with guessed unit axes: 'head/w' (512x1000)\n"
     )
-    assert _table(_report(command="check", output=None, rows=(last,))).endswith(
-        "\nviolated: 1,000 of 1,000 units not finite\n"
+    settled = dataclasses.replace(last, readings="fail")
+    assert _table(_report(command="check", output=None, rows=(first, second, settled))).endswith(
+        "\nviolated: 12 of 21,064 units over 0.9, 1,000 not finite, in 3 of 3 matrices;"
+        " 1 with guessed unit axes that cannot change this: 'head/w' (512x1000)\n"
+    )
+    assert _table(_report(command="check", output=None, rows=(first, second))).endswith(
+        "\nviolated: 12 of 20,064 units over 0.9, in 2 of 2 matrices\n"
     )
     assert _table(_report(command="check", output=None, rows=(first,))).endswith(
-        "\nholds: none of 20,000 units over 0.9\n"
+        "\nholds: none of 20,000 units over 0.9, in 1 of 1 matrix\n"
     )
     assert third.over == 512
 
@@ -332,6 +342,8 @@ def test_the_closing_line_accounts_for_every_variable(counts: list[tuple[int, in
     row = _report().rows[0]
     rows = tuple(dataclasses.replace(row, units=a, over=b, nonfinite=c) for a, b, c in counts)
     text = _table(_report(rows=rows, skips=_report().skips[:1] * skipped, output=None)).splitlines()[-1]
+    text, _, matrices = text.partition(f" · {len(rows)} of {len(rows)} matri")
+    assert bool(matrices) == bool(rows)
     numbers = [int(number.replace(",", "")) for number in re.findall(r"(?<![.\d])[\d,]*\d(?![.\d])", text)]
     expected = [len(rows) + skipped, len(rows), skipped, sum(a for a, _, _ in counts)]
     over = [sum(b for _, b, _ in counts)] if rows else []
@@ -342,7 +354,8 @@ def test_the_closing_line_accounts_for_every_variable(counts: list[tuple[int, in
 
 NORM = {"min": float, "median": float, "mean": float, "p95": float, "max": float}
 COUNTS = ("variables", "constrained", "skipped", "units", "over", "nonfinite", "under", "negative")
-TOTALS = dict.fromkeys(COUNTS, int)
+COUNTS += ("matrices", "identified", "measured", "elements")
+TOTALS = dict.fromkeys(COUNTS, int) | {"share": (float, None)}
 DECLARED = {
     "kind": str,
     "class": str,
@@ -363,6 +376,9 @@ VARIABLE = {
     "dtype": str,
     "unit_axes": [int],
     "axis_source": str,
+    "conflict": (str, None),
+    "readings": (str, None),
+    "coverage": (str, None),
     "limit": (float, None),
     "low": (float, None),
     "tolerance": float,
@@ -381,6 +397,7 @@ VARIABLE = {
     "declared": (DECLARED, None),
 }
 SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "code": str, "reason": str}
+SKIPPED |= {"coverage": (str, None)}
 GROWTH = {"name": str, "kind": str, "before": (float, None), "after": (float, None)}
 BASELINE = {"path": str, "max_growth": float, "growths": [GROWTH]}
 SCHEMA = {
@@ -391,6 +408,8 @@ SCHEMA = {
     "source": {"path": str, "format": str, "bytes": int},
     "output": (str, None),
     "dry_run": bool,
+    "verdict": (str, None),
+    "allowed": [str],
     "engine": str,
     "device": str,
     "totals": TOTALS,
@@ -480,6 +499,7 @@ def test_the_json_says_what_the_report_says() -> None:
             "role": skip.role,
             "code": skip.code,
             "reason": skip.reason,
+            "coverage": None,
             "declared": None,
         }
 

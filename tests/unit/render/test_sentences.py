@@ -14,11 +14,16 @@ GREW = Growth("v", "grew", 1.0, 2.0)
 @pytest.mark.parametrize(
     ("largest", "limit", "growths", "said"),
     [
-        (2.0, None, (), "holds: 8 units, none out of line with the baseline"),
-        (0.5, 1.0, (), "holds: none of 8 units over 1, none out of line with the baseline"),
-        (2.0, None, (GREW,), "violated: 1 variable out of line with the baseline"),
-        (0.5, 1.0, (GREW, GREW), "violated: 2 variables out of line with the baseline"),
-        (2.0, 1.0, (GREW,), "violated: 1 of 8 units over 1, 1 variable out of line with the baseline"),
+        (2.0, None, (), "holds: 8 units, none out of line with the baseline, in 1 of 1 matrix"),
+        (0.5, 1.0, (), "holds: none of 8 units over 1, none out of line with the baseline, in 1 of 1 matrix"),
+        (2.0, None, (GREW,), "violated: 1 variable out of line with the baseline, in 1 of 1 matrix"),
+        (0.5, 1.0, (GREW, GREW), "violated: 2 variables out of line with the baseline, in 1 of 1 matrix"),
+        (
+            2.0,
+            1.0,
+            (GREW,),
+            "violated: 1 of 8 units over 1, 1 variable out of line with the baseline, in 1 of 1 matrix",
+        ),
     ],
 )
 def test_the_verdict_of_a_check_against_a_baseline(

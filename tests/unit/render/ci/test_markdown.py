@@ -130,7 +130,7 @@ def test_a_check_that_holds_is_a_heading_a_verdict_and_folded_tables() -> None:
     text = render_markdown([a_report([a_row(PLAIN, 0.5)], [a_skip("dense/bias")])])
     assert text == (
         "## `runs/model.weights.h5`\n\n"
-        "**holds**: none of 8 units over 1\n\n"
+        "**holds**: none of 8 units over 1, in 1 of 1 matrix\n\n"
         "2 variables: 1 constrained, 1 skipped · 8 units, 0 over 1, 0 not finite · "
         "`keras-weights-h5`, 11.8 MiB, `numpy` on `cpu`\n\n"
         "<details><summary>1 variable that holds</summary>\n\n"

@@ -1,0 +1,42 @@
+"""Whether a bound holds whichever axes name the units: what a guess of them can change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from renorm_cli.model.plan import Step
+from renorm_cli.model.report import Readings, Row
+from renorm_cli.norms.engines.base import Engine
+from renorm_cli.parallel.threads import Imap
+from renorm_cli.run.steps import Source, Work, run
+
+
+def readings_of(steps: Sequence[Step], source: Source, engine: Engine, imap: Imap) -> Mapping[str, Readings]:
+    """What becomes of the bound on each of the steps under all readings of its axes, by key.
+
+    More unit axes make units that are parts of those that fewer axes make, and a part has no larger norm (p > 0). So
+    the bound holds for all readings if it holds with each single axis, and it fails for all if it fails with all axes
+    but each single one, or if a weight is NaN or Inf. A matrix has one unit axis at least, and not all are; a vector is
+    one unit, or each of its weights is one.
+    """
+    tried = [replace(step, unit_axes=axes) for step in steps for axes in (*_largest(step), *_smallest(step))]
+    rows = iter(run(tried, Work(source, engine), imap))
+    return {step.variable.key: _found(step, rows) for step in steps}
+
+
+def _largest(step: Step) -> list[tuple[int, ...]]:
+    rank = len(step.variable.shape)
+    return [(axis,) for axis in range(rank)] if rank > 1 else [()]
+
+
+def _smallest(step: Step) -> list[tuple[int, ...]]:
+    every = tuple(range(len(step.variable.shape)))
+    return [every[:axis] + every[axis + 1 :] for axis in every] if len(every) > 1 else [every]
+
+
+def _found(step: Step, rows: Iterator[Row]) -> Readings:
+    largest, smallest = [next(rows) for _ in _largest(step)], [next(rows) for _ in _smallest(step)]
+    if any(row.nonfinite for row in largest) or all(row.over for row in smallest):
+        return "fail"
+    return "differ" if any(row.over for row in largest) else "hold"
