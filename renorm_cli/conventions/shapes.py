@@ -143,7 +143,7 @@ def _blocks(layers: Mapping[str, Mapping[str, _Member]]) -> dict[str, dict[str, 
         block, _, own = path.removesuffix("/vars").rpartition("/")
         if own in _EMPTY_WORDS:
             block, _, own = block.rpartition("/")
-        blocks.setdefault(block, {})[own] = list(members.values())
+        blocks.setdefault(block, {}).setdefault(own, []).extend(members.values())
     return blocks
 
 

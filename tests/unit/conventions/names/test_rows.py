@@ -120,13 +120,39 @@ OPERATIONS = {
         lookup: embedding_1_W""",
     "KerasHub": """
         matmul: feedforward_intermediate_dense/vars/0 feedforward_output_dense/vars/0 feedforward_gate_dense/vars/0
-        matmul: mlp_intermediate_dense/vars/0 mlp_output_dense/vars/0 ffw_gating/vars/0
-        matmul: ffw_linear/vars/0 query_projector/vars/0 key_projector/vars/0 value_projector/vars/0
-        matmul: self_attention/output_dense/vars/0 self_attention_layer/attention_output/vars/0
+        matmul: mlp_intermediate_dense/vars/0 mlp_output_dense/vars/0 ffw_gating/vars/0 ffw_linear/vars/0
+        matmul: query_projector/vars/0 key_projector/vars/0 value_projector/vars/0 output_projector/vars/0
+        matmul: input_projector/vars/0 gate_projector/vars/0 self_attention/output_dense/vars/0
+        matmul: self_attention_layer/attention_output/vars/0 mlp/gate_proj/vars/0 mlp/up_proj/vars/0
+        matmul: mlp/down_proj/vars/0 altup/modality_router/vars/0 altup/prediction_coefs/vars/0
+        matmul: altup/correction_coefs/vars/0 laurel/linear_left/vars/0 laurel/linear_right/vars/0
+        matmul: attention/q_proj/vars/0 attention/k_proj/vars/0 attention/v_proj/vars/0 attention/o_proj/vars/0
+        matmul: attn/q_proj/vars/0 attn/k_proj/vars/0 attn/v_proj/vars/0 relative_position_embedding/pos_proj/vars/0
+        matmul: lconv1d/linear_start/vars/0 lconv1d/linear_end/vars/0 ffw_layer_start/ffw_layer_1/vars/0
+        matmul: ffw_layer_end/ffw_layer_1/vars/0
+        matmul: attention/post/vars/0 subsample_conv_projection/input_proj_linear/vars/0 per_layer_input_gate/vars/0
+        matmul: per_layer_projection/vars/0 per_layer_model_projection/vars/0 *_embedder/embedding_projection/vars/0
+        matmul: vision_output_encoder/vision_input_projection/vars/0 patch_embedder/input_proj/vars/0
+        matmul: sparse_feedforward_gate_dense/vars/0 shared_expert_gate_dense/vars/0
+        matmul: sparse_moe_block/router_gate/vars/0 sparse_moe_block/shared_expert_gate/vars/0
+        matmul: linear_attn/in_proj_a/vars/0 linear_attn/in_proj_b/vars/0 linear_attn/in_proj_qkv/vars/0
+        matmul: linear_attn/in_proj_z/vars/0 linear_attn/out_proj/vars/0 q_dense_layer/vars/0 k_dense_layer/vars/0
+        matmul: v_dense_layer/vars/0 o_dense_layer/vars/0 RWKV_TIME_MIX/receptance/vars/0 RWKV_TIME_MIX/key/vars/0
+        matmul: RWKV_TIME_MIX/value/vars/0 RWKV_TIME_MIX/output_layer/vars/0 RWKV_CMIX/dense_k/vars/0
+        matmul: RWKV_CMIX/dense_v/vars/0 self_attn/q_proj/vars/0 self_attn/k_proj/vars/0 self_attn/v_proj/vars/0
+        matmul: downsample/reduction/vars/0 spatial_patching_and_embedding/patch_embedding/vars/0
         to heads: rel_attn/encoding/vars/0
-        matmul: output_projector/vars/0 input_projector/vars/0 gate_projector/vars/0 token_embedding/vars/1
-        lookup: token_embedding/vars/0 word_embedding/vars/0
-        conv: patch_embedding/vars/0""",
+        conv: conv1/vars/0 encoder/output_projection/vars/0 *_downsample_conv/vars/0 *_1_conv/vars/0
+        conv: *_squeeze_conv/vars/0 *_excite_conv/vars/0 embedder_stem1_conv/vars/0 embedder_stem2a_conv/vars/0
+        conv: embedder_stem2b_conv/vars/0 *_project_conv/vars/0 *_expand_conv/vars/0 conv1_convolution/vars/0
+        conv: lateral_conv_1_convolution/vars/0 mid_attention/query_conv2d/vars/0 mid_attention/key_conv2d/vars/0
+        conv: mid_attention/value_conv2d/vars/0 mid_attention/output_conv2d/vars/0
+        conv: residual_layer1/convolution1/vars/0 fusion_stage/projection/vars/0 reassemble_stage/projection/vars/0
+        conv: patch_embedding/vars/0
+        depthwise: *_dwconv2/vars/0
+        from heads: self_attn/o_proj/vars/0
+        lookup: denoising_class_embed/vars/0 token_embedding/vars/0 word_embedding/vars/0
+        matmul: token_embedding/vars/1""",
     "transformers": """
         lookup: wte/weight tokens_embed/weight word_embeddings/weight token_type_embeddings/embeddings shared/weight
         lookup: word_embedding/weight token_embedding/weight embed_tokens/weight transformer/embeddings/weight
