@@ -402,6 +402,29 @@ def test_the_usual_layout_of_an_attention_by_name_yields_to_its_shapes() -> None
         assert (identity.unit_axes, identity.axis_source) == ((0, 2), "shape")
 
 
+def test_an_output_that_takes_all_heads_as_one_axis_tells_too() -> None:
+    parts = attention(primes(), first=True, out_first=False, biased=False)
+    heads, size, out = parts["output"][0].shape
+    parts["output"] = [kernel((heads * size, out), 1)]
+    variables, arrays = in_block(parts, CALLED[0])
+    claims = claimed(variables)
+    assert [claims[one.key].unit_axes for one in variables[:3]] == [one.units for one in arrays[:3]]
+
+
+def test_projections_wrapped_in_layers_of_their_own_are_an_attention_still() -> None:
+    parts = attention(primes(), first=True, out_first=False, biased=False)
+    variables = [one for name, layer in parts.items() for one in numbered(f"a/{name}/dense", layer)]
+    limits = [Variable(f"a/{name}/vars/0", f"limit of {name}", (1,), "float32") for name in parts]
+    assert claimed([*variables, *limits]) == claimed(variables) != {}
+
+
+def test_what_is_known_to_be_no_kernel_is_no_part_of_an_attention_or_a_cell() -> None:
+    parts = attention(primes(), first=True, out_first=False, biased=False)
+    variables = [*in_block(parts, CALLED[0])[0], *numbered("cell", KINDS["lstm"](primes()))]
+    roles: dict[str, Role] = {variable.key: "lora" for variable in variables if len(variable.shape) > 1}
+    assert not any(len(one.shape) > 1 and one.key in claimed(variables, roles) for one in variables)
+
+
 def test_three_parts_are_no_attention() -> None:
     parts = attention(primes(), first=False, out_first=False, biased=False)
     variables = [Variable(f"a/{name}/vars/0", name, layer[0].shape, "float32") for name, layer in parts.items()]
