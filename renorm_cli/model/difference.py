@@ -118,9 +118,16 @@ class DiffReport:
         return all(row.verdict == "identical" or row.is_renorm_within(constraint) for row in self.rows)
 
     @property
+    def guessed(self) -> tuple[DiffRow, ...]:
+        """The variables that are a renorm only if a guess of their unit axes is right."""
+        return tuple(row for row in self.rows if row.verdict == "pure renorm" and row.step and row.step.is_guess)
+
+    @property
     def proven(self) -> bool | None:
         """Whether the expected renorm, and nothing else, happened; None where none was expected."""
-        return self.is_renorm_within(self.constraint) and self.context == () if self.expected else None
+        if not self.expected:
+            return None
+        return self.is_renorm_within(self.constraint) and self.context == () and not self.guessed
 
     @property
     def exit_code(self) -> int:

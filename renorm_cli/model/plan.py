@@ -49,6 +49,11 @@ class Step:
     axis_source: AxisSource
     constraint: Constraint
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether nothing tells the unit axes, or two that know disagree; one element has them all."""
+        return self.axis_source == "guess" and self.variable.elements > 1
+
 
 @dataclass(frozen=True, slots=True)
 class Skip:

@@ -111,6 +111,8 @@ def _closing(report: DiffReport, look: Look) -> Iterator[str]:
 
 def _beside(report: DiffReport) -> str:
     """Why a renorm of the variables is not all that happened, or not known to be."""
+    if report.guessed:
+        return f"of {counted(len(report.guessed), 'variable')} it is a guess which axes name units"
     if report.context is None:
         return "the variables are, but what else is in files of two formats cannot be compared"
     unknown = sum(row.verdict == "not compared" for row in report.context)

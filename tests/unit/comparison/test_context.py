@@ -200,3 +200,16 @@ def test_a_config_in_after_does_not_tell_the_units_of_a_proof(tmp_path: Path) ->
     report = diff(tmp_path / "before.h5", tmp_path / "after.h5", expect_renorm=True, max_norm=9.0)
     assert [row.verdict for row in report.rows] == ["other"]
     assert report.exit_code == 1
+
+
+def test_what_is_a_renorm_by_guessed_axes_alone_is_not_proven_until_they_are_said(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((3, 4, 5)).astype("float32")
+    for path, kernel in (("before.h5", values), ("after.h5", values * np.float32(0.5))):
+        with h5py.File(tmp_path / path, "w") as file:
+            file["mixer/kernel"] = kernel
+    files = (tmp_path / "before.h5", tmp_path / "after.h5")
+    guessed = diff(*files, expect_renorm=True, max_norm=9.0)
+    assert [row.verdict for row in guessed.rows] == ["pure renorm"]
+    assert (guessed.proven, guessed.exit_code) == (False, 2)
+    said = diff(*files, expect_renorm=True, max_norm=9.0, units=-1)
+    assert (said.proven, said.exit_code) == (True, 0)
