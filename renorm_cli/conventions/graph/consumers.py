@@ -204,8 +204,11 @@ FLATTENED: Rule = flattened
 PICKS_BY_PRODUCT = frozenset(ops("MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum"))
 """Ops that gather rows where their other operand is one-hot."""
 
-TRAINS = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]")
-"""`ApplyAdam(var, m, v, ...)` and its like: operand 0 is trained, other variables are its slots."""
+
+def trains(op: str) -> bool:
+    """Whether it is `ApplyAdam(var, m, v, ...)` or its like: operand 0 is trained, other variables are its slots."""
+    return op.removeprefix("Resource").removeprefix("Sparse").startswith("Apply")
+
 
 IGNORED = frozenset(
     ops("""

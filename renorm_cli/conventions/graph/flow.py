@@ -15,9 +15,9 @@ from renorm_cli.conventions.graph.consumers import (
     FLATTENED,
     IGNORED,
     PICKS_BY_PRODUCT,
-    TRAINS,
     Consumer,
     GraphRole,
+    trains,
 )
 from renorm_cli.conventions.graph.layout import (
     Axes,
@@ -105,8 +105,11 @@ class Flow:
         waiting += [name for name, variable in graph.variables.items() if variable in self._shapes]
         seen: set[str] = set()
         while waiting:
-            for node in graph.uses().get(waiting.pop(), ()):
-                if node.name not in seen:
+            name = waiting.pop()
+            for node in graph.uses().get(name, ()):
+                if graph.is_gradient(node):
+                    self._note_gradient(run, node, name)
+                elif node.name not in seen:
                     seen.add(node.name)
                     self._budget.node()
                     if self._passes(run, node):
@@ -202,7 +205,7 @@ class Flow:
             return False  # nobody takes it
         consumed = result is None
         for operand, value in enumerate(run.values(node)):
-            if consumed and TRAINS.match(node.op):
+            if consumed and trains(node.op):
                 if operand and isinstance(value, Handle):
                     self._note(run, node, value, "optimizer")
             elif consumed:
@@ -211,6 +214,13 @@ class Flow:
             else:
                 self._note(run, node, value, None)
         return False
+
+    def _note_gradient(self, run: Run, node: Node, name: str) -> None:
+        """Of a node of a backward pass, where a weight is not followed any further."""
+        self._budget.node()
+        for ref in node.inputs:
+            if ref.node == name:
+                self._note(run, node, run.value(ref), None)
 
     def _note_ranges(self, run: Run, node: Node) -> None:
         """Of a node that passes its operand 0 on: other weights can be the ranges of a quantization."""

@@ -7,7 +7,6 @@ of two atoms. Every operation gives a new layout; where axes are torn apart and 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple, TypeAlias
 
@@ -227,23 +226,20 @@ def _take(atoms: list[Atom], size: int) -> Dim | None:
     return Dim(size, tuple(taken))
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(NamedTuple):
     """A variable itself: a resource, or a ref of TF1."""
 
     variable: VariableId
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(NamedTuple):
     """What the graph holds itself. `integers` are its numbers, where they are few integers; either may be unknown."""
 
     integers: tuple[int, ...] | None = None
     shape: Shape | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(NamedTuple):
     """Made of weights and constants alone."""
 
     layouts: tuple[Layout, ...]
@@ -257,8 +253,7 @@ class Weights:
         return next((layout.shape for layout in self.layouts if not layout.lost), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
+class Derived(NamedTuple):
     """Made of weights and constants alone, but no axis of a weight is left in it."""
 
 
@@ -268,7 +263,7 @@ Value: TypeAlias = Handle | Constant | Weights | Derived | None
 
 
 def holds_weights(value: Value) -> bool:
-    return isinstance(value, Handle | Weights)
+    return isinstance(value, (Handle, Weights))
 
 
 def _changed(layout: Layout, change: Callable[[Layout], Layout]) -> Layout:

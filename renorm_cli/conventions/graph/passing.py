@@ -71,7 +71,7 @@ def _joined(values: Iterable[Value]) -> Value:
 
 
 def _shape(value: Value) -> Shape | None:
-    return value.shape if isinstance(value, Weights | Constant) else None
+    return value.shape if isinstance(value, (Weights, Constant)) else None
 
 
 def _same(op: Operation) -> Value:

@@ -22,7 +22,8 @@ DATA = frozenset(
 )
 """Ops whose outputs count as data whatever goes in, so that nobody has to look behind them.
 
-A placeholder with a default is one: the default would make training flags and file names constants.
+A placeholder with a default is one: the default would make training flags and file names constants. So is whatever a
+backward pass computes.
 """
 
 
@@ -66,7 +67,7 @@ class Run:
                 known[ref] = self.arguments[ref.node]
                 continue
             node = self.graph.nodes().get(ref.node)
-            if node is None or node.op in DATA:
+            if node is None or node.op in DATA or self.graph.is_gradient(node):
                 known[ref] = None
                 continue
             if ref not in entered:
@@ -89,7 +90,7 @@ class Run:
     def shape(self, value: Value) -> Shape | None:
         if isinstance(value, Handle):
             return self._shapes.get(value.variable)
-        return value.shape if isinstance(value, Weights | Constant) else None
+        return value.shape if isinstance(value, (Weights, Constant)) else None
 
     def read(self, value: Value) -> Value:
         """What an op sees that takes a variable as it is: the weight."""

@@ -101,8 +101,11 @@ def constants(data: bytes | memoryview, shown: str, smallest: int = 0) -> Iterat
     """
     walk = Walk(data, shown)
     for node in walk.operations():
+        size = node.end - node.start
+        if size < smallest:
+            continue
         # Most operations are something else, and a search of their bytes is fast.
-        if node.end - node.start < _SEARCHED and _CONSTANT_OP not in walk.bytes_of(node):
+        if size < _SEARCHED and _CONSTANT_OP not in walk.bytes_of(node):
             continue
         attributes: list[Span] = []
         is_constant = False

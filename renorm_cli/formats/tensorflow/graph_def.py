@@ -6,21 +6,19 @@ Source: tensorflow/core/framework/{graph,function,node_def,op_def,attr_value,ten
 from __future__ import annotations
 
 import math
-import re
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from renorm_cli.conventions.graph.budget import Budget, SpentError
 from renorm_cli.conventions.graph.layout import Constant, Shape
 from renorm_cli.conventions.graph.protocol import Node, Ref
-from renorm_cli.formats.protobuf import VARINT, read_varint, signed
+from renorm_cli.formats.protobuf import BYTES, VARINT, read_varint, signed
 from renorm_cli.formats.tensorflow.spans import FUNCTION, FUNCTION_NODE, GRAPH, GRAPH_NODE, LIBRARY, Span, Walk
 
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "AutoReloadVariable"})
 
-_GRADIENT_NODE = re.compile(r"(^|/)(gradients(_\d+)?|gradient_tape)/|_grad/")
 _GRADIENT_FUNCTION = "__backward_"
-"""How TensorFlow names the nodes and the functions of backward passes (tf.gradients, GradientTape)."""
+"""How TensorFlow names the functions of backward passes."""
 
 _ATTRIBUTE = 5
 """Of NodeDef."""
@@ -32,6 +30,8 @@ _INTEGERS = {3: ("i", 4), 9: ("q", 8)}
 _BOOL = 10
 """Numbers of the dtypes int32 and int64 with their struct formats and sizes, and of bool."""
 
+_HEAD = 1024
+"""Bytes of a node that are looked at together; most begin with their few texts."""
 _MOST_STRINGS = 1_000_000
 _UNKNOWN = Constant()
 
@@ -59,6 +59,32 @@ class GraphWalk(Walk):
     def string(self, span: Span, number: int) -> str:
         """The string of that number in a message, "" if there is none."""
         return next((self.text(item) for item in self.parts(span, number)), "")
+
+    def leading_texts(self, span: Span, before: int) -> list[tuple[int, str]]:
+        """Number and text of the fields that a message begins with, up to the first of the number `before`."""
+        head = self.bytes_of(span, _HEAD)
+        found: list[tuple[int, str]] = []
+        at = 0
+        while at + 1 < len(head):
+            tag, size = head[at], head[at + 1]
+            if tag >> 3 == before and tag < 128:
+                break
+            if tag & 7 != BYTES or not 8 <= tag < 128 or size >= 128 or at + 2 + size > len(head):
+                return list(self._leading_fields(span, before))
+            found.append((tag >> 3, head[at + 2 : at + 2 + size].decode("utf-8", "surrogateescape")))
+            at += 2 + size
+        if at + 1 >= len(head) and at < span.end - span.start:
+            return list(self._leading_fields(span, before))
+        self._left -= len(found) + 1
+        if self._left < 0:
+            raise self.too_many()
+        return found
+
+    def _leading_fields(self, span: Span, before: int) -> Iterator[tuple[int, str]]:
+        for item in self.inside(span):
+            if item.number == before:
+                return
+            yield item.number, self.text(item)
 
     def entry(self, span: Span) -> tuple[str, Span | None]:
         """Key and value of an entry of a map."""
@@ -96,6 +122,7 @@ class StoredGraph:
     ) -> None:
         """A main graph has the name ""."""
         self.name = name
+        self._backward = name.startswith(_GRADIENT_FUNCTION)
         self.arguments = arguments
         self.results = results
         self._walk = walk
@@ -137,7 +164,7 @@ class StoredGraph:
         return self._outputs.get(node.name, ())
 
     def is_gradient(self, node: Node) -> bool:
-        return self.name.startswith(_GRADIENT_FUNCTION) or _GRADIENT_NODE.search(node.name) is not None
+        return self._backward or ("grad" in node.name and _is_in_gradient(node.name))
 
     def integer(self, node: Node, name: str, default: int = 0) -> int:
         found = self._attribute(node, name, _INTEGER)
@@ -189,20 +216,16 @@ class StoredGraph:
 
         Its attributes, which are most of it, are left unread: they are last, as all writers order fields by number.
         """
-        walk = self._walk
         name = op = ""
         inputs: list[Ref] = []
-        for item in walk.inside(span):
-            if item.number == _ATTRIBUTE:
-                break
-            if item.number == 3:
-                ref = walk.text(item)
-                if not ref.startswith("^"):
-                    inputs.append(parse_ref(ref))
-            elif item.number == 1:
-                name = walk.text(item)
-            elif item.number == 2:
-                op = walk.text(item)
+        for number, text in self._walk.leading_texts(span, _ATTRIBUTE):
+            if number == 3:
+                if not text.startswith("^"):
+                    inputs.append(parse_ref(text))
+            elif number == 1:
+                name = text
+            elif number == 2:
+                op = text
         self._budget.parse(1 + len(inputs))
         return Node(name, op, tuple(inputs), span)
 
@@ -299,12 +322,24 @@ class StoredFunctions:
         return StoredGraph(name, walk, self._budget, nodes, arguments=arguments, results=refs)
 
 
+def _is_in_gradient(name: str) -> bool:
+    """Whether a node has the name of one of a backward pass, as tf.gradients and GradientTape give them."""
+    for scope in name.split("/")[:-1]:
+        if scope == "gradient_tape" or scope.endswith("_grad"):
+            return True
+        if scope == "gradients" or (scope.startswith("gradients_") and scope[10:].isdecimal()):
+            return True
+    return False
+
+
 def parse_ref(text: str) -> Ref:
     """An input of a node: `argument` or `node:output:number` in a function, `node` or `node:number` in a main graph.
 
     Only ops with several named outputs need the name: of those that matter Merge, whose `value_index` is output 1.
     """
-    node, _, place = text.partition(":")
+    node, colon, place = text.partition(":")
+    if not colon:
+        return Ref(node, 0)
     name, _, number = place.rpartition(":")
     if name == "value_index":
         return Ref(node, 1)

@@ -109,7 +109,9 @@ def _read_uses(
 
 def _used(variable: Variable, use: GraphUse | None) -> Variable:
     """The variable with its use; one that the graph's optimizers alone change is their state."""
-    of_optimizer = use is not None and use.role == "optimizer" and variable.state is None
+    if use is None:
+        return variable
+    of_optimizer = use.role == "optimizer" and variable.state is None
     return replace(variable, use=use, state="optimizer" if of_optimizer else variable.state)
 
 
