@@ -65,13 +65,19 @@ UNUSED = OTHER_COMMANDS | OPTIONS | RENDERERS | rooms("tensorflow_engine tensor_
 TOLD = rooms("conventions.names conventions.names.registry")
 """What names mean where no layer's class tells: the classes of these files tell all."""
 
-NOT_TF = rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.")
+GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
+    "graph_uses graph_def", "formats.tensorflow."
+)
+"""What follows weights through a stored graph: most checkpoints have none."""
+
+NOT_TF = rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.") | GRAPH
 NOT_HDF5 = NOT_TF | TOLD | rooms("zip keras.archive keras.shards", "formats.")
 FOREIGN = {
     ".h5": NOT_HDF5,
     ".weights.h5": NOT_HDF5 | rooms("formats.keras.legacy_names"),
     ".keras": NOT_TF | rooms("formats.keras.legacy_names formats.keras.shards"),
     "TF checkpoint": rooms("zip hdf5 keras.hdf5_files keras.archive keras.v3_names keras.legacy_names", "formats.")
+    | GRAPH
     | {"h5py"},
 }
 """Parsers of other formats."""

@@ -92,6 +92,11 @@ class Bundle:
     table: Table = field(repr=False)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors, by key."""
+        return {entry.key: entry.shape for entry in self.entries}
+
+    @property
     def stored(self) -> Iterator[Entry]:
         """Every entry that has bytes: plain tensors, and the parts of partitioned ones."""
         for entry in self.entries:

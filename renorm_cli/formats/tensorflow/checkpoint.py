@@ -70,11 +70,6 @@ class OpenBundle:
     bundle: Bundle
     data: tuple[SourceFile, ...]
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the tensors, by key."""
-        return {entry.key: entry.shape for entry in self.bundle.entries}
-
     def graph(self) -> ObjectGraph | None:
         """The object graph of an object-based checkpoint; None for one saved by names. Raises FormatError."""
         entry = self._graph_entry()
@@ -210,7 +205,7 @@ def open_tf_checkpoint(found: Found) -> TfCheckpoint:
         if like is not None and opened.is_named_as(like.opened):
             naming = like.naming
         else:
-            uses = partial(_uses, Graph(others[0]), opened) if others else None
+            uses = uses_beside(others, opened.bundle)
             naming = name_variables(opened.bundle, opened.graph(), {}, exported=False, uses=uses)
         checkpoint = TfCheckpoint("tf-checkpoint", found, opened, naming, others)
         files.pop_all()
@@ -268,8 +263,13 @@ def _others(prefix: Prefix, open_file: Opener) -> list[SourceFile]:
     return [open_file(meta)] if meta.exists() else []
 
 
-def _uses(meta: Graph, opened: OpenBundle) -> GraphUses:
+def uses_beside(others: Sequence[SourceFile], bundle: Bundle) -> Callable[[], GraphUses] | None:
+    """A function that reads what the `.meta` file, the only one of the others, tells of the tensors; None without it."""
+    return partial(_uses, Graph(others[0]), bundle) if others else None
+
+
+def _uses(meta: Graph, bundle: Bundle) -> GraphUses:
     from renorm_cli.formats.tensorflow.graph_uses import uses_in_meta_graph  # most checkpoints have no `.meta`
 
     with meta.content() as content:
-        return uses_in_meta_graph(content, meta.file.shown, opened.shapes)
+        return uses_in_meta_graph(content, meta.file.shown, bundle.shapes)

@@ -160,7 +160,7 @@ def _uses(graph: Graph, objects: ObjectGraph | None, opened: OpenBundle) -> Grap
     from renorm_cli.formats.tensorflow.graph_uses import uses_in_saved_model  # not needed where a config tells it all
 
     with graph.content() as content:
-        return uses_in_saved_model(content, graph.file.shown, objects, opened.shapes)
+        return uses_in_saved_model(content, graph.file.shown, objects, opened.bundle.shapes)
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -20,7 +20,7 @@ from renorm_cli.formats.plain import PlainData, PlainSink, pieces
 from renorm_cli.formats.protobuf import write_varint
 from renorm_cli.formats.tensorflow import state_file
 from renorm_cli.formats.tensorflow.bundle import DTYPES, ITEM_BYTES, Entry
-from renorm_cli.formats.tensorflow.checkpoint import CRC32C, Entries, extent_of, shard_suffix
+from renorm_cli.formats.tensorflow.checkpoint import CRC32C, Entries, extent_of, shard_suffix, uses_beside
 from renorm_cli.formats.tensorflow.leveldb import crc32c, mask, write_table
 from renorm_cli.formats.tensorflow.names import name_variables
 from renorm_cli.formats.tensorflow.v1.file_names import base_name, shard_name
@@ -55,7 +55,8 @@ class V1Checkpoint(Checkpoint):
         self.others = tuple(others)
         self.tensors = tensors
         self.entries = {entry.key: entry for entry in tensors.bundle.entries}
-        naming = name_variables(tensors.bundle, None, {}, exported=False)
+        uses = uses_beside(self.others, tensors.bundle)
+        naming = name_variables(tensors.bundle, None, {}, exported=False, uses=uses)
         said = Note(f"{shards[0].shown!r} is a V1 checkpoint; `apply` writes it out as a V2 checkpoint")
         notes = (said, *_joined_notes(self.entries.values()), *naming.notes)
         super().__init__("tf-checkpoint-v1", found, (*shards, *others), naming.variables, notes)
