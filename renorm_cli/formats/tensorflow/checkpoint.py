@@ -264,7 +264,7 @@ def _others(prefix: Prefix, open_file: Opener) -> list[SourceFile]:
 
 
 def uses_beside(others: Sequence[SourceFile], bundle: Bundle) -> Callable[[], GraphUses] | None:
-    """A function that reads what the `.meta` file, the only one of the others, tells of the tensors; None without it."""
+    """A function that reads what the `.meta` file, if that is among the others, tells of the tensors."""
     return partial(_uses, Graph(others[0]), bundle) if others else None
 
 
