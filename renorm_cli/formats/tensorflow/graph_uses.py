@@ -167,13 +167,16 @@ def _uses_of_objects(
                 arguments[argument] = main.constant(held)
         flow.follow(graph, arguments)
         unseen -= {number for number in numbers if settles(flow.evidence.get(number, ()))}
+    # An object that no op uses can be another view of a weight that is used: such copies have one name.
+    used = {stored.variables[number] for number in flow.evidence if isinstance(number, int)}
     uses = {
         key: use_of(flow.evidence.get(number, ()), stored.variables[number][1], complete=number not in flow.left)
         for number, key in keys.items()
+        if number in flow.evidence or stored.variables[number] not in used
     }
     copies = _copies(main, functions, stored, keys, shapes)
     for key, copy in copies:
-        if uses.get(copy) is None or uses[copy].state == "unused":
+        if key in uses and (uses.get(copy) is None or uses[copy].state == "unused"):
             uses[copy] = uses[key]
     return GraphUses(uses, copies)
 
@@ -199,13 +202,13 @@ def _copies(
         for ref, number in zip(node.inputs[len(node.inputs) - len(numbers) :], numbers, strict=True):
             if number in keys:
                 copies = {name for name, _ in saved.get(_origin(main, ref), ()) if name in shapes}
-                found.setdefault(keys[number], set()).update(copies)
+                found.setdefault(keys[number], set()).update(copies - {keys[number]})
     return tuple(
         (key, copy)
         for key, copies in found.items()
         if len(copies) == 1
         for copy in copies
-        if copy != key and shapes[copy] == shapes[key]
+        if shapes[copy] == shapes[key]
     )
 
 

@@ -73,6 +73,7 @@ def name_variables(
     used, copies, graph_notes = _read_uses(uses if any(map(_is_open, identified.values())) else None)
     twins, open_names = _twins(drafts, copies) if exported else ((), ())
     seconds = {second for _, second in twins}
+    used |= {second: used[first] for first, second in twins if first in used}
     drafts.sort(key=lambda draft: draft.key in seconds)
     variables = [_renamed(_used(identified[draft.key], used.get(draft.key)), draft.key in seconds) for draft in drafts]
     unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)

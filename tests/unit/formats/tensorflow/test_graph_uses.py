@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import pytest
 from support import graph_build as build
-from support import graph_zoo, stored_graphs, tf_zoo
+from support import stored_graphs
 from support.graph_build import Function, Shape, function, node, strings
 
 from renorm_cli.conventions.graph.uses import UNUSED, Use
@@ -25,14 +22,15 @@ def dense(name: str) -> bytes:
     return function(name, "xw", body, {"y": "m:product:0"})
 
 
-def exported(saved_as: str = "all/0", name: str = "kernel") -> bytes:
+def exported(*saved_as: str, name: str = "kernel", copy: str = "copy") -> bytes:
     """As Keras 3 exports: an object bound to a function, which the main graph calls with a variable of its own."""
+    names = saved_as or ("all/0",)
     saver = [
         node("r", "ReadVariableOp", "v"),
         node("i", "Identity", "r:value:0"),
-        node("keys", "Const", value=strings([saved_as])),
-        node("slices", "Const", value=strings([""])),
-        node("s", "SaveV2", "p", "keys:output:0", "slices:output:0", "i:output:0"),
+        node("keys", "Const", value=strings(names)),
+        node("slices", "Const", value=strings([""] * len(names))),
+        node("s", "SaveV2", "p", "keys:output:0", "slices:output:0", *["i:output:0"] * len(names)),
     ]
     nodes = [
         node("x", "Placeholder"),
@@ -40,7 +38,7 @@ def exported(saved_as: str = "all/0", name: str = "kernel") -> bytes:
         node("serve", "StatefulPartitionedCall", "x", "v", f=Function(["f"])),
         node("save", "StatefulPartitionedCall", "p", "v", f=Function(["saver"])),
     ]
-    held = build.objects([(name, (4, 5)), ("copy", (4, 5))], [("f", [0])], ["f"])
+    held = build.objects([(name, (4, 5)), (copy, (4, 5))], [("f", [0])], ["f"])
     return build.saved_model(build.meta_graph(nodes, [dense("f"), function("saver", "pv", saver)], held))
 
 
@@ -66,6 +64,17 @@ def test_a_place_that_is_saved_as_something_else_is_no_copy() -> None:
     assert told(exported("elsewhere")).copies == ()
     assert told(exported("elsewhere")).uses["all/0"] == UNUSED
     assert told(exported("variables/0")).copies == ()
+
+
+def test_a_variable_that_is_saved_under_two_keys_is_one_weight() -> None:
+    """As tf_keras exports weights that it casts."""
+    assert told(exported("variables/0", "all/0")).copies == (("variables/0", "all/0"),)
+    assert told(exported("variables/0", "all/0", "all/1"), **{"all/1": (4, 5)}).copies == ()
+
+
+def test_a_variable_that_has_the_name_of_a_used_one_may_be_its_copy_and_is_not_called_unused() -> None:
+    objects = ObjectGraph((*OBJECTS.nodes[:1], Node(attributes=(Attribute("VARIABLE_VALUE", "kernel", "all/0"),))))
+    assert told(exported("elsewhere", copy="kernel"), objects).uses == {"variables/0": DENSE}
 
 
 def test_copies_of_other_shapes_are_none() -> None:
@@ -145,70 +154,6 @@ def test_signatures_are_run_before_other_functions() -> None:
         held = build.objects([("kernel", (4, 5))], [("f", [0]), ("g", [0])], bound)
         data = build.saved_model(build.meta_graph(nodes, [dense("f"), other], held))
         assert told(data).uses["variables/0"].unit_axes == expected
-
-
-class Made(NamedTuple):
-    """A saved model: its path, what its layers say of its weights, and what we tell of its entries."""
-
-    path: Path
-    truths: Mapping[bytes, graph_zoo.Truth]
-    told: GraphUses
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
-    @functools.cache
-    def make(way: str) -> Made:
-        path = tmp_path_factory.mktemp(way) / "saved"
-        truths = getattr(graph_zoo, way)(path)
-        bundle, objects = tf_zoo.bundle_of(tf_zoo.prefix_of(path))
-        shapes = {entry.key: entry.shape for entry in bundle.entries}
-        if path.is_dir():
-            content = (path / "saved_model.pb").read_bytes()
-            return Made(path, truths, uses_in_saved_model(content, "shown", objects, shapes))
-        return Made(path, truths, uses_in_meta_graph(path.with_suffix(".meta").read_bytes(), "shown", shapes))
-
-    return make
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("way", [way.__name__ for way in graph_zoo.WAYS])
-def test_kernels_and_embeddings_of_every_layer_have_the_units_of_the_layer(
-    way: str, made: Callable[[str], Made]
-) -> None:
-    path, truths, found = made(way)
-    values = {key: value.tobytes() for key, value in tf_zoo.values_of(path).items()}
-    seen = set()
-    for key, stored in values.items():
-        truth = truths.get(stored)
-        if truth is None or truth.role not in ("kernel", "embedding") or truth.units is None:
-            continue
-        use = found.uses[key]
-        assert use.unit_axes is not None, (truth, use)
-        assert _large(use.unit_axes, truth.shape) == _large(truth.units, truth.shape), (truth, use)
-        assert use.role == truth.role, (truth, use)
-        seen.add(stored)
-    assert len(seen) == sum(truth.units is not None for truth in truths.values()) >= 100
-    assert all(values[key] == values[copy] for key, copy in found.copies)
-    assert bool(found.copies) == way.startswith("keras_3_export")
-
-
-def _large(axes: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
-    return [axis for axis in axes if shape[axis] != 1]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("ignore")
-def test_slots_of_a_training_graph_are_optimizer_state(made: Callable[[str], Made]) -> None:
-    found = made("training_graph").told
-    slots = {key for key in found.uses if key.endswith(("/Adam", "/Adam_1"))}
-    assert len(slots) > 200
-    sparse = {key for key in slots if found.uses[key].role != "optimizer"}
-    assert all("embeddings" in key for key in sparse)  # of rows, which are updated by Scatter
-    assert {key for key, use in found.uses.items() if use.role == "optimizer"} == slots - sparse
 
 
 def test_the_stored_graphs_have_no_copies_and_spend_no_budget() -> None:
