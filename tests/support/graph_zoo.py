@@ -208,7 +208,7 @@ def _traced(keras: ModuleType, path: Path, part: slice, way: Callable[[Any, Any]
     """A function around the model: `way` takes the model and its inputs."""
     import tensorflow as tf
 
-    made = _made(keras, part)
+    made = _made(keras, part, noisy=keras.__name__ != "keras")
     module = tf.Module()
     module.model = made
     signature = [tf.TensorSpec((2, *each.shape[1:])) for each in made.inputs]

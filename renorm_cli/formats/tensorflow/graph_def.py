@@ -151,12 +151,18 @@ class StoredGraph:
 
     def uses(self) -> Mapping[str, Sequence[Node]]:
         if self._uses is None:
-            self._uses = {}
+            uses: dict[str, list[Node]] = {}
+            self._uses = uses
             for node in self.nodes().values():
-                for name in dict.fromkeys(ref.node for ref in node.inputs):
-                    self._uses.setdefault(name, []).append(node)
-                for ref in node.inputs:
-                    self._outputs.setdefault(ref.node, set()).add(ref.output)
+                for name, output in node.inputs:
+                    users = uses.get(name)
+                    if users is None:
+                        uses[name] = [node]
+                        self._outputs[name] = {output}
+                    else:
+                        if users[-1] is not node:
+                            users.append(node)
+                        self._outputs[name].add(output)
         return self._uses
 
     def outputs(self, node: Node) -> Collection[int]:

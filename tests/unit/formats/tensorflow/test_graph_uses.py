@@ -129,6 +129,14 @@ def test_a_variable_that_nothing_saves_has_its_own_name(attributes: Mapping[str,
     assert uses_in_meta_graph(build.meta_graph(nodes), "shown", {key: (4, 5)}).uses == {key: DENSE}
 
 
+@pytest.mark.parametrize("name", ["gradients/i", "model/dense_grad/i", "gradient_tape/i"])
+def test_a_weight_is_not_followed_through_a_backward_pass(name: str) -> None:
+    """What takes it there says nothing, but the weight is used."""
+    nodes = [part(0, (4, 5)), node("x", "Placeholder"), node(name, "Identity", "part0"), node("m", "MatMul", "x", name)]
+    found = uses_in_meta_graph(build.meta_graph(nodes), "shown", {"part0": (4, 5)}).uses
+    assert found == {"part0": Use(None, None, (), (), "open")}
+
+
 def test_a_variable_that_is_only_assigned_and_saved_is_unused() -> None:
     nodes = [
         part(0, (4, 5)),
