@@ -105,11 +105,8 @@ class Flow:
         waiting += [name for name, variable in graph.variables.items() if variable in self._shapes]
         seen: set[str] = set()
         while waiting:
-            name = waiting.pop()
-            for node in graph.uses().get(name, ()):
-                if graph.is_gradient(node):
-                    self._note_gradient(run, node, name)
-                elif node.name not in seen:
+            for node in graph.uses().get(waiting.pop(), ()):
+                if node.name not in seen:
                     seen.add(node.name)
                     self._budget.node()
                     if self._passes(run, node):
@@ -214,13 +211,6 @@ class Flow:
             else:
                 self._note(run, node, value, None)
         return False
-
-    def _note_gradient(self, run: Run, node: Node, name: str) -> None:
-        """Of a node of a backward pass, where a weight is not followed any further."""
-        self._budget.node()
-        for ref in node.inputs:
-            if ref.node == name:
-                self._note(run, node, run.value(ref), None)
 
     def _note_ranges(self, run: Run, node: Node) -> None:
         """Of a node that passes its operand 0 on: other weights can be the ranges of a quantization."""

@@ -57,6 +57,14 @@ def test_control_inputs_are_no_inputs() -> None:
     assert graph.nodes()["n"].inputs == (Ref("a", 0), Ref("c", 1))
 
 
+@pytest.mark.parametrize("inputs", [["a" * 127], ["a" * 128], ["a" * 2000, "b"], [f"in{n:05}" for n in range(300)]])
+@pytest.mark.parametrize("attributes", [{}, {"T": 3}])
+def test_long_names_and_many_inputs_are_read_as_short_ones(inputs: list[str], attributes: dict[str, Attribute]) -> None:
+    name = "n" * len(inputs[0])
+    graph, _ = read(build.meta_graph([build.node(name, "Op", *inputs, **attributes)]))
+    assert graph.nodes()[name][:3] == (name, "Op", tuple(Ref(each, 0) for each in inputs))
+
+
 def test_uses_name_each_node_once_and_outputs_that_are_taken() -> None:
     nodes = [build.node("a", "Op"), build.node("b", "Op", "a", "a:2"), build.node("c", "Op", "a:1", "b")]
     graph, _ = read(build.meta_graph(nodes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -168,8 +168,8 @@ def test_the_op_tells_the_axes_of_a_transposed_convolution_whatever_its_layer_is
     assert told(path) == {"upsample/kernel": ((2,), "graph")}
 
 
-def export(folder: Path, *, by_place: bool) -> Path:
-    """As Keras 3 exports two weights of one name: each is there twice, and the second copies in another order."""
+def export(folder: Path, names: Sequence[str] = ("kernel", "kernel"), *, by_place: bool) -> Path:
+    """As Keras 3 exports two weights: each is there twice, and the second copies in another order."""
     saver = [
         *(node(f"r{n}", "ReadVariableOp", f"v{n}") for n in (0, 1)),
         node("keys", "Const", value=strings([f"_all_variables/{n}{tf_build.VALUE}" for n in (1, 0)])),
@@ -184,10 +184,11 @@ def export(folder: Path, *, by_place: bool) -> Path:
     ]
     multiply = node("m", "MatMul", "x", "r:value:0")
     functions = [using(multiply, name=f"f{n}") for n in (0, 1)] + [function("saver", ["p", "v0", "v1"], saver)]
-    held = build.objects([("kernel", SHAPE)] * 4, [("f0", [0]), ("f1", [1])], ["f0", "f1"])
+    variables = [*names, *reversed(names)]
+    held = build.objects([(name, SHAPE) for name in variables], [("f0", [0]), ("f1", [1])], ["f0", "f1"])
     graph = build.saved_model(build.meta_graph(calls if by_place else (), functions, held))
     places = ["variables/0", "variables/1", "_all_variables/0", "_all_variables/1"]
-    return saved_model(folder, graph, [("kernel", place, SHAPE) for place in places])
+    return saved_model(folder, graph, [(name, place, SHAPE) for name, place in zip(variables, places, strict=True)])
 
 
 def test_copies_of_an_export_are_paired_by_place_where_names_are_shared(tmp_path: Path) -> None:
@@ -205,6 +206,13 @@ def test_without_the_calls_of_the_main_graph_shared_names_leave_open_which_copie
 ) -> None:
     report = renorm_cli.inspect(export(tmp_path / "model", by_place=False))
     assert any("which copies belong together is open" in note.text for note in report.notes if note.warning)
+
+
+def test_copies_that_are_paired_by_name_are_what_the_used_ones_are(tmp_path: Path) -> None:
+    report = renorm_cli.inspect(export(tmp_path / "model", ["w", "u"], by_place=False))
+    assert [(row.step.role, row.step.axis_source, len(row.step.variable.copies)) for row in report.rows] == [
+        ("kernel", "graph", 1)
+    ] * 4
 
 
 def config_tells_all(folder: Path) -> Path:
