@@ -57,7 +57,7 @@ def test_control_inputs_are_no_inputs() -> None:
     assert graph.nodes()["n"].inputs == (Ref("a", 0), Ref("c", 1))
 
 
-@pytest.mark.parametrize("inputs", [["a" * 127], ["a" * 128], ["a" * 2000, "b"], [f"in{n:05}" for n in range(300)]])
+@pytest.mark.parametrize("inputs", [["a" * 127], ["a" * 128], ["a" * 2000, "b"], [f"in{n:06}" for n in range(300)]])
 @pytest.mark.parametrize("attributes", [{}, {"T": 3}])
 def test_long_names_and_many_inputs_are_read_as_short_ones(inputs: list[str], attributes: dict[str, Attribute]) -> None:
     name = "n" * len(inputs[0])
