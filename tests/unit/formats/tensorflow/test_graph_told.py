@@ -18,7 +18,7 @@ from renorm_cli.conventions.graph.budget import Budget
 
 SHAPE = (12, 6)
 NAME = "dense/kernel"
-"""Of the kernel in the recorded checkpoints; by its name alone the last axis names its units."""
+"""Of the kernel in the recorded checkpoints, where the bias beside it tells that the last axis names its units."""
 
 
 def consumed(*nodes: bytes, shape: tuple[int, ...] = SHAPE, name: str = NAME) -> bytes:
@@ -27,6 +27,7 @@ def consumed(*nodes: bytes, shape: tuple[int, ...] = SHAPE, name: str = NAME) ->
     return build.meta_graph([node("x", "Placeholder"), held, node("r", "ReadVariableOp", name), *nodes])
 
 
+MULTIPLIED = node("m", "MatMul", "x", "r")
 TRANSPOSED = node("m", "MatMul", "x", "r", transpose_b=True)
 
 
@@ -60,25 +61,32 @@ def told(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 @kinds
 def test_the_graph_beside_a_checkpoint_tells_unit_axes(make: Make, tmp_path: Path) -> None:
     path = make(tmp_path)
-    assert told(path) == {NAME: ((1,), "name")}
+    assert told(path) == {NAME: ((1,), "shape")}
+    meta_of(path).write_bytes(consumed(MULTIPLIED))
+    assert told(path) == {NAME: ((1,), "graph")}
+
+
+@kinds
+def test_a_graph_and_a_bias_that_disagree_are_a_conflict(make: Make, tmp_path: Path) -> None:
+    path = make(tmp_path)
     meta_of(path).write_bytes(consumed(TRANSPOSED))
-    assert told(path) == {NAME: ((0,), "graph")}
+    assert told(path) == {NAME: ((0,), "guess")}
 
 
 @kinds
 def test_the_graph_of_another_model_tells_nothing(make: Make, tmp_path: Path) -> None:
     path = make(tmp_path)
-    meta_of(path).write_bytes(consumed(TRANSPOSED, shape=(6, 12)))
-    assert told(path) == {NAME: ((1,), "name")}
-    meta_of(path).write_bytes(consumed(TRANSPOSED, name="dense/another"))
-    assert told(path) == {NAME: ((1,), "name")}
+    meta_of(path).write_bytes(consumed(MULTIPLIED, shape=(6, 12)))
+    assert told(path) == {NAME: ((1,), "shape")}
+    meta_of(path).write_bytes(consumed(MULTIPLIED, name="dense/another"))
+    assert told(path) == {NAME: ((1,), "shape")}
 
 
 @kinds
-def test_a_damaged_graph_is_told_in_a_note_and_names_tell_as_before(make: Make, tmp_path: Path) -> None:
+def test_a_damaged_graph_is_told_in_a_note_and_the_rest_tells_as_before(make: Make, tmp_path: Path) -> None:
     path = make(tmp_path)
-    meta_of(path).write_bytes(consumed(TRANSPOSED)[:-5])
-    assert told(path) == {NAME: ((1,), "name")}
+    meta_of(path).write_bytes(consumed(MULTIPLIED)[:-5])
+    assert told(path) == {NAME: ((1,), "shape")}
     notes = [note.text for note in renorm_cli.inspect(path).notes]
     (said,) = [note for note in notes if note.startswith("the graph tells nothing of the weights: ")]
     assert str(meta_of(path)) in said
@@ -90,9 +98,9 @@ def test_a_graph_that_spends_its_budget_is_told_in_a_note(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path)
-    meta_of(path).write_bytes(consumed(TRANSPOSED, *(node(f"i{number}", "Identity", "r") for number in range(10))))
+    meta_of(path).write_bytes(consumed(MULTIPLIED, *(node(f"i{number}", "Identity", "r") for number in range(10))))
     monkeypatch.setattr(Budget, "DEPTH", 0)
-    assert told(path) == {NAME: ((1,), "name")}
+    assert told(path) == {NAME: ((1,), "shape")}
     texts = [note.text for note in renorm_cli.inspect(path).notes]
     assert "the graph tells nothing of the weights: it has more calls inside of calls than are followed" in texts
 
@@ -102,11 +110,11 @@ def test_the_graph_beside_a_checkpoint_is_carried_over(make: Make, tmp_path: Pat
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     path = make(tmp_path / "in")
-    meta_of(path).write_bytes(consumed(TRANSPOSED))
+    meta_of(path).write_bytes(consumed(MULTIPLIED))
     output = tmp_path / "out" / "bounded"
     renorm_cli.apply(path, output=output, max_norm=1.0)
     assert meta_of(output).read_bytes() == meta_of(path).read_bytes()
-    assert told(output) == {NAME: ((0,), "graph")}
+    assert told(output) == {NAME: ((1,), "graph")}
     shutil.rmtree(tmp_path / "in")
 
 
@@ -237,5 +245,5 @@ def test_a_graph_is_read_only_where_the_config_leaves_a_matrix_open(
     assert told(config_tells_all(tmp_path / "told")) == {"dense/kernel": ((1,), "layer")}
     assert read == []
     tf_build.saved_model(tmp_path / "open")
-    assert told(tmp_path / "open") == {"dense/kernel": ((1,), "name")}
+    assert told(tmp_path / "open") == {"dense/kernel": ((1,), "shape")}
     assert len(read) == 1
