@@ -14,7 +14,8 @@ from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Hint, Variable
 
 _MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length is a control character
-_PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
+PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
+"""The names, in Keras' paths, of parts that belong to their layer."""
 
 
 class Naming(NamedTuple):
@@ -88,7 +89,7 @@ def from_names(variable: Variable, path: str) -> Variable:
     """The variable with the layer and weight that default names in its path tell: "a/conv2d_3/kernel" is a Conv2D's."""
     *parents, weight = path.split("/")
     layer = class_from_name(parents[-1]) if parents else None
-    if parents and parents[-1] in _PART_NAMES:
+    if parents and parents[-1] in PART_NAMES:
         weight = f"{parents[-1]}/{weight}"
         layer = layer or (class_from_name(parents[-2]) if len(parents) > 1 else None)
     known = find_weight(layer, weight) if layer is not None else None

@@ -81,6 +81,8 @@ class Flow:
         self.evidence: dict[VariableId, set[Evidence]] = {}
         self.left: set[VariableId] = set()
         """Variables that were not followed to all their consumers."""
+        self.places: dict[VariableId, str] = {}
+        """The name of an op that tells the role of the variable, with its scopes."""
         self._library = library
         self._shapes = shapes
         self._budget = budget
@@ -232,6 +234,8 @@ class Flow:
 
     def _add(self, run: Run, node: Node, layout: Layout, role: GraphRole | None, units: Axes | None) -> None:
         evidence = Evidence(role, units, node.op, layout.via, run.graph.is_gradient(node))
+        if role is not None and not evidence.gradient:
+            self.places.setdefault(layout.variable, node.name)
         self.evidence.setdefault(layout.variable, set()).add(evidence)
 
     def _told(self, run: Run, node: Node, operand: int, layout: Layout) -> tuple[GraphRole | None, Axes | None]:

@@ -39,12 +39,14 @@ _STEPS = 10
 class GraphUses:
     """What the graph tells, by checkpoint key; only of variables whose name and shape are those of the graph.
 
-    `copies` are (key, key) of one weight that is stored twice, told by its places in the graph. `spent` says what the
+    `copies` are (key, key) of one weight that is stored twice, told by its places in the graph. `places` are the names
+    of ops in functions that use the variable, with their scopes. `spent` says what the
     graph had too much of; then nothing is told.
     """
 
     uses: Mapping[str, Use] = field(default_factory=dict)
     copies: tuple[tuple[str, str], ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
     spent: str | None = None
 
 
@@ -178,7 +180,7 @@ def _uses_of_objects(
     for key, copy in copies:
         if key in uses and (uses.get(copy) is None or uses[copy].state == "unused"):
             uses[copy] = uses[key]
-    return GraphUses(uses, copies)
+    return GraphUses(uses, copies, {key: flow.places[number] for number, key in keys.items() if number in flow.places})
 
 
 def _copies(

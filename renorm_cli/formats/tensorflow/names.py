@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
@@ -18,6 +18,7 @@ from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
+from renorm_cli.formats.tensorflow.lost_names import names_by_scopes, names_by_slots, path_of, without_model
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
 from renorm_cli.formats.tensorflow.optimizer_state import is_average, plain_key, states
 from renorm_cli.model.dtypes import FLOATS
@@ -65,20 +66,58 @@ def name_variables(
         for entry in sorted(bundle.entries, key=lambda entry: by_number(entry.key))
     ]
     found = states(drafts, graph)
-    identified = {}
-    for draft in drafts:
-        variable = _identified(draft, layers.get(draft.key))
-        state = found.get(draft.key) or ("state" if draft.key in untrained and not _is_identified(variable) else None)
+    lost = _shared(drafts, found) if graph is not None else frozenset()
+    by_slots = names_by_slots(graph) if graph is not None and lost else {}
+    names = {key: name for key, name in by_slots.items() if key in lost}
+    identified: dict[str, Variable] = {}
+
+    def identify(draft: Variable) -> None:
+        variable = _identified(_named(draft, names.get(draft.key, draft.name)), layers.get(draft.key))
+        untold = draft.key in untrained and not _is_identified(variable)
+        state = found.get(draft.key) or ("state" if untold else None)
         identified[draft.key] = variable if state is None else replace(variable, state=state)
-    used, copies, graph_notes = _read_uses(uses if any(map(_is_open, identified.values())) else None)
-    twins, open_names = _twins(drafts, copies) if exported else ((), ())
+
+    for draft in drafts:
+        identify(draft)
+    told = _read_uses(uses if any(map(_is_open, identified.values())) else None)
+    by_scopes = names_by_scopes(told.places, {draft.key: draft.name for draft in drafts if draft.key in lost})
+    names.update(by_scopes)
+    for draft in drafts:
+        if draft.key in by_scopes:
+            identify(draft)
+    twins, open_names = _twins(drafts, told.copies) if exported else ((), ())
     seconds = {second for _, second in twins}
     used |= {second: used[first] for first, second in twins if first in used}
     drafts.sort(key=lambda draft: draft.key in seconds)
-    variables = [_renamed(_used(identified[draft.key], used.get(draft.key)), draft.key in seconds) for draft in drafts]
-    unique = _with_aliases(unique_names(variables, lambda variable: plain_key(variable.key)), drafts)
-    notes = (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique), *graph_notes)
+    variables = [_used(identified[draft.key], told.uses.get(draft.key)) for draft in drafts]
+    if graph is not None:
+        model = without_model({each.name for each in variables if _is_weight(each) and each.key not in seconds})
+        variables = [_named(each, each.name.removeprefix(model)) for each in variables]
+    variables = [_renamed(variable, variable.key in seconds) for variable in variables]
+    unique = _with_aliases(unique_names(variables, lambda variable: path_of(variable.key)), drafts)
+    notes = (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique), *told.notes)
     return Naming(unique, twins, notes)
+
+
+def _shared(variables: Iterable[Variable], states: Collection[str]) -> frozenset[str]:
+    """The keys of weights that share their name with another one."""
+    by_name: dict[str, list[str]] = {}
+    for variable in variables:
+        if variable.key not in states:
+            by_name.setdefault(variable.name, []).append(variable.key)
+    return frozenset(key for keys in by_name.values() if len(keys) > 1 for key in keys)
+
+
+def _named(variable: Variable, name: str) -> Variable:
+    """The variable under this name, with the one it had as an alias."""
+    return (
+        variable if name == variable.name else replace(variable, name=name, aliases=(*variable.aliases, variable.name))
+    )
+
+
+def _is_weight(variable: Variable) -> bool:
+    """Whether it is a weight that has a name."""
+    return variable.state is None and variable.dtype in FLOATS and variable.name != plain_key(variable.key)
 
 
 def _is_open(variable: Variable) -> bool:
@@ -88,24 +127,32 @@ def _is_open(variable: Variable) -> bool:
     return role_of(variable) in ("kernel", "embedding", "unknown") and unit_axes(variable)[1] != "layer"
 
 
-def _read_uses(
-    read: Callable[[], GraphUses] | None,
-) -> tuple[dict[str, GraphUse], tuple[_Twin, ...], tuple[Note, ...]]:
-    """The uses that the graph tells, by key, the copies of one weight in it, and a note if it cannot be read."""
+class _Told(NamedTuple):
+    """What the model's graph tells: uses by key, copies of one weight, the places of ops by key, and notes."""
+
+    uses: Mapping[str, GraphUse] = {}
+    copies: tuple[_Twin, ...] = ()
+    places: Mapping[str, str] = {}
+    notes: tuple[Note, ...] = ()
+
+
+def _read_uses(read: Callable[[], GraphUses] | None) -> _Told:
+    """What the graph tells, or a note if it cannot be read."""
     if read is None:
-        return {}, (), ()
+        return _Told()
     try:
         found = read()
     except FormatError as error:
-        return {}, (), (Note(f"the graph tells nothing of the weights: {error}"),)
+        return _Told(notes=(Note(f"the graph tells nothing of the weights: {error}"),))
     if found.spent is not None:
-        return {}, (), (Note(f"the graph tells nothing of the weights: it has more {found.spent} than are followed"),)
+        text = f"the graph tells nothing of the weights: it has more {found.spent} than are followed"
+        return _Told(notes=(Note(text),))
     uses = {
         key: GraphUse(use.role or "unknown", use.unit_axes, use.ops, use.via)
         for key, use in found.uses.items()
         if use.state in ("told", "unused")
     }
-    return uses, found.copies, ()
+    return _Told(uses, found.copies, found.places)
 
 
 def _used(variable: Variable, use: GraphUse | None) -> Variable:
@@ -119,15 +166,18 @@ def _used(variable: Variable, use: GraphUse | None) -> Variable:
 def _renamed(variable: Variable, second: bool) -> Variable:
     """Name a variable by its key if its name says nothing, or if it is the `second` copy."""
     nameless = _NO_NAME.fullmatch(variable.name.rpartition("/")[2])
-    return replace(variable, name=plain_key(variable.key)) if second or nameless else variable
+    return _named(variable, path_of(variable.key)) if second or nameless else variable
 
 
 def _with_aliases(variables: Sequence[Variable], drafts: Sequence[Variable]) -> tuple[Variable, ...]:
-    """The variables, with their names in the graph as aliases."""
-    return tuple(
-        variable if draft.name in (variable.name, variable.key) else replace(variable, aliases=(draft.name,))
-        for variable, draft in zip(variables, drafts, strict=True)
-    )
+    """The variables, with their names in the graph, and their keys where names come from those, as aliases."""
+    found = []
+    for variable, draft in zip(variables, drafts, strict=True):
+        by_key = (plain_key(variable.key),) if variable.name == path_of(variable.key) else ()
+        labels = dict.fromkeys((*variable.aliases, draft.name, *by_key))
+        aliases = tuple(label for label in labels if label not in (variable.name, variable.key))
+        found.append(replace(variable, aliases=aliases))
+    return tuple(found)
 
 
 def _identified(variable: Variable, facts: LayerFacts | None) -> Variable:

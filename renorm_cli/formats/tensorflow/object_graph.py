@@ -152,13 +152,18 @@ def optimizer_state_keys(graph: ObjectGraph) -> frozenset[str]:
     what the root reaches without passing through an optimizer, and what an optimizer lists as trainable. The key is no
     evidence: Keras 3 stores the weights of a model under a key of its optimizer.
     """
-    optimizers = {number for number, node in enumerate(graph.nodes) if _is_optimizer(graph, node)}
-    trainable = (e.node for o in optimizers for e in graph.nodes[o].children if e.name == "_trainable_variables")
-    weights = _reach(graph, [*([0] if graph.nodes else ()), *trainable], barred=optimizers)
-    state = _reach(graph, optimizers, skipped="_trainable_variables") - weights
+    found = optimizers(graph)
+    trainable = (e.node for o in found for e in graph.nodes[o].children if e.name == "_trainable_variables")
+    weights = _reach(graph, [*([0] if graph.nodes else ()), *trainable], barred=found)
+    state = _reach(graph, found, skipped="_trainable_variables") - weights
     # A slot variable is the child of no node; TensorFlow marks its key, and refuses other paths to it.
     marked = {a.key for node in graph.nodes for a in node.attributes if _SLOT_MARK in a.key}
     return frozenset(marked.union(a.key for number in state for a in graph.nodes[number].attributes))
+
+
+def optimizers(graph: ObjectGraph) -> set[int]:
+    """The numbers of the nodes that are optimizers."""
+    return {number for number, node in enumerate(graph.nodes) if _is_optimizer(graph, node)}
 
 
 def full_names(graph: ObjectGraph) -> dict[str, str]:
