@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from renorm_cli.conventions.identify import unit_axes
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Variable
+
+_NUMBERED = re.compile(r"/vars/[0-9]+\Z")
+"""What Keras 3 stores instead of a weight's name, where its layer's class is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,12 @@ class Pair:
 
 
 def have_common_keys(before: Sequence[Variable], after: Sequence[Variable]) -> bool:
-    return not {variable.key for variable in before}.isdisjoint(variable.key for variable in after)
+    """Whether some floating variable of each has the same key: what formats store beside the weights tells nothing."""
+    return not _keys(before).isdisjoint(_keys(after))
+
+
+def _keys(variables: Sequence[Variable]) -> set[str]:
+    return {variable.key for variable in variables if variable.dtype in FLOATS}
 
 
 def by_key(before: Sequence[Variable], after: Sequence[Variable]) -> tuple[Pair, ...]:
@@ -71,19 +81,79 @@ def by_name(before: Sequence[Variable], after: Sequence[Variable]) -> tuple[Pair
     """Pairs of equal friendly names, in the order of `before`; what only `after` has comes last.
 
     Stored copies of one weight share its name and are each compared, with one another or with the only one there is.
-    Other variables that share a name are no sure partners.
+    Other variables that share a name are no sure partners. A name that only one side has is looked for among the
+    aliases, and then by its place (`_by_place`); both count where they lead to one variable of the same shape.
     """
     olds, news = _by_name(before), _by_name(after)
+    left = ({name: found for name, found in olds.items() if name not in news}, _without(news, olds))
+    for match in (_by_alias, _by_place):
+        for old, new in match(*left):
+            news[old] = news.pop(new)
+            left[0].pop(old)
+            left[1].pop(new)
     pairs: list[Pair] = []
-    for name, old in olds.items():
-        new = news.get(name, [])
-        if new and not (_is_one_weight(old) and _is_one_weight(new)):
+    for name, one in olds.items():
+        other = news.get(name, [])
+        if other and not (_is_one_weight(one) and _is_one_weight(other)):
             doubt = "its name is not unique, so its partner is not known"
-            pairs += [Pair(one, None, doubt) for one in old] + [Pair(None, other, doubt) for other in new]
+            pairs += [Pair(each, None, doubt) for each in one] + [Pair(None, each, doubt) for each in other]
             continue
-        for number in range(max(len(old), len(new))):
-            pairs.append(Pair(old[min(number, len(old) - 1)], new[min(number, len(new) - 1)] if new else None))
-    return (*pairs, *(Pair(None, variable) for variable in after if variable.name not in olds))
+        for number in range(max(len(one), len(other))):
+            pairs.append(Pair(one[min(number, len(one) - 1)], other[min(number, len(other) - 1)] if other else None))
+    paired = {pair.after.key for pair in pairs if pair.after is not None}
+    return (*pairs, *(Pair(None, variable) for variable in after if variable.key not in paired))
+
+
+_Named = dict[str, list[Variable]]
+
+
+def _without(named: _Named, others: Collection[str]) -> _Named:
+    return {name: found for name, found in named.items() if name not in others}
+
+
+def _by_alias(olds: _Named, news: _Named) -> list[tuple[str, str]]:
+    """Names of one weight: one of its labels on one side is one of its labels on the other."""
+    return _only_pairs(_labels(olds), _labels(news), olds, news)
+
+
+def _labels(named: _Named) -> dict[str, set[str]]:
+    """Label -> the names that it is a name of; a label of several tells nothing."""
+    labels: dict[str, set[str]] = {}
+    for name, found in named.items():
+        for label in {name, *(alias for each in found for alias in each.aliases)}:
+            labels.setdefault(label, set()).add(name)
+    return labels
+
+
+def _by_place(olds: _Named, news: _Named) -> list[tuple[str, str]]:
+    """Names of weights in one layer: a weight of a custom class has a name in some formats and a number in others."""
+    pairs = _only_pairs(_places(olds), _places(news), olds, news)
+    return [(old, new) for old, new in pairs if _NUMBERED.search(old) or _NUMBERED.search(new)]
+
+
+def _places(named: _Named) -> dict[str, set[str]]:
+    """Layer and shape -> the names of what is there."""
+    places: dict[str, set[str]] = {}
+    for name, found in named.items():
+        layer = _NUMBERED.sub("", name) if _NUMBERED.search(name) else name.rpartition("/")[0]
+        places.setdefault(f"{layer} {found[0].shape}", set()).add(name)
+    return places
+
+
+def _only_pairs(
+    one: Mapping[str, Collection[str]], other: Mapping[str, Collection[str]], olds: _Named, news: _Named
+) -> list[tuple[str, str]]:
+    """Pairs of names that some label leads to on each side, each name in one pair, with one shape."""
+    found: dict[str, set[str]] = {}
+    back: dict[str, set[str]] = {}
+    for label, old in one.items():
+        new = other.get(label, ())
+        if len(old) == 1 and len(new) == 1:
+            (first,), (second,) = old, new
+            if olds[first][0].shape == news[second][0].shape:
+                found.setdefault(first, set()).add(second)
+                back.setdefault(second, set()).add(first)
+    return [(old, new) for old, names in found.items() if len(names) == 1 for new in names if len(back[new]) == 1]
 
 
 def _by_name(variables: Sequence[Variable]) -> dict[str, list[Variable]]:

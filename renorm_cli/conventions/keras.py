@@ -341,6 +341,18 @@ def _lengths_fit(weights: Sequence[Weight], shapes: Sequence[tuple[int, ...]]) -
     return units is None or units in (math.prod(bias), math.prod(bias[1:]) if len(bias) == 2 else units - 1)
 
 
+def biased(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether two arrays can only be a kernel and its bias, as every layer of Keras with two such arrays has them.
+
+    The bias is a vector with an element for each unit of a kernel: along its last axis, and of more than two axes along
+    the one before it or along both.
+    """
+    if len(shapes) != 2 or len(shapes[0]) < 2 or len(shapes[1]) != 1:
+        return False
+    *_, rows, columns = shapes[0]
+    return shapes[1][0] in ((columns,) if len(shapes[0]) == 2 else (columns, rows, rows * columns))
+
+
 def einsum_units(equation: str, rank: int) -> Axes | None:
     """The kernel axes whose letters reach the output: "abc,cde->abde" -> (1, 2); None for no such equation or rank."""
     found = re.fullmatch(r"(?:\.\.\.)?([A-Za-z]*)(?:\.\.\.)?,([A-Za-z]+)->([A-Za-z.]*)", equation.replace(" ", ""))

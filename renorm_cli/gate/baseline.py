@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.gate.stored_report import Earlier, Stored
 from renorm_cli.model.plan import REQUESTED, Skip
 from renorm_cli.model.report import Baseline, Growth, Report, Row
+from renorm_cli.model.variable import Variable
 from renorm_cli.text import share_of
+
+_T = TypeVar("_T")
 
 USUAL_GROWTH = 0.05
 """How much a norm may grow where nothing else is said."""
@@ -72,15 +76,19 @@ def _of(stored: Stored, path: str) -> tuple[Earlier, ...]:
 
 
 def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference) -> Iterator[Growth]:
-    by_name = _unique([one.name for one in earlier]) and _unique([row.step.variable.name for row in report.rows])
+    rows, once = _once(report.rows, lambda row: row.step.variable), _once(earlier, lambda one: one)
+    by_name = _unique([one.name for one in once]) and _unique([row.step.variable.name for row in rows])
+    rows, earlier = (rows, once) if by_name else (report.rows, earlier)
 
     def label(one: Earlier | Row | Skip) -> str:
         found = one if isinstance(one, Earlier) else one.step.variable if isinstance(one, Row) else one.variable
         return found.name if by_name else found.key
 
     before = {label(one): one for one in earlier}
+    if by_name:
+        _take_aliases(before, [row.step.variable for row in rows])
     left_out = {label(skip) for skip in report.skips if skip.code in REQUESTED}
-    for row in report.rows:
+    for row in rows:
         old, after = before.pop(label(row), None), None if row.norm is None else row.norm.max
         if old is None:
             if not reference.allow_new:
@@ -93,6 +101,38 @@ def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference)
         for name, old in before.items():
             if name not in left_out:
                 yield Growth(old.name, "vanished", old.largest, None)
+
+
+def _once(found: tuple[_T, ...], variable: Callable[[_T], Earlier | Variable]) -> tuple[_T, ...]:
+    """Of stored copies of one weight, which are the same bytes, the first."""
+    seen: set[str] = set()
+    first: list[_T] = []
+    for one in found:
+        told = variable(one)
+        if seen.isdisjoint(told.copies):
+            first.append(one)
+        seen.add(told.key)
+    return tuple(first)
+
+
+def _take_aliases(before: dict[str, Earlier], variables: Sequence[Variable]) -> None:
+    """Put the earlier variables that go by other names now under those names, where no more than one can be meant."""
+    new = [variable for variable in variables if variable.name not in before]
+    present = {variable.name for variable in variables}
+    gone = {name: one for name, one in before.items() if name not in present}
+    by_label: dict[str, set[str]] = {}
+    for name, one in gone.items():
+        for label in (name, *one.aliases):
+            by_label.setdefault(label, set()).add(name)
+    meant: dict[str, set[str]] = {}
+    for variable in new:
+        for label in (variable.name, *variable.aliases):
+            names = by_label.get(label, set())
+            for name in names if len(names) == 1 else ():
+                meant.setdefault(name, set()).add(variable.name)
+    for name, found in meant.items():
+        if len(found) == 1:
+            before[found.pop()] = before.pop(name)
 
 
 def _grew(before: float | None, after: float | None, most: float) -> bool:

@@ -40,6 +40,8 @@ class Earlier:
     p: float
     per: str
     largest: float | None
+    aliases: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 class Stored(NamedTuple):
@@ -105,6 +107,7 @@ def _earlier(found: object, applied: bool) -> Earlier:
         field(record, "p", _order),
         field(record, "per", text),
         field(record, norm, optional(_largest)),
+        *(items(record.get(name, []), text) for name in ("aliases", "copies")),
     )
 
 

@@ -52,8 +52,14 @@ def name_variables(survey: Survey, config: LayerNode | None, root: str) -> Namin
         owner = None if is_inside(dataset.path, optimizers) else _owner(dataset.path, owners, root)
         item = None if owner is None else _Listed(owner, dataset.path[len(_join(root, owner)) + 1 :], dataset)
         variables.append(_unlisted(dataset) if item is None else _variable(item, layers))
-    named = unique_names(with_optimizers(_with_quantized(variables), survey), lambda variable: plain_name(variable.key))
+    named = unique_names(with_optimizers(_with_quantized(variables), survey), _qualified)
     return Naming(named, _twins(listed), lora_notes(named))
+
+
+def _qualified(variable: Variable) -> str:
+    """The name with the models around it, else the path in the file."""
+    models = [alias for alias in variable.aliases if alias.endswith(f"/{variable.name}")]
+    return models[0] if models else plain_name(variable.key)
 
 
 def _listed(survey: Survey, root: str) -> list[_Listed]:
@@ -133,7 +139,13 @@ def _variable(item: _Listed, layers: _Layers) -> Variable:
     variable = variable_of(item.dataset, name)
     if item.layer == _TOP_LEVEL:
         return from_names(variable, name)
-    return layers.tell(variable, item.layer, name[len(item.layer) + 1 :].split("/"))
+    inside = name[len(item.layer) + 1 :]
+    told = layers.tell(variable, item.layer, inside.split("/"))
+    if "/" not in inside or plain_name(item.weight) != inside:
+        return told
+    # Layers of a functional model are built before it: its name is in no path of theirs.
+    names = (inside, name) if layers.is_functional(item.layer) else (name, inside)
+    return replace(told, name=names[0], aliases=(*told.aliases, names[1]))
 
 
 class _Layers:
@@ -142,6 +154,11 @@ class _Layers:
     def __init__(self, config: LayerNode | None) -> None:
         self._top = {node.name: node for node in reversed(config.children)} if config is not None else {}
         self._inside: dict[int, dict[str, LayerNode]] = {}
+
+    def is_functional(self, layer: str) -> bool:
+        """Whether the config says that it is a functional model."""
+        node = self._top.get(layer)
+        return node is not None and node.class_name == "Functional" and not node.custom
 
     def tell(self, variable: Variable, layer: str, path: list[str]) -> Variable:
         """The variable with what the config tells of it, else with what default names tell; `path` is in the layer."""

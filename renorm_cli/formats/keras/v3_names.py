@@ -14,6 +14,7 @@ from renorm_cli.conventions.keras import (
     CONTAINERS,
     LAYERS,
     PARTS,
+    biased,
     cell_class,
     class_from_name,
     holds_quantized,
@@ -42,10 +43,12 @@ class _Place:
     """What a group is: a layer under its friendly path, or (`in_list`) a list of layers of the layer it names.
 
     `part` is set where the group holds a part of the layer (the cell of an LSTM); `""` stands for the root. `likely`
-    is a class that only names its weights: whose it is, and so how their axes lie, is open.
+    is a class that only names its weights: whose it is, and so how their axes lie, is open. `within` is the path with
+    the names of all models: Keras' own paths leave out those of functional ones, whose layers are built before them.
     """
 
     path: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
     node: LayerNode | None = None
     layer: str | None = None
     told: bool = False
@@ -114,13 +117,21 @@ class _Namer:
         state = parent.state or _state(path, self._names.get(path))
         if self._is_list(path, parent, child):
             named = () if child in _LISTS or self._names else (child,)
-            return replace(parent, path=(*parent.path, *named), in_list=child, part=None, state=state)
+            return replace(
+                parent,
+                path=(*parent.path, *named),
+                within=(*parent.within, *named),
+                in_list=child,
+                part=None,
+                state=state,
+            )
         if node is None and parent.in_list is None:
             node = _attribute(parent, child)
         real = self._names.get(path)
         part = None if node is not None else _part(parent, child)
         name = real or _config_name(node, child, parent) or part or child
-        here = _Place(path=(*parent.path, name), state=state)
+        unnamed = _is_functional(node, parent, child)
+        here = _Place(path=parent.path if unnamed else (*parent.path, name), within=(*parent.within, name), state=state)
         if node is not None:
             state = state or ("quantized" if is_quantized(node.config) else None)
             return replace(here, node=node, layer=node.class_name or None, told=True, custom=node.custom, state=state)
@@ -183,6 +194,8 @@ class _Namer:
             else:
                 config = place.node.config if place.node is not None else None
                 names = stored_weights(place.layer, shapes, config, place.part)
+        elif place.layer is None and state is None and group in self._names and biased(shapes):
+            names = "kernel", "bias"
         weights: list[str | None] = [*names] if names is not None else [None] * len(datasets)
         return [
             self._variable(dataset, place, weight, state) for dataset, weight in zip(datasets, weights, strict=True)
@@ -192,6 +205,9 @@ class _Namer:
         last = _last_parts(dataset) if weight is None else weight.rpartition("/")[2]
         found = place.node.config.get("equation") if place.node is not None and not place.custom else None
         equation = found if isinstance(found, str) and place.layer == "EinsumDense" else None
+        aliases = dataset.links if place.path == place.within else (*dataset.links, "/".join((*place.within, last)))
+        if place.layer is None and weight is not None:
+            aliases = (*aliases, "/".join((*place.path, _last_parts(dataset))))
         return Variable(
             name="/".join((*place.path, last)),
             key=dataset.path,
@@ -205,7 +221,7 @@ class _Namer:
             ),
             state=state,
             locked=dataset.locked,
-            aliases=dataset.links,
+            aliases=aliases,
             declared=declared_for(place.node, weight) if place.node is not None and state is None else None,
         )
 
@@ -221,7 +237,7 @@ class _Namer:
         if twin is not None:
             self._twins.append((twin.path, kernel.path))
         self._spectral.append("/".join(place.path))
-        source = replace(wrapped if first is not None else place, path=place.path)
+        source = replace(wrapped if first is not None else place, path=place.path, within=place.within)
         return [
             self._variable(kernel, source, weight, first.state if first is not None else place.state),
             self._variable(vector, place, "vector_u", place.state),
@@ -282,6 +298,13 @@ def _tree(groups: set[str | None]) -> Mapping[str, set[str]]:
             known.add(last)
             path = head
     return children
+
+
+def _is_functional(node: LayerNode | None, parent: _Place, child: str) -> bool:
+    """Whether a group is a functional model inside another model; in lists it is named by its class."""
+    if node is not None:
+        return node.class_name == "Functional" and not node.custom
+    return parent.in_list == "layers" and base_name(child) == "functional"
 
 
 def _candidates(place: _Place) -> tuple[LayerNode, ...]:

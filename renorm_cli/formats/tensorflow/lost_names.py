@@ -1,12 +1,12 @@
 """Names of variables that an object graph does not tell, or tells in part, or hides behind escapes.
 
-Keras 3 names the variable of a layer in a subclassed model "net/kernel", whatever the layer. The layers' names come back
-from the optimizer, whose slots are named after paths ("adam/net_block_dense_kernel_momentum"), and from the ops of a
-stored graph, which lie in scopes named after layers ("net_1/block_1/dense_1/MatMul").
+Keras 3 names the variable of a layer in a subclassed model "net/kernel", whatever the layer. The layers' names come
+back from the optimizer, whose slots are named after paths ("adam/net_block_dense_kernel_momentum"), and from the ops
+of a stored graph, which lie in scopes named after layers ("net_1/block_1/dense_1/MatMul").
 
 Sources: keras/src/optimizers/base_optimizer.py (`add_variable_from_reference`), keras/src/backend/tensorflow/core.py
-(`name_scope`), tensorflow/python/framework/func_graph.py (`unique_name`), tensorflow/python/checkpoint/trackable_view.py
-and tensorflow/python/trackable/trackable_utils.py (`escape_local_name`).
+(`name_scope`), tensorflow/python/framework/func_graph.py (`unique_name`) and
+tensorflow/python/trackable/trackable_utils.py (`escape_local_name`).
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def names_by_slots(graph: ObjectGraph) -> dict[str, str]:
 def _paths(joined: Collection[str]) -> dict[str, str]:
     """Paths of layers whose slashes were made underscores: "block_1_dense_1" is "block_1/dense_1".
 
-    A slash comes back before the default name of a Keras layer, where several paths begin as what is before it does, and
-    behind a layer that has weights of its own. Elsewhere the underscore stays.
+    A slash comes back before the default name of a Keras layer, where several paths begin as what is before it does,
+    and behind a layer that has weights of its own. Elsewhere the underscore stays.
     """
     words = {path: path.split("_") for path in joined if path.count("_") < _MOST_WORDS}
     begun = Counter("_".join(parts[:end]) for parts in words.values() for end in range(1, len(parts)))

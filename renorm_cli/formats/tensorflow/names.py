@@ -94,7 +94,7 @@ def name_variables(
         model = without_model({each.name for each in variables if _is_weight(each) and each.key not in seconds})
         variables = [_named(each, each.name.removeprefix(model)) for each in variables]
     variables = [_renamed(variable, variable.key in seconds) for variable in variables]
-    unique = _with_aliases(unique_names(variables, lambda variable: path_of(variable.key)), drafts)
+    unique = _with_aliases(unique_names(variables, lambda variable: path_of(variable.key)), drafts, lost)
     notes = (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique), *told.notes)
     return Naming(unique, twins, notes)
 
@@ -169,11 +169,14 @@ def _renamed(variable: Variable, second: bool) -> Variable:
     return _named(variable, path_of(variable.key)) if second or nameless else variable
 
 
-def _with_aliases(variables: Sequence[Variable], drafts: Sequence[Variable]) -> tuple[Variable, ...]:
-    """The variables, with their names in the graph, and their keys where names come from those, as aliases."""
+def _with_aliases(
+    variables: Sequence[Variable], drafts: Sequence[Variable], lost: Collection[str]
+) -> tuple[Variable, ...]:
+    """The variables, with their names in the graph as aliases; where those say too little, with their keys too."""
     found = []
     for variable, draft in zip(variables, drafts, strict=True):
-        by_key = (plain_key(variable.key),) if variable.name == path_of(variable.key) else ()
+        untold = variable.key in lost or variable.name == path_of(variable.key)
+        by_key = (plain_key(variable.key),) if untold else ()
         labels = dict.fromkeys((*variable.aliases, draft.name, *by_key))
         aliases = tuple(label for label in labels if label not in (variable.name, variable.key))
         found.append(replace(variable, aliases=aliases))
