@@ -71,10 +71,9 @@ def other(rng: np.random.Generator, shape: tuple[int, ...], name: str) -> np.nda
     return np.abs(values) + 1 / 64 if POSITIVE.search(name) else values
 
 
-def name_of(variable: Any, kernels: UnitAxes) -> str:
-    """The friendly name: Keras' path, with the name of a nested Functional model, which Keras leaves out, put back."""
-    path = getattr(variable, "path", variable.name).removesuffix(":0")
-    return path if path in kernels else next((name for name in kernels if name.endswith(f"/{path}")), path)
+def name_of(variable: Any) -> str:
+    """The friendly name: Keras' path."""
+    return str(getattr(variable, "path", variable.name)).removesuffix(":0")
 
 
 def fill(model: Any, kernels: UnitAxes, highest: int, seed: str) -> None:
@@ -83,7 +82,7 @@ def fill(model: Any, kernels: UnitAxes, highest: int, seed: str) -> None:
     optimizer = getattr(model, "optimizer", None)
     slots = optimizer.variables if optimizer else []
     for variable in [*model.weights, *(slots() if callable(slots) else slots)]:
-        name = name_of(variable, kernels)
+        name = name_of(variable)
         if len(variable.shape) == 0:
             continue
         axes = kernels.get(name)
@@ -199,7 +198,7 @@ def entry(path: Path, what: str, made: str, reproducible: bool, expected: UnitAx
 
 
 def values_of(model: Any, kernels: UnitAxes) -> Engine:
-    named = {name_of(variable, kernels): variable for variable in model.weights}
+    named = {name_of(variable): variable for variable in model.weights}
     return {name: np.asarray(named[name]) for name in kernels}
 
 

@@ -140,7 +140,7 @@ SAMPLES = {
         nested,
         "a Functional and a Sequential model inside a model, two layers of one name",
         (".h5", ".weights.h5", ".keras"),
-        {"encoder/project/kernel": (1,), "head/project/kernel": (1,), "head/score/kernel": (1,)},
+        {"project/kernel": (1,), "head/project/kernel": (1,), "head/score/kernel": (1,)},
     ),
     "convolutions": Sample(
         convolutions,
