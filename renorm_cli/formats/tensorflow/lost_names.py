@@ -131,7 +131,7 @@ def names_by_scopes(places: Mapping[str, str], names: Mapping[str, str]) -> dict
     found: dict[str, str] = {}
     for key, place in places.items():
         model, _, leaf = names.get(key, "").partition("/")
-        first, *scopes = place.split("/")[:-1]
+        first, *scopes = place.rpartition("/")[0].split("/")
         if not leaf or "/" in leaf:
             continue
         if first == model:
