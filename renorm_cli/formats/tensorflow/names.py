@@ -87,9 +87,9 @@ def name_variables(
             identify(draft)
     twins, open_names = _twins(drafts, told.copies) if exported else ((), ())
     seconds = {second for _, second in twins}
-    used |= {second: used[first] for first, second in twins if first in used}
+    used = {**told.uses, **{second: told.uses[first] for first, second in twins if first in told.uses}}
     drafts.sort(key=lambda draft: draft.key in seconds)
-    variables = [_used(identified[draft.key], told.uses.get(draft.key)) for draft in drafts]
+    variables = [_used(identified[draft.key], used.get(draft.key)) for draft in drafts]
     if graph is not None:
         model = without_model({each.name for each in variables if _is_weight(each) and each.key not in seconds})
         variables = [_named(each, each.name.removeprefix(model)) for each in variables]
