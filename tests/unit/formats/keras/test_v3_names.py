@@ -95,8 +95,7 @@ def test_names_are_the_paths_of_keras_own_variables(
     found = floats(path, named(path, config if with_config else None))
     names = {variable.name: expected[values[key].tobytes()] for key, variable in found.items()}
     nameless = {name for name in names if name.endswith(("/vars/0", "/vars/1"))}
-    wrapped = {"time_distributed/each/vars/0", "time_distributed/each/vars/1"}
-    assert nameless == {"subclassed": {"blk/vars/0"}, "images": set() if with_config else wrapped}.get(kind, set())
+    assert nameless == {"subclassed": {"blk/vars/0"}}.get(kind, set())
     different = {name: path for name, path in names.items() if name not in nameless and name != path}
     assert different.items() <= (DEEP if with_config else DEEP | OPEN).items()
     assert len(names) == len(expected)
