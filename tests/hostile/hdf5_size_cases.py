@@ -227,6 +227,7 @@ _SIZES = (
         "a kernel of 32 axes",
         h5(lambda file, inside: file.create_dataset("x/kernel", data=np.full((1,) * 31 + (4,), 9, "f4"))),
         "handled",
+        options=("--units", "-1"),
     ),
     Case(
         "h5-dims-forged",
