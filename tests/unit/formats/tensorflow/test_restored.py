@@ -37,8 +37,8 @@ CHECKPOINTS: dict[str, tuple[Make, dict[str, tuple[int, ...]]]] = {
         lambda folder: tf_files.saver(folder, partitions=4, axis=1),
         {"dense/kernel": (1,), "conv2d_transpose/kernel": (2,)},
     ),
-    "objects": (tf_files.object_checkpoint, {"net/hidden/kernel": (1,), "net/digit/kernel": (1,)}),
-    "sharded": (tf_files.sharded, {"net/hidden/kernel": (1,), "net/digit/kernel": (1,)}),
+    "objects": (tf_files.object_checkpoint, {"hidden/kernel": (1,), "digit/kernel": (1,)}),
+    "sharded": (tf_files.sharded, {"hidden/kernel": (1,), "digit/kernel": (1,)}),
 }
 
 
