@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -12,16 +12,25 @@ from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.errors import SelectionError, some_names
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.identity import BOUNDED
+from renorm_cli.model.identity import BOUNDED, Role
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.base import others
 from renorm_cli.plan.selection import Named, names
 from renorm_cli.training.arguments import exponent, number_above_zero, positive_axes
 from renorm_cli.training.clip import Bound, bounded
 from renorm_cli.training.constraint import wanted_units
-from renorm_cli.training.live import check_backend, variables_of
+from renorm_cli.training.live import Weight, check_backend, variables_of
 
 LOG = "renorm_clipped"
+
+_KERNELS: frozenset[Role] = BOUNDED | {"quantized"}
+
+
+class Step(NamedTuple):
+    """A Keras variable and the axes that name its units."""
+
+    variable: Any
+    unit_axes: tuple[int, ...]
 
 
 class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -31,17 +40,22 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     `include` and `exclude` are shell-style patterns for the names of the weights: their paths without the name of the
     model, "dense_1/kernel". They choose among kernels and embeddings; one without wildcards that names one weight takes
-    it whatever it is. Selection, unit axes and the bound are those of `renorm-ckpt apply`. `units` are the axes that
-    name units (the KEPT axes), or "auto". Weights that are not floating are never changed, even if a pattern matches
-    them.
+    it whatever it is. Without `include`, the trainable ones are selected; a pattern may name frozen ones. Unit axes and
+    the bound are those of `renorm-ckpt apply`. `units` are the axes that name units (the KEPT axes), or "auto". Weights
+    that are not floating are never changed, even if a pattern matches them.
 
     `every="batch"` bounds after each batch (each execution, with `steps_per_execution`), `every="epoch"` after each
-    epoch; the epoch's validation then sees the unbounded weights. Place callbacks that save the model after this one.
-    Logs get "renorm_clipped": the number of units just clipped, and at the end of an epoch the sum over the epoch.
+    epoch; the epoch's validation then sees the unbounded weights. Both bound at the end of each epoch and of `fit`,
+    because averages of weights may have been put into the model. Place callbacks that save the model after this one,
+    and those that change weights before it. Layers that are built later are bounded from then on.
 
-    Raises ValueError when training begins (for a model that is not built yet, after its first batch) for a pattern
-    that matches nothing, naming the closest names; if nothing is selected; if the unit axes of a variable are unknown
-    or `units` do not fit it. Raises ValueError or TypeError at once for arguments that never fit.
+    Logs get "renorm_clipped": the number of units just clipped, and at the end of an epoch the sum over the epoch. The
+    second such callback in a list has "renorm_clipped_2".
+
+    Raises ValueError when training begins (while a layer is not built yet, after the first batch) for a pattern that
+    matches nothing, naming the closest names; if nothing is selected; if the unit axes of a variable are unknown or
+    `units` do not fit it; if the weight in effect is another one, as in a layer with LoRA or a quantized layer. Raises
+    ValueError or TypeError at once for arguments that never fit.
     """
 
     __module__ = "renorm_cli.tf"
@@ -65,67 +79,87 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._every = every
         self._units = wanted_units(units)
         self._p = exponent(p)
+        self._log = LOG
+        self._weights: list[Any] | None = None
+        self._steps: list[Step] = []
         self._apply: Any = None
         self._clipped = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Choose the variables; a model that is not built yet has none before its first batch."""
-        self._apply = self._prepared() if self.model.weights else None
+        """Choose the variables, unless a layer is not built yet: it may have those that patterns name."""
+        self._log = self._free_log()
+        self._weights = None
+        if all(layer.built for layer in self.model._flatten_layers()):
+            self._choose()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Bound the averages that an optimizer put into the model after the last epoch."""
+        if self.model.weights:
+            self._bound()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._clipped = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self._every == "batch":
-            self._bound(logs)
+            clipped = self._bound()
+            if logs is not None:
+                logs[self._log] = clipped
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._every == "epoch":
-            self._bound(logs)
+        self._bound()
         if logs is not None:
-            logs[LOG] = self._clipped
+            logs[self._log] = self._clipped
 
-    def _bound(self, logs: dict[str, Any] | None) -> None:
-        if self._apply is None:
-            self._apply = self._prepared()
+    def _free_log(self) -> str:
+        """The key that no other such callback of this call of `fit` has: they share `params`."""
+        if not isinstance(self.params, dict):
+            return LOG
+        number = self.params[LOG] = self.params.get(LOG, 0) + 1
+        return LOG if number == 1 else f"{LOG}_{number}"
+
+    def _bound(self) -> int:
+        self._choose()
         clipped = int(self._apply())
         self._clipped += clipped
-        if logs is not None:
-            logs[LOG] = clipped
+        return clipped
 
-    def _prepared(self) -> Any:
-        """A function that bounds the chosen variables and returns the number of clipped units."""
-        steps = [(variable, self._axes(described)) for described, variable in self._chosen()]
-        limit, p = self._limit, self._p
-
-        def apply() -> Any:
-            clipped = tf.constant(0, tf.int64)
-            for variable, kept in steps:
-                reduced = others(len(variable.shape), kept)
-                bound = Bound(reduced, tf.constant(limit, tf.float64), p)
-                value, over = bounded(tf.convert_to_tensor(variable), bound)
-                variable.assign(value)
-                clipped += tf.math.count_nonzero(over)
-            return clipped
-
-        return tf.function(apply, autograph=False)
+    def _choose(self) -> None:
+        """Choose the variables if the model has others than before."""
+        weights = self.model.weights
+        if self._weights is not None and list(map(id, self._weights)) == list(map(id, weights)):
+            return
+        steps = [Step(weight, self._axes(described)) for described, weight in self._chosen()]
+        if self._apply is None or not _same(steps, self._steps):
+            self._apply = _function(steps, self._limit, self._p)
+        self._steps, self._weights = steps, weights
 
     def _chosen(self) -> list[tuple[Variable, Any]]:
         found = variables_of(self.model)
         try:
-            named = names([described for described, _ in found], self._selection)
+            named = names([weight.described for weight in found], self._selection)
         except SelectionError as error:
             raise ValueError(str(error)) from None
-        picked = [pair for pair in found if pair[0].dtype in FLOATS and self._takes(named, pair[0])]
+        picked = [weight for weight in found if self._takes(named, weight)]
+        for described, _, _, otherwise in picked:
+            if otherwise is not None and role_of(described) in _KERNELS:
+                raise ValueError(
+                    f"the weight in effect is not {described.name!r}: {otherwise}; leave it out:"
+                    f" RenormCallback(..., exclude={[described.name]})"
+                )
+        picked = [weight for weight in picked if weight.described.dtype in FLOATS]
         if not picked:
-            some = some_names([described.name for described, _ in found])
-            raise ValueError(f"none of the {len(found)} weights of the model is selected; name some, of {some}")
-        return picked
+            some = some_names([weight.described.name for weight in found])
+            raise ValueError(
+                f"none of the {len(found)} weights of the model is selected (without include, trainable kernels and"
+                f" embeddings are); name some, of {some}"
+            )
+        return [(weight.described, weight.variable) for weight in picked]
 
-    @staticmethod
-    def _takes(named: Named, described: Variable) -> bool:
-        left = named.leaves(described.key)
-        return left is None and named.takes(described.key, role_of(described), BOUNDED)
+    def _takes(self, named: Named, weight: Weight) -> bool:
+        key, role = weight.described.key, role_of(weight.described)
+        wanted = weight.trained or bool(self._selection.include)
+        return wanted and named.leaves(key) is None and named.takes(key, role, _KERNELS)
 
     def _axes(self, described: Variable) -> tuple[int, ...]:
         if self._units is not None:
@@ -137,6 +171,28 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 " give them in a callback of their own: RenormCallback([...], max_norm=..., units=-1)"
             )
         return axes
+
+
+def _same(steps: Sequence[Step], others: Sequence[Step]) -> bool:
+    return len(steps) == len(others) and all(
+        one.variable is other.variable and one.unit_axes == other.unit_axes
+        for one, other in zip(steps, others, strict=True)
+    )
+
+
+def _function(steps: Sequence[Step], limit: float, p: float) -> Any:
+    """A function that bounds the variables and returns the number of clipped units."""
+
+    def apply() -> Any:
+        clipped = tf.constant(0, tf.int64)
+        for variable, kept in steps:
+            bound = Bound(others(len(variable.shape), kept), tf.constant(limit, tf.float64), p)
+            value, over = bounded(tf.convert_to_tensor(variable), bound)
+            variable.assign(value)
+            clipped += tf.math.count_nonzero(over)
+        return clipped
+
+    return tf.function(apply, autograph=False)
 
 
 def _patterns(patterns: str | Sequence[str], name: str) -> tuple[str, ...]:

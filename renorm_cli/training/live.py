@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 
@@ -21,30 +21,63 @@ def check_backend() -> None:
         raise RuntimeError(f"Keras runs on {keras.backend.backend()}; renorm_cli.tf needs KERAS_BACKEND=tensorflow")
 
 
-def variables_of(model: Any) -> list[tuple[Variable, Any]]:
-    """Every weight of the model, described as `inspect` describes a file's, with the Keras variable itself.
+class Weight(NamedTuple):
+    """A Keras variable of a model, described as `inspect` describes a file's.
+
+    `trained` says whether training changes it, or what is in effect in its place. `otherwise` says why that is another
+    weight, if it is.
+    """
+
+    described: Variable
+    variable: Any
+    trained: bool
+    otherwise: str | None
+
+
+def variables_of(model: Any) -> list[Weight]:
+    """Every weight of the model.
 
     The name is the variable's path without the name of the model. If two share a name, their keys differ.
     """
     owners = _owners(model._flatten_layers())
     prefix = f"{model.name}/"
-    names = [variable.path.removeprefix(prefix) for variable in model.weights]
+    trainable = {id(variable) for variable in model.trainable_weights}
     seen: Counter[str] = Counter()
-    found = []
-    for variable, name in zip(model.weights, names, strict=True):
+    found: list[Weight] = []
+    for variable in model.weights:
+        name = variable.path.removeprefix(prefix)
         seen[name] += 1
         key = name if seen[name] == 1 else f"{name}#{seen[name]}"
         _, owner = owners.get(id(variable), (variable, None))
-        found.append((_described(variable, name, key, owner), variable))
+        adapters = _adapters(owner)
+        trained = id(variable) in trainable or any(id(adapter) in trainable for adapter in adapters)
+        otherwise = _otherwise(owner, adapters)
+        found.append(Weight(_described(variable, name, key, owner), variable, trained, otherwise))
     return found
+
+
+def _adapters(layer: Any | None) -> list[Any]:
+    """The factors of LoRA that a layer adds to its kernel."""
+    if not getattr(layer, "lora_enabled", False):
+        return []
+    return [variable for variable in layer.weights if variable.name.startswith("lora_")]  # type: ignore[union-attr]
+
+
+def _otherwise(layer: Any | None, adapters: Sequence[Any]) -> str | None:
+    """Why the kernel of a layer is not the weight in effect."""
+    if adapters:
+        return "LoRA adds the product of two factors to it"
+    mode = getattr(layer, "quantization_mode", None)
+    return None if mode is None else f"its layer is quantized ({mode})"
 
 
 def unit_axes_of(variable: Any) -> tuple[int, ...] | None:
     """The axes that name the units of a Keras variable, from the layer that owns it; None if they are unknown.
 
     Keras gives a constraint the variable but not its layer, and a variable does not know its layer: its path holds
-    names, which a user may choose. So the layer is searched among the live objects of the garbage collector, once for
-    all constrained variables, because that is slow.
+    names, which a user may choose. So the layer is searched among the instances of the classes whose weights are known,
+    once for all constrained variables. Only they are listed: a reference to an object that another thread is making
+    can break that thread, as a tuple of TensorFlow's that it is about to resize.
     """
     if not _is_known(variable):
         _remember_owners(variable)
@@ -63,13 +96,21 @@ def _is_known(variable: Any) -> bool:
 
 
 def _remember_owners(asked: Any) -> None:
-    layer = keras.layers.Layer
-    layers = [found for found in gc.get_objects() if issubclass(type(found), layer)]
+    classes = tuple(_classes(keras.layers.Layer))
+    layers = [found for found in gc.get_referrers(*classes) if issubclass(type(found), classes)]
     _OWNERS.clear()
     _OWNERS[id(asked)] = weakref.ref(asked), lambda: None
     for variable, owner in _owners(layers).values():
         if variable is asked or variable.constraint is not None:
             _OWNERS[id(variable)] = weakref.ref(variable), weakref.ref(owner)
+
+
+def _classes(base: type[Any]) -> Iterator[type[Any]]:
+    """The classes derived from `base` whose weights are known."""
+    for derived in base.__subclasses__():
+        if _known_class(derived) is not None:
+            yield derived
+        yield from _classes(derived)
 
 
 def _owners(layers: Iterable[Any]) -> dict[int, tuple[Any, Any]]:

@@ -351,7 +351,7 @@ def test_the_callback_sees_the_variables_that_the_saved_file_holds_with_the_same
 
     model = keras_zoo.made("keras", kind)
     model.save(tmp_path / "model.keras")
-    live = {np.asarray(variable).tobytes(): described for described, variable in variables_of(model)}
+    live = {np.asarray(weight.variable).tobytes(): weight.described for weight in variables_of(model)}
     checkpoint = open_checkpoint(tmp_path / "model.keras")
     seen = 0
     for variable in checkpoint.variables:
