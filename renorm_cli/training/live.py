@@ -79,30 +79,33 @@ def unit_axes_of(variable: Any) -> tuple[int, ...] | None:
     once for all constrained variables. Only they are listed: a reference to an object that another thread is making
     can break that thread, as a tuple of TensorFlow's that it is about to resize.
     """
-    if not _is_known(variable):
-        _remember_owners(variable)
-    owner = _OWNERS[id(variable)][1]()
+    found = _OWNERS.get(id(variable))
+    if found is None or found[0]() is not variable:
+        found = _remember_owners(variable)
+    owner = found[1]()
     axes, source = unit_axes(_described(variable, variable.path, variable.path, owner))
     return None if source == "guess" else axes
 
 
-_OWNERS: dict[int, tuple[weakref.ref[Any], Callable[[], Any | None]]] = {}
-"""id of a constrained variable -> the variable, and its layer if it has one."""
+_Owner = tuple[weakref.ref[Any], Callable[[], Any | None]]
+"""A constrained variable, and its layer if it has one."""
+
+_OWNERS: dict[int, _Owner] = {}
+"""By the id of the variable. Replicas look up in threads, so entries are only added or replaced."""
 
 
-def _is_known(variable: Any) -> bool:
-    found = _OWNERS.get(id(variable))
-    return found is not None and found[0]() is variable
-
-
-def _remember_owners(asked: Any) -> None:
+def _remember_owners(asked: Any) -> _Owner:
     classes = tuple(_classes(keras.layers.Layer))
     layers = [found for found in gc.get_referrers(*classes) if issubclass(type(found), classes)]
-    _OWNERS.clear()
-    _OWNERS[id(asked)] = weakref.ref(asked), lambda: None
-    for variable, owner in _owners(layers).values():
-        if variable is asked or variable.constraint is not None:
+    owners = _owners(layers)
+    for key in [key for key, found in list(_OWNERS.items()) if found[0]() is None]:
+        _OWNERS.pop(key, None)
+    for variable, owner in owners.values():
+        if variable.constraint is not None:
             _OWNERS[id(variable)] = weakref.ref(variable), weakref.ref(owner)
+    owner = owners[id(asked)][1] if id(asked) in owners else None
+    found = _OWNERS[id(asked)] = weakref.ref(asked), (lambda: None) if owner is None else weakref.ref(owner)
+    return found
 
 
 def _classes(base: type[Any]) -> Iterator[type[Any]]:

@@ -53,7 +53,7 @@ class OwnWeight(keras.Model):
         return self.a(x) * self.scale
 
 
-class Late(keras.Model):
+class Growing(keras.Model):
     """A second layer that the second epoch builds."""
 
     def __init__(self) -> None:
@@ -276,7 +276,7 @@ def test_the_bound_holds_through_training_in_every_scenario(scenario: str, mode:
 def test_a_layer_that_is_built_in_a_later_epoch_is_bounded_from_then_on() -> None:
     from renorm_cli.tf import RenormCallback
 
-    model, watch = Late(), Watch()
+    model, watch = Growing(), Watch()
     grow = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch and model.late.build((None, 9)))
     model.late.trainable = False  # the optimizer of Keras takes no later variables
     fit(model, "eager", grow, RenormCallback("*/kernel", max_norm=LIMIT), watch)
