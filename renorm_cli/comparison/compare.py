@@ -202,7 +202,7 @@ def _compare_group(
         whole_after,
         changed_units=int(np.count_nonzero(changed)),
         foreign_units=int(np.count_nonzero(foreign)),
-        over=int(np.count_nonzero(policy.over(after, step.constraint.limit, old.dtype))),
+        over=int(np.count_nonzero(policy.over(after, step.constraint.limit, old.dtype, step.constraint.norm))),
         nonfinite=int(np.count_nonzero(~np.isfinite(after))),
     )
 

@@ -8,7 +8,8 @@ A clipped weight is the product weight * limit / norm, and no rounding may lift 
   limit / norm / (1 + u), less than 2u below that: the norm after is above limit * (1 - 2u) * (1 - u)**2. A power of two
   is taken as it is: its products are exact.
 - 16 bit products are cut toward zero from float64.
-- float64 has no wider type to round from, and is allowed `FLOAT64_TOLERANCE` instead.
+- float64 has no wider type to round from, and is allowed `TOLERANCE` instead. So is every dtype where powers and roots
+  are those of a library of mathematics, which differ from one library to the next: p that is not a small whole number.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from __future__ import annotations
 import numpy as np
 
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.norms.error_free import Bools, Float64
+from renorm_cli.model.norm import PNorm
+from renorm_cli.norms.error_free import Bools, Float64, is_small_whole
 
-FLOAT64_TOLERANCE = 5e-13
-"""How far, relatively, a float64 unit may be above the limit: the summation error of whoever measures it again."""
+TOLERANCE = 5e-13
+"""How far, relatively, such a unit may be above the limit: the rounding errors of whoever measures it again."""
 
 LIFT = 1.0 + 2.0**-50
 """Factors for 16 bit dtypes are multiplied by this, a few roundoffs of float64, so that a product that is a stored
@@ -29,16 +31,17 @@ _FLOAT32 = FLOATS["float32"]
 _STEP = 2.0**-50
 
 
-def threshold(limit: float, dtype: str) -> float:
+def threshold(limit: float, dtype: str, norm: PNorm) -> float:
     """The largest norm that counts as within the limit."""
-    return limit * (1 + FLOAT64_TOLERANCE) if dtype == "float64" else limit
+    rounded = dtype == "float64" or (isinstance(norm, PNorm) and not norm.is_max and not is_small_whole(norm.p))
+    return limit * (1 + TOLERANCE) if rounded else limit
 
 
-def over(found: Float64, limit: float | None, dtype: str) -> Bools:
+def over(found: Float64, limit: float | None, dtype: str, norm: PNorm) -> Bools:
     """Which units are above the limit; units that are not finite are counted apart."""
     if limit is None:
         return np.zeros(found.shape, dtype=bool)
-    return np.isfinite(found) & (found > threshold(limit, dtype))
+    return np.isfinite(found) & (found > threshold(limit, dtype, norm))
 
 
 def under(found: Float64, lowest: float | None) -> Bools:
@@ -48,13 +51,13 @@ def under(found: Float64, lowest: float | None) -> Bools:
     return np.isfinite(found) & (found < lowest)
 
 
-def factors(found: Float64, limit: float, dtype: str) -> Float64:
+def factors(found: Float64, limit: float, dtype: str, norm: PNorm) -> Float64:
     """The factor of each unit: limit / norm, rounded as said at the top of this file.
 
     It is exactly 1 for a unit that is not over, and NaN for one that is not finite and keeps its bytes.
     """
     result: Float64 = np.where(np.isfinite(found), 1.0, np.nan)
-    clipped = over(found, limit, dtype)
+    clipped = over(found, limit, dtype, norm)
     np.divide(limit if dtype in ("float32", "float64") else limit * LIFT, found, out=result, where=clipped)
     if dtype == "float32":
         exact = np.frexp(result)[0] == 0.5

@@ -88,10 +88,10 @@ def doubtful(found: Float64, limit: float | None, dtype: str, terms: int, norm: 
     """
     if limit is None or norm.is_max:
         return np.zeros(found.shape, dtype=bool)
-    largest = threshold(limit, dtype)
+    largest = threshold(limit, dtype, norm)
     band = (terms + 2 + 4 * norm.p) * _ROUNDOFF / min(norm.p, 1.0) + 4 * _ROUNDOFF
     near = np.abs(found - largest) <= band * largest
-    return np.asarray(near | over(found, limit, dtype)) if dtype == "float64" else np.asarray(near)
+    return np.asarray(near | over(found, limit, dtype, norm)) if dtype == "float64" else np.asarray(near)
 
 
 def _root(sums: Float64, norm: PNorm) -> Float64:

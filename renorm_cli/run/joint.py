@@ -49,6 +49,7 @@ class _Joint:
         self._imap = imap
         constraint = steps[0].constraint
         self._limit = constraint.limit
+        self._norm = constraint.norm
         self._measure = PNormMeasure(constraint.norm)
         # The widest type decides: with a float64 among them, the joint norm has float64's tolerance.
         self._dtype = "float64" if any(step.variable.dtype == "float64" for step in steps) else "float32"
@@ -68,7 +69,7 @@ class _Joint:
         taken = [number for number, sound in enumerate(finite) if sound]
         skipping = self._work.nonfinite == "skip" or all(finite)
         joint = self._joint([parts[number] for number in taken])
-        over = skipping and bool(policy.over(joint, self._limit, self._dtype).any())
+        over = skipping and bool(policy.over(joint, self._limit, self._dtype, self._norm).any())
         after = self._bound({number: parts[number] for number in taken}, joint) if over and self._work.bound else {}
         return tuple(
             Row(
@@ -89,12 +90,12 @@ class _Joint:
         if self._limit is None:
             raise AssertionError("nothing is bounded without a limit")
         dtypes = {part.step.variable.dtype for part in parts.values()}
-        factors = {dtype: policy.factors(joint, self._limit, dtype) for dtype in dtypes}
+        factors = {dtype: policy.factors(joint, self._limit, dtype, self._norm) for dtype in dtypes}
         for attempt in range(ATTEMPTS):
             scaled = {number: self._scaled(part, factors) for number, part in parts.items()}
             done = {number: self._part(parts[number].step, one.put) for number, one in scaled.items()}
             after = self._joint([part._replace(read=scaled[number].back) for number, part in done.items()])
-            still_over = policy.over(after, self._limit, self._dtype)
+            still_over = policy.over(after, self._limit, self._dtype, self._norm)
             if not still_over.any():
                 return {number: self._measure.alone(part) for number, part in done.items()}
             factors = {dtype: policy.reduce(one, still_over, attempt, dtype) for dtype, one in factors.items()}

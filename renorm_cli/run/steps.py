@@ -150,7 +150,7 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
         refuse_nonfinite(step, nonfinite, norms.size)
-    over = policy.over(norms, highest, variable.dtype)
+    over = policy.over(norms, highest, variable.dtype, step.constraint.norm)
     after = norms
     if work.bound and highest is not None and over.any():
         after = _bound(step, work, read, blocks, imap, norms, highest)
@@ -174,11 +174,11 @@ def _bound(
     bytes that are read back, measured like any others, so that the bound is seen to hold and not only expected to.
     """
     variable = step.variable
-    factors = policy.factors(norms, limit, variable.dtype)
+    factors = policy.factors(norms, limit, variable.dtype, step.constraint.norm)
     for attempt in range(ATTEMPTS):
         scaled = Scaled(step, work, read, factors, blocks[0].start)
         after = measure(step, work.engine, scaled.put, blocks, imap, read_again=scaled.back)
-        still_over = policy.over(after, limit, variable.dtype)
+        still_over = policy.over(after, limit, variable.dtype, step.constraint.norm)
         if not still_over.any():
             return after
         factors = policy.reduce(factors, still_over, attempt, variable.dtype)

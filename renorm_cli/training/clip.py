@@ -10,7 +10,7 @@ below b = ((n + 2 + 4p) / min(p, 1) + 4) u (`power_sums.doubtful`), division and
 rounding the elements only reduces them or (float32) adds what the factor was reduced by. So the norm is at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
 The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
-float64 has no wider type to round from: units up to limit * (1 + FLOAT64_TOLERANCE) are within it, as in files.
+float64 has no wider type to round from: units up to limit * (1 + policy.TOLERANCE) are within it, as in files.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _ROUNDOFF = FLOATS["float64"].roundoff
 _FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
 _STRIDE = 512
+_LIMB = 2.0**26
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
 
 
@@ -65,30 +66,78 @@ class Norms(NamedTuple):
 
 def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     """The tensor with every unit within the limit, and which units were over; units with NaN or Inf are unchanged."""
-    if tf.executing_eagerly() or x.shape.rank is None:
-        return _bounded(x, bound)
-    result, over = _traced(x.dtype, x.shape.rank, bound.axes, bound.p)(x, bound.limit)
+    if x.shape.rank is None:
+        return _bounded(x, bound, fused=False)
+    result, over = _traced(x.dtype, x.shape.rank, bound.axes, bound.p, _is_fused())(x, bound.limit)
     result.set_shape(x.shape)
     return result, over
 
 
+def _is_fused() -> bool:
+    """Whether XLA compiles what is traced now, and so fuses what would be passes over memory in a graph.
+
+    TensorFlow has no public name for it. Only speed depends on the answer.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = getattr(graph, "_get_control_flow_context", lambda: None)()
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
 @functools.cache
-def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float) -> Any:
-    """One graph for all shapes, so that a model with a hundred layers is not traced a hundred times."""
+def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float, fused: bool) -> Any:
+    """One graph for all shapes and modes, so that a model with a hundred layers is not traced a hundred times.
+
+    TensorFlow calls it and does not copy it into the graph of the step, which it would optimize a hundred times.
+    """
 
     def function(x: Any, limit: Any) -> tuple[Any, Any]:
-        return _bounded(x, Bound(axes, limit, p))
+        return _bounded(x, Bound(axes, limit, p), fused)
 
     signature = [tf.TensorSpec([None] * rank, dtype), tf.TensorSpec([], tf.float64)]
+    options: dict[str, Any] = {"input_signature": signature, "autograph": False}
     with tf.init_scope():
-        return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
+        return tf.function(function, **options, experimental_attributes={"_noinline": True}).get_concrete_function()
 
 
-def _bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
-    norms = measured(x, bound)
-    threshold = policy.threshold(bound.limit, x.dtype.name)
+def _bounded(x: Any, bound: Bound, fused: bool) -> tuple[Any, Any]:
+    exact_once = fused and bound.p == 2 and x.dtype != tf.float64
+    norms = _measured_exactly(x, bound) if exact_once else measured(x, bound)
+    threshold = policy.threshold(bound.limit, x.dtype.name, PNorm(bound.p))
     over = norms.finite & ~(norms.value <= threshold)  # with a limit of NaN all finite units are over
-    return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over), lambda: tf.identity(x)), over
+    if fused:
+        return _clipped(x, bound, norms, over, fused), over
+    return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over, fused), lambda: tf.identity(x)), over
+
+
+def _measured_exactly(x: Any, bound: Bound) -> Norms:
+    """Norms for p = 2 and less than 64 bits in one sum over all elements: exact for units near the limit or below.
+
+    As `exact_power_sums`, but scaled by the limit, whatever the unit, and with the three parts along an axis of their
+    own: a single loop for XLA. The squares have 48 bits at most, so all but the sum is exact; for units far above the
+    limit the sum of the first parts is as good as any sum of float64.
+    """
+    bits = tf.bitwise.right_shift(tf.bitcast(bound.limit, tf.int64), tf.constant(52, tf.int64))
+    exponent = tf.clip_by_value(bits - 1022, tf.constant(-400, tf.int64), tf.constant(400, tf.int64))
+    wide = tf.cast(x, tf.float64) * power_of_two(tf, -exponent)
+    square = (wide * wide)[tf.newaxis]
+    shape = [3] + [1] * x.shape.rank
+    last, upper, lower, carry = (
+        tf.reshape(tf.constant(values, tf.float64), shape)
+        for values in ((0.0, 0.0, 1.0), (_LIMB, _LIMB**2, _LIMB**2), (0.0, _LIMB, _LIMB**2), (0.0, _LIMB, 1.0))
+    )
+    whole = tf.floor(square * upper)
+    rest = tf.floor(square * lower) * carry
+    parts = tf.where(last > 0, square * upper, whole) - rest
+    high, middle, low = tf.unstack(tf.reduce_sum(parts, axis=[axis + 1 for axis in bound.axes], keepdims=True))
+    carried = tf.floor(middle / _LIMB)
+    sums = (high + carried) / _LIMB + ((middle - carried * _LIMB) + low) / _LIMB**2
+    return _norms(sums, tf.fill(tf.shape(sums), exponent), bound.p)
 
 
 def measured(x: Any, bound: Bound) -> Norms:
@@ -163,9 +212,16 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
     """Units whose verdict or factor needs exact sums; see `power_sums.doubtful`."""
-    threshold = policy.threshold(bound.limit, x.dtype.name)
-    near = tf.abs(norms.value - threshold) <= _band(x, norms, bound.p) * threshold
-    return near | (norms.finite & (norms.value > threshold)) if x.dtype == tf.float64 else near
+    threshold = policy.threshold(bound.limit, x.dtype.name, PNorm(bound.p))
+    band = _band(x, norms, bound.p)
+    near = tf.abs(norms.value - threshold) <= band * threshold
+    if x.dtype == tf.float64:
+        return near | (norms.finite & (norms.value > threshold))
+    if x.dtype == tf.float32:
+        quotient = bound.limit / norms.value
+        fraction = quotient / cut(tf, quotient, 1)
+        return near | ((norms.value > threshold) & ((fraction <= 1 + 2 * band) | (fraction >= 2 - 4 * band)))
+    return near
 
 
 def _band(x: Any, norms: Norms, p: float) -> Any:
@@ -177,30 +233,50 @@ def _band(x: Any, norms: Norms, p: float) -> Any:
     return ((terms + 2 + 4 * p) / min(p, 1.0) + 4) * _ROUNDOFF
 
 
-def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
+def _clipped(x: Any, bound: Bound, norms: Norms, over: Any, fused: bool) -> Any:
     """The tensor with the units that are over scaled."""
     if x.dtype == tf.float64:
         return _scaled_float64(x, bound.limit, norms, over)
     quotient = bound.limit / norms.value
-    first = _factor(quotient, x.dtype, policy.LIFT)
-    tried = _scaled(x, [first], over)
-    margin = 8 * _ROUNDOFF / min(bound.p, 1.0)
-    threshold = bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin)  # other roots are rounded
-    still = over & ~(measured(tried, bound).value <= threshold)
-    safe = _factor(quotient * (1 - (2 * _band(x, norms, bound.p) + 4 * margin)), x.dtype)
+    margin = 2 * _band(x, norms, bound.p) + 32 * _ROUNDOFF / min(bound.p, 1.0)
+    if x.dtype == tf.float32:
+        factor = _factor_float32(quotient, margin, bound.p)
+        return _scaled(x, [factor], over) if fused else _scaled_float32(x, factor, over, norms)
+    tried = _scaled(x, [quotient * policy.LIFT], over)
+    threshold = (
+        bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin / 4)
+    )  # other roots are rounded
+    again = _measured_exactly(tried, bound) if fused and bound.p == 2 else measured(tried, bound)
+    still = over & ~(again.value <= threshold)
+    safe = quotient * (1 - margin)
     return tf.cond(
         tf.reduce_any(still),
-        lambda: _scaled(x, [tf.where(still, safe, first)], over),
+        lambda: _scaled(x, [tf.where(still, safe, quotient * policy.LIFT)], over),
         lambda: tried,
     )
 
 
-def _factor(quotient: Any, dtype: Any, lift: float = 1.0) -> Any:
-    """limit / norm, rounded as `policy.factors` does for files; for all dtypes but float64."""
-    if dtype != tf.float32:
-        return quotient * lift
-    exact = tf.equal(quotient, cut(tf, quotient, 1))  # a power of two
-    return cut(tf, tf.where(exact, quotient, quotient / (1 + _FLOAT32.roundoff)), _FLOAT32.precision)
+def _factor_float32(quotient: Any, margin: Any, p: float) -> Any:
+    """limit / norm in 24 bits, so that no rounding of a product lifts the norm: as `policy.factors`, with a margin.
+
+    A power of two is taken as it is, as its products are exact, and the norm was exact: `_doubtful`.
+    """
+    factor = cut(tf, quotient * (1 - margin) / (1 + _FLOAT32.roundoff), _FLOAT32.precision)
+    if p not in (1, 2, math.inf):  # other roots are rounded
+        return factor
+    return tf.where(tf.equal(quotient, cut(tf, quotient, 1)), quotient, factor)
+
+
+def _scaled_float32(x: Any, factor: Any, over: Any, norms: Norms) -> Any:
+    """As `_scaled`, by products in float32: those of 24 by 24 bits are rounded as from float64.
+
+    Unless a product is subnormal, or zero, or a factor is subnormal, or a unit must keep a NaN.
+    """
+    least = _FLOAT32.smallest_normal
+    usual = tf.reduce_all(norms.finite & (~over | (factor >= least)))
+    products = x * tf.cast(tf.where(over, factor, 1.0), tf.float32)
+    normal = tf.reduce_min(tf.abs(products)) >= least
+    return tf.cond(usual & normal, lambda: products, lambda: _scaled(x, [factor], over))
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:
@@ -217,8 +293,8 @@ def _scaled(x: Any, factors: list[Any], over: Any) -> Any:
     wide = tf.cast(x, tf.float64)
     for factor in factors:
         wide = wide * factor
-    if x.dtype != tf.float16:  # its subnormals are normal in wider floats
-        wide = flushed(tf, wide, x.dtype)
+        if x.dtype != tf.float16:  # its subnormals are normal in wider floats
+            wide = flushed(tf, wide, x.dtype)  # and keeps TensorFlow from multiplying two factors first: subnormal
     return _selected(over, toward_zero(tf, wide, x.dtype) if x.dtype.size == 2 else tf.cast(wide, x.dtype), x)
 
 

@@ -41,7 +41,7 @@ def differentiable(x: Any, limit: Any, axes: Any, p: float) -> Any:
 def _pulled_back(x: Any, over: Any, bound: Bound, upstream: Any) -> tuple[Any, Any]:
     """The gradients for the tensor and the limit; units that are not over are never divided."""
     scale = _scale(x, bound)
-    wide = tf.where(over, tf.cast(x, tf.float64), 0.0) * scale[0] * scale[1]
+    wide = tf.where(over, tf.cast(x, tf.float64) * scale[0], 0.0) * scale[1]
     above = tf.cast(upstream, tf.float64)
     norm = _norm(wide, over, bound)
     along = tf.reduce_sum(above * (wide / norm), axis=bound.axes, keepdims=True)

@@ -32,10 +32,13 @@ def peak_bits(tf: Any, block: Any, axes: Any, keepdims: bool = False) -> Any:
 
 
 def magnitudes(tf: Any, block: Any, scales: list[Any]) -> Any:
-    """|x| in float64, times every scale; scales broadcast over the block."""
+    """|x| in float64, times every scale; scales broadcast over the block.
+
+    An operation between two products keeps TensorFlow from multiplying the scales first: theirs can be subnormal.
+    """
     base = tf.abs(tf.cast(block, tf.float64))
     for scale in scales:
-        base = base * scale
+        base = tf.abs(base * scale)
     return base
 
 

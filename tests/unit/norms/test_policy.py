@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.norms import policy
 from renorm_cli.run.steps import ATTEMPTS
 
@@ -23,20 +24,20 @@ LIMITS = st.floats(1e-3, 1e3)
 @given(limit=LIMITS, dtype=st.sampled_from(["float16", "bfloat16", "float32"]))
 def test_a_norm_at_the_limit_is_not_over_and_the_next_one_is(limit: float, dtype: str) -> None:
     found = np.array([limit, math.nextafter(limit, math.inf), math.nextafter(limit, 0)])
-    np.testing.assert_array_equal(policy.over(found, limit, dtype), [False, True, False])
+    np.testing.assert_array_equal(policy.over(found, limit, dtype, EUCLIDEAN), [False, True, False])
 
 
 @given(limit=LIMITS)
 def test_a_float64_norm_may_exceed_the_limit_by_less_than_a_millionth_of_a_millionth(limit: float) -> None:
     found = np.array([limit, limit * (1 + 4e-13), limit * (1 + 1e-12)])
-    np.testing.assert_array_equal(policy.over(found, limit, "float64"), [False, False, True])
+    np.testing.assert_array_equal(policy.over(found, limit, "float64", EUCLIDEAN), [False, False, True])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_not_finite_is_not_over_and_without_a_limit_nothing_is(dtype: str) -> None:
     found = np.array([math.nan, math.inf, 1e300])
-    np.testing.assert_array_equal(policy.over(found, 1.0, dtype), [False, False, True])
-    assert not policy.over(found, None, dtype).any()
+    np.testing.assert_array_equal(policy.over(found, 1.0, dtype, EUCLIDEAN), [False, False, True])
+    assert not policy.over(found, None, dtype, EUCLIDEAN).any()
 
 
 @given(found=st.lists(st.floats(0, 1e6), min_size=1), limit=LIMITS, dtype=st.sampled_from(DTYPES))
@@ -44,8 +45,8 @@ def test_factors_are_one_where_the_norm_is_within_none_where_it_is_not_finite_an
     found: list[float], limit: float, dtype: str
 ) -> None:
     norms = np.array([*found, limit, math.nan, math.inf])
-    over = policy.over(norms, limit, dtype)
-    factors = policy.factors(norms, limit, dtype)
+    over = policy.over(norms, limit, dtype, EUCLIDEAN)
+    factors = policy.factors(norms, limit, dtype, EUCLIDEAN)
     assert np.all(factors[~over & np.isfinite(norms)] == 1.0)
     assert np.all(np.isnan(factors[~np.isfinite(norms)]))
     np.testing.assert_array_equal(policy.changes(factors), over & (factors != 1.0))
@@ -65,13 +66,13 @@ def test_a_product_that_is_a_number_of_16_bits_is_not_cut_below_it(number: int, 
     """30 * (limit 6 / norm 30) is 6, also where 6 / 30 is no float64."""
     norm = float(number * divisor)
     if norm > divisor:
-        factor = policy.factors(np.array([norm]), float(divisor), "float16")[0]
+        factor = policy.factors(np.array([norm]), float(divisor), "float16", EUCLIDEAN)[0]
         assert divisor <= norm * factor < divisor * (1 + 2.0**-23)
 
 
 @given(norm=st.integers(1, 2**20), halvings=st.integers(1, 30), dtype=st.sampled_from(["float32", "float64"]))
 def test_a_factor_that_is_a_power_of_two_is_taken_as_it_is(norm: int, halvings: int, dtype: str) -> None:
-    found = policy.factors(np.array([float(norm)]), norm * 2.0**-halvings, dtype)
+    found = policy.factors(np.array([float(norm)]), norm * 2.0**-halvings, dtype, EUCLIDEAN)
     np.testing.assert_array_equal(found, [2.0**-halvings])
 
 
