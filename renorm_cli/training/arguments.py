@@ -13,6 +13,7 @@ import tensorflow as tf
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.norms.engines.base import others
 from renorm_cli.norms.engines.tensor_ops import LARGEST_P
+from renorm_cli.training.clip import shared
 
 
 def floating(x: Any) -> Any:
@@ -52,7 +53,7 @@ def limit_tensor(max_norm: Any) -> Any:
     time; there, and wherever the error is caught, a bad value turns all finite units into NaN: no bound is ever wrong.
     """
     if isinstance(max_norm, Real):
-        return tf.constant(number_above_zero(max_norm, "max_norm"), tf.float64)
+        return shared(number_above_zero(max_norm, "max_norm"))
     tensor = tf.convert_to_tensor(max_norm)
     if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
         raise TypeError(f"max_norm must be a number, got a tensor of {tensor.dtype.name}")

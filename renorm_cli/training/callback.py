@@ -17,7 +17,7 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.base import others
 from renorm_cli.plan.selection import Named, names
 from renorm_cli.training.arguments import exponent, number_above_zero, positive_axes
-from renorm_cli.training.clip import Bound, bounded
+from renorm_cli.training.clip import Bound, bounded, shared
 from renorm_cli.training.constraint import wanted_units
 from renorm_cli.training.live import Weight, check_backend, variables_of
 
@@ -186,7 +186,7 @@ def _function(steps: Sequence[Step], limit: float, p: float) -> Any:
     def apply() -> Any:
         clipped = tf.constant(0, tf.int64)
         for variable, kept in steps:
-            bound = Bound(others(len(variable.shape), kept), tf.constant(limit, tf.float64), p)
+            bound = Bound(others(len(variable.shape), kept), shared(limit), p)
             value, over = bounded(tf.convert_to_tensor(variable), bound)
             variable.assign(value)
             clipped += tf.math.count_nonzero(over)

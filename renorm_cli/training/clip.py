@@ -42,7 +42,6 @@ _ROUNDOFF = FLOATS["float64"].roundoff
 _FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
 _STRIDE = 512
-_LIMB = 2.0**26
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
 
 
@@ -71,6 +70,16 @@ def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     result, over = _traced(x.dtype, x.shape.rank, bound.axes, bound.p, _is_fused())(x, bound.limit)
     result.set_shape(x.shape)
     return result, over
+
+
+@functools.cache
+def shared(limit: float) -> Any:
+    """The limit as a scalar that is one node of a graph however often it is used.
+
+    TensorFlow makes a copy of `_traced` for each constant that it is called with, and optimizes it anew.
+    """
+    with tf.init_scope():
+        return tf.constant(limit, tf.float64)
 
 
 def _is_fused() -> bool:
@@ -116,27 +125,15 @@ def _bounded(x: Any, bound: Bound, fused: bool) -> tuple[Any, Any]:
 
 
 def _measured_exactly(x: Any, bound: Bound) -> Norms:
-    """Norms for p = 2 and less than 64 bits in one sum over all elements: exact for units near the limit or below.
+    """Norms for p = 2 and less than 64 bits without a branch, which XLA would compile for each variable.
 
-    As `exact_power_sums`, but scaled by the limit, whatever the unit, and with the three parts along an axis of their
-    own: a single loop for XLA. The squares have 48 bits at most, so all but the sum is exact; for units far above the
-    limit the sum of the first parts is as good as any sum of float64.
+    The sums are exact for units near the limit or below, which give the scale. For units far above it they are as good
+    as any sum of float64.
     """
     bits = tf.bitwise.right_shift(tf.bitcast(bound.limit, tf.int64), tf.constant(52, tf.int64))
     exponent = tf.clip_by_value(bits - 1022, tf.constant(-400, tf.int64), tf.constant(400, tf.int64))
-    wide = tf.cast(x, tf.float64) * power_of_two(tf, -exponent)
-    square = (wide * wide)[tf.newaxis]
-    shape = [3] + [1] * x.shape.rank
-    last, upper, lower, carry = (
-        tf.reshape(tf.constant(values, tf.float64), shape)
-        for values in ((0.0, 0.0, 1.0), (_LIMB, _LIMB**2, _LIMB**2), (0.0, _LIMB, _LIMB**2), (0.0, _LIMB, 1.0))
-    )
-    whole = tf.floor(square * upper)
-    rest = tf.floor(square * lower) * carry
-    parts = tf.where(last > 0, square * upper, whole) - rest
-    high, middle, low = tf.unstack(tf.reduce_sum(parts, axis=[axis + 1 for axis in bound.axes], keepdims=True))
-    carried = tf.floor(middle / _LIMB)
-    sums = (high + carried) / _LIMB + ((middle - carried * _LIMB) + low) / _LIMB**2
+    base = tf.cast(x, tf.float64) * power_of_two(tf, -exponent)
+    sums = exact_power_sums(tf, base, bound.axes, bound.p, short=True)
     return _norms(sums, tf.fill(tf.shape(sums), exponent), bound.p)
 
 

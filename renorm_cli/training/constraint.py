@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import keras
 
-from renorm_cli.training.arguments import axes_of, exponent, number_above_zero
-from renorm_cli.training.function import plain, renorm
+from renorm_cli.training.arguments import axes_of, exponent, floating, number_above_zero, reduced_axes
+from renorm_cli.training.clip import Bound, bounded, shared
+from renorm_cli.training.function import plain
 from renorm_cli.training.live import check_backend, unit_axes_of
 
 
@@ -49,7 +50,8 @@ class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
     def __call__(self, w: Any) -> Any:
         """The bounded value of a Keras variable; of any tensor, if the units were given as axes."""
         axes = self._axes(w) if self.units is None else self.units
-        return renorm(w, axes, self.limit, self.p)
+        tensor = floating(w)
+        return bounded(tensor, Bound(reduced_axes(tensor, axes), shared(self.limit), self.p))[0]
 
     def _axes(self, variable: Any) -> tuple[int, ...]:
         if not isinstance(variable, keras.Variable):

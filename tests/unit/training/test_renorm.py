@@ -245,6 +245,61 @@ def test_float64_units_of_infinite_norm_are_bounded_with_their_direction() -> No
     np.testing.assert_allclose(after / after[0, 0], before / before[0, 0], rtol=1e-15)
 
 
+@everywhere
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+def test_float64_from_the_largest_power_of_two_on_is_bounded_in_every_mode(renormed: Function, p: float) -> None:
+    """2**-1023 is subnormal: TensorFlow makes it of two factors when it multiplies them first."""
+    before = np.array([[2.0**1023, 1.0], [2.0**1022, 2.0], [1.7e308, -3e307]])
+    for limit in (1.0, 2.0**1000, 1e-28):
+        norms = oracle.unit_norms(renormed(before, 1, limit, p), (1,), p)
+        assert (norms <= limit * (1 + SLACK["float64"])).all()
+        assert (norms >= limit * (1 - 1e-12)).all()
+
+
+@pytest.mark.parametrize("p", [0.5, 1.5, 2.5, 3.7, 9.0, 33.0])
+@everywhere
+def test_a_unit_at_the_limit_is_not_over_whatever_the_p_and_whoever_computes_the_powers(
+    renormed: Function, p: float
+) -> None:
+    sizes = np.array([[1.5, 2, 3, 5, 6, 7, 0.3, 0.1, 10, 1.1, 0.7, 13, 0.9, 1.7, 2.3]], np.float32)
+    for limit in map(float, sizes[0]):
+        at_limit = np.abs(sizes[0].astype(np.float64)) <= limit
+        after = renormed(sizes, 1, limit, p)
+        assert np.array_equal(bits(after)[0, at_limit], bits(sizes)[0, at_limit])
+        stored, row = bounded(sizes, (1,), limit, p, NumpyEngine())
+        assert row.over == np.count_nonzero(~at_limit)
+        assert np.array_equal(bits(stored)[0, at_limit], bits(sizes)[0, at_limit])
+        _, row = bounded(after, (1,), limit, p, NumpyEngine())
+        assert row.over == 0
+
+
+@everywhere
+def test_powers_of_two_and_factors_out_of_float32_are_as_in_files(renormed: Function) -> None:
+    """What is multiplied in float32 only where that is the product rounded from float64."""
+    rng = np.random.default_rng(5)
+    for size, limit in ((1.0, 0.25), (2.0**20, 2.0**-3), (1e37, 1e-3), (1e38, 1e-28), (3.0, 1.0)):
+        for before in (np.full((4, 3), size, np.float32), (rng.standard_normal((64, 3)) * size).astype(np.float32)):
+            before[0, 1] = 0.0
+            stored, _ = bounded(before, (1,), limit, 2.0, NumpyEngine())
+            apart = np.abs(bits(renormed(before, 1, limit)).astype(np.int64) - bits(stored).astype(np.int64))
+            assert apart.max() <= 1
+
+
+def test_a_hundred_variables_are_bounded_by_calls_of_one_function_with_one_constant() -> None:
+    """TensorFlow optimizes a function anew for each place where it is copied to, and for each constant: 60 ms each."""
+    from renorm_cli.tf import renorm
+
+    def function(x: Any) -> Any:
+        return [renorm(x, 1, 1.5) for _ in range(100)]
+
+    graph = tf.function(function).get_concrete_function(tf.TensorSpec((4, 3), "float32")).graph.as_graph_def()
+    calls = [node for node in graph.node if node.op == "PartitionedCall"]
+    assert len(calls) == 100
+    assert len({(node.attr["f"].func.name, node.input[1]) for node in calls}) == 1
+    called = next(found for found in graph.library.function if found.signature.name == calls[0].attr["f"].func.name)
+    assert called.attr["_noinline"].b
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), limit=st.floats(2.0**-24, 2.0**-12), p=st.sampled_from(POWERS))
 def test_float16_subnormals_are_bounded_like_any_other_number(seed: int, limit: float, p: float) -> None:
