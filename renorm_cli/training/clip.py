@@ -1,14 +1,15 @@
 """The bound on the norm of every unit as a graph: `norms.policy` and `run.steps` for tensors instead of files.
 
 The steps are those for files. Norms are float64. A unit over the limit is multiplied by limit / norm, rounded as in
-`norms.policy` so that no rounding lifts its norm, and is then measured again. Units so near the limit that the order of
-summation could decide are summed again, exactly. Units that are not over keep their bits.
+`norms.policy` so that no rounding lifts its norm. Units so near the limit that the order of summation could decide are
+summed again, exactly; under XLA all sums of squares are exact near the limit. Units that are not over keep their bits.
 
-Why the bound holds: the first factor is used only if the norm of its result, exact where that matters, is not above the
-limit. Otherwise the factor is limit / norm * (1 - d). With u = 2**-53 and n elements, the norm has a relative error
-below b = ((n + 2 + 4p) / min(p, 1) + 4) u (`power_sums.doubtful`), division and product each have one of u, and
-rounding the elements only reduces them or (float32) adds what the factor was reduced by. So the norm is at most
+Why the bound holds: with u = 2**-53 and n elements, the norm has a relative error below b = ((n + 2 + 4p) / min(p, 1)
++ 4) u (`power_sums.doubtful`), division and product each have one of u, and rounding the elements only reduces them or
+(float32) adds what the factor was reduced by. So by the factor limit / norm * (1 - d) the norm becomes at most
 limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 1)) for d = 2b + 32u / min(p, 1).
+float32 takes that factor at once, but a power of two as it is, if the norm is exact. 16 bits take limit / norm first,
+lest products that are stored numbers are cut down to their neighbours, and measure the result: d only if it is over.
 The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
 float64 has no wider type to round from: units up to limit * (1 + policy.TOLERANCE) are within it, as in files.
 """
