@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -204,10 +205,16 @@ def mixed(mode: str) -> None:
         keras.mixed_precision.set_dtype_policy(policy)
 
 
+@functools.cache
+def replicas() -> Any:
+    """One for all tests: the all-reduces of a second one in the same process are taken for those of the first."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 def mirrored(mode: str) -> None:
     from renorm_cli.tf import MaxNorm, RenormCallback
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = replicas()
     assert strategy.num_replicas_in_sync == 2
     for callbacks, options in (([RenormCallback(max_norm=LIMIT)], {}), ([], {"kernel_constraint": MaxNorm(LIMIT)})):
         watch = Watch()
