@@ -13,7 +13,7 @@ from support import floats, oracle
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model.norm import PNorm
-from renorm_cli.norms.policy import over
+from renorm_cli.norms.policy import over, threshold
 from renorm_cli.norms.power_sums import LOWEST, PowerSums, doubtful, exponents_of, needs_exponents, norms
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -112,17 +112,17 @@ def test_a_norm_beyond_float64_is_an_error_that_says_what_to_do() -> None:
 def test_a_verdict_that_the_order_of_summation_could_change_is_doubtful(
     values: list[float], steps: int, p: float, data: st.DataObject
 ) -> None:
-    """The limit is put a few float64 beside the norm, and the sum is taken in any order."""
+    """The norm is a few float64 beside the largest within the limit, and the sum is taken in any order."""
     if not any(values):
         return
     exact = norms(summed(values, p), PNorm(p))
-    limit = float(exact[0]) * (1 + steps * 2.0**-52)
+    limit = float(exact[0]) * (1 + steps * 2.0**-52) / threshold(1.0, "float32", PNorm(p))
     exponents = exponents_of(np.array([max(map(abs, values))]))
     rough = 0.0
     for value in data.draw(st.permutations(values)):
         rough += math.ldexp(abs(value), -int(exponents[0])) ** p
     found = norms(PowerSums(np.array([rough]), exponents), PNorm(p))
-    if over(found, limit, "float32") != over(exact, limit, "float32"):
+    if over(found, limit, "float32", PNorm(p)) != over(exact, limit, "float32", PNorm(p)):
         assert doubtful(found, limit, "float32", len(values), PNorm(p)).all()
 
 
@@ -135,7 +135,8 @@ def test_the_worst_order_of_summation_is_doubtful_too(terms: int, p: float) -> N
     rough = norms(PowerSums(np.array([np.cumsum(powers)[-1]]), unscaled), PNorm(p))
     exact = norms(PowerSums(np.array([math.fsum(powers)]), unscaled), PNorm(p))
     assert rough[0] == 1.0 < exact[0]
-    for limit in (float(rough[0]), float(rough[0] + exact[0]) / 2, math.nextafter(float(exact[0]), 0)):
+    for largest in (float(rough[0]), float(rough[0] + exact[0]) / 2, math.nextafter(float(exact[0]), 0)):
+        limit = largest / threshold(1.0, "float32", PNorm(p))
         for found in (rough, exact):
             assert doubtful(found, limit, "float32", terms + 1, PNorm(p)).all()
 
