@@ -1,0 +1,212 @@
+"""Small files of the kinds that were once misread, by h5py and by TensorFlow's bytes alone, and what is true of them.
+
+The layouts are those that Keras 1, 2 and 3, TensorFlow 1 and transformers write; the truth is that of the layers named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from hostile import tf_build
+from support import builders
+
+from zoo.judge import Truth
+
+KERNEL = Truth("kernel", (-1,))
+TABLE = Truth("embedding", (0,))
+POSITIONS = Truth("parameter", (0,))
+BIAS, SCALE, STATISTIC, OPTIMIZER = Truth("bias"), Truth("scale"), Truth("statistic"), Truth("optimizer")
+
+
+class Known(NamedTuple):
+    shape: tuple[int, ...]
+    truth: Truth
+    group: str = ""
+    """The name that the layer itself has, where a `.weights.h5` holds it."""
+
+
+def _values(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).normal(size=shape) * 9).astype(np.float32)
+
+
+def _tensors(path: Path, known: Mapping[str, Known]) -> Path:
+    """A TensorFlow checkpoint by names."""
+    tensors = {name: _values(one.shape, seed) for seed, (name, one) in enumerate(known.items())}
+    return tf_build.draft(tensors).write(path)
+
+
+def _v3(path: Path, known: Mapping[str, Known]) -> Path:
+    """A `.weights.h5`: the variables by their paths, and the names of the layers at their groups."""
+    arrays = {name: _values(one.shape, seed) for seed, (name, one) in enumerate(known.items())}
+    attrs = {name.rpartition("/")[0]: {"name": one.group} for name, one in known.items() if one.group}
+    builders.write_h5(path, arrays, attrs={"vars": {"name": "net"}} | attrs)
+    return path
+
+
+def _legacy(path: Path, layers: Mapping[str, Mapping[str, Known]], config: object = None) -> Path:
+    """A legacy `.h5`: groups of layers, and in them the names of weights as they are."""
+    with h5py.File(path, "w") as file:
+        root = file
+        if config is not None:
+            file.attrs["model_config"] = json.dumps(config)
+            root = file.create_group("model_weights")
+        root.attrs["layer_names"] = [name.encode() for name in layers]
+        for layer, weights in layers.items():
+            group = root.create_group(layer)
+            group.attrs["weight_names"] = [name.encode() for name in weights]
+            for seed, (name, one) in enumerate(weights.items()):
+                group[name] = _values(one.shape, seed)
+    return path
+
+
+class Case(NamedTuple):
+    """`make` writes the file; `known` has the truth of each variable, by the end of its storage key."""
+
+    make: Callable[[Path], Path]
+    known: Mapping[str, Known]
+
+
+def _case(name: str, known: Mapping[str, Known], write: Callable[[Path, Mapping[str, Known]], Path]) -> Case:
+    return Case(lambda folder: write(folder / name, known), known)
+
+
+def _flat(layers: Mapping[str, Mapping[str, Known]]) -> dict[str, Known]:
+    return {f"{layer}/{name}": one for layer, weights in layers.items() for name, one in weights.items()}
+
+
+ATTRIBUTES_THAT_MISLEAD = {
+    "embedding/vars/0": Known((3, 4), KERNEL, "dense"),
+    "conv2d/vars/0": Known((3, 3, 5, 4), Truth("kernel", (2,)), "conv2d_transpose"),
+    "conv2d/vars/1": Known((5,), BIAS, "conv2d_transpose"),
+    "attention/vars/0": Known((5, 6), KERNEL, "dense_1"),
+    "attention/vars/1": Known((6,), BIAS, "dense_1"),
+}
+NAMED_SUBLAYERS = {
+    "conv1/vars/0": Known((3, 3, 3, 4), KERNEL, "conv1"),
+    "conv1/vars/1": Known((4,), BIAS, "conv1"),
+    "deconv/vars/0": Known((3, 3, 6, 4), Truth("kernel", (2,)), "deconv"),
+    "deconv/vars/1": Known((6,), BIAS, "deconv"),
+    "dw/vars/0": Known((3, 3, 6, 1), Truth("kernel", (2, 3)), "dw"),
+    "dw/vars/1": Known((6,), BIAS, "dw"),
+    "fc/vars/0": Known((6, 5), KERNEL, "fc"),
+    "fc/vars/1": Known((5,), BIAS, "fc"),
+    "layers/dense_1/vars/0": Known((5, 3), KERNEL, "dense"),
+    "layers/dense_1/vars/1": Known((3,), BIAS, "dense"),
+    "layers/embedding/vars/0": Known((9, 5), TABLE, "table"),
+}
+_HEADS_FIRST = Truth("kernel", (0, 2))
+HEADS_FIRST = {
+    "layers/heads_first/query_dense/vars/0": Known((2, 64, 4), _HEADS_FIRST, "query"),
+    "layers/heads_first/key_dense/vars/0": Known((1, 64, 4), _HEADS_FIRST, "key"),
+    "layers/heads_first/value_dense/vars/0": Known((1, 64, 4), _HEADS_FIRST, "value"),
+    "layers/heads_first/output_dense/vars/0": Known((2, 4, 64), KERNEL, "attention_output"),
+}
+KERAS_1 = {
+    "block1_conv1": {
+        "block1_conv1_W_1:0": Known((3, 3, 3, 8), KERNEL),
+        "block1_conv1_b_1:0": Known((8,), BIAS),
+    },
+    "fc1": {"fc1_W_1:0": Known((32, 16), KERNEL), "fc1_b_1:0": Known((16,), BIAS)},
+    "lstm_1": {
+        f"lstm_1_{kind}_{gate}": Known(shape, truth)
+        for gate in "icfo"
+        for kind, shape, truth in (("W", (8, 4), KERNEL), ("U", (4, 4), KERNEL), ("b", (4,), BIAS))
+    },
+    "embedding_1": {"embedding_1_W": Known((20, 8), TABLE)},
+}
+KERAS_1_THEANO = {
+    **KERAS_1,
+    "block1_conv1": {
+        "block1_conv1_W_1:0": Known((8, 3, 3, 3), Truth("kernel", (0,))),
+        "block1_conv1_b_1:0": Known((8,), BIAS),
+    },
+}
+_CLASSES = {"block1_conv1": "Convolution2D", "fc1": "Dense", "lstm_1": "LSTM", "embedding_1": "Embedding"}
+_THEANO = {
+    "class_name": "Sequential",
+    "config": [{"class_name": of, "config": {"name": name, "dim_ordering": "th"}} for name, of in _CLASSES.items()],
+}
+MOMENTS = {
+    "dense/kernel": Known((8, 6), KERNEL),
+    "dense/bias": Known((6,), BIAS),
+    **{f"{slot}/dense/kernel": Known((8, 6), OPTIMIZER) for slot in ("Adam/m", "Adam/v", "SGD/m")},
+    **{f"{slot}/dense/bias": Known((6,), OPTIMIZER) for slot in ("Adam/m", "Adam/v")},
+}
+BERT = {
+    "bert/embeddings/word_embeddings": Known((400, 16), TABLE),
+    "bert/embeddings/word_embeddings/adam_m": Known((400, 16), OPTIMIZER),
+    "bert/embeddings/position_embeddings": Known((20, 16), POSITIONS),
+    "bert/embeddings/token_type_embeddings": Known((2, 16), TABLE),
+    "bert/embeddings/LayerNorm/gamma": Known((16,), SCALE),
+    "bert/encoder/layer_0/attention/self/query/kernel": Known((16, 16), KERNEL),
+    "bert/encoder/layer_0/attention/self/query/bias": Known((16,), BIAS),
+    "bert/encoder/layer_0/intermediate/dense/kernel": Known((16, 64), KERNEL),
+    "bert/encoder/layer_0/intermediate/dense/kernel/adam_m": Known((16, 64), OPTIMIZER),
+    "cls/seq_relationship/output_weights": Known((2, 16), Truth("kernel", (0,))),
+}
+SLIM = {
+    "MobilenetV1/Conv2d_0/weights": Known((3, 3, 3, 8), KERNEL),
+    "MobilenetV1/Conv2d_0/BatchNorm/beta": Known((8,), BIAS),
+    "MobilenetV1/Conv2d_0/BatchNorm/moving_mean": Known((8,), STATISTIC),
+    "MobilenetV1/Conv2d_1_depthwise/depthwise_weights": Known((3, 3, 8, 1), Truth("kernel", (2, 3))),
+    "MobilenetV1/Conv2d_1_pointwise/weights": Known((1, 1, 8, 16), KERNEL),
+    "MobilenetV1/Conv2d_1_pointwise/weights/RMSProp": Known((1, 1, 8, 16), OPTIMIZER),
+    "MobilenetV1/Conv2d_1_pointwise/weights/ExponentialMovingAverage": Known((1, 1, 8, 16), OPTIMIZER),
+    "MobilenetV1/Logits/Conv2d_1c_1x1/weights": Known((1, 1, 16, 10), KERNEL),
+    "MobilenetV1/Logits/Conv2d_1c_1x1/biases": Known((10,), BIAS),
+}
+_GPT2, _BERT = "tfgpt2lm_head_model/transformer", "tf_bert_model/bert"
+TRANSFORMERS = {
+    "transformer": {
+        f"{_GPT2}/wte/weight:0": Known((40, 16), TABLE),
+        f"{_GPT2}/wpe/embeddings:0": Known((20, 16), POSITIONS),
+        f"{_GPT2}/h_._0/attn/c_attn/weight:0": Known((16, 48), KERNEL),
+        f"{_GPT2}/h_._0/attn/c_attn/bias:0": Known((1, 48), BIAS),
+        f"{_GPT2}/h_._0/mlp/c_fc/weight:0": Known((16, 64), KERNEL),
+    },
+    "bert": {
+        f"{_BERT}/embeddings/word_embeddings/weight:0": Known((40, 16), TABLE),
+        f"{_BERT}/encoder/layer_._0/attention/self/query/kernel:0": Known((16, 16), KERNEL),
+        f"{_BERT}/encoder/layer_._0/intermediate/dense/kernel:0": Known((16, 64), KERNEL),
+    },
+}
+BIASES = {
+    name: {f"{name}/kernel:0": Known(shape, Truth("kernel", units)), f"{name}/bias:0": Known((bias,), BIAS)}
+    for name, shape, bias, units in (
+        ("mask_deconv", (2, 2, 8, 16), 8, (2,)),
+        ("conv", (3, 3, 8, 16), 16, (3,)),
+        ("last", (2, 5, 4), 5, (1,)),
+        ("depth", (3, 3, 6, 1), 6, (2, 3)),
+    )
+}
+WRAPPED = {
+    "weight_normalization": {
+        "weight_normalization/kernel:0": Known((3, 3, 4, 8), Truth("kernel", (2,))),
+        "weight_normalization/g:0": Known((8,), SCALE),
+        "weight_normalization/bias:0": Known((4,), BIAS),
+    }
+}
+_INNER = {"class_name": "Conv2DTranspose", "config": {"name": "up", "filters": 4}}
+_OUTER = {"class_name": "Addons>WeightNormalization", "config": {"name": "weight_normalization", "layer": _INNER}}
+_WRAPPER = {"class_name": "Sequential", "config": {"name": "s", "layers": [_OUTER]}}
+
+CASES = {
+    "attributes that mislead": _case("a.weights.h5", ATTRIBUTES_THAT_MISLEAD, _v3),
+    "sublayers with names of their own": _case("n.weights.h5", NAMED_SUBLAYERS, _v3),
+    "heads before inputs": _case("g.weights.h5", HEADS_FIRST, _v3),
+    "Keras 1": Case(lambda folder: _legacy(folder / "k1.h5", KERAS_1), _flat(KERAS_1)),
+    "Keras 1 in Theano's order": Case(
+        lambda folder: _legacy(folder / "k1.h5", KERAS_1_THEANO, _THEANO), _flat(KERAS_1_THEANO)
+    ),
+    "moments by names": _case("moments", MOMENTS, _tensors),
+    "BERT": _case("bert", BERT, _tensors),
+    "TF-Slim": _case("slim", SLIM, _tensors),
+    "transformers": Case(lambda folder: _legacy(folder / "tf_model.h5", TRANSFORMERS), _flat(TRANSFORMERS)),
+    "biases tell": Case(lambda folder: _legacy(folder / "tb.h5", BIASES), _flat(BIASES)),
+    "a wrapper's inner layer": Case(lambda folder: _legacy(folder / "w.h5", WRAPPED, _WRAPPER), _flat(WRAPPED)),
+}
