@@ -114,7 +114,7 @@ def draft(tensors: Mapping[str, np.ndarray[Any, Any]] | None = None, graph: byte
         tensors = {"dense/kernel": weights(), "dense/bias": np.zeros(3, np.float32)}
     codes = {"f4": FLOAT, "f8": DOUBLE, "f2": HALF, "i4": INT32}
     pairs = [(b"", HEADER)]
-    data = b""
+    data = bytearray()
     if graph is not None:
         content, crc = string_tensor(graph)
         pairs.append((GRAPH_KEY, Entry((), 0, len(content), crc, STRING).encode()))
@@ -123,7 +123,7 @@ def draft(tensors: Mapping[str, np.ndarray[Any, Any]] | None = None, graph: byte
         entry = Entry(values.shape, len(data), values.nbytes, raw.masked(values.tobytes()), codes[values.dtype.str[1:]])
         pairs.append((key.encode(), entry.encode()))
         data += values.tobytes()
-    return Draft(tuple(sorted(pairs)), data)
+    return Draft(tuple(sorted(pairs)), bytes(data))
 
 
 # Object graphs
