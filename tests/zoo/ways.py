@@ -1,0 +1,93 @@
+"""The ways to save a model of Keras 3 or tf_keras without its graph, and TensorFlow 1's with and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from zoo import live
+from zoo.judge import Truth
+
+Way = Callable[[Any, Path], Path]
+
+
+def _as(name: str, write: str = "save", **options: Any) -> Way:
+    def way(model: Any, folder: Path) -> Path:
+        getattr(model, write)(folder / name, **options)
+        return folder / name
+
+    return way
+
+
+def objects(model: Any, folder: Path) -> Path:
+    import tensorflow as tf
+
+    tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(folder / "ckpt"))
+    return folder / "ckpt"
+
+
+KERAS_3: dict[str, Way] = {
+    ".keras": _as("m.keras"),
+    ".h5": _as("m.h5"),
+    ".weights.h5": _as("m.weights.h5", "save_weights"),
+    "checkpoint": objects,
+}
+TF_KERAS: dict[str, Way] = {
+    ".keras": _as("m.keras"),
+    ".h5": _as("m.h5"),
+    ".h5 of weights": _as("w.h5", "save_weights"),
+    ".weights.h5": _as("m.weights.h5", "save_weights", save_format="keras"),
+    "checkpoint": objects,
+    "checkpoint of weights": _as("ckpt", "save_weights", save_format="tf"),
+}
+FLAVOURS = {"keras": KERAS_3, "tf_keras": TF_KERAS}
+NEEDS_CONFIG = (".h5",)
+"""Ways that refuse models of a class of their own."""
+
+
+def tf_1(
+    folder: Path, *, graph: bool, names: str = "neutral", some: slice = slice(None)
+) -> tuple[Path, dict[bytes, Truth]]:
+    """A checkpoint of TensorFlow 1 with Adam's slots, with or without the graph beside it, and its truths."""
+    import tensorflow as tf
+    import tf_keras
+    from support import graph_zoo
+    from tensorflow.compat import v1
+
+    tf_keras.backend.clear_session()
+    with tf.Graph().as_default(), v1.Session() as session:
+        starts: dict[tuple[int, ...], Any] = {}
+        ends = []
+        for number, (shape, make) in list(enumerate(graph_zoo.variants(tf_keras)))[some]:
+            start = starts.setdefault(shape, tf_keras.Input(shape, name=f"in{len(starts)}"))
+            ends.append(make(live.NAMED[names](tf_keras, number, make))(start))
+        model = tf_keras.Model(list(starts.values()), ends)
+        loss = tf.add_n([tf.reduce_mean(tf.square(each)) for each in tf.nest.flatten(model.outputs)])
+        optimizer = v1.train.AdamOptimizer()
+        optimizer.minimize(loss, var_list=model.trainable_weights)
+        session.run(v1.global_variables_initializer())
+        rng = np.random.default_rng(5)
+        for variable in optimizer.variables():
+            variable.load(rng.normal(size=variable.shape).astype(np.float32), session)
+        v1.train.Saver().save(session, str(folder / "m"), write_meta_graph=graph)
+        found = live.truths(model, session.run)
+        for variable in optimizer.variables():
+            if variable.shape.rank:
+                found[np.asarray(session.run(variable)).tobytes()] = Truth("optimizer")
+        return folder / "m", found
+
+
+def _module(flavour: str) -> ModuleType:
+    import keras
+    import tf_keras
+
+    return keras if flavour == "keras" else tf_keras
+
+
+def made(flavour: str, structure: str, names: str, some: slice = slice(None)) -> Any:
+    build = live.functional if structure == "functional" else live.held
+    return build(_module(flavour), names, some)
