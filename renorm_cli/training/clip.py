@@ -2,7 +2,7 @@
 
 The steps are those for files. Norms are float64. A unit over the limit is multiplied by limit / norm, rounded as in
 `norms.policy` so that no rounding lifts its norm. Units so near the limit that the order of summation could decide are
-summed again, exactly; under XLA all sums of squares are exact near the limit. Units that are not over keep their bits.
+summed again, exactly. Units that are not over keep their bits.
 
 Why the bound holds: with u = 2**-53 and n elements, the norm has a relative error below b = ((n + 2 + 4p) / min(p, 1)
 + 4) u (`power_sums.doubtful`), division and product each have one of u, and rounding the elements only reduces them or
@@ -116,26 +116,12 @@ def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float, fused: bool)
 
 
 def _bounded(x: Any, bound: Bound, fused: bool) -> tuple[Any, Any]:
-    exact_once = fused and bound.p == 2 and x.dtype != tf.float64
-    norms = _measured_exactly(x, bound) if exact_once else measured(x, bound)
+    norms = measured(x, bound)
     threshold = policy.threshold(bound.limit, x.dtype.name, PNorm(bound.p))
     over = norms.finite & ~(norms.value <= threshold)  # with a limit of NaN all finite units are over
-    if fused:
+    if fused and x.dtype == tf.float32:  # one loop over the elements, where a branch would copy them
         return _clipped(x, bound, norms, over, fused), over
     return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over, fused), lambda: tf.identity(x)), over
-
-
-def _measured_exactly(x: Any, bound: Bound) -> Norms:
-    """Norms for p = 2 and less than 64 bits without a branch, which XLA would compile for each variable.
-
-    The sums are exact for units near the limit or below, which give the scale. For units far above it they are as good
-    as any sum of float64.
-    """
-    bits = tf.bitwise.right_shift(tf.bitcast(bound.limit, tf.int64), tf.constant(52, tf.int64))
-    exponent = tf.clip_by_value(bits - 1022, tf.constant(-400, tf.int64), tf.constant(400, tf.int64))
-    base = tf.cast(x, tf.float64) * power_of_two(tf, -exponent)
-    sums = exact_power_sums(tf, base, bound.axes, bound.p, short=True)
-    return _norms(sums, tf.fill(tf.shape(sums), exponent), bound.p)
 
 
 def measured(x: Any, bound: Bound) -> Norms:
@@ -196,6 +182,9 @@ def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
         return exact_power_sums(tf, magnitudes(tf, x, halves(-exponents)), axes, p), exponents
     whole = int(p) if is_small_whole(p) else None
     scaled = needs_exponents(x.dtype.name, PNorm(p))
+    if p == 2 and not scaled:  # without the pass that takes |x|
+        sums = tf.reduce_sum(tf.square(tf.cast(x, tf.float64)), axis=axes, keepdims=True)
+        return sums, tf.zeros_like(sums, tf.int64)
     exponents = exponents_of(x, axes) if scaled else None
     base = magnitudes(tf, x, [] if exponents is None else halves(-exponents))
     sums = power_sums(tf, base, axes, tf.constant(p, tf.float64), whole, keepdims=True)
@@ -244,8 +233,7 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any, fused: bool) -> Any:
     threshold = (
         bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin / 4)
     )  # other roots are rounded
-    again = _measured_exactly(tried, bound) if fused and bound.p == 2 else measured(tried, bound)
-    still = over & ~(again.value <= threshold)
+    still = over & ~(measured(tried, bound).value <= threshold)
     safe = quotient * (1 - margin)
     return tf.cond(
         tf.reduce_any(still),
