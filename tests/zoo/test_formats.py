@@ -33,15 +33,7 @@ def _is_turned(fault: Fault) -> bool:
     return (fault.shape, fault.truth.units, fault.units, fault.source) == ((7, 6), (0,), (1,), "name")
 
 
-CUT = pytest.mark.xfail(
-    raises=AssertionError,
-    reason='a lost name that comes back from a slot is cut before the default name of another class: "depthwise_conv2d"'
-    ' is "depthwise/conv2d", and so a Conv2D',
-)
-MODELS = [
-    pytest.param(*model, marks=CUT if model == ("keras", "held", "default") else ())
-    for model in itertools.product(("keras", "tf_keras"), table.STRUCTURES, live.NAMED)
-]
+MODELS = list(itertools.product(("keras", "tf_keras"), table.STRUCTURES, live.NAMED))
 
 
 @pytest.mark.parametrize(("flavour", "structure", "names"), MODELS)
@@ -61,7 +53,6 @@ def test_no_variant_by_itself_is_told_wrong_with_certainty(tmp_path: Path) -> No
     assert wrong(table.everything(tmp_path, each=True)) == []
 
 
-@CUT
 def test_names_lost_in_a_checkpoint_are_not_cut_into_names_of_other_classes(tmp_path: Path) -> None:
     import keras
 

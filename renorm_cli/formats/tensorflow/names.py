@@ -18,7 +18,7 @@ from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
-from renorm_cli.formats.tensorflow.lost_names import names_by_scopes, names_by_slots, path_of, without_model
+from renorm_cli.formats.tensorflow.lost_names import SlotNames, names_by_scopes, names_by_slots, path_of, without_model
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
 from renorm_cli.formats.tensorflow.optimizer_state import is_average, plain_key, states
 from renorm_cli.model.dtypes import FLOATS
@@ -67,12 +67,15 @@ def name_variables(
     ]
     found = states(drafts, graph)
     lost = _shared(drafts, found) if graph is not None else frozenset()
-    by_slots = names_by_slots(graph) if graph is not None and lost else {}
-    names = {key: name for key, name in by_slots.items() if key in lost}
+    by_slots = names_by_slots(graph) if graph is not None and lost else SlotNames()
+    names = {key: name for key, name in by_slots.names.items() if key in lost}
+    unsure = names.keys() - by_slots.certain
     identified: dict[str, Variable] = {}
 
     def identify(draft: Variable) -> None:
         variable = _identified(_named(draft, names.get(draft.key, draft.name)), layers.get(draft.key))
+        if draft.key in unsure and variable.hint.source == "name":
+            variable = replace(variable, hint=replace(variable.hint, layer=None))
         untold = draft.key in untrained and not _is_identified(variable)
         state = found.get(draft.key) or ("state" if untold else None)
         identified[draft.key] = variable if state is None else replace(variable, state=state)
@@ -82,6 +85,7 @@ def name_variables(
     told = _read_uses(uses if any(map(_is_open, identified.values())) else None)
     by_scopes = names_by_scopes(told.places, {draft.key: draft.name for draft in drafts if draft.key in lost})
     names.update(by_scopes)
+    unsure -= by_scopes.keys()
     for draft in drafts:
         if draft.key in by_scopes:
             identify(draft)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from renorm_cli.formats.tensorflow.lost_names import names_by_scopes, names_by_slots, path_of, without_model
+from renorm_cli.conventions.keras import LAYERS, class_from_name, snake_case
+from renorm_cli.formats.tensorflow.lost_names import SlotNames, names_by_scopes, names_by_slots, path_of, without_model
 from renorm_cli.formats.tensorflow.object_graph import Attribute, Edge, Node, ObjectGraph
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -58,7 +59,7 @@ def trained(paths: dict[str, str], *, slot: str = "momentum", scope: str = "adam
 
 def recovered(*paths: str, **options: str) -> dict[str, str]:
     full = {path: f"{path.split('/')[0]}/{path.rsplit('/', 1)[1]}" for path in paths}
-    return {key.removeprefix("w/"): name for key, name in names_by_slots(trained(full, **options)).items()}
+    return {key.removeprefix("w/"): name for key, name in names_by_slots(trained(full, **options)).names.items()}
 
 
 def test_slots_give_back_the_paths_of_layers_in_layers() -> None:
@@ -94,9 +95,52 @@ def test_whatever_the_slot_is_called_and_whoever_wraps_the_optimizer(slot: str) 
     assert recovered(*paths, slot=slot, scope="loss_scale_optimizer/adam_1") == {path: path for path in paths}
 
 
+def unheld(*layers: str) -> SlotNames:
+    """What slots tell of the kernels of layers that no object is seen to hold."""
+    return names_by_slots(trained({f"net/{layer}/kernel": "net/kernel" for layer in layers}))
+
+
+def held(*layers: str) -> SlotNames:
+    """The same where a model is seen to hold the layers, each an object with a kernel."""
+    nodes = trained({f"net/{layer}/kernel": "net/kernel" for layer in layers}).nodes
+    objects = [Node((Edge("_kernel", 4 + n),)) for n in range(len(layers))]
+    model = Node(tuple(Edge(f"p{n}", len(nodes) + n) for n in range(len(layers))))
+    return names_by_slots(ObjectGraph((*nodes, *objects, model)))
+
+
+@pytest.mark.parametrize("counter", ["", "_1", "_12"])
+@pytest.mark.parametrize("before", ["", "up_", "block_1_", "depthwise_", "conv2d_", "transpose_"])
+def test_a_name_that_ends_in_the_default_name_of_a_class_is_never_certain_to_be_that_class(
+    before: str, counter: str
+) -> None:
+    for kind in LAYERS:
+        layer = f"{before}{snake_case(kind)}{counter}"
+        told = unheld(layer, f"{before}other", f"{before}conv2d_7", before + "conv2d_8", layer.split("_")[0] + "_x")
+        if f"w/net/{layer}/kernel" in told.certain:
+            own = told.names[f"w/net/{layer}/kernel"].split("/")[-2]
+            assert class_from_name(own) in (None, class_from_name(layer)), layer
+
+
+def test_layers_of_one_object_have_their_names_whole_where_these_begin_differently() -> None:
+    layers = ("up_conv2d", "depthwise_conv2d", "depthwise_x", "up_x")
+    told = held(*layers)
+    assert set(told.names.values()) == {f"net/{layer}/kernel" for layer in layers}
+    assert told.certain == told.names.keys()
+
+
+def test_layers_of_one_object_whose_names_begin_alike_can_be_those_of_a_layer_in_it() -> None:
+    assert held("up_conv2d", "up_conv2d_1").certain == frozenset()
+
+
+def test_parts_of_layers_and_counted_default_names_are_certain() -> None:
+    told = unheld("lstm_1_lstm_cell", "multi_head_attention_query", "conv2d_transpose_3", "dense_2")
+    assert told.certain == told.names.keys()
+    assert told.names["w/net/lstm_1_lstm_cell/kernel"] == "net/lstm_1/lstm_cell/kernel"
+
+
 def test_slots_of_other_models_tell_nothing() -> None:
-    assert names_by_slots(ObjectGraph((Node(),))) == {}
-    assert names_by_slots(trained({"other/a/kernel": "net/kernel"})) == {}
+    assert names_by_slots(ObjectGraph((Node(),))).names == {}
+    assert names_by_slots(trained({"other/a/kernel": "net/kernel"})).names == {}
 
 
 def test_scopes_opened_once_or_twice_are_named_after_layers() -> None:
