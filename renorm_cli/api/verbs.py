@@ -235,11 +235,11 @@ def apply(
             rows = session.bounded(work)
             source.check_unchanged()
             report = _told(said(rows, dry_run=True), source, kept)
-            save(companions(report))
+            save(companions(report), readers=report.readers)
             return report
         protected = () if in_place else [file.path for file in source.files]
         replaces = force or in_place or recovered  # what a killed run left is no one's output yet
-        with Staging(force=replaces, protected=protected, advance=meter.advance) as staging:
+        with Staging(force=replaces, protected=protected, readers=source.readers, advance=meter.advance) as staging:
             sink = source.stage(staging, written, [step.variable for step in session.plan.steps])
             rows = session.bounded(replace(work, sink=sink))
             with session.threads(source.size) as imap:
@@ -349,7 +349,11 @@ def suggest(
             return Suggestion.of(found)
         made = rules_for(found, aim, source.variables)
         text = rules_text(made, remarks(found, made, aim))
-        save({rules: [text.encode("ascii")]}, Way("output", "give the rules another name"))
+        save(
+            {rules: [text.encode("ascii")]},
+            Way("output", "give the rules another name"),
+            readers=found.measured.readers,
+        )
     return Suggestion.of(replace(found, rules=str(rules)))
 
 

@@ -16,7 +16,7 @@ from renorm_cli import __version__
 from renorm_cli.cli import groups, help, words
 from renorm_cli.cli import options as opt
 from renorm_cli.cli.groups import grouped, keywords
-from renorm_cli.cli.signals import Stopped, heard, untouched
+from renorm_cli.cli.signals import Stopped, Written, heard, untouched
 from renorm_cli.cli.terminal import Printing, complain, print_error, print_text, progress
 from renorm_cli.errors import RenormError, UsageError
 
@@ -78,10 +78,12 @@ def apply(
         files = targets(reporting.report, [checkpoint, written.path, written.index, bound.rules, which.like])
         if reporting.report is None and not writing.dry_run:
             files = [Target(written.report(), "json")]
-        with untouched([checkpoint], written), progress(str(checkpoint), reporting) as meter:
-            companions = lambda report: rendered([report], files)  # noqa: E731
-            done = verbs.apply(found, **asked, keep_norms=False, meter=meter, companions=companions)
-    show([done], reporting)
+        outputs = [Written(written.path, written.index), *(Written(file.path, file.path) for file in files)]
+        with untouched([checkpoint], outputs):
+            with progress(str(checkpoint), reporting) as meter:
+                companions = lambda report: rendered([report], files)  # noqa: E731
+                done = verbs.apply(found, **asked, keep_norms=False, meter=meter, companions=companions)
+            show([done], reporting)
 
 
 @app.command(cls=help.Command, epilog=help.INSPECT)
@@ -142,10 +144,11 @@ def diff(
 
     asked = keywords(bound, which, computing)
     files = targets(reporting.report, [before, after, which.like], DIFF_FORMATS)
-    with untouched([before, after]), progress(str(after), reporting) as meter:
-        done = verbs.diff(before, after, **asked, meter=meter)
-    save(rendered(done, files))
-    show(done, reporting)
+    with untouched([before, after], [Written(file.path, file.path) for file in files]):
+        with progress(str(after), reporting) as meter:
+            done = verbs.diff(before, after, **asked, meter=meter)
+        save(rendered(done, files), readers=done.readers)
+        show(done, reporting)
     raise typer.Exit(done.exit_code)
 
 
@@ -166,8 +169,10 @@ def suggest(
     if writing.output is not None and len(checkpoint) > 1:
         raise UsageError(f"-o writes the rules of one checkpoint, {len(checkpoint)} are given; give one")
     look = partial(verbs.suggest, **keywords(bound, which, writing, computing))
-    found, failed = _each(checkpoint, look, reporting)
-    show_suggestions(found, reporting)
+    rules = [] if writing.output is None else [Written(writing.output, writing.output)]
+    with untouched(checkpoint, rules):
+        found, failed = _each(checkpoint, look, reporting)
+        show_suggestions(found, reporting)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -181,15 +186,17 @@ def _examined(
     gate: bool = False,
 ) -> tuple[list[Report], bool]:
     """Measure every checkpoint that can be read, and report; also whether one could not."""
-    from renorm_cli.cli.output import norms_file, refuse_norms, rendered, show, targets
+    from renorm_cli.cli.output import norms_file, of_all, refuse_norms, rendered, show, targets
     from renorm_cli.storage.staging import save
 
     files = targets(reporting.report, [*paths, *taken])
     if norms is not None:
         refuse_norms(norms, paths, [*taken, *(file.path for file in files)])
-    found, failed = _each(paths, measure, reporting)
-    save(rendered(found, files) | norms_file(norms, found))
-    show(found, reporting, gate=gate)
+    outputs = [*(file.path for file in files), *([] if norms is None else [norms])]
+    with untouched(paths, [Written(path, path) for path in outputs]):
+        found, failed = _each(paths, measure, reporting)
+        save(rendered(found, files) | norms_file(norms, found), readers=of_all(found))
+        show(found, reporting, gate=gate)
     return found, failed
 
 
@@ -198,7 +205,7 @@ def _each(paths: list[Path], do: Callable[..., _Found], printing: Printing) -> t
     from renorm_cli.api.many import each
 
     def shown(path: Path) -> _Found:
-        with untouched(paths), progress(str(path), printing) as meter:
+        with progress(str(path), printing) as meter:
             return do(path, meter=meter)
 
     found: list[_Found] = []

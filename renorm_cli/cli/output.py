@@ -7,12 +7,14 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from renorm_cli.cli import words
 from renorm_cli.cli.terminal import Printing, complain, print_text
 from renorm_cli.errors import UsageError
+from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.report import Report
 from renorm_cli.parallel.threads import parcels
 from renorm_cli.render.registry import FORMATS, Format, format_of, parts
@@ -86,6 +88,11 @@ def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) ->
     """The content of every report file, in parts that are made when they are asked for."""
     found = _told(found)
     return {target.path: map(_utf8, _parts(found, target.format)) for target in targets}
+
+
+def of_all(found: Sequence[Report]) -> Readers:
+    """Who may read every checkpoint that was measured."""
+    return reduce(Readers.of_both, (one.readers for one in found), EVERYONE)
 
 
 def refuse_norms(path: Path, checkpoints: Sequence[Path], taken: Sequence[Path | None]) -> None:

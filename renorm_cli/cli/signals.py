@@ -6,12 +6,18 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NamedTuple, NoReturn
 
-if TYPE_CHECKING:
-    from renorm_cli.formats.location import Location
+from renorm_cli.errors import some_names
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Written(NamedTuple):
+    """What a run writes: the name it has in messages, and the file or folder that is there once it is written."""
+
+    shown: Path
+    found: Path
 
 
 class Stopped(BaseException):
@@ -40,26 +46,27 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def untouched(paths: Sequence[Path], output: Location | None = None) -> Iterator[None]:
+def untouched(paths: Sequence[Path], outputs: Sequence[Written] = ()) -> Iterator[None]:
     """Say of a signal in this block that the files at `paths`, which it only reads, are as they were.
 
-    Where there is an `output`, say whether it was written: a signal has to wait while it gets its name.
+    Where `outputs` are written in it, say which were: a signal has to wait while they get their names.
     """
-    before = _identity(output)
+    before = [_identity(output.found) for output in outputs]
     try:
         yield
     except Stopped as stopped:
-        if output is not None and _identity(output) != before:
-            stopped.files = f"{str(output.path)!r} was written before"
+        found = [str(one.shown) for one, old in zip(outputs, before, strict=True) if _identity(one.found) != old]
+        if found:
+            stopped.files = f"{some_names(found)} {'were' if len(found) > 1 else 'was'} written before"
         else:
             others = f" and {len(paths) - 1} more are as they were" if len(paths) > 1 else " is as it was"
-            stopped.files = f"{str(paths[0])!r}{others}{'' if output is None else ', no output was written'}"
+            stopped.files = f"{str(paths[0])!r}{others}{', no output was written' if outputs else ''}"
         raise
 
 
-def _identity(output: Location | None) -> tuple[int, int, int] | None:
+def _identity(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = None if output is None else output.index.stat()
+        found = path.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_dev, found.st_ino, found.st_mtime_ns)
+    return found.st_dev, found.st_ino, found.st_mtime_ns

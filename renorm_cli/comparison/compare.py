@@ -69,6 +69,7 @@ def compare(
         expected=expected,
         context=compare_context(before, after) if expected else (),
         notes=(*dict.fromkeys((*before.notes, *after.notes)), *_doubts(rows)),
+        readers=before.readers.of_both(after.readers),
     )
 
 

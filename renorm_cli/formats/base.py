@@ -15,9 +15,11 @@ from renorm_cli.formats.location import Location
 from renorm_cli.model.blocks import Block, partition
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.plan import Note
+from renorm_cli.model.readers import Readers
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.files import Opener, SourceFile, check_unchanged, read_range
+from renorm_cli.storage.permissions import readers_of
 from renorm_cli.storage.staging import Staging
 
 if TYPE_CHECKING:
@@ -192,6 +194,11 @@ class Checkpoint(ABC):
         self.files = tuple(files)
         self.variables = tuple(variables)
         self.notes = tuple(notes)
+
+    @property
+    def readers(self) -> Readers:
+        """Who may read all of it."""
+        return readers_of([self.location.index, *(file.path for file in self.files)])
 
     @property
     def output_format(self) -> str:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Step
+from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.variable import Variable
 
 Verdict = Literal[
@@ -96,6 +97,8 @@ class DiffReport:
     context: tuple[ContextRow, ...] | None = ()
     notes: tuple[Note, ...] = ()
     seconds: float = field(default=0.0, compare=False)
+    readers: Readers = field(default=EVERYONE, compare=False)
+    """Who may read both checkpoints, and so files that are made of this report."""
 
     @property
     def totals(self) -> dict[Verdict, int]:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from renorm_cli.model.coverage import coverage, matrices
 from renorm_cli.model.plan import Note, Skip, Step
+from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.variable import Variable
 
 Readings = Literal["hold", "fail", "differ"]
@@ -137,6 +138,8 @@ class Report:
     baseline: Baseline | None = None
     allowed: tuple[Allowed, ...] = ()
     seconds: float = field(default=0.0, compare=False)
+    readers: Readers = field(default=EVERYONE, compare=False)
+    """Who may read the checkpoint, and so files that are made of this report."""
 
     @property
     def totals(self) -> Totals:

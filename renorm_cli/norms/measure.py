@@ -24,6 +24,8 @@ from renorm_cli.parallel.threads import Imap
 _EXACT_ELEMENTS = 1 << 17
 """Elements that are summed exactly at a time, in some ten float64 arrays of that size (10 MiB)."""
 
+_ALL = "all variables together"
+
 Read = Callable[[Block], npt.NDArray[Any]]
 Advance = Callable[[int], None]
 """Told the bytes of each block that is done."""
@@ -93,14 +95,15 @@ class PNormMeasure:
         read_again: Read | None = None,
     ) -> Float64:
         total = self._sums(step, engine, read, blocks, imap, advance)
-        found = norms(total, self._norm)
+        whose = f"a unit of {step.variable.name!r}"
+        found = norms(total, self._norm, whose)
         terms = sum(block.elements for block in blocks) // max(1, found.size)
         doubted = doubtful(found, step.constraint.highest, step.variable.dtype, terms, self._norm)
         if doubted.any():
             exact = ExactSums(int(np.count_nonzero(doubted)), self._norm.p)
             _add_exactly(exact, step, read_again or read, blocks, doubted, total.exponents)
             total.sums[doubted] = exact.sums
-            found = norms(total, self._norm)
+            found = norms(total, self._norm, whose)
         return found
 
     def part(
@@ -112,14 +115,14 @@ class PNormMeasure:
 
     def alone(self, part: Part) -> float:
         """The norm of one part alone."""
-        return float(norms(part.sums, self._norm).item())
+        return float(norms(part.sums, self._norm, repr(part.step.variable.name)).item())
 
     def joint(self, parts: Sequence[Part], limit: float | None, dtype: str) -> Float64:
         """The norm over all parts together, of shape (1,); exact where the order of summation could matter."""
         total = PowerSums.none((1,), self._norm, dtype)
         for part in parts:
             total = total.join(part.sums, self._norm)
-        found = norms(total, self._norm)
+        found = norms(total, self._norm, _ALL)
         terms = sum(part.step.variable.elements for part in parts)
         if not doubtful(found, limit, dtype, terms, self._norm).any():
             return found
@@ -128,7 +131,7 @@ class PNormMeasure:
             grid = (1,) * len(part.step.variable.shape)
             whole, exponents = np.ones(grid, dtype=bool), total.exponents.reshape(grid)
             _add_exactly(exact, part.step, part.read, part.blocks, whole, exponents)
-        return norms(PowerSums(exact.sums, total.exponents), self._norm)
+        return norms(PowerSums(exact.sums, total.exponents), self._norm, _ALL)
 
     def _sums(
         self, step: Step, engine: Engine, read: Read, blocks: Sequence[Block], imap: Imap, advance: Advance

@@ -65,17 +65,20 @@ def exponents_of(peaks: Float64) -> Ints:
     return np.asarray(np.where(usable, found, np.where(peaks == 0, LOWEST, 0)))
 
 
-def norms(total: PowerSums, norm: PNorm) -> Float64:
+def norms(total: PowerSums, norm: PNorm, of: str = "a unit") -> Float64:
     """The norm of each unit; NaN or Inf where the unit holds NaN or Inf.
 
-    Raises UsageError where a finite unit's norm is beyond float64, which only a p far below 1 can do.
+    Raises UsageError, which names what the norm is `of`, where that of finite numbers is beyond float64: only a p far
+    below 1, or float64 weights near the end of their range, can do that.
     """
     with np.errstate(all="ignore"):
         roots = _root(total.sums, norm)
         found = np.ldexp(roots, total.exponents)
     if np.any(np.isfinite(total.sums) & ~np.isfinite(found)):
         raise UsageError(
-            f"p = {norm.p:g} is too small: a unit's norm is beyond the range of float64", Way("p", "use a larger one")
+            f"the norm of {of} for p = {norm.p:g} is beyond the range of float64",
+            Way("p", "take a larger p"),
+            Way("exclude", "leave weights out"),
         )
     return np.asarray(found, dtype=np.float64)
 

@@ -39,7 +39,8 @@ def joint_note(rows: Sequence[Row]) -> Note:
 
 
 def _joined(norms: Sequence[float], norm: PNorm) -> float:
-    return float(np.linalg.norm(np.array(norms), norm.p)) if norms else 0.0
+    peak = max(norms, default=0.0)
+    return peak * float(np.linalg.norm(np.array(norms) / peak, norm.p)) if peak else 0.0  # squares could overflow
 
 
 class _Joint:

@@ -179,6 +179,7 @@ class Session:
             dry_run=dry_run,
             allowed=allowed,
             seconds=time.monotonic() - started,
+            readers=self.source.readers,
         )
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from types import TracebackType
 
 from renorm_cli.errors import OutputError, Way
+from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.storage import journal, temporaries
 from renorm_cli.storage.bytes import Span, copy_range, reserve, without
 from renorm_cli.storage.exchange import exchange
 from renorm_cli.storage.files import SourceFile, open_source, reason
 from renorm_cli.storage.folders import flush_folder, held
-from renorm_cli.storage.permissions import Permissions, default_mode, permissions_of
+from renorm_cli.storage.permissions import Permissions, give_new, permissions_of
 from renorm_cli.storage.signals import undisturbed
 from renorm_cli.storage.staged import Staged, unwritten
 
@@ -42,11 +43,16 @@ class Staging:
         *,
         force: bool = False,
         protected: Iterable[Path] = (),
+        readers: Readers = EVERYONE,
         advance: Callable[[int], None] = lambda nbytes: None,
     ) -> None:
-        """`force` replaces existing targets, but never the `protected` files (the inputs); `advance` counts bytes."""
+        """`force` replaces existing targets, but never the `protected` files (the inputs); `advance` counts bytes.
+
+        Files and folders that replace none are for the `readers` of the inputs alone.
+        """
         self._force = force
         self._protected = frozenset(os.path.realpath(path) for path in protected)
+        self._readers = readers
         self._advance = advance
         self._parts: list[Staged] = []
         self._companions: list[Staged] = []
@@ -76,7 +82,7 @@ class Staging:
     def create(self, target: Path) -> Staged:
         """Make an empty file that will become `target`; refuses an existing target unless forced.
 
-        The mode is that of the file it replaces, or the default under the process's umask.
+        The mode is that of the file it replaces, or the default under the process's umask, for `readers` alone.
         """
         staged = self._create(target, False)
         self._parts.append(staged)
@@ -189,7 +195,7 @@ class Staging:
         if not may_replace:
             self._refuse_existing(target)
         staged = self._make(target)
-        self._guard(partial(_permit, staged.fd, permissions_of(self._replaced(target))))
+        self._guard(partial(_permit, staged.fd, permissions_of(self._replaced(target)), self._readers))
         return staged
 
     def _refuse_existing(self, target: Path) -> None:
@@ -224,7 +230,7 @@ class Staging:
         for staged in (*self._parts, *self._companions):
             os.fsync(staged.fd)
         for temporary, target in self._trees:
-            _finish_tree(temporary, target)
+            _finish_tree(temporary, target, self._readers)
         parts = [staged for staged in self._parts if not self._in_tree(staged.target)]
         targets = [*(staged.target for staged in parts), *(target for _, target in self._trees)]
         with held(target.parent for target in targets) as flush, undisturbed():
@@ -283,12 +289,12 @@ class Staging:
             raise unwritten(error) from None
 
 
-def save(files: Mapping[Path, Iterable[bytes]], *ways: Way) -> None:
-    """Write files, each given in parts, all of them or none; older ones are replaced.
+def save(files: Mapping[Path, Iterable[bytes]], *ways: Way, readers: Readers = EVERYONE) -> None:
+    """Write files, each given in parts, all of them or none; older ones are replaced, new ones are for `readers` alone.
 
     Raises OutputError, with these `ways` out of a problem with a name.
     """
-    with Staging() as staging:
+    with Staging(readers=readers) as staging:
         for target, content in files.items():
             staging.companion(target, content, *ways)
 
@@ -326,21 +332,19 @@ def _refuse_irregular(target: Path) -> None:
         raise OutputError(f"{str(target)!r} is not a regular file; it is never replaced, name another")
 
 
-def _permit(fd: int, replaced: Permissions | None) -> None:
+def _permit(fd: int, replaced: Permissions | None, readers: Readers) -> None:
     if replaced is None:
-        os.fchmod(fd, default_mode())
+        give_new(fd, readers)
     else:
         replaced.give(fd)
 
 
-def _finish_tree(top: Path, target: Path) -> None:
-    """Give the folders of a tree the permissions of the folders they replace, and flush them. Raises OSError."""
+def _finish_tree(top: Path, target: Path, readers: Readers) -> None:
+    """Give the folders of a tree their permissions, and flush them. Raises OSError."""
     for name, _, _ in os.walk(top, topdown=False):
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            replaced = permissions_of(target / Path(name).relative_to(top))
-            if replaced is not None:
-                replaced.give(fd)
+            _permit(fd, permissions_of(target / Path(name).relative_to(top)), readers)
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -50,10 +50,11 @@ def make_file(target: Path, remember: Remember) -> tuple[int, Path]:
 
 
 def make_folder(target: Path, remember: Remember) -> tuple[int, Path]:
-    """Make an empty, locked temporary folder beside the target; returns its descriptor and its name. Raises OSError."""
+    """Make an empty, locked temporary folder beside the target, for its owner alone; returns its descriptor and its
+    name. Raises OSError."""
 
     def make(path: Path) -> int:
-        path.mkdir()
+        path.mkdir(mode=0o700)
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     return _make(target, remember, make)

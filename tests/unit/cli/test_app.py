@@ -306,14 +306,47 @@ def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so
         "main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    output = tmp_path / "model-renorm.weights.h5"
-    assert (done.returncode, done.stderr) == (130, f"error: stopped; {str(output)!r} was written before\n")
+    output, report = tmp_path / "model-renorm.weights.h5", tmp_path / "model-renorm.report.json"
+    told = f"error: stopped; {str(output)!r}, {str(report)!r} were written before\n"
+    assert (done.returncode, done.stderr) == (130, told)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "model-renorm.report.json",
         "model-renorm.weights.h5",
         "model.weights.h5",
     ]
     assert renorm("check", output, "--max-norm", 1).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["apply", "m.h5", "--max-norm", "1"], "'m-renorm.h5', 'm-renorm.report.json' were written before"),
+        (
+            ["apply", "m.h5", "--max-norm", "1", "--in-place", "--report", "r.csv"],
+            "'m.h5', 'r.csv' were written before",
+        ),
+        (["apply", "m.h5", "--max-norm", "1", "--dry-run", "--report", "r.csv"], "'r.csv' was written before"),
+        (["inspect", "m.h5", "--report", "r.md", "--norms", "n.npz"], "'r.md', 'n.npz' were written before"),
+        (["check", "m.h5", "--max-norm", "1"], "'m.h5' is as it was"),
+        (["diff", "m.h5", "m.h5", "--report", "r.json"], "'r.json' was written before"),
+        (["suggest", "m.h5", "-o", "rules.toml"], "'rules.toml' was written before"),
+    ],
+)
+def test_a_signal_while_results_are_printed_says_which_files_were_written(
+    model: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    told: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model.rename("m.h5")
+    monkeypatch.setattr("renorm_cli.cli.output.print_text", lambda text: os.kill(os.getpid(), signal.SIGTERM))
+    done = renorm_here(capfd, *arguments)
+    said = done.stderr.replace(f"{tmp_path.resolve()}/", "")
+    assert (done.returncode, said) == (143, f"error: stopped; {told}\n")
+    assert all(Path(name).exists() for name in re.findall("'(.*?)'", told))
 
 
 @pytest.mark.usefixtures("heard_signals")

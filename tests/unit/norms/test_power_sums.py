@@ -99,8 +99,11 @@ def test_a_unit_with_nan_or_infinity_has_no_finite_norm(p: float) -> None:
 
 
 def test_a_norm_beyond_float64_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(UsageError, match=r"p = 0\.001 is too small: .*; use a larger one with p="):
+    """A small p can make it, and weights near the end of float64's range can at any p."""
+    with pytest.raises(UsageError, match=r"of a unit for p = 0\.001 is beyond .*; take a larger p with p="):
         norms(PowerSums(np.array([1e6]), np.zeros(1, dtype=np.int64)), PNorm(0.001))
+    with pytest.raises(UsageError, match=r"^the norm of 'w' for p = 2 is beyond the range of float64; take .*exclude="):
+        norms(PowerSums(np.array([1.0]), np.array([1024])), PNorm(2.0), "'w'")
 
 
 @given(

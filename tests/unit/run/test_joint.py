@@ -135,6 +135,14 @@ def test_both_engines_and_any_number_of_jobs_store_the_same(
         assert (apart <= (4 if model[name].dtype.itemsize == 8 else 1)).all()
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200, 1e308])
+def test_the_note_tells_a_joint_norm_whose_squares_are_beyond_float64(scale: float) -> None:
+    model = {name: np.full((1, 1), size * scale) for name, size in {"a": 1.3, "b": 1.2}.items()}
+    _, rows = bound_all(model, 1.79e308, 2.0, NumpyEngine())
+    norm = math.hypot(1.3, 1.2) * scale
+    assert joint_note(rows).text.startswith(f"the norm over all 2 variables together is {norm:.6g}, ")
+
+
 @pytest.mark.slow
 def test_a_global_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     tf = pytest.importorskip("tensorflow")

@@ -223,7 +223,7 @@ def test_blocks_without_a_unit_over_are_not_written() -> None:
 
 def test_a_norm_beyond_float64_is_an_error_and_not_a_zero() -> None:
     before = np.ones((2000, 1), dtype=np.float32)
-    with pytest.raises(UsageError, match=r"p = 0\.01 is too small"):
+    with pytest.raises(UsageError, match=r"the norm of a unit of '\w+' for p = 0\.01 is beyond"):
         bounded(before, (1,), 1.0, 0.01, NumpyEngine())
 
 
