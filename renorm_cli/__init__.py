@@ -13,7 +13,7 @@ import each other:
     plan/   norms/   formats/   render/               four wings that do not know each other
     conventions/   storage/                           what weights mean; where bytes lie
     model/   untrusted.py                             the nouns; values from outside, read strictly
-    parallel/   text.py   errors.py                   the ground
+    parallel/   text.py   errors.py   missing.py      the ground
 """
 
 from __future__ import annotations

@@ -197,6 +197,10 @@ def read_small(path: Path, most: int, where: str, what: str, error: type[RenormE
             if found.st_size > most:
                 raise error(f"{where} has {found.st_size} bytes; at most {most} are read")
             return file.read(most)
+    except FileNotFoundError:
+        from renorm_cli.missing import no_such_file  # looks for what is named almost so
+
+        raise error(f"{where}: {no_such_file(path)}{hint}") from None
     except OSError as failed:
         raise error(f"{where} cannot be read: {os.strerror(failed.errno or 0)}{hint}") from None
     except ValueError:

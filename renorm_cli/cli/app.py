@@ -108,6 +108,7 @@ def inspect(
 @grouped
 def check(
     checkpoint: opt.Checkpoints,
+    wholes: groups.Wholes,
     bound: groups.Bound,
     declared: groups.Declared,
     which: groups.Which,
@@ -118,10 +119,12 @@ def check(
 ) -> None:
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
     from renorm_cli.api import verbs
+    from renorm_cli.formats import registry
 
     asked = keywords(bound, declared, which, accepting, earlier, computing)
     measure = partial(verbs.check, **asked, keep_norms=False)
-    found, failed = _examined(checkpoint, measure, reporting, [bound.rules, which.like, earlier.baseline], gate=True)
+    paths = registry.wholes(checkpoint) if wholes.whole else checkpoint
+    found, failed = _examined(paths, measure, reporting, [bound.rules, which.like, earlier.baseline], gate=True)
     undecided = failed or any(one.verdict == "undecided" for one in found)
     raise typer.Exit(2 if undecided else 0 if all(one.holds for one in found) else 1)
 

@@ -27,6 +27,11 @@ def under(heading: str) -> Callable[[type[_Group]], type[_Group]]:
     return mark
 
 
+@under("Which checkpoints")
+class Wholes(NamedTuple):
+    whole: opt.Whole = False
+
+
 @under("The bound")
 class Bound(NamedTuple):
     max_norm: opt.Limit = None

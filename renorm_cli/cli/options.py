@@ -15,6 +15,13 @@ DiffFormat = Literal["table", "json", "csv"]
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint.", show_default=False)]
 Checkpoints = Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoints.", show_default=False)]
+Whole = Annotated[
+    bool,
+    typer.Option(
+        "--whole",
+        help="Of a file that is a part of a checkpoint, take the checkpoint, once: for hooks on changed files.",
+    ),
+]
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="A checkpoint.", show_default=False)]
 After = Annotated[Path, typer.Argument(metavar="AFTER", help="What became of it.", show_default=False)]
 

@@ -109,8 +109,21 @@ class Format(ABC):
     """What users call its checkpoints; "" for what is recognised and not read."""
     endings: tuple[str, ...] = ()
     """Usual endings of its files: names of outputs are formed with them. They never decide what a file is."""
+    is_read: bool = True
+    """False for what is told apart, so that the message names it, and not read."""
     places: type[Location] = Location
     """The class of its locations; a format with one of its own is found by `locate`."""
+
+    def named_by(self, path: Path) -> Path | None:
+        """The checkpoint of this format that a file names, and holds no weights of; None if it is no such file.
+
+        Told by names of files, and by the content of the file. Raises FormatError and OSError.
+        """
+        return None
+
+    def whole_of(self, path: Path) -> Path | None:
+        """The checkpoint of this format that a file is a part of, told by names of files; None if it is none."""
+        return None
 
     def locate(self, path: Path) -> Location | None:
         """The checkpoint of this format that `path` names, told by names of files and folders; None if it is none.

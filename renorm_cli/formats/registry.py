@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from renorm_cli.errors import FormatError
@@ -32,23 +33,49 @@ FORMATS: tuple[Format, ...] = (
 def find(path: Path) -> Found:
     """What `path` leads to. A file is opened, once, and its content is looked at; nothing else is.
 
-    Raises FormatError for a file or a directory that is no checkpoint we read.
+    Raises FormatError for a file or a directory that is no checkpoint we read, or a part of one.
     """
     try:
-        for format in FORMATS:
-            location = format.locate(path)
-            if location is not None:
-                return Found(path, location, open_beside, format)
+        path = _first(format.named_by(path) for format in FORMATS) or path
+        whole = _first(format.whole_of(path) for format in FORMATS)
+        if whole is not None:
+            raise FormatError(f"{str(path)!r} is a part of the checkpoint {str(whole)!r}; give that")
+        located = _located(path)
+        if located is not None:
+            return located
         if path.is_dir():
-            raise FormatError(
-                f"{str(path)!r} is a directory and no checkpoint: no saved_model.pb and no .index file in it;"
-                f" {_known()} are read, name one of them"
-            )
+            from renorm_cli.formats.mistaken import why_no_checkpoint  # says what is in a folder
+
+            raise FormatError(f"{str(path)!r} {why_no_checkpoint(path, FORMATS, _known())}")
         if not path.is_file():  # opening it will say what is wrong, unless a killed run is finished before
             return Found(path, _file(path), open_beside)
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
         raise FormatError(f"{str(path)!r} cannot be opened: {reason(error)}") from None
     return _recognised(path, open_source, open_beside)
+
+
+def _located(path: Path) -> Found | None:
+    """The checkpoint that a path names by names of files and folders."""
+    places = ((format, format.locate(path)) for format in FORMATS)
+    found = next(((format, location) for format, location in places if location is not None), None)
+    return None if found is None else Found(path, found[1], open_beside, found[0])
+
+
+def wholes(paths: Iterable[Path]) -> list[Path]:
+    """The checkpoints that files name or are parts of, each once; any other path as it is. Raises nothing."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        try:
+            whole = _first(of(path) for format in FORMATS for of in (format.named_by, format.whole_of))
+            with find(whole or path) as one:
+                found.setdefault(one.location.index, one.path)
+        except (FormatError, OSError, ValueError):  # opening it will say what is wrong
+            found.setdefault(path, path)
+    return list(found.values())
+
+
+def _first(found: Iterable[Path | None]) -> Path | None:
+    return next((path for path in found if path is not None), None)
 
 
 def locate(path: Path) -> Location:
@@ -99,10 +126,19 @@ def _recognised(path: Path, open_first: Opener, beside: Opener) -> Found:
         for format in FORMATS:
             if format.recognises(head):
                 return Found(path, format.location(path) or _file(path), beside, format, file)
-        raise FormatError(f"{file.shown!r} is no checkpoint of a known format; {_known()} are read")
+        raise _unknown(head, file.shown)
     except BaseException:
         file.close()
         raise
+
+
+def _unknown(head: Head, shown: str) -> FormatError:
+    from renorm_cli.formats.mistaken import why_unknown  # says what else a file is
+
+    what = why_unknown(head)
+    return FormatError(
+        f"{shown!r} is no checkpoint of a known format{f' but {what}' if what else f'; {_known()} are read'}"
+    )
 
 
 def _file(path: Path) -> Location:

@@ -16,7 +16,16 @@ _MOST_HEADER = 100_000_000
 _SHARD = re.compile(rb':\s*"[^"]*\.(?:safetensors|bin)"')
 
 
-class Orbax(Format):
+class Unread(Format):
+    """A format that is not read."""
+
+    is_read = False
+
+    def open(self, found: Found) -> NoReturn:
+        raise AssertionError("never located")
+
+
+class Orbax(Unread):
     """Orbax checkpoints: folders of a certain content."""
 
     def locate(self, path: Path) -> None:
@@ -25,11 +34,8 @@ class Orbax(Format):
                 f"{str(path)!r} is an Orbax checkpoint, which is not supported yet; export the weights to HDF5"
             )
 
-    def open(self, found: Found) -> NoReturn:
-        raise AssertionError("never located")
 
-
-class Safetensors(Format):
+class Safetensors(Unread):
     """A safetensors file: the size of its header as 8 bytes, little-endian, then the header, a JSON object."""
 
     def recognises(self, head: Head) -> bool:
@@ -41,7 +47,7 @@ class Safetensors(Format):
         raise _unread(found, "a safetensors file")
 
 
-class SafetensorsIndex(Format):
+class SafetensorsIndex(Unread):
     """The `.index.json` beside shards of safetensors or PyTorch files: `weight_map` has one file name for each name.
 
     In a Keras `.weights.json` map, which has the same key, the values are lists of HDF5 files.

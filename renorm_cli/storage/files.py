@@ -111,7 +111,7 @@ def check_unchanged(file: SourceFile) -> None:
 
 
 def open_source(path: Path, *, follow: bool = True) -> LocalFile:
-    """Open a regular file for reading; without `follow`, a symbolic link is refused.
+    """Open a regular file that the user named; without `follow`, one that a file named: a symbolic link is refused.
 
     Raises FormatError if there is no such file, it may not be read, or it is a pipe, a device or a directory.
     """
@@ -120,7 +120,7 @@ def open_source(path: Path, *, follow: bool = True) -> LocalFile:
     try:
         fd = os.open(path, flags)
     except FileNotFoundError:
-        raise FormatError(f"{shown!r}: no such file") from None
+        raise FormatError(_missing(path) if follow else f"{shown!r}: no such file") from None
     except (OSError, ValueError) as error:
         raise FormatError(f"{shown!r} cannot be opened: {reason(error)}") from None
     mode = os.fstat(fd).st_mode
@@ -129,6 +129,12 @@ def open_source(path: Path, *, follow: bool = True) -> LocalFile:
         kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise FormatError(f"{shown!r} is {kind}; a checkpoint file was expected")
     return LocalFile.of(path, fd)
+
+
+def _missing(path: Path) -> str:
+    from renorm_cli.missing import no_such_file, url_of  # looks for what is named almost so
+
+    return f"{(url_of(path) or str(path))!r}: {no_such_file(path)}"
 
 
 Opener = Callable[[Path], SourceFile]

@@ -220,7 +220,7 @@ class Staging:
         """Check that the target's folder exists, and remove what killed runs left in it for this target."""
         folder = target.parent
         if not os.path.isdir(folder):  # noqa: PTH112  (Path.is_dir raises without permission)
-            raise OutputError(f"the folder {str(folder)!r} is not there: make it first", _ANOTHER)
+            raise OutputError(_folder_missing(target), _ANOTHER)
         if folder not in self._left:
             self._left[folder] = temporaries.leftovers(folder)
         temporaries.sweep(self._left[folder].pop(temporaries.short(target.name), ()))
@@ -348,6 +348,15 @@ def _finish_tree(top: Path, target: Path, readers: Readers) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _folder_missing(target: Path) -> str:
+    from renorm_cli.missing import url_of
+
+    url = url_of(target)
+    if url is not None:
+        return f"{url!r} is a URL; files are written to this machine alone"
+    return f"the folder {str(target.parent)!r} is not there: make it first"
 
 
 def _no_folder(target: Path, error: OSError) -> OutputError:

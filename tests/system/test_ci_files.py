@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import builders
+from support import builders, tf_recorded
 from support.places import ROOT
 
 TOOLS = Path(sys.executable).parent
@@ -184,10 +184,18 @@ def test_pre_commit_lets_a_commit_pass_or_stops_it(tmp_path: Path) -> None:
     weights = builders.two_dense()
     builders.write_v3(work / "model.weights.h5", builders.v3_layers(weights))
     (work / "notes.txt").write_text("no checkpoint")
+    tf_recorded.copied("saved model", work)
+    tf_recorded.copied("objects", work)
     assert run(git, "add", "-A", cwd=work).returncode == 0
     done = run(git, "commit", "-m", "within the bound", cwd=work)
     assert done.returncode == 0, done
     assert "Passed" in done.stderr + done.stdout
+    told = run(pre_commit, "run", "--all-files", "--verbose", cwd=work).stdout
+    assert sorted(line.rpartition(" of ")[2] for line in told.splitlines() if line.startswith("holds: ")) == [
+        "'ckpt-7'",
+        "'model.weights.h5'",
+        "'module'",
+    ]
     weights["hidden"]["kernel"] = weights["hidden"]["kernel"] * 9
     (work / "model.weights.h5").unlink()
     builders.write_v3(work / "model.weights.h5", builders.v3_layers(weights))

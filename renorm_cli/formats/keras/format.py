@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.storage.files import open_beside, read_start
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP, _ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 _WEIGHTS = "model.weights.h5"
+_SHARD = re.compile(r"(.+)_[0-9]{5}\.weights\.h5", re.DOTALL)
+_MAP_BYTES = 1 << 20
+"""Bytes of a map in which the name of a shard is looked for."""
 
 
 class Hdf5Format(Format):
@@ -64,6 +71,15 @@ class KerasShardsFormat(Format):
     reads = ".weights.json"
     endings = (".weights.json", ".json")
 
+    def whole_of(self, path: Path) -> Path | None:
+        """The map of a shard, beside it, if the map names the shard."""
+        found = _SHARD.fullmatch(path.name)
+        index = None if found is None else path.with_name(f"{found[1]}.weights.json")
+        if index is None or not index.is_file():
+            return None
+        with closing(open_beside(index)) as file:
+            return index if json.dumps(path.name).encode() in read_start(file, _MAP_BYTES) else None
+
     def recognises(self, head: Head) -> bool:
         """Whether it is a JSON object with the key `weight_map`."""
         return head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last
@@ -77,9 +93,11 @@ class KerasShardsFormat(Format):
 class UnpackedArchive(Format):
     """The folder that a `.keras` archive was unpacked to; not read."""
 
+    is_read = False
+
     def locate(self, path: Path) -> None:
         if path.is_dir() and (path / _WEIGHTS).exists():
-            raise FormatError(f"{str(path)!r} is an unzipped .keras folder; give the {_WEIGHTS} inside it")
+            raise FormatError(f"{str(path)!r} is an unzipped .keras folder; give {str(path / _WEIGHTS)!r}")
 
     def open(self, found: Found) -> NoReturn:
         raise AssertionError("never located")

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.tensorflow.locations import (
+    GRAPHS,
     INDEX,
     Directory,
     Prefix,
     V1File,
     find_prefix,
     is_saved_model,
+    prefix_in_state_file,
     prefix_of_index,
+    prefix_with,
+    saved_model_with,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +34,12 @@ class SavedModelFormat(Format):
     reads = "SavedModels"
     places = Directory
 
+    def named_by(self, path: Path) -> Path | None:
+        return path.parent if path.name in GRAPHS and path.is_file() else None
+
+    def whole_of(self, path: Path) -> Path | None:
+        return saved_model_with(path)
+
     def locate(self, path: Path) -> Location | None:
         return Directory(path, path.resolve().name) if path.is_dir() and is_saved_model(path) else None
 
@@ -44,6 +54,12 @@ class TfCheckpointFormat(Format):
 
     reads = "TensorFlow checkpoints"
     places = Prefix
+
+    def named_by(self, path: Path) -> Path | None:
+        return prefix_in_state_file(path)
+
+    def whole_of(self, path: Path) -> Path | None:
+        return prefix_with(path)
 
     def locate(self, path: Path) -> Location | None:
         return find_prefix(path)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from renorm_cli.errors import FormatError, OutputError, Way, some_names
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.tensorflow.state_file import newest_prefix
+from renorm_cli.formats.tensorflow.state_file import NAME, is_state_file, newest_prefix
 from renorm_cli.formats.tensorflow.v1.file_names import base_name
 from renorm_cli.storage.journal import is_journaled, journaled
 from renorm_cli.storage.temporaries import PREFIX
 
 INDEX = ".index"
 _ANOTHER = Way("output", "give another")
-_GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
+_BESIDE_GRAPHS = ("fingerprint.pb", "keras_metadata.pb")
+_VARIABLES = "variables"
+_FIRST_DATA = ".data-00000-of-00001"
+_PART = re.compile(r"(.+)(?:\.data-[0-9]{5}-of-[0-9]{5}|\.meta)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,51 @@ class Directory(Location):
 
 def is_saved_model(folder: Path) -> bool:
     """Whether a folder holds the graph of a SavedModel (tensorflow/cc/saved_model/constants.h)."""
-    return any((folder / name).exists() for name in _GRAPHS)
+    return any((folder / name).exists() for name in GRAPHS)
+
+
+def saved_model_with(path: Path) -> Path | None:
+    """The SavedModel that a file is a part of besides its graph; None if it is none."""
+    if path.name in _BESIDE_GRAPHS:
+        folder = path.parent
+    elif path.parent.name == _VARIABLES and path.name.startswith(f"{_VARIABLES}."):
+        folder = path.parent.parent
+    else:
+        return None
+    return folder if is_saved_model(folder) else None
+
+
+def prefix_with(path: Path) -> Path | None:
+    """The checkpoint that a data file or a graph beside it is a part of, by its prefix or file; None if it is none.
+
+    Raises FormatError for a data file whose index is missing.
+    """
+    found = _PART.fullmatch(path.name)
+    if found is None:
+        return None
+    whole = path.with_name(found[1])
+    if Path(f"{whole}{INDEX}").is_file() or whole.is_file():
+        return whole
+    if path.name.endswith(".meta"):
+        return None
+    raise _no_index(whole, path)
+
+
+def prefix_in_state_file(path: Path) -> Path | None:
+    """The newest checkpoint that the text file `checkpoint` names; None if it is another file. Raises FormatError."""
+    if path.name != NAME or not is_state_file(path):
+        return None
+    found = _in_folder(path.parent)
+    if found is None:
+        raise FormatError(f"{str(path)!r} names checkpoints, and none of them is beside it")
+    return found.path
+
+
+def _no_index(whole: Path, part: Path) -> FormatError:
+    return FormatError(
+        f"{str(part)!r} is a part of the checkpoint {str(whole)!r}, whose {whole.name + INDEX!r} is not there;"
+        " put it beside"
+    )
 
 
 def prefix_of_index(path: Path) -> Prefix:
@@ -97,8 +146,12 @@ def find_prefix(path: Path) -> Prefix | None:
     if path.is_dir():
         return _in_folder(path)
     index = Path(f"{path}{INDEX}")
-    if not path.exists() and (index.is_file() or is_journaled(index)):
+    if path.exists():
+        return None
+    if index.is_file() or is_journaled(index):
         return Prefix(path, path.name)
+    if Path(f"{path}{_FIRST_DATA}").is_file():
+        raise _no_index(path, Path(f"{path}{_FIRST_DATA}"))
     return None
 
 

@@ -33,6 +33,11 @@ def newest_prefix(folder: Path, names: Collection[str]) -> str | None:
     return next(iter(names)) if len(names) == 1 else None
 
 
+def is_state_file(path: Path) -> bool:
+    """Whether the content of a file is that of a state file. Raises FormatError if it is a link or no regular file."""
+    return path.is_file() and _NEWEST.search(_content(path)) is not None
+
+
 def _content(path: Path) -> bytes:
     if not os.path.lexists(path):
         return b""

@@ -231,7 +231,7 @@ def test_what_is_no_regular_file_or_too_large_is_refused_unread(tmp_path: Path) 
         (tmp_path, "directory"),
         (Path("/dev/zero"), "not a regular file"),
         (large, "at most"),
-        (tmp_path / "gone", "No such file"),
+        (tmp_path / "gone", "no such file"),
         (tmp_path / "a\0b", "no name of a file"),
     ):
         with pytest.raises(FormatError, match=what):

@@ -1,0 +1,46 @@
+"""A path where nothing is: the closest is named, and a URL is said to be one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from renorm_cli.missing import no_such_file, url_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("model.h5", "notes", "runs/epoch-1.keras", "runs/epoch-2.keras"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("modle.h5", "no such file; closest: 'model.h5'"),
+        ("MODEL.H5", "no such file; closest: 'model.h5'"),
+        ("unlike", "no such file"),
+        ("runs/epoch-1.kears", "no such file; closest: 'runs/epoch-1.keras', 'runs/epoch-2.keras'"),
+        ("run/epoch-1.keras", "no such file, as 'run' is not there; closest: 'runs'"),
+        ("a/b/c.h5", "no such file, as 'a' is not there"),
+        ("https://example.org/m.h5", "a URL, and files of this machine are expected; download it first"),
+        ("s3://bucket/m.h5", "a URL, and files of this machine are expected; download it first"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_the_closest_that_is_there_is_named(path: str, said: str) -> None:
+    assert no_such_file(Path(path)) == said
+
+
+def test_a_folder_of_very_many_names_is_not_read_to_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("renorm_cli.missing._MOST_ENTRIES", 0)
+    assert no_such_file(folder / "modle.h5") == "no such file"
+
+
+def test_a_url_is_told_as_it_was_given() -> None:
+    assert url_of(Path("gs://bucket/m.h5")) == "gs://bucket/m.h5"
+    assert url_of(Path("a/b:/c")) is None
