@@ -6,24 +6,39 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line. Until it handles Ctrl-C itself, Ctrl-C ends the process silently."""
+    """Run the command line. Until it handles signals itself, one ends the process with a line that says so."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, _stop)
     # Importing NumPy would start BLAS threads, which spin and which nothing here uses.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # The imports, and a checkpoint of many variables, allocate many small objects of which few become garbage.
     gc.set_threshold(200_000)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_standard_files()
-    from renorm_cli.cli.app import main
+    try:
+        from renorm_cli.cli.app import main
+    except ModuleNotFoundError as error:
+        from renorm_cli.errors import not_installed
 
+        sys.stderr.write(f"error: {not_installed(error)}\n")
+        sys.exit(2)
     try:
         main()
     finally:
         gc.freeze()  # otherwise the exiting interpreter traverses every object of the libraries once more
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """End a process that has not begun to work."""
+    with suppress(OSError):
+        os.write(2, b"error: stopped; nothing was begun\n")
+    os._exit(128 + number)
 
 
 def _open_standard_files() -> None:

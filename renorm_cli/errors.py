@@ -87,6 +87,14 @@ class EngineError(RenormError):
     __module__ = "renorm_cli"
 
 
+def not_installed(error: ModuleNotFoundError) -> str:
+    """What to do where a package is not there. Raises the error again if the module is one of ours: that is a bug."""
+    name = (error.name or "renorm_cli").partition(".")[0]
+    if name == "renorm_cli":
+        raise error
+    return f"the module {name!r} is needed for this and not installed; install it: pip install {name}"
+
+
 def some_names(names: Sequence[str]) -> str:
     """The first few of the names, quoted, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -18,7 +18,7 @@ from renorm_cli.cli import options as opt
 from renorm_cli.cli.groups import grouped, keywords
 from renorm_cli.cli.signals import Stopped, Written, heard, untouched
 from renorm_cli.cli.terminal import Printing, complain, print_error, print_text, progress
-from renorm_cli.errors import RenormError, UsageError
+from renorm_cli.errors import RenormError, UsageError, not_installed
 
 if TYPE_CHECKING:
     from renorm_cli.api.report import Report
@@ -27,6 +27,7 @@ _Found = TypeVar("_Found")
 
 app = typer.Typer(
     name="renorm-ckpt",
+    cls=help.Group,
     help="Bound the norm of every unit in a weight checkpoint, and report the norms.",
     epilog=help.EXIT_CODES,
     invoke_without_command=True,
@@ -238,12 +239,14 @@ def _run(call: Callable[[], object]) -> int:
         complain(f"error: {words.error_text(error)}")
         return 2
     except _UsageProblem as problem:
-        message = problem.format_message()  # type: ignore[attr-defined]
-        complain(f"error: {message.rstrip('.')}; see `renorm-ckpt --help`")
+        complain(f"error: {help.problem_text(problem)}")
         return 2
     except Stopped as stopped:
         complain(f"error: stopped; {stopped.files}")
         return stopped.code
+    except ModuleNotFoundError as error:
+        complain(f"error: {not_installed(error)}")
+        return 2
     except SystemExit as left:
         if _COMPLETING in os.environ:  # its code is an answer to the shell
             return left.code if isinstance(left.code, int) else 0

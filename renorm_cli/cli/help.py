@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from renorm_cli.cli import words
 from renorm_cli.errors import UsageError
@@ -56,6 +58,31 @@ DIFF = _epilog(
 )
 
 _EMPTY = re.compile(r"--[a-z-]+=")
+
+
+class Group(TyperGroup):
+    """The commands; one that is not there is answered with what was meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if not ctx.resilient_parsing and args[0] not in self.commands:
+            raise UsageError(_no_command(args[0], [*self.commands]))
+        return super().resolve_command(ctx, args)
+
+
+def _no_command(word: str, commands: list[str]) -> str:
+    if os.path.lexists(word) or "/" in word or "." in word:
+        return f"{word!r} is a path, and a command was expected; try `renorm-ckpt inspect {shlex.quote(word)}`"
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, commands, n=1)
+    hint = f"closest: {close[0]}" if close else f"there are {', '.join(commands)}"
+    return f"{word!r} is no command; {hint}"
+
+
+def problem_text(problem: Any) -> str:
+    """What the parser says of a usage error, and where the help of that command is."""
+    command = "renorm-ckpt" if problem.ctx is None else problem.ctx.command_path
+    return f"{problem.format_message().rstrip('.')}; see `{command} --help`"
 
 
 class Command(TyperCommand):
