@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from renorm_cli.run.unit_norms import UnitNorms
 
 _GIVE_ONE = Way("max_norm", "give one")
+_DECLARED = Way("declared", "take those that the file declares", True)
 
 
 @checked
@@ -145,7 +146,7 @@ def check(
     if baseline is None and (max_growth is not None or allow_new or allow_gone):
         raise UsageError("growth, and what is new or gone, is told from an earlier report", Way("baseline", "give one"))
     if not (declared or baseline is not None):
-        _need_bound(max_norm, rules)
+        _need_bound(max_norm, rules, _DECLARED, Way("baseline", "compare with an earlier report"))
     request = request_of(
         constraint_of(max_norm, p, per),
         selection_of(role, include, exclude),
@@ -206,7 +207,7 @@ def apply(
     """
     started = time.monotonic()
     if not declared:
-        _need_bound(max_norm, rules)
+        _need_bound(max_norm, rules, _DECLARED)
     request = request_of(
         constraint_of(max_norm, p, per),
         selection_of(role, include, exclude),
@@ -289,6 +290,7 @@ def diff(
     jobs = computing_of(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
         (old, lent), (new, lent_too) = _identified(one, like), _identified(other, like)
+        lent = (*_of(one, lent), *_of(other, lent_too))
         comparison = plan_comparison(one, other, bound, selection, expected=expect_renorm, identified=(old, new))
         meter.start(comparison.nbytes)
         engine, _ = pick("numpy")
@@ -297,9 +299,7 @@ def diff(
         damaged = [note for source in (one, other) for note in damage(source, jobs, refuse=expect_renorm)]
         for source in (one, other):
             source.check_unchanged()
-    return DiffReport.of(
-        replace(report, notes=(*report.notes, *lent, *lent_too, *damaged), seconds=time.monotonic() - started)
-    )
+    return DiffReport.of(replace(report, notes=(*report.notes, *lent, *damaged), seconds=time.monotonic() - started))
 
 
 @checked
@@ -395,6 +395,11 @@ def _identified(source: Checkpoint, like: PathLike | None) -> tuple[Sequence[Var
         return lent(source.variables, Like.of(str(other.path), other.variables))
 
 
+def _of(source: Checkpoint, notes: tuple[Note, ...]) -> tuple[Note, ...]:
+    """The notes on one of two checkpoints, which name it."""
+    return tuple(note._replace(text=f"{str(source.path)!r}: {note.text}") for note in notes)
+
+
 def _told(found: report.Report, source: Checkpoint, kept: UnitNorms | None = None) -> Report:
     """The public report, with notes on what makes a verdict, or a bound, less than it seems."""
     if found.unidentified or any(row.step.axis_source == "guess" for row in found.rows):
@@ -422,9 +427,10 @@ def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
     return UnitNorms.of(session.plan.steps)
 
 
-def _need_bound(max_norm: float | None, rules: PathLike | Rules | None) -> None:
+def _need_bound(max_norm: float | None, rules: PathLike | Rules | None, *others: Way) -> None:
     if max_norm is None and rules is None:
-        raise UsageError("a bound is needed", _GIVE_ONE, Way("rules", "give them by name"))
+        text = "a bound is needed, and `suggest` tells which fit"
+        raise UsageError(text, _GIVE_ONE, Way("rules", "give them by name"), *others)
 
 
 for _verb in (apply, check, diff, inspect, open, suggest):

@@ -219,7 +219,7 @@ def _each(paths: list[Path], do: Callable[..., _Found], printing: Printing) -> t
         elif len(paths) == 1:
             raise outcome.error
         else:
-            complain(f"error: {words.error_text(outcome.error)}")
+            complain(f"error: {words.error_text(outcome.error, of=str(outcome.path))}")
     return found, len(found) < len(paths)
 
 

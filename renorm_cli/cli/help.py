@@ -109,7 +109,12 @@ class Command(TyperCommand):
         if empty is not None and not ctx.resilient_parsing:
             found = repr(empty) if empty else "an argument"
             raise UsageError(f"{found} is empty; a value was expected, is a variable of the shell not set?")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as problem:
+            if getattr(problem, "ctx", ctx) is None:  # the parser leaves it out for a value that is missing
+                problem.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; from here on what is said names its options."""

@@ -219,14 +219,14 @@ def _in_words(report: _Noted) -> _Noted:
 
 
 def _warn(reports: Sequence[Report | DiffReport], *, quiet: bool = False) -> None:
-    """Warnings, and as errors the doubts that leave a verdict undecided."""
+    """Warnings, and as errors the doubts that leave a verdict undecided; of several reports, each names its file."""
     for report in reports:
         of = f"'{show_name(report.path)}': " if isinstance(report, Report) and len(reports) > 1 else ""
         for note in report.notes:
             if note.doubt and isinstance(report, Report) and report.command == "check":
                 complain(f"error: {of}{note.text}")
             elif note.doubt or (note.warning and not quiet):
-                complain(f"warning: {note.text}")
+                complain(f"warning: {of}{note.text}")
 
 
 def _tell_github(found: Sequence[Report], printing: Printing, verdicts: bool) -> None:

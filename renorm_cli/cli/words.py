@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from renorm_cli.errors import RenormError, Way, worded
+from renorm_cli.errors import NonFiniteError, RenormError, SelectionError, Way, worded
 
 _Note = TypeVar("_Note", bound=Any)
 
@@ -30,8 +30,10 @@ def spelled(way: Way) -> str | None:
     return " ".join(f"{option} {shlex.quote(value)}" for value in values)
 
 
-def error_text(error: RenormError) -> str:
-    return worded(error.text, error.ways, spelled)
+def error_text(error: RenormError, of: str | None = None) -> str:
+    """The error and its ways out; one of several checkpoints, `of`, is named where the error is about its variables."""
+    about = f"{of!r}: " if of is not None and isinstance(error, SelectionError | NonFiniteError) else ""
+    return worded(f"{about}{error.text}", error.ways, spelled)
 
 
 def told(notes: Iterable[_Note]) -> tuple[_Note, ...]:

@@ -69,9 +69,10 @@ def plan_comparison(
     keyed = before.format == after.format and have_common_keys(before.variables, after.variables)
     pairs = (by_key if keyed else by_name)(*(identified or (identify(before.variables), identify(after.variables))))
     if not any(pair.before is not None and pair.after is not None for pair in pairs):
+        label = "key" if keyed else "name"
         raise SelectionError(
-            f"{str(before.path)!r} and {str(after.path)!r} have no variable in common"
-            f" ({len(before.variables)} and {len(after.variables)} are there): they are not of one model"
+            f"none of the {len(before.variables)} variables of {str(before.path)!r} has the {label}"
+            f" of one of the {len(after.variables)} of {str(after.path)!r}"
         )
     subjects = _subjects(pairs, proof=expected)
     named = names(subjects, selection)

@@ -97,7 +97,7 @@ def _another_model(variables: Sequence[Variable], like: Like, unfit: Sequence[tu
         if unfit
         else f"none of its {len(like.variables)} variables has a name of these {len(variables)}"
     )
-    return f"{like.path!r} is no checkpoint of the same model: {why}"
+    return f"{like.path!r} does not fit: {why}"
 
 
 def _shapes(unfit: Sequence[tuple[Variable, Variable]]) -> str:

@@ -76,9 +76,21 @@ class Labels:
         return literal(pattern) is not None and (len(hits) == 1 or hits <= self._weights[min(hits)])
 
     def _nothing(self, who: str, pattern: str) -> str:
-        close = difflib.get_close_matches(pattern, sorted(self._with)[:5000], n=3, cutoff=0.4)
-        hint = f"closest: {', '.join(map(repr, close))}" if close else "`inspect` lists the names"
+        wider = self._wider(pattern)
+        if wider is not None:
+            hint = f"{wider!r} matches {len(self.matching(wider))} of them"
+        else:
+            close = difflib.get_close_matches(pattern, sorted(self._with)[:5000], n=3, cutoff=0.4)
+            hint = f"closest: {', '.join(map(repr, close))}" if close else "`inspect` lists the names"
         return f"{who} {pattern!r} matches none of the {len(self._of)} variables; {hint}"
+
+    def _wider(self, pattern: str) -> str | None:
+        """A pattern that matches, with `*` for what a part of a name lacks; None where there is none."""
+        if literal(pattern) is None or not pattern:
+            return None
+        bare = pattern.strip("/")
+        wider = (f"{bare}/*", f"*/{bare}", f"*/{bare}/*", f"*{bare}*")
+        return next((one for one in wider if self.matching(one)), None)
 
 
 class Matched(NamedTuple):

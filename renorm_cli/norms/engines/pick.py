@@ -9,6 +9,9 @@ from renorm_cli.errors import EngineError, Way
 from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.base import Engine
 
+WITH_CUDA = "'tensorflow[and-cuda]'"
+"""TensorFlow and the CUDA libraries; who has no GPU needs `tensorflow` alone."""
+
 _WORTH_A_GPU = 2 << 30
 """Bytes of weights up to which NumPy finishes first for every dtype, because TensorFlow takes seconds to start
 (docs/performance.md)."""
@@ -39,12 +42,13 @@ def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[E
             if demanded or found.device != "cpu":
                 return found, ()
         elif demanded:
+            package = WITH_CUDA if gpu else "tensorflow"
             raise EngineError(
-                "TensorFlow is not installed; pip install 'renorm-ckpt[gpu]'", Way("engine", "do without", "numpy")
+                f"TensorFlow is not installed; pip install {package}", Way("engine", "do without", "numpy")
             )
         else:
-            advice = "pip install 'renorm-ckpt[gpu]' to use it"
-            return _numpy(), (Note(f"a GPU is there but TensorFlow is not: {advice}", warning=True),)
+            text = f"a GPU is there but TensorFlow is not: pip install {WITH_CUDA} to use it"
+            return _numpy(), (Note(text, warning=True),)
     return _numpy(), ()
 
 

@@ -45,7 +45,7 @@ class TensorFlowEngine:
         self._tf, gpu = _start(device)
         if device == "gpu" and gpu is None:
             raise EngineError(
-                "TensorFlow sees no GPU; the CUDA libraries may be missing: pip install 'renorm-ckpt[gpu]'",
+                "TensorFlow sees no GPU; the CUDA libraries may be missing: pip install 'tensorflow[and-cuda]'",
                 Way("device", "do without", "cpu"),
             )
         self.device = "cpu" if gpu is None else f"gpu:0 {gpu}"
@@ -121,7 +121,7 @@ def _start(device: str) -> tuple[Any, str | None]:
     except ImportError as error:
         raise EngineError(
             "TensorFlow is not installed or does not load (python -c 'import tensorflow' tells);"
-            " pip install 'renorm-ckpt[gpu]'",
+            " pip install 'tensorflow[and-cuda]'",
             Way("engine", "do without", "numpy"),
         ) from error
 

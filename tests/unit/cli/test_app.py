@@ -170,8 +170,6 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["apply", "model.weights.h5"], "a bound is needed; give one with --max-norm"),
-        (["check", "model.weights.h5"], "a bound is needed; give one with --max-norm"),
         (["check", "model.weights.h5", "--max-norm", "0"], "the bound must be a finite number above 0, got 0.0"),
         (["check", "model.weights.h5", "--max-norm", "-1"], "the bound must be a finite number above 0, got -1.0"),
         (["check", "model.weights.h5", "--max-norm", "nan"], "the bound must be a finite number above 0, got nan"),
@@ -215,8 +213,26 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["inspect", "cut.h5"], "cut.h5"),
         (["inspect", "/dev/null"], "not a regular file"),
         (["inspect"], "CHECKPOINT"),
-        (["inspect", "model.weights.h5", "--frobnicate"], "--frobnicate"),
-        (["frobnicate"], "frobnicate"),
+        (["inspect", "modle.weights.h5"], "'modle.weights.h5': no such file; closest: 'model.weights.h5'"),
+        (["check", "model.weights.h5", "--rules", "takn"], "rules 'takn': no such file; closest: 'taken'"),
+        (["check", "model.weights.h5", "--baseline", "takn"], "'takn': no such file; closest: 'taken'"),
+        (["inspect", "https://example.org/m.h5"], "'https://example.org/m.h5': a URL, and files of this machine are"),
+        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "s3://b/m.h5"], "'s3://b/m.h5' is a URL; files are"),
+        (["apply", "model.weights.h5"], "or take those that the file declares with --declared"),
+        (["check", "model.weights.h5"], "`suggest` tells which fit; give one with --max-norm"),
+        (["check", "model.weights.h5"], "or compare with an earlier report with --baseline"),
+        (["check", "model.weights.h5", "--max-norm", "1", "-i", "hidden"], "; 'hidden/*' matches 2 of them"),
+        (["check", "model.weights.h5", "--max-norm", "1", "-i", "kernel"], "; '*/kernel' matches 2 of them"),
+        (["check", "model.weights.h5", "--max-norm", "1", "-x", "hid"], "; '*hid*' matches 2 of them"),
+        (["check", "model.weights.h5", "two/a.h5", "--max-norm", "1", "-i", "?"], "error: 'two/a.h5': include '?'"),
+        (["inspect", "model.weights.h5", "--frobnicate"], "; see `renorm-ckpt inspect --help`"),
+        (["check", "model.weights.h5", "--max-norm"], "requires an argument; see `renorm-ckpt check --help`"),
+        (["--frobnicate"], "No such option: --frobnicate; see `renorm-ckpt --help`"),
+        (["frobnicate"], "'frobnicate' is no command; there are apply, inspect, check, diff, suggest"),
+        (["inspct", "model.weights.h5"], "'inspct' is no command; closest: inspect"),
+        (["model.weights.h5"], "is a path, and a command was expected; try `renorm-ckpt inspect model.weights.h5`"),
+        (["taken"], "'taken' is a path, and a command was expected; try `renorm-ckpt inspect taken`"),
+        (["gone/m 1.h5", "--per", "unit"], "try `renorm-ckpt inspect 'gone/m 1.h5'`"),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
@@ -237,8 +253,68 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     for name in "ab":
         (tmp_path / "two" / f"{name}.h5").write_bytes(model.read_bytes())
     before = {str(path): digest(path) for path in tmp_path.rglob("*") if path.is_file()}
-    refused(renorm_here(capfd, *arguments), what)
+    done = renorm_here(capfd, *arguments)
+    if done.stderr.count("\n") == 2:  # a line for each of two files
+        done.stderr = done.stderr.partition("\n")[2]
+    refused(done, what)
     assert {str(path): digest(path) for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("jinja2", ["inspect", "--report", "page.html"]),
+        ("jinja2", ["apply", "--max-norm", "1", "--report", "page.html"]),
+        ("h5py", ["check", "--max-norm", "1"]),
+    ],
+)
+def test_a_module_that_is_not_installed_is_one_line_and_nothing_is_written(
+    model: Path,
+    module: str,
+    arguments: list[str],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None in `sys.modules` is how Python is told that a module is not there."""
+    monkeypatch.chdir(model.parent)
+    for name in [name for name in sys.modules if name == "renorm_cli.render.page.page"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    said = f"the module {module!r} is needed for this and not installed; install it: pip install {module}"
+    refused(renorm_here(capfd, arguments[0], model.name, *arguments[1:]), said)
+    assert [path.name for path in model.parent.iterdir()] == [model.name]
+
+
+def test_without_the_parser_of_options_it_is_one_line_too() -> None:
+    code = "import sys; sys.modules['typer'] = None; from renorm_cli.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    refused(done, "the module 'typer' is needed for this and not installed; install it: pip install typer")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.usefixtures("heard_signals")
+def test_a_signal_before_the_command_line_is_loaded_is_one_line(number: signal.Signals, code: int) -> None:
+    """Sent by the process itself where it imports the parser of options."""
+    lines = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        name == 'typer' and os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "from renorm_cli.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "error: stopped; nothing was begun\n")
+
+
+def test_of_several_files_every_warning_names_its_file(model: Path) -> None:
+    custom = SAMPLES / "custom_layer.keras"
+    alone = renorm("inspect", custom, "--format", "json").stderr
+    assert alone.startswith("warning: 2 of 4 matrices not identified")
+    several = renorm("inspect", custom, model, "--format", "json").stderr
+    assert several == alone.replace("warning: ", f"warning: '{custom}': ")
+    assert renorm("suggest", custom, model, "--format", "json").stderr == several
 
 
 def test_nan_in_a_selected_variable_is_refused_skipped_counted_or_reported(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_what_has_another_shape_gets_nothing_and_is_named() -> None:
     ],
 )
 def test_a_checkpoint_of_another_model_lends_nothing_and_is_an_error(variables: list[Variable], why: str) -> None:
-    with pytest.raises(SelectionError, match=f"^'model.keras' is no checkpoint of the same model: {why}; give another"):
+    with pytest.raises(SelectionError, match=f"^'model.keras' does not fit: {why}; give another"):
         lent(variables, LIKE)
 
 
@@ -84,7 +84,7 @@ def test_a_guess_of_the_other_is_not_lent_and_a_name_that_two_weights_have_is_no
     guess = Like.of("x", (keras_variable("up/kernel", "a", (3, 3, 8, 16), weight="kernel"),))
     assert told(unknown("up/kernel", "k", (3, 3, 8, 16)), like=guess)["up/kernel"][2] == "guess"
     two = Like.of("x", (*KNOWN, keras_variable("up/kernel", "z", (3, 3, 8, 16), layer="Conv2D", weight="kernel")))
-    with pytest.raises(SelectionError, match="no checkpoint of the same model"):
+    with pytest.raises(SelectionError, match="does not fit"):
         lent([unknown("up/kernel", "k", (3, 3, 8, 16))], two)
 
 
@@ -146,4 +146,4 @@ def test_a_checkpoint_of_another_model_is_refused_on_the_command_line(
 ) -> None:
     for verb in ("check", "apply"):
         done = renorm_here(capfd, verb, bare[0], "--max-norm", "1", "--like", str(SAMPLES / "dense.keras"))
-        refused(done, "is no checkpoint of the same model: ")
+        refused(done, "does not fit: ")
