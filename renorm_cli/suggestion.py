@@ -108,7 +108,7 @@ def rules_for(found: Suggestion, aim: Aim, among: Sequence[Variable]) -> list[Ru
     place, constraint = found.shares.index(aim.clip), rows[0].step.constraint
     own: dict[str, tuple[Units, SuggestedBound]] = {}
     for pattern, row, bounds in zip(patterns, rows, found.bounds, strict=True):
-        own.setdefault(pattern, (_told(row.step), bounds[place]))  # stored copies have one pattern
+        own[pattern] = (_told(row.step), bounds[place])
     if aim.one_bound:
         alike: dict[Units, list[str]] = {}
         for pattern, (units, _) in own.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ NAME_LIMIT = 120
 LINE_LIMIT = 500
 
 _NAMED = 3
+
+_MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length is a control character
 
 _SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 _INVISIBLE = frozenset((0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)).union(*_SELECTORS)
@@ -65,6 +68,52 @@ def shorten(text: str, width: int, *, ascii: bool = False) -> str:
         return dots[:width]
     room = width - len(dots)
     return _prefix(text, room // 2) + dots + _prefix(text[::-1], room - room // 2)[::-1]
+
+
+def distinct(texts: Sequence[str], widths: Sequence[int], *, ascii: bool = False) -> list[list[str]]:
+    """Fit printable texts into so many cells each, one line a text, so that different texts stay different.
+
+    A text is cut in the middle. Of texts that would look the same, what they begin with alike is cut, up to a slash.
+    Those that still look the same are folded onto several lines.
+    """
+    cut = [shorten(text, width, ascii=ascii) for text, width in zip(texts, widths, strict=True)]
+    for group in _alike(texts, cut):
+        shared = os.path.commonprefix([texts[number] for number in group])  # noqa: RUF071  (characters are meant)
+        start = shared.rpartition("/")[0]
+        for number in group if start else ():
+            rest = f"{'...' if ascii else '…'}{texts[number][len(start) :]}"
+            cut[number] = shorten(rest, widths[number], ascii=ascii)
+    lines = [[text] for text in cut]
+    for group in _alike(texts, cut):
+        for number in group:
+            lines[number] = _folded(texts[number], widths[number])
+    return lines
+
+
+def _alike(texts: Sequence[str], cut: Sequence[str]) -> list[list[int]]:
+    """The numbers of different texts that look the same when they are cut, in groups."""
+    groups: dict[str, list[int]] = {}
+    for number, short in enumerate(cut):
+        groups.setdefault(short, []).append(number)
+    return [numbers for numbers in groups.values() if len({texts[number] for number in numbers}) > 1]
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """The text in lines of at most so many cells, the first without indent; broken behind a slash where it can be."""
+    lines: list[str] = []
+    while text:
+        indent = "  " if lines else ""
+        line = _prefix(text, max(1, width - len(indent))) or text[:1]
+        if len(line) < len(text) and "/" in line[len(line) // 2 :]:
+            line = line[: line.rindex("/") + 1]
+        lines.append(indent + line)
+        text = text[len(line) :]
+    return lines or [""]
+
+
+def by_number(path: str) -> str:
+    """A sort key with numbers in their order, "vars/2" before "vars/10": how long each is stands before it."""
+    return re.sub(r"0*([0-9]+)", lambda found: chr(min(len(found[1]), _MOST_DIGITS)) + found[1], path)
 
 
 def share_of(text: str) -> float:
@@ -139,6 +188,8 @@ def _width(char: str) -> int:
 
 
 def _prefix(text: str, width: int) -> str:
+    if text.isascii():
+        return text[:width]
     taken = 0
     for end, char in enumerate(text):
         taken += _width(char)

@@ -40,7 +40,7 @@ class Report(report.Report):
 
         Raises SelectionError where there is none, or where several variables have that name.
         """
-        rows = [row for row in self.rows if row.step.variable.key == name]
+        rows = [row for row in self.rows if any(one.key == name for one in row.step.stored)]
         rows = rows or [row for row in self.rows if row.step.variable.name == name]
         if len(rows) == 1:
             return rows[0]
@@ -48,7 +48,7 @@ class Report(report.Report):
             keys = some_names([row.step.variable.key for row in rows])
             raise SelectionError(f"{len(rows)} variables are called {name!r}; name one by its key: {keys}")
         for skip in self.skips:
-            if name in (skip.variable.key, skip.variable.name):
+            if name in (skip.variable.name, skip.variable.key, *(one.key for one in skip.copies)):
                 raise SelectionError(f"{name!r} is skipped: {skip.reason}", Way("include", "select it"))
         raise SelectionError(f"{show(self.path)!r} has no variable {name!r}; its constrained ones are {self._names()}")
 

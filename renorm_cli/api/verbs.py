@@ -241,7 +241,8 @@ def apply(
         protected = () if in_place else [file.path for file in source.files]
         replaces = force or in_place or recovered  # what a killed run left is no one's output yet
         with Staging(force=replaces, protected=protected, readers=source.readers, advance=meter.advance) as staging:
-            sink = source.stage(staging, written, [step.variable for step in session.plan.steps])
+            changing = [variable for step in session.plan.steps for variable in step.stored]
+            sink = source.stage(staging, written, changing)
             rows = session.bounded(replace(work, sink=sink))
             with session.threads(source.size) as imap:
                 sealed = sink.seal(imap)

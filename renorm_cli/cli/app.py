@@ -22,6 +22,7 @@ from renorm_cli.errors import RenormError, UsageError, not_installed
 
 if TYPE_CHECKING:
     from renorm_cli.api.report import Report
+    from renorm_cli.cli.output import Lines
 
 _Found = TypeVar("_Found")
 
@@ -98,10 +99,11 @@ def inspect(
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
     from renorm_cli.api import verbs
+    from renorm_cli.cli.output import Lines
 
-    norms = reporting.norms
+    norms, lines = reporting.norms, Lines.asked(reporting.sort, reporting.top, reporting.format)
     measure = partial(verbs.inspect, **keywords(bound, which, computing), keep_norms=norms is not None)
-    _, failed = _examined(checkpoint, measure, reporting, [bound.rules, which.like], norms=norms)
+    _, failed = _examined(checkpoint, measure, reporting, [bound.rules, which.like], norms=norms, lines=lines)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -187,6 +189,7 @@ def _examined(
     taken: list[Path | None],
     *,
     norms: Path | None = None,
+    lines: Lines | None = None,
     gate: bool = False,
 ) -> tuple[list[Report], bool]:
     """Measure every checkpoint that can be read, and report; also whether one could not."""
@@ -200,7 +203,7 @@ def _examined(
     with untouched(paths, [Written(path, path) for path in outputs]):
         found, failed = _each(paths, measure, reporting)
         save(rendered(found, files) | norms_file(norms, found), readers=of_all(found))
-        show(found, reporting, gate=gate)
+        show(found, reporting, gate=gate, lines=lines)
     return found, failed
 
 

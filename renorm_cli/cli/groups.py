@@ -134,6 +134,8 @@ class InspectReporting(NamedTuple):
     report: opt.Reports = None
     norms: opt.NormsFile = None
     format: opt.Format = None
+    sort: opt.Sort = None
+    top: opt.Top = None
     color: opt.Colour = "auto"
     quiet: opt.Quiet = False
 

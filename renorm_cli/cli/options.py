@@ -255,6 +255,16 @@ CheckFormat = Annotated[
     ),
 ]
 DiffFormats = Annotated[DiffFormat, typer.Option("--format", help="What is printed on stdout.")]
+Sort = Annotated[
+    Literal["norm", "over", "name", "size"] | None,
+    typer.Option("--sort", help="The order of the table: largest first, or by name.  [default: the model's]"),
+]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        "--top", metavar="N", min=1, help="Only so many lines of the table, by norm if --sort says nothing else."
+    ),
+]
 Colour = Annotated[
     Literal["auto", "always", "never"],
     typer.Option("--color", help="Colours; auto: on a terminal, or as NO_COLOR or FORCE_COLOR say."),

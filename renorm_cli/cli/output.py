@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from renorm_cli.api.report import Report as PublicReport
     from renorm_cli.model.difference import DiffReport
     from renorm_cli.model.suggestion import Suggestion
+    from renorm_cli.render.terminal.table import Sort
 
 SUMMARY_BYTES = 900 << 10
 """GitHub drops the summary of a step whole if it is larger than 1 MiB."""
@@ -42,6 +43,24 @@ class Target(NamedTuple):
 
     path: Path
     format: str
+
+
+class Lines(NamedTuple):
+    """Which lines a table has, and in which order; None for those of the model, and for all."""
+
+    sort: Sort | None = None
+    top: int | None = None
+
+    @classmethod
+    def asked(cls, sort: Sort | None, top: int | None, format: str | None) -> Lines:
+        """What the options say. Raises UsageError where they are said of what is no table."""
+        lines = cls(sort, top)
+        if lines != cls() and format not in (None, "table"):
+            raise UsageError(
+                f"--sort and --top are for the table, and --format {format} asks for another form;"
+                " leave them out, or leave --format out"
+            )
+        return lines
 
 
 def targets(
@@ -129,7 +148,9 @@ def _print(found: Sequence[Report] | DiffReport, name: str) -> None:
         print_text(text)
 
 
-def _for_eyes(found: Sequence[Report] | DiffReport, printing: Printing, verdicts: bool) -> str:
+def _for_eyes(
+    found: Sequence[Report] | DiffReport, printing: Printing, verdicts: bool, lines: Lines | None = None
+) -> str:
     width, colour, ascii = _look(printing)
     if not isinstance(found, Sequence):
         from renorm_cli.render.terminal.diff_table import render_diff
@@ -141,7 +162,8 @@ def _for_eyes(found: Sequence[Report] | DiffReport, printing: Printing, verdicts
         return "".join(render_verdict(one, width=width, colour=colour, ascii=ascii, more=_MORE) for one in found)
     from renorm_cli.render.terminal.table import render_table
 
-    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii) for one in found)
+    sort, top = lines or Lines()
+    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii, sort=sort, top=top) for one in found)
 
 
 def _look(printing: Printing) -> tuple[int | None, bool, bool]:
@@ -161,7 +183,9 @@ def _has_colour(terminal: bool) -> bool:
     return terminal and os.environ.get("TERM") != "dumb"
 
 
-def show(found: Sequence[Report] | DiffReport, printing: Printing, *, gate: bool = False) -> None:
+def show(
+    found: Sequence[Report] | DiffReport, printing: Printing, *, gate: bool = False, lines: Lines | None = None
+) -> None:
     """Warnings to stderr, what was found to stdout; in a GitHub workflow also annotations and the step's summary.
 
     A `gate` prints verdicts instead of tables where no format was asked for. Doubts are said also where a run is quiet.
@@ -175,7 +199,7 @@ def show(found: Sequence[Report] | DiffReport, printing: Printing, *, gate: bool
     if printing.format in FORMATS:
         _print(found, printing.format)
     else:
-        print_text(_for_eyes(found, printing, verdicts))
+        print_text(_for_eyes(found, printing, verdicts, lines))
     if isinstance(found, Sequence):
         _tell_github(found, printing, verdicts)
 

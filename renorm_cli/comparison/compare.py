@@ -85,7 +85,7 @@ def _doubts(rows: Sequence[DiffRow]) -> list[Note]:
 
 def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
     old, new = task.pair.before, task.pair.after
-    row = DiffRow(task.pair.name, old, new, "not compared", step=task.step)
+    row = DiffRow(task.pair.name, old, new, "not compared", step=task.step, copies=task.copies)
     if task.left_out is not None:
         return replace(row, verdict="left out", reason=task.left_out, step=None)
     if task.pair.doubt is not None:

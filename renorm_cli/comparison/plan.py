@@ -22,11 +22,27 @@ from renorm_cli.plan.selection import names
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A pair of variables to compare; `step` is how it is constrained, `left_out` why it is not compared."""
+    """A pair of variables to compare; `step` is how it is constrained, `left_out` why it is not compared.
+
+    `copies` are the keys of stored copies of the pair, of which the outcome holds too.
+    """
 
     pair: Pair
     step: Step | None = None
     left_out: str | None = None
+    copies: tuple[str, ...] = ()
+
+    def is_copy_of(self, other: Task) -> bool:
+        """Whether both pairs are of stored copies of one weight, and alike in all else."""
+        one, two = self.pair, other.pair
+        if one.before is None or one.after is None or two.before is None or two.after is None:
+            return False
+        return (
+            two.before.key in one.before.copies
+            and two.after.key in (one.after.key, *one.after.copies)
+            and (one.doubt, one.is_renamed, self.left_out) == (two.doubt, two.is_renamed, other.left_out)
+            and _asked(self.step) == _asked(other.step)
+        )
 
     @property
     def nbytes(self) -> int:
@@ -34,6 +50,10 @@ class Task:
         if self.left_out is not None or self.pair.before is None or self.pair.after is None:
             return 0
         return sum((item_bytes(one.dtype) or 0) * one.elements for one in (self.pair.before, self.pair.after))
+
+
+def _asked(step: Step | None) -> object:
+    return step and (step.role, step.unit_axes, step.constraint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +103,22 @@ def plan_comparison(
             tasks.append(Task(pair, left_out="not selected"))
         else:
             tasks.append(Task(pair, steps.get(subject.key)))
-    return Comparison("key" if keyed else "name", bound.constraint, tuple(tasks))
+    return Comparison("key" if keyed else "name", bound.constraint, _once(tasks))
+
+
+def _once(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Pairs of stored copies of one weight as one task: their bytes are equal on either side."""
+    first: dict[str, Task] = {}
+    copies: dict[str, list[str]] = {}
+    for at, task in enumerate(tasks):
+        one = task.pair.before
+        known = (first[key] for key in (one.copies if one is not None else ()) if key in first)
+        same = next((other for other in known if task.is_copy_of(other)), None)
+        if same is None or one is None:
+            first[one.key if one is not None else f"{at} (after)"] = task
+        elif same.pair.before is not None:
+            copies.setdefault(same.pair.before.key, []).append(one.key)
+    return tuple(replace(task, copies=tuple(copies.get(key, ()))) for key, task in first.items())
 
 
 def _subjects(pairs: Sequence[Pair], *, proof: bool) -> tuple[Variable, ...]:
@@ -101,4 +136,4 @@ def _steps(subjects: Sequence[Variable], bound: OneBound, selection: Selection) 
     if not any(subject.dtype in FLOATS for subject in subjects):
         return {}
     plan = make_plan(subjects, (), Request(bound, selection, must_act=False))
-    return {step.variable.key: step for step in plan.steps}
+    return {one.key: replace(step, variable=one, copies=()) for step in plan.steps for one in step.stored}

@@ -13,7 +13,6 @@ from renorm_cli.errors import some_names
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Hint, Variable
 
-_MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length is a control character
 PART_NAMES = frozenset(name for parts in PARTS.values() for name in parts.values())
 """The names, in Keras' paths, of parts that belong to their layer."""
 
@@ -73,11 +72,6 @@ def unique_names(variables: Iterable[Variable], qualified: Callable[[Variable], 
         replace(variable, name=variable.key) if count[variable.name] > 1 or variable.name in keys else variable
         for variable in named
     )
-
-
-def by_number(path: str) -> str:
-    """A sort key with numbers in their order, "vars/2" before "vars/10": how long each is stands before it."""
-    return re.sub(r"0*([0-9]+)", lambda found: chr(min(len(found[1]), _MOST_DIGITS)) + found[1], path)
 
 
 def plain_name(path: str) -> str:

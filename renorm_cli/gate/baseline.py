@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.gate.stored_report import Earlier, Stored
@@ -14,8 +13,6 @@ from renorm_cli.model.plan import REQUESTED, Skip
 from renorm_cli.model.report import Baseline, Growth, Report, Row
 from renorm_cli.model.variable import Variable
 from renorm_cli.text import share_of
-
-_T = TypeVar("_T")
 
 USUAL_GROWTH = 0.05
 """How much a norm may grow where nothing else is said."""
@@ -76,9 +73,8 @@ def _of(stored: Stored, path: str) -> tuple[Earlier, ...]:
 
 
 def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference) -> Iterator[Growth]:
-    rows, once = _once(report.rows, lambda row: row.step.variable), _once(earlier, lambda one: one)
-    by_name = _unique([one.name for one in once]) and _unique([row.step.variable.name for row in rows])
-    rows, earlier = (rows, once) if by_name else (report.rows, earlier)
+    rows, earlier = report.rows, _once(earlier)
+    by_name = _unique([one.name for one in earlier]) and _unique([row.step.variable.name for row in rows])
 
     def label(one: Earlier | Row | Skip) -> str:
         found = one if isinstance(one, Earlier) else one.step.variable if isinstance(one, Row) else one.variable
@@ -103,15 +99,14 @@ def _growths(report: Report, earlier: tuple[Earlier, ...], reference: Reference)
                 yield Growth(old.name, "vanished", old.largest, None)
 
 
-def _once(found: tuple[_T, ...], variable: Callable[[_T], Earlier | Variable]) -> tuple[_T, ...]:
-    """Of stored copies of one weight, which are the same bytes, the first."""
+def _once(earlier: tuple[Earlier, ...]) -> tuple[Earlier, ...]:
+    """Of stored copies of one weight, which reports listed one by one, the first."""
     seen: set[str] = set()
-    first: list[_T] = []
-    for one in found:
-        told = variable(one)
-        if seen.isdisjoint(told.copies):
+    first: list[Earlier] = []
+    for one in earlier:
+        if seen.isdisjoint(one.copies):
             first.append(one)
-        seen.add(told.key)
+        seen.add(one.key)
     return tuple(first)
 
 

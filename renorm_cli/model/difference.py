@@ -48,10 +48,11 @@ class DiffSide(NamedTuple):
 class DiffRow:
     """What became of one variable; `before` or `after` is None where that checkpoint does not have it.
 
-    `step` is how it is constrained, None where it is not. `changed` counts elements, `units` to `nonfinite` are of
-    constrained variables alone: `foreign_units` are those that changed and are no multiple of the old, `over` and
-    `nonfinite` are of the second checkpoint. Norms are the 2-norm of the whole tensor and the largest unit norm, None
-    where they are not finite. All numbers are None where they were not asked or have no meaning.
+    `copies` are the keys of further stored copies that the same became of, those of `before` where it has them. `step`
+    is how it is constrained, None where it is not. `changed` counts elements, `units` to `nonfinite` are of constrained
+    variables alone: `foreign_units` are those that changed and are no multiple of the old, `over` and `nonfinite` are
+    of the second checkpoint. Norms are the 2-norm of the whole tensor and the largest unit norm, None where they are
+    not finite. All numbers are None where they were not asked or have no meaning.
     """
 
     name: str
@@ -71,6 +72,7 @@ class DiffRow:
     unit_norm_after: float | None = None
     over: int | None = None
     nonfinite: int | None = None
+    copies: tuple[str, ...] = ()
 
     def is_renorm_within(self, constraint: Constraint) -> bool:
         """Whether the variable is a pure renorm and all its units are within the bound now."""
@@ -81,7 +83,7 @@ class DiffRow:
 
 @dataclass(frozen=True, slots=True)
 class DiffReport:
-    """The outcome of a comparison; every variable of both checkpoints is in a row.
+    """The outcome of a comparison; every variable of both checkpoints is in a row, stored copies of a weight in one.
 
     `matched_by` says what made two variables a pair. With `expected`, a renorm by `constraint` was expected; `context`
     then has what differs besides the variables, and is None where the formats are not the same.

@@ -41,13 +41,22 @@ REQUESTED: frozenset[SkipCode] = frozenset({"not_included", "excluded", "no_rule
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One variable, fully decided: `unit_axes` are the axes that name units, the norm runs over all others."""
+    """One variable, fully decided: `unit_axes` are the axes that name units, the norm runs over all others.
+
+    `copies` are further stored copies of the weight: the same bytes, measured once and written alike.
+    """
 
     variable: Variable
     role: Role
     unit_axes: tuple[int, ...]
     axis_source: AxisSource
     constraint: Constraint
+    copies: tuple[Variable, ...] = ()
+
+    @property
+    def stored(self) -> tuple[Variable, ...]:
+        """The variable and its stored copies: all arrays that are written."""
+        return self.variable, *self.copies
 
     @property
     def is_guess(self) -> bool:
@@ -57,12 +66,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A variable that is left alone, and why: `code` for decisions, `reason` for people."""
+    """A variable that is left alone with its stored `copies`, and why: `code` for decisions, `reason` for people."""
 
     variable: Variable
     role: Role
     code: SkipCode
     reason: str
+    copies: tuple[Variable, ...] = ()
 
 
 class Left(NamedTuple):
@@ -90,7 +100,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done, in the order of the file."""
+    """What will be done, in the order of the model; stored copies of one weight are in one step or skip."""
 
     steps: tuple[Step, ...]
     skips: tuple[Skip, ...]

@@ -96,9 +96,9 @@ class Baseline(NamedTuple):
 class Totals(NamedTuple):
     """Every variable of the file is counted: `variables` = `constrained` + `skipped`.
 
-    `matrices` are those that are matrices of weights, whose role is known for `identified` of them, and of which
-    `measured` are constrained; `elements` are the weights of all of them, and `share` of these was measured, None
-    without matrices.
+    A weight that is stored several times is one variable; `copies` counts its further stored copies. `matrices` are the
+    variables that are matrices of weights, whose role is known for `identified` of them, and of which `measured` are
+    constrained; `elements` are the weights of all of them, and `share` of these was measured, None without matrices.
     """
 
     variables: int
@@ -114,6 +114,7 @@ class Totals(NamedTuple):
     measured: int = 0
     elements: int = 0
     share: float | None = None
+    copies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ class Report:
             measured=seen.measured,
             elements=seen.elements,
             share=seen.share,
+            copies=sum(len(row.step.copies) for row in self.rows) + sum(len(skip.copies) for skip in self.skips),
         )
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import FormatError, SelectionError, Way, some_names
@@ -16,6 +17,8 @@ from renorm_cli.model.plan import Left, Note, Plan, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource, why_skipped
 from renorm_cli.plan.selection import Named, named, names
+
+_Decided = TypeVar("_Decided", Step, Skip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Request:
 
 
 def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Request) -> Plan:
-    """Decide for every variable, from headers alone, in the order of the file.
+    """Decide for every variable, from headers alone, in the order of the model.
 
     A variable is taken if its role is, and the patterns that include and exclude do not leave it out. A pattern without
     wildcards that names it alone takes it whatever its role; optimizer state, statistics and counters are taken for
@@ -60,12 +63,28 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
             skips.append(Skip(variable, role, *decided))
         else:
             steps.append(Step(variable, role, decided.unit_axes, decided.axis_source, decided.constraint))
+    steps = _once(steps, lambda step: (step.role, step.unit_axes, step.constraint))
+    skips = _once(skips, lambda skip: (skip.role, skip.code))
     left = _left_by_role(skips, bounds, request.selection)
     if request.must_act and not steps:
         raise _nothing(variables, skips, left, bounds)
     together = _together(steps, bounds, request.selection)
     remarks = [*left, *bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
     return Plan(tuple(steps), tuple(skips), (*notes, *remarks))
+
+
+def _once(found: Sequence[_Decided], decision: Callable[[_Decided], object]) -> list[_Decided]:
+    """Stored copies of one weight about which one decision was made as one, in the place of the first of them."""
+    first: dict[str, _Decided] = {}
+    copies: dict[str, list[Variable]] = {}
+    for one in found:
+        known = (first[key] for key in one.variable.copies if key in first)
+        same = next((other for other in known if decision(other) == decision(one)), None)
+        if same is None:
+            first[one.variable.key] = one
+        else:
+            copies.setdefault(same.variable.key, []).append(one.variable)
+    return [replace(one, copies=tuple(copies[key])) if key in copies else one for key, one in first.items()]
 
 
 def _unfit(variable: Variable) -> Left | None:
@@ -138,11 +157,11 @@ def _bound(variable: Variable, role: Role, bounds: Bounds, request: Request) -> 
 def _together(steps: Sequence[Step], bounds: Bounds, selection: Selection) -> list[Note]:
     """Notes on stored copies of one weight that are changed with it, though no pattern names them."""
     return [
-        Note(f"{step.variable.key!r} is a stored copy of {step.variable.name!r} and is changed with it")
+        Note(f"{variable.key!r} is a stored copy of {step.variable.name!r} and is changed with it")
         for step in steps
-        if step.variable.copies
-        and (patterns := selection.include or bounds.patterns(step.variable))
-        and not named(step.variable, patterns)
+        if step.copies and (patterns := selection.include or bounds.patterns(step.variable))
+        for variable in step.stored
+        if not named(variable, patterns)
     ]
 
 

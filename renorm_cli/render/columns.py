@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,11 +14,11 @@ from renorm_cli.text import count_text, exact_text, number_text, shape_text, sho
 
 Cell = str | int | float | None
 
-GUESSED, COPIED, FOREIGN = "†", "‡", "§"
-ASCII_MARKS = {GUESSED: "?", COPIED: "+", FOREIGN: "!"}
+COPIED, GUESSED, FOREIGN = "\N{MULTIPLICATION SIGN}", "†", "§"
+ASCII_MARKS = {COPIED: "x", GUESSED: "?", FOREIGN: "!"}
 MARKS = {
+    COPIED: "stored so many times in this checkpoint, and counted once",
     GUESSED: "the unit axes are a guess",
-    COPIED: "stored more than once in this checkpoint",
     FOREIGN: "a name with characters outside ASCII",
 }
 """The footnote marks of tables, and their meanings."""
@@ -42,11 +43,11 @@ class Column(NamedTuple):
 
 
 def marks(row: Row) -> str:
-    """The footnote marks of a row; see `MARKS`."""
-    variable = row.step.variable
-    guessed = GUESSED if row.step.axis_source == "guess" else ""
-    copied = COPIED if variable.copies else ""
-    return guessed + copied + ("" if variable.name.isascii() else FOREIGN)
+    """The footnote marks of a row, such as `x2 †`; see `MARKS`."""
+    step = row.step
+    copied = f"{COPIED}{len(step.stored)}" if step.copies else ""
+    guessed = GUESSED if step.axis_source == "guess" else ""
+    return " ".join(filter(None, (copied, guessed + ("" if step.variable.name.isascii() else FOREIGN))))
 
 
 def is_bounded(report: Report) -> bool:
@@ -84,7 +85,23 @@ def folded(counts: Sequence[int], bins: int) -> tuple[int, ...]:
     )
 
 
-def _foreign(key: str, title: str, of: Callable[[Variable], str | None], rank: int | None) -> Column:
+def dtypes(report: Report) -> set[str]:
+    """The distinct dtypes of the rows."""
+    return {row.step.variable.dtype for row in report.rows}
+
+
+def axis_sources(report: Report) -> set[str]:
+    """The distinct sources of the unit axes of the rows."""
+    return {row.step.axis_source for row in report.rows}
+
+
+def _foreign(
+    key: str,
+    title: str,
+    of: Callable[[Variable], str | None],
+    rank: int | None,
+    shown: Callable[[Report], bool] = lambda report: True,
+) -> Column:
     return Column(
         key,
         title,
@@ -92,6 +109,7 @@ def _foreign(key: str, title: str, of: Callable[[Variable], str | None], rank: i
         value=lambda row: of(row.step.variable),
         skipped=lambda skip: of(skip.variable),
         rank=rank,
+        shown=shown,
     )
 
 
@@ -121,6 +139,20 @@ def _exact(key: str, title: str, of: Callable[[Row], float | None], shown: Calla
     return Column(key, title, lambda row, ascii: exact_text(of(row)), of, right=True, rank=4, shown=shown)
 
 
+def axes_text(row: Row) -> str:
+    """The unit axes for people: `2,3`, or `none` where the whole array is one unit."""
+    return ",".join(map(str, row.step.unit_axes)) or "none"
+
+
+def bars_over(row: Row, bars: int) -> int:
+    """How many of the last of so many bars of a histogram are over the limit: the bar it is in counts by its middle."""
+    limit, norm = row.step.constraint.limit, row.norm
+    if limit is None or norm is None or not row.over:
+        return 0
+    place = (limit - norm.min) / (norm.max - norm.min) if norm.max > norm.min else -1.0
+    return bars - max(0, math.ceil(place * bars - 0.5))
+
+
 def _axes(row: Row) -> str:
     return " ".join(map(str, row.step.unit_axes))
 
@@ -135,7 +167,15 @@ _SPARKS = 16
 COLUMNS: tuple[Column, ...] = (
     _foreign("name", "name", lambda variable: variable.name, rank=0),
     _foreign("key", "key", lambda variable: variable.key, rank=None),
-    _foreign("layer", "layer", lambda variable: variable.layer, rank=10),
+    _foreign("layer", "layer", lambda variable: variable.layer, rank=11),
+    Column(
+        "copies",
+        "copies",
+        text=lambda row, ascii: count_text(len(row.step.copies)),
+        value=lambda row: len(row.step.copies),
+        right=True,
+        skipped=lambda skip: len(skip.copies),
+    ),
     Column(
         "role",
         "role",
@@ -149,14 +189,21 @@ COLUMNS: tuple[Column, ...] = (
         text=lambda row, ascii: shape_text(row.step.variable.shape, ascii=ascii),
         value=lambda row: shape_text(row.step.variable.shape),
         skipped=lambda skip: shape_text(skip.variable.shape),
-        rank=7,
+        rank=8,
     ),
-    _foreign("dtype", "dtype", lambda variable: variable.dtype, rank=11),
-    Column("unit_axes", "unit axes", text=lambda row, ascii: _axes(row), value=_axes),
-    Column("axis_source", "axes from", lambda row, ascii: row.step.axis_source, lambda row: row.step.axis_source),
+    Column("unit_axes", "axes", text=lambda row, ascii: axes_text(row), value=_axes, rank=6),
+    Column(
+        "axis_source",
+        "from",
+        text=lambda row, ascii: row.step.axis_source,
+        value=lambda row: row.step.axis_source,
+        rank=7,
+        shown=lambda report: len(axis_sources(report)) > 1,
+    ),
+    _foreign("dtype", "dtype", lambda variable: variable.dtype, rank=12, shown=lambda report: len(dtypes(report)) > 1),
     _count("units", "units", lambda row: row.units, rank=5, shown=lambda report: True),
-    _norm("min", "norm min", lambda stats: stats.min, rank=8),
-    _norm("median", "median", lambda stats: stats.median, rank=6),
+    _norm("min", "norm min", lambda stats: stats.min, rank=9),
+    _norm("median", "median", lambda stats: stats.median, rank=7),
     _norm("mean", "mean", lambda stats: stats.mean),
     _norm("p95", "p95", lambda stats: stats.p95),
     _norm("max", "norm max", lambda stats: stats.max, rank=1),
@@ -170,7 +217,7 @@ COLUMNS: tuple[Column, ...] = (
         "unit norms",
         text=lambda row, ascii: sparkline(folded(row.histogram, _SPARKS), ascii),
         value=lambda row: " ".join(map(str, row.histogram)),
-        rank=9,
+        rank=10,
     ),
     _exact("limit", "limit", lambda row: row.step.constraint.limit, shown=lambda report: len(limits(report)) > 1),
     _exact("p", "p", lambda row: row.step.constraint.norm.p, shown=lambda report: len(orders(report)) > 1),

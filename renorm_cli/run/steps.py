@@ -210,7 +210,9 @@ class Scaled(NamedTuple):
         if sink is None:
             return self._scaled(block, factors)
         if write:
-            sink.write(self.step.variable, block, self._scaled(block, factors))
+            scaled = self._scaled(block, factors)
+            for variable in self.step.stored:
+                sink.write(variable, block, scaled)
         return _reader(sink, self.step.variable, Purpose.SINK)(block)
 
     def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:

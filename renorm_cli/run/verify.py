@@ -39,7 +39,8 @@ def verify(
 
     The same variables; the checksums that `sealed` has for what changed, the old ones for the rest; every byte that
     was not written as in the input; and the norms of the rows. These were measured from the staged bytes, so they are
-    measured once more only where a variable has no plain extent, or not the same as in the input.
+    measured once more only where a variable has no plain extent, or not the same as in the input. Stored copies of one
+    weight were compared when the output was opened again.
     """
     try:
         with reopen() as copy:
@@ -84,7 +85,7 @@ def _same_values(
         extent = source.extent(variable)
         return extent is not None and copy.extent(variable) == extent and id(source.files[extent.file]) in patched
 
-    constrained = {row.step.variable.key for row in rows}
+    constrained = {variable.key for row in rows for variable in row.step.stored}
     for variable in source.variables:
         if variable.key in constrained or lies_in_place(variable):
             continue

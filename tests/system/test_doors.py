@@ -24,7 +24,7 @@ OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[iox])\b")
 NOT_ASKED = {"meter", "companions", "keep_norms"}
 """What a verb takes from a program alone."""
 
-OF_THE_COMMAND = {"whole", "norms", "report", "format", "color", "quiet"}
+OF_THE_COMMAND = {"whole", "norms", "report", "format", "sort", "top", "color", "quiet"}
 """What a command does with its arguments, and with what a verb gives."""
 
 VERBS = ("apply", "inspect", "check", "diff", "suggest")

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renorm_cli.text import (
+    by_number,
     bytes_text,
     cells,
     count_text,
+    distinct,
     exact_text,
     number_text,
     one_line,
@@ -94,6 +96,25 @@ def test_shortened_text_fits_its_cells(text: str, width: int) -> None:
     short = shorten(text, width)
     assert cells(short) <= width
     assert len(short) <= width
+
+
+@given(st.lists(st.text(st.sampled_from("ab/核"), min_size=1, max_size=60), unique=True), st.integers(12, 30))
+def test_different_texts_stay_different_in_their_cells(texts: list[str], width: int) -> None:
+    fitted = distinct(texts, [width] * len(texts))
+    assert len({tuple(lines) for lines in fitted}) == len(texts)
+    assert max((cells(line) for lines in fitted for line in lines), default=0) <= width
+
+
+def test_of_texts_that_would_look_the_same_what_is_alike_is_cut_and_else_they_are_folded() -> None:
+    layers = [f"encoder/layer_{number}/attention/self/query/kernel" for number in (1, 2)]
+    assert distinct(layers, [24, 24]) == [["…/layer_1/a…query/kernel"], ["…/layer_2/a…query/kernel"]]
+    blocks = [f"a{'x' * 20}{number}{'y' * 20}" for number in (1, 2)]
+    assert distinct(blocks, [24, 24]) == [[f"a{'x' * 20}{number}yy", f"  {'y' * 18}"] for number in (1, 2)]
+    assert distinct(["one/kernel", "one/kernel"], [8, 8]) == [["one…rnel"]] * 2
+
+
+def test_numbers_in_names_are_sorted_by_their_values() -> None:
+    assert sorted(["v/10", "v/2", "v/1"], key=by_number) == ["v/1", "v/2", "v/10"]
 
 
 @given(st.text(st.sampled_from("aZ0_/é核심ｗ😀é")))

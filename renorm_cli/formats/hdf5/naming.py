@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from renorm_cli.conventions.slots import Slots
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
-from renorm_cli.formats.naming import Naming, by_number, from_names, plain_name, unique_names
+from renorm_cli.formats.naming import Naming, from_names, plain_name, unique_names
 from renorm_cli.model.variable import Variable
+from renorm_cli.text import by_number
 
 _OPTIMIZER = "optimizer_weights"
 

@@ -18,9 +18,10 @@ from renorm_cli.formats.hdf5.naming import is_inside, optimizer_groups, variable
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.constraints import declared_for
-from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
+from renorm_cli.formats.naming import Naming, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.text import by_number
 
 _TOP_LEVEL = "top_level_model_weights"
 _WRAPPED = ("layer", "cell", "forward_layer")

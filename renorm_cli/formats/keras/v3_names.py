@@ -28,10 +28,11 @@ from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.keras.siblings import SiblingNames, base_name
-from renorm_cli.formats.naming import Naming, by_number, unique_names
+from renorm_cli.formats.naming import Naming, unique_names
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.text import by_number
 
 _LISTS = ("layers", "_layer_checkpoint_dependencies", "cells")
 _METRICS = ("metrics", "_metrics", "_compile_metrics", "compiled_metrics", "_loss_tracker")
@@ -62,8 +63,9 @@ class _Place:
 def name_variables(survey: Survey, config: LayerNode | None) -> Naming:
     """Names, layers and weights of a v3 weight file, as far as `config`, the attribute `name` and default names tell.
 
-    Keys are dataset paths; names are those of Keras' `variable.path` without the name of the model:
-    `bidirectional/forward_lstm/lstm_cell/kernel`. Weights of unknown classes keep their number, `my_layer/vars/0`.
+    They are in the order of the model, as far as that is known. Keys are dataset paths; names are those of Keras'
+    `variable.path` without the name of the model: `bidirectional/forward_lstm/lstm_cell/kernel`. Weights of unknown
+    classes keep their number, `my_layer/vars/0`.
     """
     return _Namer(survey, config).naming()
 
@@ -95,10 +97,9 @@ class _Namer:
             variables.extend(self._variables(group, place))
             children = sorted(self._children.get(group, ()), key=by_number)
             nodes = self._siblings.match(_candidates(place), children, self._real_names(group, children))
-            for child in reversed(children):
+            for child in reversed(_in_order(children, place, nodes)):
                 stack.append((_join(group, child), self._place(group, place, child, nodes.get(child))))
         variables.extend(name_plainly(self._survey._replace(datasets=tuple(self._other))).variables)
-        variables.sort(key=lambda variable: by_number(variable.key))
         return Naming(unique_names(variables, _qualified), tuple(self._twins), self._notes())
 
     def _root(self) -> _Place:
@@ -313,6 +314,18 @@ def _candidates(place: _Place) -> tuple[LayerNode, ...]:
         return ()
     key = "layers" if place.in_list == "_layer_checkpoint_dependencies" else place.in_list
     return place.node.under(key)
+
+
+def _in_order(children: list[str], place: _Place, nodes: Mapping[str, LayerNode]) -> list[str]:
+    """Groups in the order of the model: of the layers in its config, of the parts of a layer; the rest as stored."""
+    layers = {id(node): at for at, node in enumerate(_candidates(place))}
+    parts = {part: at for at, part in enumerate((*_SIDES, *PARTS.get(place.layer or "", ())))}
+
+    def rank(child: str) -> tuple[int, int]:
+        node = nodes.get(child)
+        return layers.get(id(node), len(layers)), parts.get(child.lstrip("_"), len(parts))
+
+    return sorted(children, key=rank)
 
 
 def _attribute(parent: _Place, child: str) -> LayerNode | None:

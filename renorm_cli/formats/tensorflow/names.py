@@ -15,15 +15,16 @@ from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
 from renorm_cli.conventions.slots import AVERAGE
 from renorm_cli.errors import FormatError, some_names
-from renorm_cli.formats.naming import Naming, by_number, from_names, lora_notes, plain_name, unique_names
+from renorm_cli.formats.naming import Naming, from_names, lora_notes, plain_name, unique_names
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.lost_names import SlotNames, names_by_scopes, names_by_slots, path_of, without_model
-from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names
+from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names, walked_keys
 from renorm_cli.formats.tensorflow.optimizer_state import is_average, plain_key, states
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import GraphUse, Hint, Variable
+from renorm_cli.text import by_number
 
 if TYPE_CHECKING:
     from renorm_cli.formats.tensorflow.graph_uses import GraphUses
@@ -44,15 +45,16 @@ def name_variables(
     untrained: Collection[str] = (),
     uses: Callable[[], GraphUses] | None = None,
 ) -> Naming:
-    """Every tensor of the checkpoint, in natural order of the keys; a partitioned tensor once.
+    """Every tensor of the checkpoint; a partitioned tensor once.
 
-    Names come from `graph`. If two tensors share a name, each is named by its key without
-    "/.ATTRIBUTES/VARIABLE_VALUE", and the shared name is an alias. `layers` and `untrained` (variables that the model
-    does not train) are by key. `uses` reads what the model's graph tells; it is called only where `layers` leave the
-    unit axes of a matrix open, and a graph that is damaged or too large tells nothing. With `exported`, for a
-    SavedModel, the two copies that Keras 3 stores of each weight are twins: they are in `variables/N` and
-    `_all_variables/M`, in any order, and are matched by their places in the graph or else by name, shape and dtype (and
-    later by bytes). The copies in `_all_variables` come last.
+    They are in the order of the model: that of its objects or else of its graph, where these are known, then in natural
+    order of the keys; what an optimizer keeps comes last. Names come from `graph`. If two tensors share a name, each is
+    named by its key without "/.ATTRIBUTES/VARIABLE_VALUE", and the shared name is an alias. `layers` and `untrained`
+    (variables that the model does not train) are by key. `uses` reads what the model's graph tells; it is called only
+    where `layers` leave the unit axes of a matrix open, and a graph that is damaged or too large tells nothing. With
+    `exported`, for a SavedModel, the two copies that Keras 3 stores of each weight are twins: they are in `variables/N`
+    and `_all_variables/M`, in any order, and are matched by their places in the graph or else by name, shape and dtype
+    (and later by bytes). The copies in `_all_variables` come after all weights.
     """
     named = full_names(graph) if graph is not None else {}
     drafts = [
@@ -92,7 +94,9 @@ def name_variables(
     twins, open_names = _twins(drafts, told.copies) if exported else ((), ())
     seconds = {second for _, second in twins}
     used = {**told.uses, **{second: told.uses[first] for first, second in twins if first in told.uses}}
-    drafts.sort(key=lambda draft: draft.key in seconds)
+    places = walked_keys(graph) if graph is not None else {key: at for at, key in enumerate(told.uses)}
+    last = seconds | {key for key, variable in identified.items() if variable.state == "optimizer"}
+    drafts.sort(key=lambda draft: (draft.key in last, places.get(draft.key, len(places))))
     variables = [_used(identified[draft.key], used.get(draft.key)) for draft in drafts]
     if graph is not None:
         model = without_model({each.name for each in variables if _is_weight(each) and each.key not in seconds})

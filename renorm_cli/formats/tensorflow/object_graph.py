@@ -166,6 +166,22 @@ def optimizers(graph: ObjectGraph) -> set[int]:
     return {number for number, node in enumerate(graph.nodes) if _is_optimizer(graph, node)}
 
 
+def walked_keys(graph: ObjectGraph) -> dict[str, int]:
+    """The place of each checkpoint key when objects are walked depth first, children in the order they were tracked."""
+    places: dict[str, int] = {}
+    seen: set[int] = set()
+    waiting = [0] if graph.nodes else []
+    while waiting:
+        number = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        for attribute in graph.nodes[number].attributes:
+            places.setdefault(attribute.key, len(places))
+        waiting += [edge.node for edge in reversed(graph.nodes[number].children) if edge.node not in seen]
+    return places
+
+
 def full_names(graph: ObjectGraph) -> dict[str, str]:
     """The variable name of each checkpoint key that has one. Names are not unique: many are called `Variable`."""
     return {a.key: a.full_name for node in graph.nodes for a in node.attributes if 0 < len(a.full_name) <= MAX_NAME}

@@ -62,6 +62,7 @@ def _row(row: DiffRow) -> dict[str, Any]:
             "reason": row.reason,
             "before": _variable(row.before),
             "after": _variable(row.after),
+            "copies": list(row.copies),
             "unit_axes": None if row.step is None else list(row.step.unit_axes),
             "axis_source": None if row.step is None else row.step.axis_source,
             "changed": row.changed,

@@ -69,6 +69,7 @@ def _fields(report: Report) -> dict[str, Any]:
                 "measured": totals.measured,
                 "elements": totals.elements,
                 "share": totals.share,
+                "copies": totals.copies,
             },
             "variables": (valid(_row(row)) for row in report.rows),
             "skipped": (valid(_skip(skip)) for skip in report.skips),
@@ -132,6 +133,7 @@ def _skip(skip: Skip) -> dict[str, Any]:
     return {
         "name": variable.name,
         "key": variable.key,
+        "copies": list(variable.copies),
         "shape": list(variable.shape),
         "dtype": variable.dtype,
         "role": skip.role,

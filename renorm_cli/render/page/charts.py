@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from renorm_cli.model.report import NormStats, Row
-from renorm_cli.render.columns import folded
+from renorm_cli.render.columns import bars_over, folded
 from renorm_cli.render.page.axis import Axis
 from renorm_cli.render.page.pooled import Pool
 from renorm_cli.text import number_text
@@ -147,12 +147,9 @@ def _row_bars(row: Row, norm: NormStats, limit: float | None) -> tuple[str, str,
     counts = folded(row.histogram, SMALL_BARS)
     top, width = max(counts, default=0), norm.max - norm.min
     heights = [math.ceil(math.sqrt(count / top) * SMALL_HEIGHT) if count else 0 for count in counts]
-    split, mark = len(counts), ""
-    if limit is not None and row.over:
-        place = (limit - norm.min) / width if width else -1.0
-        split = max(0, math.ceil(place * len(counts) - 0.5))
-        if 0 <= place <= 1:
-            mark = f"M{_short(place * len(counts) * SMALL_BAR)} 0v{SMALL_HEIGHT}"
+    split, mark = len(counts) - bars_over(row, len(counts)), ""
+    if limit is not None and row.over and width and norm.min <= limit <= norm.max:
+        mark = f"M{_short((limit - norm.min) / width * len(counts) * SMALL_BAR)} 0v{SMALL_HEIGHT}"
     return _steps(heights[:split], 0), _steps(heights[split:], split), mark
 
 

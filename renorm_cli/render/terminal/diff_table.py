@@ -57,10 +57,11 @@ def _rows(report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Iterator
 
 
 def _filled(column: DiffColumn, report: DiffReport, listed: Sequence[DiffRow], look: Look) -> Filled:
-    bad = [column.key == "over" and bool(row.over) for row in listed]
-    if column.key == "verdict":
-        bad = [not _is_fine(row, report) for row in listed]
     texts = [column.text(row, look.ascii) for row in listed]
+    faulty = [
+        (column.key == "over" and row.over) or (column.key == "verdict" and not _is_fine(row, report)) for row in listed
+    ]
+    bad = [len(text) if fault else 0 for text, fault in zip(texts, faulty, strict=True)]
     return Filled(column.title, texts, right=column.right, rank=column.rank, bad=bad)
 
 

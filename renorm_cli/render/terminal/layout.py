@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from renorm_cli.model.plan import Note
 from renorm_cli.render.columns import ASCII_MARKS
-from renorm_cli.text import LINE_LIMIT, NAME_LIMIT, cells, shorten, show
+from renorm_cli.text import LINE_LIMIT, NAME_LIMIT, cells, distinct, shorten, show
 
 GAP = "  "
 SHORTEST_NAME, ENOUGH_NAME = 12, 40
@@ -42,7 +42,7 @@ class Look(NamedTuple):
         return (" | " if self.ascii else " · ").join(part for part in parts if part)
 
     def mark(self, mark: str) -> str:
-        return ASCII_MARKS[mark] if self.ascii else mark
+        return ASCII_MARKS.get(mark, mark) if self.ascii else mark
 
     def folded(self, text: str, indent: int = 0) -> list[str]:
         if self.width is None:
@@ -67,7 +67,8 @@ def note_lines(notes: Iterable[Note], look: Look, before: str = "", indent: int 
 class Filled:
     """A column with the texts of all rows, aligned; `marks` are footnote marks that stay when a text is shortened.
 
-    `rank` is that of a `columns.Column`. The texts of rows in `bad` get the style "bad".
+    `rank` is that of a `columns.Column`. `bad` says for each text how many of its last characters get the style "bad".
+    A text that is `folded` goes on in the lines below its own.
     """
 
     def __init__(
@@ -78,33 +79,40 @@ class Filled:
         right: bool = False,
         rank: int | None = 0,
         marks: Sequence[str] | None = None,
-        bad: Sequence[bool] | None = None,
+        bad: Sequence[int] | None = None,
     ) -> None:
         self.title = title
         self.right = right
         self.rank = rank
         self.texts = _aligned(list(texts)) if right else list(texts)
         self.marks = list(marks or ("" for _ in texts))
-        self.bad = list(bad or (False for _ in texts))
+        self.bad = list(bad or (0 for _ in texts))
+        self.folded: list[list[str]] = [[] for _ in texts]
         filled = (cells(text + mark) for text, mark in zip(self.texts, self.marks, strict=True))
         self.width = max(cells(title), *filled)
 
     def shorten(self, width: int, look: Look) -> None:
+        """Make the column at most `width` cells wide; different texts stay different."""
         self.width = min(self.width, width)
-        self.texts = [
-            shorten(text, self.width - cells(mark), ascii=look.ascii)
-            for text, mark in zip(self.texts, self.marks, strict=True)
-        ]
+        rooms = [self.width - cells(mark) for mark in self.marks]
+        fitted = distinct(self.texts, rooms, ascii=look.ascii)
+        self.texts = [lines[0] for lines in fitted]
+        self.folded = [lines[1:] for lines in fitted]
 
     def padded(self, text: str) -> str:
         blanks = " " * (self.width - cells(text))
         return blanks + text if self.right else text + blanks
 
     def painted(self, index: int, look: Look) -> str:
-        text = self.texts[index]
+        text, bad = self.texts[index], self.bad[index]
+        if bad:
+            end = len(text.rstrip())
+            start = max(0, end - bad)
+            padded = self.padded(text)
+            before = padded.index(text)
+            return padded[: before + start] + look.paint(text[start:end], "bad") + padded[before + end :]
         empty = self.right and text.strip() in ("0", "-")
-        style = "bad" if self.bad[index] else "dim" if empty else ""
-        return look.paint(self.padded(text + self.marks[index]), style)
+        return look.paint(self.padded(text + self.marks[index]), "dim" if empty else "")
 
 
 def table_lines(table: Sequence[Filled], look: Look) -> Iterator[str]:
@@ -116,6 +124,7 @@ def table_lines(table: Sequence[Filled], look: Look) -> Iterator[str]:
     yield look.paint(("-" if look.ascii else "─") * cells(GAP.join(heads)), "dim")
     for index in range(len(table[0].texts)):
         yield GAP.join(filled.painted(index, look) for filled in table).rstrip()
+        yield from table[0].folded[index]
 
 
 def title_lines(path: str, facts: str, look: Look) -> Iterator[str]:

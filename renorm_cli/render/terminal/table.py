@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from renorm_cli.errors import some_names
 from renorm_cli.model.report import Report, Row
-from renorm_cli.render.columns import COLUMNS, MARKS, Column, marks
+from renorm_cli.render.columns import COLUMNS, MARKS, Column, axis_sources, bars_over, dtypes, marks
 from renorm_cli.render.sentences import account, verdict
 from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
-from renorm_cli.text import bytes_text, count_text, counted
+from renorm_cli.text import by_number, bytes_text, count_text, counted
 
 REASONS_ON_A_TERMINAL = 20
 DECLARATIONS = 20
 PATH_LIMIT = 4096
 
+Sort = Literal["norm", "over", "name", "size"]
 
-def render_table(report: Report, *, width: int | None, colour: bool, ascii: bool) -> str:
+ORDERS: dict[Sort, Callable[[Row], tuple[float, ...] | str]] = {
+    "norm": lambda row: (-row.nonfinite, -row.norm.max if row.norm is not None else 0.0),
+    "over": lambda row: (-row.over, -(row.excess or 0.0)),
+    "name": lambda row: by_number(row.step.variable.name),
+    "size": lambda row: (-row.step.variable.elements,),
+}
+"""The sort keys of rows: the largest first, names with numbers in their order."""
+
+
+def render_table(
+    report: Report,
+    *,
+    width: int | None,
+    colour: bool,
+    ascii: bool,
+    sort: Sort | None = None,
+    top: int | None = None,
+) -> str:
     """Write a report for people: the checkpoint, a line per constrained variable, skipped variables and totals.
 
+    The lines are in the order of the model, or as `sort` has it; with `top` only so many, by norm without a `sort`.
     `width` is the terminal's width in cells; None, without a terminal, folds, cuts and omits nothing. Writes escape
     sequences only with `colour`, and only ASCII with `ascii`. Ends with a newline.
     """
     look = Look(width, colour, ascii)
     parts = [
         list(_title(report, look)),
-        list(_rows(report, look)),
+        list(_rows(report, look, sort, top)),
         list(_skipped(report, look)),
         list(_closing(report, look)),
     ]
@@ -34,34 +54,39 @@ def render_table(report: Report, *, width: int | None, colour: bool, ascii: bool
 
 
 def _title(report: Report, look: Look) -> Iterator[str]:
-    facts = look.joined(
-        look.show(report.format), bytes_text(report.bytes), f"{look.show(report.engine)} on {look.show(report.device)}"
-    )
+    shared = [look.show(dtype) for dtype in dtypes(report)] if len(dtypes(report)) == 1 else []
+    shared += [f"axes from {source}" for source in axis_sources(report)] if len(axis_sources(report)) == 1 else []
+    computed = f"{look.show(report.engine)} on {look.show(report.device)}"
+    facts = look.joined(look.show(report.format), bytes_text(report.bytes), *shared, computed)
     yield from title_lines(look.show(report.path), facts, look)
 
 
-def _rows(report: Report, look: Look) -> Iterator[str]:
+def _rows(report: Report, look: Look, sort: Sort | None, top: int | None) -> Iterator[str]:
     if not report.rows:
         yield "No variable is selected." if report.totals.variables else "The checkpoint has no variables."
         return
-    table = [_filled(column, report, look) for column in COLUMNS if column.rank is not None and column.shown(report)]
-    yield from table_lines(table, look)
-    used = {mark for row in report.rows for mark in marks(row)}
+    order = sort or ("norm" if top is not None else None)
+    rows = report.rows if order is None else sorted(report.rows, key=ORDERS[order])
+    rows = rows[:top]
+    columns = [column for column in COLUMNS if column.rank is not None and column.shown(report)]
+    yield from table_lines([_filled(column, rows, look) for column in columns], look)
+    if len(rows) < len(report.rows):
+        rest = counted(len(report.rows) - len(rows), "more variable")
+        yield look.paint(f"and {rest}, by {order}", "dim")
+    used = {mark for row in rows for mark in marks(row)}
     notes = [f"{look.mark(mark)} {text}" for mark, text in MARKS.items() if mark in used]
     yield from (look.paint(line, "dim") for note in notes for line in look.folded(note, 2))
 
 
-def _filled(column: Column, report: Report, look: Look) -> Filled:
-    return Filled(
-        column.title,
-        [column.text(row, look.ascii) for row in report.rows],
-        right=column.right,
-        rank=column.rank,
-        marks=[_suffix(row, look) for row in report.rows] if column.key == "name" else None,
-        bad=[
-            column.key in ("over", "under", "negative", "nonfinite") and column.value(row) != 0 for row in report.rows
-        ],
-    )
+def _filled(column: Column, rows: Sequence[Row], look: Look) -> Filled:
+    texts = [column.text(row, look.ascii) for row in rows]
+    if column.key == "histogram":
+        bad = [bars_over(row, len(text)) for row, text in zip(rows, texts, strict=True)]
+    else:
+        faulty = column.key in ("over", "under", "negative", "nonfinite")
+        bad = [len(text) if faulty and column.value(row) else 0 for row, text in zip(rows, texts, strict=True)]
+    suffixes = [_suffix(row, look) for row in rows] if column.key == "name" else None
+    return Filled(column.title, texts, right=column.right, rank=column.rank, marks=suffixes, bad=bad)
 
 
 def _suffix(row: Row, look: Look) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,11 +182,24 @@ def test_an_empty_variable_is_skipped_also_when_named() -> None:
     assert reasons(plan(KERNEL, empty, selection=Selection(("*",)))) == {"none/kernel": "empty: it has no elements"}
 
 
+def test_stored_copies_that_are_decided_otherwise_stay_apart() -> None:
+    one = variable("shared/kernel", layer="Dense", copies=("file/b",))
+    two = replace(one, key="file/b", copies=(one.key,), locked="the filter scaleoffset is lossy")
+    made = plan(one, two, must_act=False)
+    assert ([step.copies for step in made.steps], [skip.copies for skip in made.skips]) == ([()], [()])
+
+
+def test_copies_of_one_weight_that_is_skipped_are_one_skip() -> None:
+    one = variable("shared/bias", shape=(3,), copies=("file/b",))
+    (skip,) = plan(one, replace(one, key="file/b", copies=(one.key,)), must_act=False).skips
+    assert [copy.key for copy in skip.copies] == ["file/b"]
+
+
 def test_a_stored_copy_that_comes_along_is_said() -> None:
     one = variable("shared/kernel", layer="Dense", copies=("file/b",))
     two = keras_variable("shared/kernel", "file/b", (4, 3), layer="Dense", weight="kernel", copies=(one.key,))
     made = plan(one, two, selection=Selection(("file/b",)))
-    assert len(made.steps) == 2
+    assert [[each.key for each in step.stored] for step in made.steps] == [[one.key, two.key]]
     assert [note.text for note in made.notes] == [
         "'file/shared/kernel' is a stored copy of 'shared/kernel' and is changed with it"
     ]

@@ -39,6 +39,8 @@ def _variable(name: str, shape: tuple[int, ...], layer: str | None = None, dtype
 def _report(limit: float | None = 0.9, **changes: Any) -> Report:
     """One report of every kind of row; without a limit nothing is over it and nothing was bounded."""
     rule, bounded = Constraint(limit), limit is not None
+    copy = dataclasses.replace(_variable(QUERY, (512, 8, 64), "EinsumDense"), key="other/query")
+    copy = dataclasses.replace(_variable(QUERY, (512, 8, 64), "EinsumDense"), key="other/query")
     query = dataclasses.replace(_variable(QUERY, (512, 8, 64), "EinsumDense"), copies=("other/query",))
     rows = (
         Row(
@@ -60,7 +62,7 @@ def _report(limit: float | None = 0.9, **changes: Any) -> Report:
             histogram=(3, 1, 0, 20, 30, 8, 0, 2),
         ),
         Row(
-            Step(query, "kernel", (1, 2), "layer", rule),
+            Step(query, "kernel", (1, 2), "layer", rule, (copy,)),
             units=512,
             over=512 if bounded else 0,
             nonfinite=0,
@@ -107,14 +109,14 @@ def _table(report: Report, width: int | None = None, *, colour: bool = False, as
 NATURAL = """\
 runs/sentiment/model-final.weights.h5  keras-weights-h5 · 11.8 MiB · numpy on cpu
 
-name                                                                      layer        shape      dtype      units  norm min   median  norm max   after  unit norms  over  NaN/Inf
-──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-embedding/embeddings                                                      Embedding    20000×128  float32   20,000   0.09870   0.2871    0.3711  -       ▁▁▂▆█▆▂▁       0        0
-conv1/kernel                                                              Conv2D       3×3×3×64   float32       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
-encoder/layers/transformer_encoder_block_3/self_attention/query/kernel ‡  EinsumDense  512×8×64   float32      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
-head/w †                                                                  -            512×1000   bfloat16   1,000   -         -         -       -                      0    1,000
+name                                                                       layer        shape      axes  from   dtype      units  norm min   median  norm max   after  unit norms  over  NaN/Inf
+────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+embedding/embeddings                                                       Embedding    20000×128  0     layer  float32   20,000   0.09870   0.2871    0.3711  -       ▁▁▂▆█▆▂▁       0        0
+conv1/kernel                                                               Conv2D       3×3×3×64   3     layer  float32       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
+encoder/layers/transformer_encoder_block_3/self_attention/query/kernel ×2  EinsumDense  512×8×64   1,2   layer  float32      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
+head/w †                                                                   -            512×1000   1     guess  bfloat16   1,000   -         -         -       -                      0    1,000
+× stored so many times in this checkpoint, and counted once
 † the unit axes are a guess
-‡ stored more than once in this checkpoint
 
 Skipped:
   12 bias · not constrained by default
@@ -128,14 +130,14 @@ wrote runs/sentiment/model-final-renorm.weights.h5
 AT_140 = """\
 runs/sentiment/model-final.weights.h5  keras-weights-h5 · 11.8 MiB · numpy on cpu
 
-name                                          layer        shape       units  norm min   median  norm max   after  unit norms  over  NaN/Inf
+name                                          shape      axes  from    units  norm min   median  norm max   after  unit norms  over  NaN/Inf
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-embedding/embeddings                          Embedding    20000×128  20,000   0.09870   0.2871    0.3711  -       ▁▁▂▆█▆▂▁       0        0
-conv1/kernel                                  Conv2D       3×3×3×64       64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
-encoder/layers/trans…ttention/query/kernel ‡  EinsumDense  512×8×64      512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
-head/w †                                      -            512×1000    1,000   -         -         -       -                      0    1,000
+embedding/embeddings                          20000×128  0     layer  20,000   0.09870   0.2871    0.3711  -       ▁▁▂▆█▆▂▁       0        0
+conv1/kernel                                  3×3×3×64   3     layer      64   0.02313   0.6714    1.344   0.9000  ▃▂ ▇█▅ ▃      12        0
+encoder/layers/trans…tention/query/kernel ×2  512×8×64   1,2   layer     512   1.230    12.50     19.98    0.9000  ▁ ▁▇█▂ ▁     512        0
+head/w †                                      512×1000   1     guess   1,000   -         -         -       -                      0    1,000
+× stored so many times in this checkpoint, and counted once
 † the unit axes are a guess
-‡ stored more than once in this checkpoint
 
 Skipped:
   12 bias · not constrained by default
@@ -151,14 +153,14 @@ AT_80 = """\
 runs/sentiment/model-final.weights.h5
 keras-weights-h5 · 11.8 MiB · numpy on cpu
 
-name                             units   median  norm max   after  over  NaN/Inf
+name                               axes   units  norm max   after  over  NaN/Inf
 ────────────────────────────────────────────────────────────────────────────────
-embedding/embeddings            20,000   0.2871    0.3711  -          0        0
-conv1/kernel                        64   0.6714    1.344   0.9000    12        0
-encoder/layer…n/query/kernel ‡     512  12.50     19.98    0.9000   512        0
-head/w †                         1,000   -         -       -          0    1,000
+embedding/embeddings               0     20,000    0.3711  -          0        0
+conv1/kernel                       3         64    1.344   0.9000    12        0
+encoder/layers…on/query/kernel ×2  1,2      512   19.98    0.9000   512        0
+head/w †                           1      1,000    -       -          0    1,000
+× stored so many times in this checkpoint, and counted once
 † the unit axes are a guess
-‡ stored more than once in this checkpoint
 
 Skipped:
   12 bias · not constrained by default
@@ -178,10 +180,10 @@ name                         norm max   after  over  NaN/Inf
 ────────────────────────────────────────────────────────────
 embedding/embeddings           0.3711  -          0        0
 conv1/kernel                   1.344   0.9000    12        0
-encoder/laye…query/kernel ‡   19.98    0.9000   512        0
+encoder/lay…query/kernel ×2   19.98    0.9000   512        0
 head/w †                       -       -          0    1,000
+× stored so many times in this checkpoint, and counted once
 † the unit axes are a guess
-‡ stored more than once in this checkpoint
 
 Skipped:
   12 bias · not constrained by default
@@ -197,14 +199,14 @@ wrote runs/sentiment/model-final-renorm.weights.h5
 PLAIN_ASCII = """\
 runs/sentiment/model-final.weights.h5  keras-weights-h5 | 11.8 MiB | numpy on cpu
 
-name                                                                      layer        shape      dtype      units  norm min   median  norm max   after  unit norms  over  NaN/Inf
-----------------------------------------------------------------------------------------------------------------------------------------------------------------------------------
-embedding/embeddings                                                      Embedding    20000x128  float32   20,000   0.09870   0.2871    0.3711  -       ..:+#*:.       0        0
-conv1/kernel                                                              Conv2D       3x3x3x64   float32       64   0.02313   0.6714    1.344   0.9000  -: *#= :      12        0
-encoder/layers/transformer_encoder_block_3/self_attention/query/kernel +  EinsumDense  512x8x64   float32      512   1.230    12.50     19.98    0.9000  . .*#: .     512        0
-head/w ?                                                                  -            512x1000   bfloat16   1,000   -         -         -       -                      0    1,000
+name                                                                       layer        shape      axes  from   dtype      units  norm min   median  norm max   after  unit norms  over  NaN/Inf
+------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------
+embedding/embeddings                                                       Embedding    20000x128  0     layer  float32   20,000   0.09870   0.2871    0.3711  -       ..:+#*:.       0        0
+conv1/kernel                                                               Conv2D       3x3x3x64   3     layer  float32       64   0.02313   0.6714    1.344   0.9000  -: *#= :      12        0
+encoder/layers/transformer_encoder_block_3/self_attention/query/kernel x2  EinsumDense  512x8x64   1,2   layer  float32      512   1.230    12.50     19.98    0.9000  . .*#: .     512        0
+head/w ?                                                                   -            512x1000   1     guess  bfloat16   1,000   -         -         -       -                      0    1,000
+x stored so many times in this checkpoint, and counted once
 ? the unit axes are a guess
-+ stored more than once in this checkpoint
 
 Skipped:
   12 bias | not constrained by default
@@ -253,8 +255,78 @@ def test_colours_add_escapes_and_change_no_letter(width: int | None) -> None:
 
 def test_only_units_over_the_limit_or_not_finite_are_red() -> None:
     coloured = _table(_report(), colour=True)
-    assert [text.strip() for text in re.findall(r"\x1b\[1;31m(.*?)\x1b", coloured)] == ["12", "512", "1,000"]
+    red = [text.strip() for text in re.findall(r"\x1b\[1;31m(.*?)\x1b", coloured)]
+    assert [text for text in red if text.isascii()] == ["12", "512", "1,000"]
     assert "\x1b[1;31m" not in _table(_report(rows=_report().rows[:1]), colour=True)
+
+
+def test_bars_over_the_limit_are_red() -> None:
+    row = dataclasses.replace(_report().rows[1], norm=NormStats(0.0, 0.5, 0.5, 1.0, 1.6), histogram=(1,) * 16)
+    coloured = _table(_report(rows=(row,)), colour=True)
+    assert f"{'█' * 9}\x1b[1;31m{'█' * 7}\x1b[0m" in coloured
+
+
+def _stacked(layers: int) -> Report:
+    rule = Constraint(0.9)
+    rows = tuple(
+        dataclasses.replace(
+            _report().rows[1],
+            step=Step(
+                _variable(f"encoder/layer_{number}/attention/self/query/kernel", (8, 8 + number)),
+                "kernel",
+                (1,),
+                "layer",
+                rule,
+            ),
+            over=number % 3,
+            norm=NormStats(0.1, 0.4, 0.45, 0.89, float(number % 5)),
+        )
+        for number in range(layers)
+    )
+    return _report(rows=rows)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_names_of_a_deep_model_stay_different_on_a_narrow_terminal(width: int) -> None:
+    lines = _table(_stacked(24), width).splitlines()
+    head = next(at for at, line in enumerate(lines) if line.startswith("name"))
+    names = [line[: lines[head].index("axes")] for line in lines[head + 2 : head + 26]]
+    assert len(set(names)) == 24
+
+
+def names_in(text: str) -> list[int]:
+    return [int(found) for found in re.findall(r"layer_([0-9]+)/", text)]
+
+
+@pytest.mark.parametrize(
+    ("sort", "key"),
+    [
+        ("norm", lambda number: -(number % 5)),
+        ("over", lambda number: -(number % 3)),
+        ("name", lambda number: number),
+        ("size", lambda number: -number),
+    ],
+)
+def test_rows_are_sorted_as_asked_and_cut_to_the_first(sort: Any, key: Callable[[int], int]) -> None:
+    found = names_in(render_table(_stacked(12), width=None, colour=False, ascii=False, sort=sort))
+    assert [key(number) for number in found] == sorted(map(key, range(12)))
+    cut = render_table(_stacked(12), width=None, colour=False, ascii=False, sort=sort, top=4)
+    assert names_in(cut) == found[:4]
+    assert f"\nand 8 more variables, by {sort}\n" in cut
+    assert cut.splitlines()[-2] == _table(_stacked(12)).splitlines()[-2]  # the totals are of all
+
+
+def test_the_top_is_by_norm_where_no_order_is_asked_for() -> None:
+    cut = render_table(_stacked(12), width=None, colour=False, ascii=False, top=2)
+    assert names_in(cut) == [4, 9]
+
+
+def test_what_is_the_same_in_all_rows_is_said_once_above_them() -> None:
+    first, second, *_ = _report().rows
+    head, _, titles, *_ = _table(_report(rows=(first, second))).splitlines()
+    assert head.endswith("11.8 MiB · float32 · axes from layer · numpy on cpu")
+    assert "dtype" not in titles
+    assert "from" not in titles.split()
 
 
 def test_an_inspect_without_a_limit_speaks_of_no_limit() -> None:
@@ -355,7 +427,7 @@ def test_the_closing_line_accounts_for_every_variable(counts: list[tuple[int, in
 NORM = {"min": float, "median": float, "mean": float, "p95": float, "max": float}
 COUNTS = ("variables", "constrained", "skipped", "units", "over", "nonfinite", "under", "negative")
 COUNTS += ("matrices", "identified", "measured", "elements")
-TOTALS = dict.fromkeys(COUNTS, int) | {"share": (float, None)}
+TOTALS = dict.fromkeys(COUNTS, int) | {"share": (float, None), "copies": int}
 DECLARED = {
     "kind": str,
     "class": str,
@@ -396,7 +468,8 @@ VARIABLE = {
     "worst": [{"index": [int], "norm": (float, None)}],
     "declared": (DECLARED, None),
 }
-SKIPPED = {"name": str, "key": str, "shape": [int], "dtype": str, "role": str, "code": str, "reason": str}
+SKIPPED = {"name": str, "key": str, "copies": [str], "shape": [int], "dtype": str, "role": str, "code": str}
+SKIPPED |= {"reason": str}
 SKIPPED |= {"coverage": (str, None)}
 GROWTH = {"name": str, "kind": str, "before": (float, None), "after": (float, None)}
 BASELINE = {"path": str, "max_growth": float, "growths": [GROWTH]}
@@ -494,6 +567,7 @@ def test_the_json_says_what_the_report_says() -> None:
         assert found == {
             "name": skip.variable.name,
             "key": skip.variable.key,
+            "copies": [],
             "shape": list(skip.variable.shape),
             "dtype": skip.variable.dtype,
             "role": skip.role,

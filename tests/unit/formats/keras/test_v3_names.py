@@ -225,6 +225,17 @@ def test_the_equation_of_an_einsum_is_found(saved: Callable[[str, str], Saved]) 
     assert unit_axes(found["turned/kernel"]) == ((0,), "layer")
 
 
+@pytest.mark.parametrize("flavour", ["keras", "tf_keras"])
+@pytest.mark.parametrize("kind", ["confusing", "sequences", "images"])
+def test_the_order_of_layers_is_that_of_the_model(saved: Callable[[str, str], Saved], flavour: str, kind: str) -> None:
+    model, path, config = saved(flavour, kind)
+    wanted = keras_zoo.names_by_bytes(model)
+    values = values_of(path)
+    found = [wanted.get(values[item.key].tobytes()) for item in named(path, config).variables]
+    layers = list(dict.fromkeys(name.split("/")[0] for name in found if name is not None))
+    assert layers == list(dict.fromkeys(name.split("/")[0] for name in wanted.values()))
+
+
 def test_seeds_are_state_and_the_optimizer_is_the_optimizer(tmp_path: Path) -> None:
     import keras
     import tf_keras

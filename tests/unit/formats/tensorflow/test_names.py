@@ -277,6 +277,14 @@ def test_both_copies_of_an_export_have_one_name_and_each_other(saved: Any) -> No
         assert values[first.key].tobytes() == values[key].tobytes()
 
 
+@pytest.mark.parametrize("kind", ["keras_3", "keras_3_export", "tf_keras_new", "tf_keras_save"])
+def test_the_order_is_that_of_the_model(saved: Any, kind: str) -> None:
+    path, model = saved(kind)
+    names = [variable.name for variable in tf_zoo.named(path).variables if variable.state is None]
+    wanted = list(paths_of(model.weights).values())
+    assert [name for name in names if name in wanted] == wanted
+
+
 def test_copies_that_differ_keep_names_of_their_own(saved: Any) -> None:
     found = join_copies(tf_zoo.named(saved("keras_3_export")[0]), lambda first, second: False)
     assert max(Counter(variable.name for variable in found).values()) == 1
@@ -425,3 +433,17 @@ def test_order_follows_the_numbers_in_the_keys() -> None:
     entries = [entry(f"layers/{number}/w{VALUE}", 2, 2) for number in sorted(range(12), key=str)]
     found = name_variables(bundle_with(*(replace(each) for each in entries)), None, {}, exported=False).variables
     assert [variable.name for variable in found] == [f"layers/{number}/w" for number in range(12)]
+
+
+def test_objects_are_in_the_order_they_were_tracked_and_optimizer_state_comes_last() -> None:
+    variables = ["b", "a", "m"]
+    nodes = [
+        Node((Edge("optimizer", 1), Edge("b", 2), Edge("a", 3))),
+        Node((Edge("_iterations", 4), Edge("_variables", 5))),
+        *(Node((), (Attribute("VARIABLE_VALUE", name, f"{name}{VALUE}"),)) for name in ("b", "a")),
+        Node((), (Attribute("VARIABLE_VALUE", "m", f"m{VALUE}"),)),
+        Node((Edge("0", 4),)),
+    ]
+    bundle = bundle_with(*(entry(f"{name}{VALUE}", 2, 2) for name in sorted(variables)))
+    found = name_variables(bundle, ObjectGraph(tuple(nodes)), {}, exported=False).variables
+    assert [variable.name for variable in found] == variables

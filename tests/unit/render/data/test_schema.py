@@ -169,10 +169,10 @@ def test_reports_with_hostile_text_and_values_at_the_ends_of_their_ranges_are_va
     row = report.rows[0]
     side = DiffSide(name, name, 1)
     one = row.step.variable
-    numbers: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(DiffRow)[6:]}
+    numbers: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(DiffRow)[6:-1]}
     rows = (
         DiffRow(name, one, None, "missing", name),
-        DiffRow(name, one, one, "other", None, row.step, **numbers),
+        DiffRow(name, one, one, "other", None, row.step, **numbers, copies=(name,)),
     )
     diff = DiffReport("0.1.0", side, side, "name", Constraint(1.0), rows, notes=report.notes)
     checked(render_diff_json(diff), "comparison")
