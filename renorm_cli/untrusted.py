@@ -179,7 +179,7 @@ def _no_constant(name: str) -> object:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise ValueError("a key comes twice")
+        raise JsonError("has a key that comes twice in one object")
     return made
 
 

@@ -28,7 +28,7 @@ class Convention(Protocol):
 
 
 CONVENTIONS: dict[str, Convention] = {"keras": keras}
-"""All conventions that hints name."""
+"""The conventions in which a weight tells by itself what it is."""
 
 WholeFile = Callable[[Sequence[Variable], Mapping[str, Role]], Mapping[str, Claim]]
 """What all variables of a file tell together, by key; the roles are what each tells by itself."""
@@ -49,7 +49,31 @@ def _is_open(variable: Variable, role: Role) -> bool:
     return role == "unknown" or variable.hint.layer is None
 
 
-WHOLE_FILE: tuple[WholeFile, ...] = (shapes.claims, _by_conventions)
+def _torch(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[str, Claim]:
+    from renorm_cli.conventions.torch import weights  # few files need it, as those below
+
+    return weights.claims(variables)
+
+
+def _mlx(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[str, Claim]:
+    from renorm_cli.conventions.torch import weights
+
+    return weights.claims(variables, outputs_first=True)
+
+
+def _flax(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[str, Claim]:
+    from renorm_cli.conventions import flax
+
+    return flax.claims(variables)
+
+
+WHOLE_FILE: dict[str, tuple[WholeFile, ...]] = {
+    "keras": (shapes.claims, _by_conventions),
+    "torch": (_torch,),
+    "mlx": (_mlx,),
+    "flax": (_flax,),
+}
+"""What the variables of a convention tell together."""
 
 _BY_AXES: Mapping[AxisSource, int] = {source: place for place, source in enumerate(get_args(AxisSource))}
 _BY_ROLE: Mapping[AxisSource, int] = {"like": 0, "layer": 1, "name": 2, "graph": 3, "shape": 4}
@@ -64,11 +88,13 @@ def identify(variables: Sequence[Variable], lent: Mapping[str, Claim] | None = N
     """
     claims = [_claims(variable, lent) for variable in variables]
     roles = {variable.key: _identity(variable, found).role for variable, found in zip(variables, claims, strict=True)}
-    for source in WHOLE_FILE:
-        together = source(variables, roles)
-        for variable, found in zip(variables, claims, strict=True):
-            if variable.key in together:  # first, because names together tell more than a name alone
-                found.insert(0, together[variable.key])
+    for convention in dict.fromkeys(variable.hint.convention for variable in variables):
+        own = [variable for variable in variables if variable.hint.convention == convention]
+        for source in WHOLE_FILE.get(convention, ()):
+            together = source(own, roles)
+            for variable, found in zip(variables, claims, strict=True):
+                if variable.key in together:  # first, because names together tell more than a name alone
+                    found.insert(0, together[variable.key])
     return tuple(
         replace(variable, identity=_identity(variable, found))
         for variable, found in zip(variables, claims, strict=True)
@@ -95,7 +121,8 @@ def unit_axes(variable: Variable) -> tuple[tuple[int, ...], AxisSource]:
 
 def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]:
     """What the variable tells by itself, and what another file lends to it."""
-    claims = list(CONVENTIONS[variable.hint.convention].claims(variable.hint, variable.shape))
+    convention = CONVENTIONS.get(variable.hint.convention)
+    claims = [] if convention is None else list(convention.claims(variable.hint, variable.shape))
     use = variable.use
     if use is not None and use.ops:
         role = None if use.role == "unknown" else use.role

@@ -56,7 +56,7 @@ FLOATS: dict[str, FloatDtype] = {
 
 _BITS = {
     1: "qint8 quint8 int4 uint4 int2 uint2 float8_e5m2 float8_e4m3fn float8_e4m3fnuz float8_e4m3b11fnuz"
-    " float8_e5m2fnuz float4_e2m1fn",
+    " float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn",
     2: "qint16 quint16",
     4: "qint32",
 }

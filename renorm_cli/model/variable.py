@@ -51,7 +51,8 @@ class Hint:
 
     `layer` is the class of the layer, "Conv2DTranspose", known from the file's own config or from a default name, as
     `source` has it. `weight` is the weight's own name inside its layer, "kernel" or "query/kernel", `equation` that of
-    an EinsumDense layer.
+    an EinsumDense layer. `order` are the axes that the framework sees, in the order in which they are stored, where
+    that is another one.
     """
 
     convention: str = "keras"
@@ -59,6 +60,7 @@ class Hint:
     source: Literal["layer", "name"] = "layer"
     weight: str | None = None
     equation: str | None = None
+    order: tuple[int, ...] | None = None
 
 
 NO_HINT = Hint()

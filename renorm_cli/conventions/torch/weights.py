@@ -1,0 +1,298 @@
+"""What the weights of a PyTorch or MLX file are, and which of their axes name units, from all names and shapes.
+
+A linear layer is (out, in), a convolution (out, in, *k), a table (rows, size): the first axis names units. Others are
+told by what is beside them, and are a guess where nothing is: a transposed convolution is (in, out, *k) under the same
+name, and so are the linear layers of GPT-2, (in, out). Layouts: torch.nn 2.14, `Conv1D` of transformers 5.24.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from renorm_cli.conventions.torch.modules import (
+    LONGEST,
+    Module,
+    Weight,
+    in_cell,
+    is_cell,
+    modules,
+    stored,
+    word,
+)
+from renorm_cli.model.identity import Claim, Role
+from renorm_cli.model.variable import Variable
+
+Axes = tuple[int, ...]
+
+_CLASSES: dict[str, tuple[Role, Axes]] = {
+    "Linear": ("kernel", (0,)),
+    "Bilinear": ("kernel", (0,)),
+    "Conv1D": ("kernel", (1,)),
+    "Embedding": ("embedding", (0,)),
+    "EmbeddingBag": ("embedding", (0,)),
+    **{f"Conv{n}d": ("kernel", (0,)) for n in (1, 2, 3)},
+    **{f"ConvTranspose{n}d": ("kernel", (1,)) for n in (1, 2, 3)},
+}
+"""Role and unit axes of the array `weight` of a class of PyTorch or, `Conv1D`, of transformers."""
+
+_OF_GPT2 = frozenset(("c_attn", "c_proj", "c_fc", "q_attn"))
+_TRANSPOSED = re.compile(r"up|deconv|transpos|conv_?t|dec")
+_PATCHES = re.compile(r"patch")
+_CONV = re.compile(r"conv")
+_AFTER_A_CONV = (("convolution", "normalization"), ("conv", "bn"), ("conv", "norm"), ("conv", "batch_norm"))
+_BANKS = (("gate_up_proj", "down_proj"), ("input_linear", "output_linear"))
+_PARTS_OF_BANKS = frozenset(("gate_up_proj", "gate_proj", "up_proj", "down_proj"))
+
+
+class _Told(NamedTuple):
+    """What tells of a kernel that it has a layout; no axes where several layouts are left."""
+
+    axes: Axes | None
+    by: str
+    source: str = "shape"
+
+
+_OPEN = _Told(None, "the name 'weight'", "name")
+
+
+def claims(variables: Sequence[Variable], *, outputs_first: bool = False) -> dict[str, Claim]:
+    """What the variables of one file tell, by key.
+
+    With `outputs_first` the outputs are the first axis in all layers, as in MLX.
+    """
+    found = modules(variables)
+    told: dict[str, Claim] = {}
+    for module in found.values():
+        for own, weight in module.items():
+            claim = _claim(own, weight, module)
+            if claim is not None:
+                told[weight.variable.key] = claim
+    kernels = [module["weight"] for module in found.values() if "weight" in module and _is_kernel(module)]
+    for weight, layout in zip(kernels, _layouts(kernels, found, outputs_first), strict=True):
+        told[weight.variable.key] = _as_claim("kernel", layout, weight)
+    for path, module in found.items():
+        for weight, claim in (*_banks(path, module, found), *_parametrized(path, module, found)):
+            told[weight.variable.key] = claim
+    return told
+
+
+def _is_kernel(module: Module) -> bool:
+    """Whether `weight` is a kernel; what is called a table and has a bias is one."""
+    weight = module["weight"]
+    return weight.role == "kernel" or (weight.role == "embedding" and "bias" in module)
+
+
+def _claim(own: str, weight: Weight, module: Module) -> Claim | None:
+    """What an array tells by itself and by its module, but for the layout of a kernel."""
+    by, rank = f"the name {own[:LONGEST]!r}", len(weight.shape)
+    if weight.role == "embedding":
+        known = _class(weight)
+        return _as_claim("embedding", _Told((0,), by, "name"), weight) if known is None else known
+    if weight.role == "kernel":
+        return None if own == "weight" else _as_claim("kernel", _Told((0,), by, "name"), weight)
+    if weight.role != "unknown":
+        return Claim("name", weight.role, None, by)
+    if rank == 2 and in_cell(own) and is_cell(module):
+        return _as_claim("kernel", _Told((0,), by, "name"), weight)
+    bias = module.get("bias")
+    if own == "weight" and bias is not None and bias.shape == weight.shape:
+        return Claim("shape", "scale", None, "the bias of the same shape")
+    return None
+
+
+def _as_claim(role: Role, told: _Told, weight: Weight) -> Claim:
+    axes = None if told.axes is None else stored(told.axes, weight.variable)
+    return Claim("shape" if told.source == "shape" else "name", role, axes, told.by)
+
+
+def _class(weight: Weight) -> Claim | None:
+    """What the class of a pickled module tells."""
+    layer = weight.variable.layer
+    known = None if layer is None else _CLASSES.get(layer)
+    if known is None:
+        return None
+    return Claim("layer", known[0], stored(known[1], weight.variable), f"the class {layer}")
+
+
+# --- layouts of `weight`
+
+
+def _layouts(kernels: Sequence[Weight], found: Mapping[str, Module], outputs_first: bool) -> Iterator[_Told]:
+    """The layout of each kernel: what it and its neighbours tell, then what the others of the file do."""
+    as_gpt2 = any(_is_gpt2(weight) and _fits_only(1, weight, found) for weight in kernels)
+    first = [_layout(weight, found, as_gpt2, outputs_first) for weight in kernels]
+    convolutions: dict[str, set[Axes]] = {}
+    for weight, told in zip(kernels, first, strict=True):
+        if len(weight.shape) > 2 and told.axes is not None:
+            convolutions.setdefault(word(weight.module), set()).add(told.axes)
+    usual = set().union(*convolutions.values()) == {(0,)}
+    for weight, told in zip(kernels, first, strict=True):
+        alike = usual or convolutions.get(word(weight.module)) == {(0,)}
+        yield _as_others(weight, found) if told is _OPEN and alike else told
+
+
+def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: bool, outputs_first: bool) -> _Told:
+    known = _class(weight)
+    if known is not None and known.unit_axes is not None and _class_fits(weight, found):
+        return _Told(_CLASSES[weight.variable.layer or ""][1], known.told)
+    if outputs_first and "expert" not in weight.module:
+        return _Told((0,), "the layout of MLX", "name")
+    if len(weight.shape) == 2:
+        return _linear(weight, found, as_gpt2)
+    return _convolution(weight, found)
+
+
+def _class_fits(weight: Weight, found: Mapping[str, Module]) -> bool:
+    """Whether the bias does not contradict the class: a transposed convolution in groups has units of two axes."""
+    axis = _CLASSES[weight.variable.layer or ""][1][0]
+    bias = _bias(weight, found)
+    return bias is None or bias == weight.shape[axis]
+
+
+def _linear(weight: Weight, found: Mapping[str, Module], as_gpt2: bool) -> _Told:
+    bias = _bias(weight, found)
+    if as_gpt2 and _is_gpt2(weight) and bias in (None, weight.shape[1]):
+        return _Told((1,), "the layout of GPT-2", "name")
+    if bias is None or weight.shape == (bias, bias):
+        return _Told((0,), "the name 'weight'", "name")
+    fitting = [axis for axis in (0, 1) if weight.shape[axis] == bias]
+    return _Told(tuple(fitting), f"the bias of {bias}") if fitting else _OPEN
+
+
+def _convolution(weight: Weight, found: Mapping[str, Module]) -> _Told:
+    """By its bias, else by the normalization behind it: either has an element for each output."""
+    outer, inner, bias = *weight.shape[:2], _bias(weight, found)
+    if bias is not None:
+        return _by_length(outer, inner, bias, f"the bias of {bias}", weight)
+    for length, sure in _norms(weight.module, found):
+        if length in (outer, inner) and outer != inner and (sure or length == outer):
+            return _by_length(outer, inner, length, f"the normalization of {length}", weight)
+        if sure and length > inner and length % inner == 0 and length != outer:
+            return _Told(None, f"the normalization of {length}")  # transposed, in groups
+    if _PATCHES.search(word(weight.module).lower()) and outer > inner:
+        return _Told((0,), f"the name {word(weight.module)!r}", "name")
+    return _OPEN
+
+
+def _by_length(outer: int, inner: int, outputs: int, by: str, weight: Weight) -> _Told:
+    """The layout with so many outputs. Of a transposed convolution in groups, `inner` is that of one group."""
+    if outputs == inner != outer:
+        return _Told((1,), by)
+    if outputs != outer:
+        return _Told(None, by)
+    in_groups = inner > 1 and outputs % inner == 0
+    return _OPEN if in_groups and (inner == outer or _is_transposed(weight)) else _Told((0,), by)
+
+
+def _as_others(weight: Weight, found: Mapping[str, Module]) -> _Told:
+    """The layout of the other convolutions that tell theirs, where nothing speaks against it."""
+    bias = _bias(weight, found)
+    if len(weight.shape) < 3 or _is_transposed(weight) or (bias is not None and bias != weight.shape[0]):
+        return _OPEN
+    if len(weight.shape) == 3 and not _CONV.search(word(weight.module).lower()):
+        return _OPEN
+    return _Told((0,), "the other convolutions", "name")
+
+
+def _bias(weight: Weight, found: Mapping[str, Module]) -> int | None:
+    """The length of the bias beside it, which a parametrized module has one level up."""
+    bias = found.get(weight.module, {}).get("bias")
+    return bias.shape[0] if bias is not None and len(bias.shape) == 1 else None
+
+
+def _norms(path: str, found: Mapping[str, Module]) -> Iterator[tuple[int, bool]]:
+    """The lengths of the normalizations that may follow a convolution, and whether they do so for sure.
+
+    In a list of layers the next one follows. One of a similar name follows or precedes.
+    """
+    folder, _, last = path.rpartition(".")
+    start = f"{folder}." if folder else ""
+    if last.isdecimal() and len(last) < 10:
+        length = _vector(found.get(f"{start}{int(last) + 1}"))
+        if length is not None:
+            yield length, True
+    for part in path.rsplit(".", 2)[-2:] if len(path) <= LONGEST else ():
+        for one, other in _AFTER_A_CONV:
+            if one in part:
+                head, _, tail = path.rpartition(part)
+                length = _vector(found.get(f"{head}{part.replace(one, other)}{tail}"))
+                if length is not None:
+                    yield length, False
+
+
+def _vector(module: Module | None) -> int | None:
+    weight = None if module is None else module.get("weight")
+    return weight.shape[0] if weight is not None and len(weight.shape) == 1 else None
+
+
+def _is_gpt2(weight: Weight) -> bool:
+    return len(weight.shape) == 2 and weight.module.rpartition(".")[2] in _OF_GPT2
+
+
+def _fits_only(axis: int, weight: Weight, found: Mapping[str, Module]) -> bool:
+    bias = _bias(weight, found)
+    return bias is not None and weight.shape[axis] == bias != weight.shape[1 - axis]
+
+
+def _is_transposed(weight: Weight) -> bool:
+    """Whether a convolution is called so that it may be a transposed one."""
+    parts = weight.module.rsplit(".", 3)[-3:]
+    return any(_TRANSPOSED.search(part.lower()) is not None for part in parts if len(part) <= LONGEST)
+
+
+# --- weights that are stored otherwise
+
+
+def _banks(path: str, module: Module, found: Mapping[str, Module]) -> Iterator[tuple[Weight, Claim]]:
+    """All experts of a layer in one array, (experts, out, in) or (experts, in, out), which the widths tell."""
+    for own in _PARTS_OF_BANKS & module.keys():
+        if len(module[own].shape) == 3:
+            yield module[own], _as_claim("kernel", _Told(None, f"the name {own!r}", "name"), module[own])
+    for first, last in _BANKS:
+        up, down = module.get(first), module.get(last)
+        if up is None or down is None:
+            up, down = (_own_weight(found.get(f"{path}.{name}" if path else name)) for name in (first, last))
+        if up is None or down is None or len(up.shape) != 3 or len(down.shape) != 3 or up.shape[0] != down.shape[0]:
+            continue
+        (_, one, two), (_, three, four) = up.shape, down.shape
+        outer = [
+            axis for axis, fits in ((1, (one, two) == (2 * four, three)), (2, (one, two) == (three, 2 * four))) if fits
+        ]
+        if outer:
+            told = _Told((0, outer[0]) if len(outer) == 1 else None, f"the widths of {up.shape[0]} experts")
+            yield up, _as_claim("kernel", told, up)
+            yield down, _as_claim("kernel", told, down)
+
+
+def _own_weight(module: Module | None) -> Weight | None:
+    return None if module is None else module.get("weight")
+
+
+def _parametrized(path: str, module: Module, found: Mapping[str, Module]) -> Iterator[tuple[Weight, Claim]]:
+    """Weights that a module computes from others: weight normalization is g * v / |v|, so that g has the norms."""
+    for size, direction in (("weight_g", "weight_v"), ("original0", "original1")):
+        if size in module and direction in module and len(module[direction].shape) >= 2:
+            yield module[direction], Claim("name", "parameter", None, f"the name {direction!r}")
+            yield from _sizes(module[size], module[direction], found)
+    name = "the name 'weight_orig'"
+    if "weight_orig" in module and "weight_u" in module:
+        yield module["weight_orig"], Claim("name", "parameter", None, name)
+        for own in {"weight_u", "weight_v"} & module.keys():
+            yield module[own], Claim("name", "state", None, name)
+    if "original" in module and path.endswith("parametrizations.weight"):
+        yield module["original"], Claim("name", "parameter", None, "the name 'original'")
+        for weight in found.get(f"{path}.0", {}).values():
+            yield weight, Claim("name", "state", None, "the name 'parametrizations'")
+
+
+def _sizes(size: Weight, direction: Weight, found: Mapping[str, Module]) -> Iterator[tuple[Weight, Claim]]:
+    """The norms of weight normalization are bounded where there is one for each unit of the weight."""
+    path = direction.module.removesuffix("parametrizations.weight").removesuffix(".")
+    whole = Weight(direction.variable, path, "weight", direction.shape, "kernel")
+    layout = _linear(whole, found, False) if len(whole.shape) == 2 else _convolution(whole, found)
+    long = tuple(axis for axis, length in enumerate(size.shape) if length != 1)
+    if len(size.shape) == len(direction.shape) and layout.axes in (None, long):
+        axes = None if layout.axes is None else long
+        yield size, _as_claim("kernel", _Told(axes, layout.by, layout.source), size)

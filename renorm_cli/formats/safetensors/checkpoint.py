@@ -1,0 +1,118 @@
+"""Checkpoints of one safetensors file, and of several with an index: patched where the tensors lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats import frameworks
+from renorm_cli.formats.base import Extent, Found, Sink
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
+from renorm_cli.formats.safetensors.header import METADATA, Header, read_header
+from renorm_cli.formats.shard_index import ShardIndex, output_names, read_shard_index, renamed
+from renorm_cli.model.variable import Variable
+from renorm_cli.storage.files import SourceFile
+from renorm_cli.storage.staging import Staging
+from renorm_cli.untrusted import quoted
+
+INDEX_ENDINGS = (".safetensors.index.json", ".index.json", ".json")
+
+_FRAMEWORKS = {"pt": "torch", "tf": "keras", "flax": "flax", "mlx": "mlx"}
+"""What the metadata call frameworks, under `format`."""
+
+
+class SafetensorsFile(PlainCheckpoint):
+    """A safetensors file. There are no checksums in it."""
+
+    def __init__(self, found: Found, file: SourceFile, header: Header) -> None:
+        self._metadata = header.metadata
+        variables, extents = _variables([header], [file])
+        data = PlainData([file], Extents(extents))
+        super().__init__("safetensors", found, [file], variables, data, frameworks.notes(variables))
+
+    def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        yield METADATA, iter([_canonical(self._metadata)])
+
+
+class SafetensorsShards(PlainCheckpoint):
+    """Files are the shards and, last, the index: without the index there is no checkpoint."""
+
+    def __init__(self, found: Found, shards: Sequence[SourceFile], file: SourceFile, index: ShardIndex) -> None:
+        self._index = index
+        headers = [read_header(shard) for shard in shards]
+        self._metadata = [header.metadata for header in headers]
+        variables, extents = _variables(headers, shards)
+        data = PlainData(shards, Extents(extents))
+        super().__init__("safetensors-index", found, (*shards, file), variables, data, frameworks.notes(variables))
+
+    def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
+        *shards, index = self.files
+        names = output_names(self._index, index.path, output.name, INDEX_ENDINGS)
+        staged = self.copies(staging, [output.beside(names[shard.path.name]) for shard in shards], changing)
+        staging.write(output.path, renamed(self._index, names, index.shown))
+        return PlainSink(self.data.staged(staged), staged)
+
+    def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        for number, metadata in enumerate(self._metadata, 1):
+            yield f"{METADATA} of shard {number}", iter([_canonical(metadata)])
+
+
+def open_safetensors(found: Found) -> SafetensorsFile:
+    """Open a safetensors file. Raises FormatError where it is damaged."""
+    file = found.only
+    return SafetensorsFile(found, file, read_header(file))
+
+
+def open_safetensors_index(found: Found) -> SafetensorsShards:
+    """Open an index and all files it names. Raises FormatError for a bad index, or a file missing or damaged."""
+    file = found.only
+    index = read_shard_index(file)
+    with ExitStack() as opened:
+        shards: list[SourceFile] = []
+        for name in index.names:
+            shards.append(found.beside(file.path.with_name(name)))
+            opened.callback(shards[-1].close)
+        checkpoint = SafetensorsShards(found, shards, file, index)
+        opened.pop_all()
+    return checkpoint
+
+
+def _variables(
+    headers: Sequence[Header], files: Sequence[SourceFile]
+) -> tuple[tuple[Variable, ...], Mapping[str, Extent]]:
+    """The tensors of all files as variables, and where they lie; each name may be in one of the files."""
+    extents: dict[str, Extent] = {}
+    variables: list[Variable] = []
+    for number, (header, file) in enumerate(zip(headers, files, strict=True)):
+        for name, tensor in header.tensors.items():
+            if name in extents:
+                raise FormatError(f"{file.shown!r}: {quoted(name)} is in another shard too; each tensor has one place")
+            extents[name] = Extent(number, tensor.start, tensor.end - tensor.start)
+            variables.append(Variable(name, name, tensor.shape, tensor.dtype))
+    told = {_FRAMEWORKS.get(header.metadata.get("format", "")) for header in headers} - {None}
+    framework = next(iter(told)) if len(told) == 1 else None
+    return _with_aliases(frameworks.described(variables, framework), headers), extents
+
+
+def _with_aliases(variables: Sequence[Variable], headers: Sequence[Header]) -> tuple[Variable, ...]:
+    """The variables with the names that `save_model` of safetensors left out as ties, and wrote into the metadata."""
+    names = {variable.key for variable in variables}
+    aliases: dict[str, list[str]] = {}
+    for header in headers:
+        for alias, name in header.metadata.items():
+            if name in names and alias not in names:
+                aliases.setdefault(name, []).append(alias)
+    if not aliases:
+        return tuple(variables)
+    return tuple(
+        replace(variable, aliases=tuple(aliases[variable.key])) if variable.key in aliases else variable
+        for variable in variables
+    )
+
+
+def _canonical(metadata: Mapping[str, str]) -> bytes:
+    return json.dumps(metadata, sort_keys=True).encode()

@@ -1,0 +1,95 @@
+"""The `.index.json` of a checkpoint in several files, as Hugging Face writes it: which file has each tensor.
+
+Names and shapes come from the files; the map only says which files there are (transformers 5.24 reads it so).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from renorm_cli.errors import FormatError
+from renorm_cli.storage.files import SourceFile, read_start
+from renorm_cli.untrusted import JsonError, is_file_name, parse_json, quoted
+
+_MAP_BYTES = 64 << 20
+_MOST_VALUES = 2_000_000
+_MOST_SHARDS = 10_000
+_DEPTH = 16
+_SHARD = re.compile(rb':\s*"[^"]*\.(?:safetensors|bin)"')
+_PART = re.compile(r"-[0-9]+-of-[0-9]+(\.[a-z]+)\Z")
+
+
+class ShardIndex(NamedTuple):
+    """The text of an index, and the files that it names, in order."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+def is_shard_index(first: bytes, last: bytes) -> bool:
+    """Whether the two ends of a file are those of an index.
+
+    In a Keras `.weights.json` map, which has the same key, the values are lists of HDF5 files.
+    """
+    is_map = first.lstrip().startswith(b"{") and b'"weight_map"' in first + last
+    return is_map and _SHARD.search(first + last) is not None
+
+
+def read_shard_index(file: SourceFile) -> ShardIndex:
+    """The index in an open file. Raises FormatError where it is no map of names to files beside it."""
+    if file.size > _MAP_BYTES:
+        raise FormatError(f"{file.shown!r} is {file.size} bytes; an index has at most {_MAP_BYTES}")
+    return _parse(read_start(file, _MAP_BYTES), file.shown)
+
+
+def _parse(raw: bytes, shown: str) -> ShardIndex:
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+        raise FormatError(f"{shown!r} holds more than {_MOST_VALUES} values; no index does")
+    try:
+        text = raw.decode("utf-8")
+        found = parse_json(text, depth=_DEPTH, strict=True)
+    except UnicodeDecodeError:
+        raise FormatError(f"{shown!r} is no UTF-8 text; an index of shards was expected") from None
+    except JsonError as problem:
+        raise FormatError(f"{shown!r} {problem}; an index of shards was expected") from None
+    weight_map = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise FormatError(f"{shown!r} has no weight_map of names to files; an index of shards was expected")
+    names = sorted(set(weight_map.values()), key=str) if all(map(_is_plain, weight_map.values())) else None
+    if names is None:
+        odd = next(value for value in weight_map.values() if not _is_plain(value))
+        told = quoted(odd) if isinstance(odd, str) else "that is no text"
+        raise FormatError(f"{shown!r} names a file {told}; a plain file name beside the index was expected")
+    if len(names) > _MOST_SHARDS:
+        raise FormatError(f"{shown!r} names {len(names)} files; at most {_MOST_SHARDS} are read")
+    return ShardIndex(text, tuple(names))
+
+
+def _is_plain(name: object) -> bool:
+    return is_file_name(name) and "\\" not in name
+
+
+def output_names(index: ShardIndex, own: Path, output: str, endings: tuple[str, ...]) -> dict[str, str]:
+    """The names of the files of an output by those of the input; the same where the index keeps its name."""
+    if output == own.name:
+        return {name: name for name in index.names}
+    stem = next((output.removesuffix(ending) for ending in endings if output.endswith(ending)), Path(output).stem)
+    made = {}
+    for number, name in enumerate(index.names, 1):
+        ending = part[1] if (part := _PART.search(name)) is not None else Path(name).suffix
+        made[name] = f"{stem}-{number:05}-of-{len(index.names):05}{ending}"
+    return made
+
+
+def renamed(index: ShardIndex, names: Mapping[str, str], shown: str) -> bytes:
+    """The index with other names of files, every other byte kept."""
+    text = index.text
+    for old, new in names.items():
+        text = text.replace(json.dumps(old), json.dumps(new))
+    if set(_parse(text.encode("utf-8"), shown).names) != set(names.values()):
+        raise FormatError(f"{shown!r} writes names of files with escapes; plain names were expected")
+    return text.encode("utf-8")
