@@ -7,12 +7,12 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
+from renorm_cli.formats.hub import ShardIndexFormat, weights_in
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.safetensors.format import Safetensors, SafetensorsIndex
+from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
 from renorm_cli.formats.unread import Orbax
-from renorm_cli.formats.weights_folder import weights_in
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = (
     Hdf5Format(),
     TfV1Format(),
     Safetensors(),
-    SafetensorsIndex(),
+    ShardIndexFormat(),
     KerasShardsFormat(),
     KerasArchiveFormat(),
 )

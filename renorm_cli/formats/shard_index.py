@@ -19,7 +19,6 @@ _MAP_BYTES = 64 << 20
 _MOST_VALUES = 2_000_000
 _MOST_SHARDS = 10_000
 _DEPTH = 16
-_SHARD = re.compile(rb':\s*"[^"]*\.(?:safetensors|bin)"')
 _PART = re.compile(r"-[0-9]+-of-[0-9]+(\.[a-z]+)\Z")
 
 
@@ -28,15 +27,6 @@ class ShardIndex(NamedTuple):
 
     text: str
     names: tuple[str, ...]
-
-
-def is_shard_index(first: bytes, last: bytes) -> bool:
-    """Whether the two ends of a file are those of an index.
-
-    In a Keras `.weights.json` map, which has the same key, the values are lists of HDF5 files.
-    """
-    is_map = first.lstrip().startswith(b"{") and b'"weight_map"' in first + last
-    return is_map and _SHARD.search(first + last) is not None
 
 
 def read_shard_index(file: SourceFile) -> ShardIndex:

@@ -1,4 +1,4 @@
-"""Mutants of HDF5 files, Keras configs, zip archives and shard maps: a result or a RenormError, in 5 s."""
+"""Mutants of files, configs, archives and shard maps: a result or a RenormError, in 5 s."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from fuzz import seeds
 from fuzz.campaign import Finds, hunt, mutants
+from fuzz.foreign import FOREIGN, OpenTarget
 from fuzz.mutate import HDF5_TOKENS, JSON_TOKENS, ZIP_TOKENS, Kind, edit_hdf5, edit_json, edit_zip_fields, new_zip
 from fuzz.targets import ApplyTarget, ConfigTarget, Hdf5Target, MapTarget, ZipTarget, survey_bytes
 
@@ -55,6 +56,12 @@ def test_a_mutant_zip_is_read_as_zipfile_reads_it_or_refused() -> None:
 
 def test_a_mutant_shard_map_names_plain_files_or_is_refused() -> None:
     check(hunt(Kind(seeds.map_seeds(), JSON_TOKENS, (edit_json,)), MapTarget(), 0, MUTANTS))
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_mutant_of_another_framework_is_read_or_refused(name: str) -> None:
+    kind, format = FOREIGN[name]
+    check(hunt(kind, OpenTarget(format), 0, MUTANTS))
 
 
 @pytest.mark.parametrize("kind", ["hdf5", "zip"])

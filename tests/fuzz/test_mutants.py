@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.effort import examples
 
 from fuzz import seeds
+from fuzz.foreign import FOREIGN, OpenTarget
 from fuzz.mutate import HDF5_TOKENS, JSON_TOKENS, ZIP_TOKENS, Kind, edit_hdf5, edit_json, edit_zip_fields, new_zip
 from fuzz.targets import ConfigTarget, Hdf5Target, MapTarget, ZipTarget, survey_bytes
 from renorm_cli.errors import RenormError
@@ -72,6 +73,22 @@ def test_a_mutant_zip_is_read_as_zipfile_reads_it_or_refused(zipped: ZipTarget, 
 def test_a_mutant_shard_map_names_plain_files_or_is_refused(number: int) -> None:
     with suppress(RenormError):
         MapTarget()(MAP.mutant(number)[1], number)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@few
+@given(number=numbers)
+def test_a_mutant_of_another_framework_is_read_or_refused(name: str, number: int) -> None:
+    kind, format = FOREIGN[name]
+    with suppress(RenormError):
+        OpenTarget(format)(kind.mutant(number)[1], number)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_every_sound_file_of_another_framework_is_read(name: str) -> None:
+    kind, format = FOREIGN[name]
+    for data in kind.seeds.values():
+        OpenTarget(format)(data, 1)
 
 
 def test_every_sound_seed_is_read(hdf5: Hdf5Target, zipped: ZipTarget, config: ConfigTarget) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import builders, tf_recorded
+from support import builders, tensor_files, tf_recorded
 from support.tf_files import BIAS, KERNEL
 
 DENSE = builders.two_dense()
@@ -49,6 +49,11 @@ def _plain(folder: Path) -> Path:
     return folder / "m.hdf5"
 
 
+def _safetensors_shards(folder: Path) -> Path:
+    shards = tensor_files.halves(tensor_files.torch_arrays())
+    return tensor_files.write_index(folder / "m.safetensors.index.json", shards, "m")
+
+
 HDF5: dict[str, Make] = {
     "keras h5": _legacy,
     "v3": _v3(),
@@ -61,8 +66,9 @@ HDF5: dict[str, Make] = {
 TENSORFLOW: dict[str, Make] = {
     name: partial(tf_recorded.copied, name) for name in ("prefix", "prefix of shards", "v1", "saved model")
 }
-FORMATS = HDF5 | TENSORFLOW
-MULTIPLE = ("shards", "prefix", "prefix of shards", "v1")
+OTHERS: dict[str, Make] = {"safetensors shards": _safetensors_shards}
+FORMATS = HDF5 | TENSORFLOW | OTHERS
+MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards")
 """Whose output is several files in the folder of others."""
 
 

@@ -32,14 +32,14 @@ INNER = {
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax"}],
     "formats": [
         {"registry"},
-        {"tensorflow"},
+        {"tensorflow", "hub"},
         {"keras", "safetensors", "unread"},
         {"hdf5", "zip", "mistaken"},
         {"plain"},
         {"numbers"},
         {"base"},
         {"frameworks"},
-        {"apart", "location", "naming", "protobuf", "shard_index", "weights_folder"},
+        {"apart", "location", "naming", "protobuf", "shard_index"},
     ],
     "norms": [
         {"measure"},

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support import builders, tf_recorded
+from support import builders, tensor_files, tf_recorded
 
 
 def words(text: str) -> frozenset[str]:
@@ -70,14 +71,23 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 )
 """What follows weights through a stored graph: most checkpoints have none."""
 
+FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
+    "frameworks shard_index safetensors.checkpoint safetensors.header", "formats."
+)
+"""Parsers and conventions of other frameworks than Keras and TensorFlow."""
+
 NOT_TF = rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.") | GRAPH
-NOT_HDF5 = NOT_TF | TOLD | rooms("zip keras.archive keras.shards", "formats.")
+NOT_HDF5 = NOT_TF | TOLD | FOREIGN_NAMES | rooms("zip keras.archive keras.shards", "formats.")
 FOREIGN = {
     ".h5": NOT_HDF5,
     ".weights.h5": NOT_HDF5 | rooms("formats.keras.legacy_names"),
-    ".keras": NOT_TF | rooms("formats.keras.legacy_names formats.keras.shards"),
+    ".keras": NOT_TF | FOREIGN_NAMES | rooms("formats.keras.legacy_names formats.keras.shards"),
     "TF checkpoint": rooms("zip hdf5 keras.hdf5_files keras.archive keras.v3_names keras.legacy_names", "formats.")
     | GRAPH
+    | FOREIGN_NAMES
+    | {"h5py"},
+    ".safetensors": (NOT_HDF5 - FOREIGN_NAMES)
+    | rooms("conventions.flax formats.hdf5.worker formats.keras.hdf5_files formats.keras.v3_names")
     | {"h5py"},
 }
 """Parsers of other formats."""
@@ -108,11 +118,18 @@ def _archive(folder: Path) -> Path:
     return path
 
 
+def _safetensors(folder: Path) -> Path:
+    arrays = {"fc.weight": np.ones((3, 2), "f4"), "fc.bias": np.ones(3, "f4")}
+    tensor_files.write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
+    return folder / "model.safetensors"
+
+
 FILES: dict[str, Callable[[Path], Path]] = {
     ".h5": _legacy,
     ".weights.h5": _weights,
     ".keras": _archive,
     "TF checkpoint": partial(tf_recorded.copied, "objects"),
+    ".safetensors": _safetensors,
 }
 
 

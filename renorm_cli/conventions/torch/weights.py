@@ -156,7 +156,8 @@ def _linear(weight: Weight, found: Mapping[str, Module], as_gpt2: bool) -> _Told
     if as_gpt2 and _is_gpt2(weight) and bias in (None, weight.shape[1]):
         return _Told((1,), "the layout of GPT-2", "name")
     if bias is None or weight.shape == (bias, bias):
-        return _Told((0,), "the name 'weight'", "name")
+        is_conv = _CONV.search(word(weight.module).lower()) is not None
+        return _OPEN if is_conv else _Told((0,), "the name 'weight'", "name")
     fitting = [axis for axis in (0, 1) if weight.shape[axis] == bias]
     return _Told(tuple(fitting), f"the bias of {bias}") if fitting else _OPEN
 
@@ -171,8 +172,10 @@ def _convolution(weight: Weight, found: Mapping[str, Module]) -> _Told:
             return _by_length(outer, inner, length, f"the normalization of {length}", weight)
         if sure and length > inner and length % inner == 0 and length != outer:
             return _Told(None, f"the normalization of {length}")  # transposed, in groups
-    if _PATCHES.search(word(weight.module).lower()) and outer > inner:
-        return _Told((0,), f"the name {word(weight.module)!r}", "name")
+    name = word(weight.module)
+    in_depth = inner == 1 and _CONV.search(name.lower()) is not None and not _is_transposed(weight)
+    if outer > inner and (in_depth or _PATCHES.search(name.lower()) is not None):
+        return _Told((0,), f"the name {name!r}", "name")
     return _OPEN
 
 
@@ -188,9 +191,11 @@ def _by_length(outer: int, inner: int, outputs: int, by: str, weight: Weight) ->
 
 def _as_others(weight: Weight, found: Mapping[str, Module]) -> _Told:
     """The layout of the other convolutions that tell theirs, where nothing speaks against it."""
-    bias = _bias(weight, found)
-    if len(weight.shape) < 3 or _is_transposed(weight) or (bias is not None and bias != weight.shape[0]):
+    bias, sizes = _bias(weight, found), weight.shape[2:]
+    if not sizes or _is_transposed(weight) or (bias is not None and bias != weight.shape[0]):
         return _OPEN
+    if all(size % 2 == 0 for size in sizes):
+        return _OPEN  # as what doubles the size of an image has them
     if len(weight.shape) == 3 and not _CONV.search(word(weight.module).lower()):
         return _OPEN
     return _Told((0,), "the other convolutions", "name")
@@ -252,16 +257,14 @@ def _banks(path: str, module: Module, found: Mapping[str, Module]) -> Iterator[t
             yield module[own], _as_claim("kernel", _Told(None, f"the name {own!r}", "name"), module[own])
     for first, last in _BANKS:
         up, down = module.get(first), module.get(last)
-        if up is None or down is None:
-            up, down = (_own_weight(found.get(f"{path}.{name}" if path else name)) for name in (first, last))
+        if path == first or path.endswith(f".{first}"):
+            up, down = (_own_weight(found.get(path.removesuffix(first) + name)) for name in (first, last))
         if up is None or down is None or len(up.shape) != 3 or len(down.shape) != 3 or up.shape[0] != down.shape[0]:
             continue
         (_, one, two), (_, three, four) = up.shape, down.shape
-        outer = [
-            axis for axis, fits in ((1, (one, two) == (2 * four, three)), (2, (one, two) == (three, 2 * four))) if fits
-        ]
-        if outer:
-            told = _Told((0, outer[0]) if len(outer) == 1 else None, f"the widths of {up.shape[0]} experts")
+        axis = 1 if (one, two) == (2 * four, three) else 2 if (one, two) == (four, 2 * three) else None
+        if axis is not None:
+            told = _Told((0, axis), f"the widths of {up.shape[0]} experts")
             yield up, _as_claim("kernel", told, up)
             yield down, _as_claim("kernel", told, down)
 

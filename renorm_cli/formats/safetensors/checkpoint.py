@@ -71,6 +71,8 @@ def open_safetensors_index(found: Found) -> SafetensorsShards:
     """Open an index and all files it names. Raises FormatError for a bad index, or a file missing or damaged."""
     file = found.only
     index = read_shard_index(file)
+    if any(name.endswith(".bin") for name in index.names):
+        raise FormatError(f"{file.shown!r} is an index of PyTorch files, which are not read yet; save safetensors")
     with ExitStack() as opened:
         shards: list[SourceFile] = []
         for name in index.names:

@@ -1,11 +1,10 @@
-"""The formats of safetensors, told by a few bytes, or by what a folder holds."""
+"""The format of safetensors, told by a few bytes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from renorm_cli.formats.base import Format, Found, Head
-from renorm_cli.formats.shard_index import is_shard_index
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -29,17 +28,3 @@ class Safetensors(Format):
         from renorm_cli.formats.safetensors.checkpoint import open_safetensors  # each format alone needs its parser
 
         return open_safetensors(found)
-
-
-class SafetensorsIndex(Format):
-    """The `.index.json` beside several files."""
-
-    endings = (".safetensors.index.json",)
-
-    def recognises(self, head: Head) -> bool:
-        return is_shard_index(head.first, head.last)
-
-    def open(self, found: Found) -> Checkpoint:
-        from renorm_cli.formats.safetensors.checkpoint import open_safetensors_index
-
-        return open_safetensors_index(found)

@@ -147,7 +147,9 @@ def test_an_output_has_the_variables_of_its_input_in_the_same_places(paths: Path
         assert [copy.extent(one) for one in copy.variables] == [output.source.extent(one) for one in copy.variables]
 
 
-@pytest.mark.parametrize("name", [name for name in small.FORMATS if name not in ("shards", "v1", "saved model")])
+@pytest.mark.parametrize(
+    "name", [name for name in small.FORMATS if name not in ("shards", "v1", "saved model", *small.OTHERS)]
+)
 def test_names_that_come_from_the_same_headers_are_taken_over_and_are_what_the_output_tells_alone(
     paths: Paths, name: str, tmp_path: Path
 ) -> None:

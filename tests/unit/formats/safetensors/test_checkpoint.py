@@ -1,0 +1,187 @@
+"""Safetensors files and indexes of them: what is told of each, and what the libraries read of an output."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import builders, tensor_files
+from support.files import agrees, bound, look
+
+from renorm_cli.api.verbs import diff
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.registry import locate, open_checkpoint
+
+ARRAYS = tensor_files.torch_arrays()
+
+
+def test_the_library_reads_an_output_as_the_oracle_makes_it(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    path, out = tmp_path / "m.safetensors", tmp_path / "out.safetensors"
+    arrays = {name: array for name, array in ARRAYS.items() if name != "scale"}
+    numpy.save_file(arrays, path, metadata={"format": "pt"})
+    bound(path, out)
+    after = numpy.load_file(out)
+    assert after.keys() == arrays.keys()
+    for name, array in arrays.items():
+        if name in tensor_files.TORCH_KERNELS:
+            agrees(array, after[name], tensor_files.TORCH_KERNELS[name], 1.0)
+        else:
+            assert after[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.slow
+def test_torch_reads_an_output_of_its_own_model_and_its_ties_as_the_oracle_makes_it(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    library = pytest.importorskip("safetensors.torch")
+    torch.manual_seed(0)
+    model = torch.nn.ModuleDict({"emb": torch.nn.Embedding(7, 5), "lm_head": torch.nn.Linear(5, 7, bias=False)})
+    model["lm_head"].weight = model["emb"].weight
+    path, out = tmp_path / "m.safetensors", tmp_path / "out.safetensors"
+    library.save_model(model, path)
+    (row,) = look(path).rows
+    assert {row.step.variable.name, *row.step.variable.aliases} == {"emb.weight", "lm_head.weight"}
+    before = model["emb"].weight.detach().numpy().copy()
+    bound(path, out)
+    library.load_model(model, out)
+    agrees(before, model["lm_head"].weight.detach().numpy(), (0,), 1.0)
+    assert model["emb"].weight is model["lm_head"].weight
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names", "axes"),
+    [
+        ({"format": "pt"}, ("a.weight",), (0,)),
+        ({"format": "mlx"}, ("a.weight",), (0,)),
+        ({"format": "flax"}, ("a.kernel",), (1,)),
+        ({"format": "tf"}, ("model/dense/kernel:0",), (1,)),
+        ({}, ("a.weight",), (0,)),
+        ({"format": "np"}, ("a.kernel", "a.bias"), (1,)),
+        (None, ("params/Dense_0/kernel",), (1,)),
+        (None, ("dense/kernel",), (1,)),
+    ],
+)
+def test_metadata_or_names_tell_the_framework_and_with_it_the_unit_axes(
+    metadata: dict[str, str] | None, names: tuple[str, ...], axes: tuple[int, ...], tmp_path: Path
+) -> None:
+    arrays = {name: np.ones((6, 4) if len(name) > 6 else (4,), np.float32) for name in names}
+    tensor_files.write_safetensors(tmp_path / "m", arrays, metadata)
+    (row,) = look(tmp_path / "m").rows
+    assert (row.step.unit_axes, row.step.axis_source) in ((axes, "name"), (axes, "shape"))
+
+
+def test_a_header_of_any_length_is_read_and_tensors_need_no_alignment(tmp_path: Path) -> None:
+    values = np.arange(6, dtype="<f4").reshape(3, 2)
+    header = {
+        "one": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        "a.weight": {"dtype": "F32", "shape": [3, 2], "data_offsets": [1, 25]},
+    }
+    for size in range(130, 140):
+        (tmp_path / "m").write_bytes(tensor_files.safetensors(header, b"x" + values.tobytes(), size))
+        with open_checkpoint(tmp_path / "m") as source:
+            found = {variable.name: source.read(variable) for variable in source.variables}
+        np.testing.assert_array_equal(found["a.weight"], values)
+
+
+def test_a_direction_of_weight_normalization_is_locked_and_its_norms_are_bounded(tmp_path: Path) -> None:
+    direction = builders.kernel((4, 3, 2), (0,))
+    arrays = {"c.weight_v": direction, "c.weight_g": np.full((4, 1, 1), 2, "f4"), "c.bias": np.zeros(4, "f4")}
+    tensor_files.write_safetensors(tmp_path / "m", arrays)
+    (row,) = bound(tmp_path / "m", tmp_path / "out").rows
+    assert (row.step.variable.name, row.over) == ("c.weight_g", 4)
+    after = tensor_files.read_safetensors(tmp_path / "out")
+    assert after["c.weight_v"].tobytes() == direction.tobytes()
+    np.testing.assert_array_equal(after["c.weight_g"], np.ones((4, 1, 1)))
+    with pytest.raises(FormatError, match=r"divides it by its norm, weight_g has"):
+        bound(tmp_path / "m", tmp_path / "other", "c.weight_v")
+
+
+def test_a_warning_says_that_an_update_is_added_to_a_weight(tmp_path: Path) -> None:
+    arrays = {"q.base_layer.weight": np.ones((4, 3), "f4"), "q.lora_A.weight": np.ones((1, 3), "f4")}
+    tensor_files.write_safetensors(tmp_path / "m", arrays)
+    assert any("LoRA update beside it" in note.text and note.warning for note in look(tmp_path / "m").notes)
+
+
+# --- indexes and folders
+
+
+def _sharded(folder: Path, name: str = "model.safetensors.index.json") -> Path:
+    return tensor_files.write_index(folder / name, tensor_files.halves(ARRAYS))
+
+
+def test_the_shards_of_an_output_have_names_of_their_own_and_the_index_tells_them(tmp_path: Path) -> None:
+    path = _sharded(tmp_path)
+    bound(path, None)
+    out = tmp_path / "model-renorm.safetensors.index.json"
+    index = json.loads(out.read_text())
+    assert sorted({*index["weight_map"].values()}) == [
+        f"model-renorm-0000{number}-of-00002.safetensors" for number in (1, 2)
+    ]
+    assert index["metadata"] == json.loads(path.read_text())["metadata"]
+    assert tensor_files.read_safetensors(out).keys() == ARRAYS.keys()
+
+
+def test_an_index_that_keeps_its_name_keeps_those_of_its_shards(tmp_path: Path) -> None:
+    path = _sharded(tmp_path)
+    (tmp_path / "out").mkdir()
+    bound(path, tmp_path / "out" / path.name)
+    names = {one.name for one in tmp_path.iterdir() if one.is_file()}
+    assert {one.name for one in (tmp_path / "out").iterdir()} - {"model.report.json"} == names
+
+
+def test_names_come_from_the_shards_whatever_the_map_says(tmp_path: Path) -> None:
+    """As transformers reads them: the map only says which files there are."""
+    path = _sharded(tmp_path)
+    index = json.loads(path.read_text())
+    first, second = sorted({*index["weight_map"].values()})
+    path.write_text(json.dumps({"weight_map": {"no such": second, "embed.weight": first}}))
+    with open_checkpoint(path) as source:
+        assert {variable.name for variable in source.variables} == ARRAYS.keys()
+
+
+@pytest.mark.slow
+def test_transformers_reads_an_output_in_shards_as_the_oracle_makes_it(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=50, n_positions=12, n_embd=8, n_layer=2, n_head=2)
+    model = transformers.GPT2LMHeadModel(config)
+    model.save_pretrained(tmp_path / "in", max_shard_size="4KB")
+    (tmp_path / "out").mkdir()
+    for name in ("config.json", "generation_config.json"):
+        shutil.copy(tmp_path / "in" / name, tmp_path / "out" / name)
+    bound(tmp_path / "in", tmp_path / "out" / "model.safetensors.index.json", limit=0.05)
+    after = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "out").state_dict()
+    for name, array in model.state_dict().items():
+        if array.dim() == 2:  # `Conv1D` is (in, out), tables are (rows, size)
+            axes = (1,) if ".h." in name else (0,)
+            agrees(array.numpy(), after[name].numpy(), axes, 0.05)
+        else:
+            assert torch.equal(array, after[name])
+
+
+def test_a_folder_leads_to_the_checkpoint_in_it(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    path = _sharded(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert locate(tmp_path / "model").path == path
+    tensor_files.write_safetensors(tmp_path / "model" / "model.safetensors", ARRAYS)
+    report = look(tmp_path / "model")
+    assert (report.format, report.path) == ("safetensors", str(tmp_path / "model" / "model.safetensors"))
+    (tmp_path / "model" / "model.safetensors").unlink()
+    path.unlink()
+    with pytest.raises(FormatError, match=r"holds 2 checkpoints; name one of 'model-00001-of"):
+        look(tmp_path / "model")
+    (tmp_path / "model" / "model-00001-of-00002.safetensors").unlink()
+    assert look(tmp_path / "model").format == "safetensors"
+
+
+def test_metadata_that_differ_are_a_difference(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        tensor_files.write_safetensors(tmp_path / name, ARRAYS, {"format": "pt", "made": name})
+    found = diff(tmp_path / "one", tmp_path / "other", expect_renorm=True, max_norm=9.0)
+    assert not found.proven
+    assert "__metadata__" in str(found.to_dict())
