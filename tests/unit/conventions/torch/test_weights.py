@@ -69,7 +69,7 @@ def test_of_all_weights_few_are_left_open() -> None:
     found = [judged(model) for model in MODELS]
     right, left = (sum(len(one[kind]) for one in found) for kind in ("right", "open"))
     assert right > 1200
-    assert left < 0.06 * right
+    assert left < 0.1 * right
 
 
 def test_without_the_norms_and_biases_of_a_generator_its_kernels_are_a_guess() -> None:
