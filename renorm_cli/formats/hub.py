@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm_cli.errors import FormatError, some_names
+from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.storage.files import open_beside, read_start
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
 
+_PART = re.compile(r"(.+)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)")
+_MAP_BYTES = 64 << 20
 _SHARD = re.compile(rb':\s*"[^"]*\.(?:safetensors|bin)"')
 _FIRST = "model.safetensors"
-"""What loaders take before an index beside it."""
 _ENDINGS = (".safetensors.index.json", ".safetensors")
 
 
@@ -27,6 +31,22 @@ class ShardIndexFormat(Format):
 
     endings = (".safetensors.index.json",)
 
+    def named_by(self, path: Path) -> Path | None:
+        """The checkpoint in a folder: a link in it could lead out of the folder, and is not followed."""
+        inside = _weights_in(path) if path.is_dir() else None
+        if inside is not None and inside.is_symlink():
+            raise FormatError(f"{str(inside)!r} is a link, which could lead out of the folder; give what it leads to")
+        return inside
+
+    def whole_of(self, path: Path) -> Path | None:
+        """The index of a shard, beside it, if it names the shard."""
+        found = _PART.fullmatch(path.name)
+        index = None if found is None else path.with_name(f"{found[1]}.{found[2]}.index.json")
+        if index is None or not index.is_file():
+            return None
+        with closing(open_beside(index)) as file:
+            return index if json.dumps(path.name).encode() in read_start(file, _MAP_BYTES) else None
+
     def recognises(self, head: Head) -> bool:
         is_map = head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last
         return is_map and _SHARD.search(head.first + head.last) is not None
@@ -37,15 +57,13 @@ class ShardIndexFormat(Format):
         return open_safetensors_index(found)
 
 
-def weights_in(folder: Path) -> Path | None:
-    """The checkpoint in a folder; None if there is none. Raises FormatError where several are as good, and OSError."""
+def _weights_in(folder: Path) -> Path | None:
+    """What a loader takes in a folder: its `model.safetensors`, else its one index, else its one file."""
     names = [entry.name for entry in os.scandir(folder) if entry.name.endswith(_ENDINGS) and entry.name[0] != "."]
     if _FIRST in names:
         return folder / _FIRST
     for ending in _ENDINGS:
-        found = sorted(name for name in names if name.endswith(ending))
-        if len(found) > 1:
-            raise FormatError(f"{str(folder)!r} holds {len(found)} checkpoints; name one of {some_names(found)}")
+        found = [name for name in names if name.endswith(ending)]
         if found:
-            return folder / found[0]
+            return folder / found[0] if len(found) == 1 else None
     return None

@@ -15,7 +15,9 @@ from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.location import Location
 from renorm_cli.storage.files import open_beside, open_source
 
-_USUAL = re.compile(r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json)")
+_USUAL = re.compile(
+    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json)"
+)
 """Usual names of checkpoints."""
 
 _MOST_ENTRIES = 1_000

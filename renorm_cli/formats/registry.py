@@ -7,7 +7,7 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
-from renorm_cli.formats.hub import ShardIndexFormat, weights_in
+from renorm_cli.formats.hub import ShardIndexFormat
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.safetensors.format import Safetensors

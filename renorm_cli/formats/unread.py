@@ -28,4 +28,3 @@ class Orbax(Unread):
             raise FormatError(
                 f"{str(path)!r} is an Orbax checkpoint, which is not supported yet; export the weights to HDF5"
             )
-

@@ -150,6 +150,6 @@ CASES = (
         commands=("apply",),
     ),
     Case("index-sizes", "it tells sizes that are not true: nobody reads them", _index(), "handled", untouched=_renamed),
-    Case("index-folder-link", "the checkpoint in a folder is a link out of it", _folder, "error", "cannot be opened"),
-    Case("index-folder-several", "a folder holds several checkpoints", _crowded, "error", "name one of"),
+    Case("index-folder-link", "the checkpoint in a folder is a link out of it", _folder, "error", "is a link"),
+    Case("index-folder-several", "a folder holds three checkpoints", _crowded, "error", "give one of them"),
 )

@@ -163,9 +163,9 @@ def test_a_folder_names_the_checkpoints_that_it_holds(tmp_path: Path) -> None:
     folder = tmp_path / "hub"  # as Hugging Face lays them out
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (folder / "model.gguf").write_bytes(b"GGUF" + bytes(20))
     (folder / "pytorch_model.bin").write_bytes(zipped(**{"m/data.pkl": b""}))
-    assert "is a safetensors file, which is not read yet" in refused(folder)
+    assert "is a GGUF file" in refused(folder)
     shutil.copy(SAMPLES / "dense.h5", folder / "tf_model.h5")
     assert refused(folder) == "; it holds 'tf_model.h5'; give that"
     assert refused(tmp_path) == "; it holds 'hub/tf_model.h5'; give that"

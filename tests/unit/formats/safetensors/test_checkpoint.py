@@ -173,10 +173,21 @@ def test_a_folder_leads_to_the_checkpoint_in_it(tmp_path: Path) -> None:
     assert (report.format, report.path) == ("safetensors", str(tmp_path / "model" / "model.safetensors"))
     (tmp_path / "model" / "model.safetensors").unlink()
     path.unlink()
-    with pytest.raises(FormatError, match=r"holds 2 checkpoints; name one of 'model-00001-of"):
+    with pytest.raises(
+        FormatError, match=r"holds 'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'; give"
+    ):
         look(tmp_path / "model")
     (tmp_path / "model" / "model-00001-of-00002.safetensors").unlink()
     assert look(tmp_path / "model").format == "safetensors"
+
+
+def test_a_shard_leads_to_its_index_and_one_without_an_index_is_read_alone(tmp_path: Path) -> None:
+    path = _sharded(tmp_path)
+    shard = tmp_path / "model-00001-of-00002.safetensors"
+    with pytest.raises(FormatError, match=r"is a part of the checkpoint .*index.json'; give that"):
+        look(shard)
+    path.unlink()
+    assert look(shard).format == "safetensors"
 
 
 def test_metadata_that_differ_are_a_difference(tmp_path: Path) -> None:
