@@ -139,7 +139,11 @@ CASES = (
         "no UTF-8",
     ),
     Case(
-        "index-list", "a map that is a list", _raw('{"weight_map": [{"a": "b.safetensors"}]}'), "error", "no weight_map"
+        "index-map-list",
+        "a map that is a list",
+        _raw('{"weight_map": [{"a": "b.safetensors"}]}'),
+        "error",
+        "no weight_map",
     ),
     Case(
         "index-escaped",
