@@ -44,6 +44,7 @@ from renorm_cli.api.report import Report
 from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import FormatError, UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
+from renorm_cli.formats.endings import check_ending
 from renorm_cli.formats.registry import find, open_checkpoint, open_staged
 from renorm_cli.model.constraint import Per
 from renorm_cli.model.dtypes import FLOATS
@@ -222,6 +223,7 @@ def apply(
         recovered = not dry_run and recover(written.index)
         opened = open_checkpoint(found.path if recovered else found)
     with opened as source:
+        check_ending(source.output_format, source.location.name, written.path)
         session = _session(source, request, like, computing)
         readings = session.readings()
         if readings and not allow_guess:

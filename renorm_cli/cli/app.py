@@ -70,22 +70,23 @@ def apply(
 ) -> None:
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
     from renorm_cli.api import verbs
-    from renorm_cli.cli.output import Target, rendered, show, targets
+    from renorm_cli.cli.output import Target, refuse_taken, rendered, show, targets
     from renorm_cli.formats.registry import find
     from renorm_cli.run.session import Destination
 
     asked = keywords(bound, declared, which, accepting, writing, computing)
     with find(checkpoint) as found:
         written = Destination(writing.output, writing.in_place).of(found.location)
-        files = targets(reporting.report, [checkpoint, written.path, written.index, bound.rules, which.like])
+        files = targets(reporting, [checkpoint, written.path, written.index, bound.rules, which.like])
         if reporting.report is None and not writing.dry_run:
             files = [Target(written.report(), "json")]
+        refuse_taken(files, [checkpoint], force=writing.force)
         outputs = [Written(written.path, written.index), *(Written(file.path, file.path) for file in files)]
         with untouched([checkpoint], outputs):
             with progress(str(checkpoint), reporting) as meter:
                 companions = lambda report: rendered([report], files)  # noqa: E731
                 done = verbs.apply(found, **asked, keep_norms=False, meter=meter, companions=companions)
-            show([done], reporting)
+            show([done], reporting, files)
 
 
 @app.command(cls=help.Command, epilog=help.INSPECT)
@@ -144,17 +145,18 @@ def diff(
 ) -> None:
     """Tell what changed between two checkpoints, and by the exit code whether it was only a renorm."""
     from renorm_cli.api import verbs
-    from renorm_cli.cli.output import rendered, show, targets
+    from renorm_cli.cli.output import refuse_taken, rendered, show, targets
     from renorm_cli.render.registry import DIFF_FORMATS
     from renorm_cli.storage.staging import save
 
     asked = keywords(bound, which, computing)
-    files = targets(reporting.report, [before, after, which.like], DIFF_FORMATS)
+    files = targets(reporting, [before, after, which.like], DIFF_FORMATS)
+    refuse_taken(files, [before, after], force=reporting.force)
     with untouched([before, after], [Written(file.path, file.path) for file in files]):
         with progress(str(after), reporting) as meter:
             done = verbs.diff(before, after, **asked, meter=meter)
         save(rendered(done, files), readers=done.readers)
-        show(done, reporting)
+        show(done, reporting, files)
     raise typer.Exit(done.exit_code)
 
 
@@ -193,17 +195,18 @@ def _examined(
     gate: bool = False,
 ) -> tuple[list[Report], bool]:
     """Measure every checkpoint that can be read, and report; also whether one could not."""
-    from renorm_cli.cli.output import norms_file, of_all, refuse_norms, rendered, show, targets
+    from renorm_cli.cli.output import norms_file, of_all, refuse_norms, refuse_taken, rendered, show, targets
     from renorm_cli.storage.staging import save
 
-    files = targets(reporting.report, [*paths, *taken])
+    files = targets(reporting, [*paths, *taken])
+    refuse_taken(files, paths, force=reporting.force)
     if norms is not None:
-        refuse_norms(norms, paths, [*taken, *(file.path for file in files)])
+        refuse_norms(norms, paths, [*taken, *(file.path for file in files)], force=reporting.force)
     outputs = [*(file.path for file in files), *([] if norms is None else [norms])]
     with untouched(paths, [Written(path, path) for path in outputs]):
         found, failed = _each(paths, measure, reporting)
         save(rendered(found, files) | norms_file(norms, found), readers=of_all(found))
-        show(found, reporting, gate=gate, lines=lines)
+        show(found, reporting, files, gate=gate, lines=lines)
     return found, failed
 
 

@@ -133,6 +133,7 @@ class Reporting(NamedTuple):
 class InspectReporting(NamedTuple):
     report: opt.Reports = None
     norms: opt.NormsFile = None
+    force: opt.ForceReport = False
     format: opt.Format = None
     sort: opt.Sort = None
     top: opt.Top = None
@@ -143,6 +144,7 @@ class InspectReporting(NamedTuple):
 @under("What is reported")
 class GateReporting(NamedTuple):
     report: opt.Reports = None
+    force: opt.ForceReport = False
     format: opt.CheckFormat = None
     color: opt.Colour = "auto"
     quiet: opt.Quiet = False
@@ -151,6 +153,7 @@ class GateReporting(NamedTuple):
 @under("What is reported")
 class DiffReporting(NamedTuple):
     report: opt.DiffReports = None
+    force: opt.ForceReport = False
     format: opt.DiffFormats = "table"
     color: opt.Colour = "auto"
     quiet: opt.Quiet = False

@@ -57,6 +57,9 @@ DIFF = _epilog(
     DIFF_EXIT_CODES,
 )
 
+_STREAMS = ("report",)
+"""Parameters for which `-` has a meaning."""
+
 _EMPTY = re.compile(r"--[a-z-]+=")
 
 
@@ -117,6 +120,14 @@ class Command(TyperCommand):
             raise
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; from here on what is said names its options."""
+        """Run the command; from here on what is said names its options.
+
+        Raises UsageError for `-` in place of a file.
+        """
         words.speak_of(self.params)
+        for param in self.params:
+            value = ctx.params.get(param.name)
+            if param.name not in _STREAMS and "-" in map(str, value if isinstance(value, list | tuple) else [value]):
+                option = param.opts[0] if param.param_type_name == "option" else param.human_readable_name.rstrip(".")
+                raise UsageError(f"{option} '-' is no file; stdin and stdout are not used for it, './-' is a file")
         return super().invoke(ctx)

@@ -181,7 +181,7 @@ RulesPath = Annotated[
     ),
 ]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the input, in one step.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output, and existing reports.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
 NonFinite = Annotated[
     Literal["refuse", "skip"],
@@ -222,9 +222,12 @@ Reports = Annotated[
         "--report",
         metavar="FILE",
         help="Also write the report here. The ending chooses the format: .json, .csv, .md, .html, .xml (JUnit),"
-        " .sarif; FORMAT=FILE says it (also gitlab, github). Repeatable.",
+        " .sarif; FORMAT=FILE says it (also gitlab, github); FORMAT=- is stdout. Repeatable.",
         autocompletion=reports,
     ),
+]
+ForceReport = Annotated[
+    bool, typer.Option("--force", help="Replace existing files; a report of ours on the same checkpoint always is.")
 ]
 NormsFile = Annotated[
     Path | None,
@@ -239,7 +242,7 @@ DiffReports = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Also write the comparison here; .json or .csv, or FORMAT=FILE. Repeatable.",
+        help="Also write the comparison here; .json or .csv, or FORMAT=FILE; FORMAT=- is stdout. Repeatable.",
         autocompletion=reports,
     ),
 ]
@@ -269,4 +272,4 @@ Colour = Annotated[
     Literal["auto", "always", "never"],
     typer.Option("--color", help="Colours; auto: on a terminal, or as NO_COLOR or FORCE_COLOR say."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, and warnings about what was written.")]

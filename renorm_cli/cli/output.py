@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from renorm_cli.cli import words
-from renorm_cli.cli.terminal import Printing, complain, print_text
-from renorm_cli.errors import UsageError
+from renorm_cli.cli.terminal import Printing, Reporting, complain, print_text
+from renorm_cli.errors import OutputError, UsageError, Way
 from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.report import Report
 from renorm_cli.parallel.threads import parcels
@@ -38,8 +38,11 @@ _PART = 1 << 20
 """Characters that are written at once."""
 
 
+STDOUT = Path("-")
+
+
 class Target(NamedTuple):
-    """A file that a report is written to, and the name of its format."""
+    """A file that a report is written to, or STDOUT, and the name of its format."""
 
     path: Path
     format: str
@@ -64,12 +67,14 @@ class Lines(NamedTuple):
 
 
 def targets(
-    texts: Sequence[str] | None, taken: Sequence[Path | None], formats: Mapping[str, Format] = FORMATS
+    reporting: Reporting, taken: Sequence[Path | None], formats: Mapping[str, Format] = FORMATS
 ) -> list[Target]:
     """Take apart what `--report` was given: `FILE`, whose ending chooses the format, or `FORMAT=FILE`.
 
-    Raises UsageError for a file of no known format, under the name of a file that is read (`taken`), or named twice.
+    Raises UsageError for a file of no known format, under the name of a file that is read (`taken`), or named twice,
+    and for stdout where `--format` has a use for it.
     """
+    texts = reporting.report
     names = {os.path.realpath(path) for path in taken if path is not None}
     found: dict[str, Target] = {}
     for text in texts or ():
@@ -77,6 +82,8 @@ def targets(
         target = Target(Path(rest), said) if said in FORMATS and rest else _by_ending(text, formats)
         if target.format not in formats:
             raise UsageError(f"--report {text!r}: this command writes {_all(formats)} only")
+        if target.path == STDOUT and reporting.format in FORMATS:
+            raise UsageError(f"--report {text!r} is stdout, which --format {reporting.format} has; leave out one")
         real = os.path.realpath(target.path)
         if real in names:
             raise UsageError(
@@ -88,7 +95,25 @@ def targets(
     return list(found.values())
 
 
+def refuse_taken(files: Iterable[Target], about: Sequence[Path], *, force: bool) -> None:
+    """Raise OutputError for a file that is there, unless it is a report of ours on these checkpoints alone."""
+    mine = {os.path.normpath(path) for path in about}
+    for file in files:
+        if force or file.path == STDOUT or not os.path.lexists(file.path):
+            continue
+        from renorm_cli.render.earlier import checkpoints_in, is_told
+
+        there = checkpoints_in(file.path, file.format)
+        if there is None or not {os.path.normpath(path) for path in there} <= mine:
+            those = "this checkpoint" if len(about) == 1 else "these checkpoints"
+            why = f", and is no report on {those}" if is_told(file.format) else ""
+            ways = Way("report", "give another"), Way("force", "replace it", True)
+            raise OutputError(f"{str(file.path)!r} exists{why}", *ways)
+
+
 def _by_ending(text: str, formats: Mapping[str, Format]) -> Target:
+    if text == str(STDOUT):
+        raise UsageError("--report '-' is stdout, which has no ending; say the format, as in --report json=-")
     name = format_of(text, formats)
     if name is None:
         endings = [ending for one in formats.values() for ending in one.endings[:1]]
@@ -106,7 +131,7 @@ def _all(formats: Mapping[str, Format]) -> str:
 def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
     """The content of every report file, in parts that are made when they are asked for."""
     found = _told(found)
-    return {target.path: map(_utf8, _parts(found, target.format)) for target in targets}
+    return {one.path: map(_utf8, _parts(found, one.format)) for one in targets if one.path != STDOUT}
 
 
 def of_all(found: Sequence[Report]) -> Readers:
@@ -114,14 +139,19 @@ def of_all(found: Sequence[Report]) -> Readers:
     return reduce(Readers.of_both, (one.readers for one in found), EVERYONE)
 
 
-def refuse_norms(path: Path, checkpoints: Sequence[Path], taken: Sequence[Path | None]) -> None:
-    """Raise UsageError where `--norms` asks for what it cannot write, or for a file that the run has a use for."""
+def refuse_norms(path: Path, checkpoints: Sequence[Path], taken: Sequence[Path | None], *, force: bool) -> None:
+    """Raise UsageError where `--norms` asks for what it cannot write, or for a file that the run has a use for.
+
+    Raises OutputError where the file is there, without `force`.
+    """
     if len(checkpoints) > 1:
         raise UsageError(f"--norms writes the norms of one checkpoint, {len(checkpoints)} are given; give one")
     if path.suffix != ".npz":
         raise UsageError(f"--norms {str(path)!r}: a file of NumPy arrays is written; give it a name that ends in .npz")
     if os.path.realpath(path) in {os.path.realpath(one) for one in (*checkpoints, *taken) if one is not None}:
         raise UsageError(f"--norms {str(path)!r} is another file of this run; give the norms a name of their own")
+    if os.path.lexists(path) and not force:
+        raise OutputError(f"{str(path)!r} exists", Way("norms", "give another"), Way("force", "replace it", True))
 
 
 def norms_file(path: Path | None, found: Sequence[PublicReport]) -> dict[Path, Iterator[bytes]]:
@@ -184,16 +214,25 @@ def _has_colour(terminal: bool) -> bool:
 
 
 def show(
-    found: Sequence[Report] | DiffReport, printing: Printing, *, gate: bool = False, lines: Lines | None = None
+    found: Sequence[Report] | DiffReport,
+    printing: Printing,
+    files: Sequence[Target] = (),
+    *,
+    gate: bool = False,
+    lines: Lines | None = None,
 ) -> None:
     """Warnings to stderr, what was found to stdout; in a GitHub workflow also annotations and the step's summary.
 
-    A `gate` prints verdicts instead of tables where no format was asked for. Doubts are said also where a run is quiet.
+    A `gate` prints verdicts instead of tables where no format was asked for. Where one of the `files` is stdout, that
+    report is printed and nothing else, also where a run is quiet; and so are doubts, and warnings of what was written.
     """
     found = _told(found)
     reports = found if isinstance(found, Sequence) else (found,)
     _warn(reports, quiet=printing.quiet)
-    if printing.quiet or not reports:
+    sent = next((file.format for file in files if file.path == STDOUT), None)
+    if sent is not None:
+        _print(found, sent)
+    if sent is not None or printing.quiet or not reports:
         return
     verdicts = gate and printing.format is None
     if printing.format in FORMATS:
@@ -206,11 +245,9 @@ def show(
 
 def show_suggestions(found: Sequence[Suggestion], printing: Printing) -> None:
     """Warnings to stderr, suggestions to stdout."""
-    if printing.quiet:
-        return
     found = [replace(one, measured=_in_words(one.measured)) for one in found]
-    _warn([one.measured for one in found])
-    if not found:
+    _warn([one.measured for one in found], quiet=printing.quiet and not any(one.rules for one in found))
+    if printing.quiet or not found:
         return
     if printing.format == "json":
         from renorm_cli.render.data.suggest_record import render_suggest_json
@@ -249,8 +286,13 @@ def _warn(reports: Sequence[Report | DiffReport], *, quiet: bool = False) -> Non
         for note in report.notes:
             if note.doubt and isinstance(report, Report) and report.command == "check":
                 complain(f"error: {of}{note.text}")
-            elif note.doubt or (note.warning and not quiet):
+            elif note.doubt or (note.warning and not (quiet and _wrote_nothing(report))):
                 complain(f"warning: {of}{note.text}")
+
+
+def _wrote_nothing(report: Report | DiffReport) -> bool:
+    """Whether a report is of a run that wrote no checkpoint."""
+    return not isinstance(report, Report) or report.output is None or report.dry_run
 
 
 def _tell_github(found: Sequence[Report], printing: Printing, verdicts: bool) -> None:

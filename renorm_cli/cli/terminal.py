@@ -27,6 +27,13 @@ class Printing(Protocol):
     def quiet(self) -> bool: ...
 
 
+class Reporting(Printing, Protocol):
+    """What is printed, and the files that reports are written to."""
+
+    @property
+    def report(self) -> list[str] | None: ...
+
+
 @contextmanager
 def progress(label: str, printing: Printing) -> Iterator[Meter]:
     """A meter for the work on what has that label; its bar goes when the block ends."""

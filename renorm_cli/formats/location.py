@@ -52,8 +52,8 @@ class Location:
         return replace(self, path=real, name=real.name if self.name else "")
 
     def report(self) -> Path:
-        """`model-renorm.report.json` for the output `model-renorm.h5`."""
-        return self.beside(f"{self._split()[0] or 'renorm'}.report.json")
+        """`model-renorm.h5.report.json` for the output `model-renorm.h5`."""
+        return self.beside(f"{self.name or 'renorm'}.report.json")
 
     def check_output(self, output: Location) -> None:
         """Raise OutputError where `output` lies inside this checkpoint, or would replace something else than one."""

@@ -75,13 +75,13 @@ def why_unknown(head: Head) -> str | None:
 def why_no_archive(names: Collection[str]) -> str:
     """What a zip archive is that holds no weights where a `.keras` archive has them, by the names of its members."""
     if any(name.endswith("data.pkl") for name in names):
-        return f"a file of PyTorch; {_NEVER_RUN}"
+        return f"it is a file of PyTorch; {_NEVER_RUN}"
     inside = next((name for name in sorted(names) if _USUAL.fullmatch(name.rpartition("/")[2])), None)
     if inside is not None:
-        return f"a zip archive that holds {inside!r}; {_UNPACK}"
+        return f"it holds {inside!r}; {_UNPACK}"
     if names and all(name.endswith(".npy") for name in names):
-        return f"a file of NumPy arrays (.npz); {_SAVE}"
-    return "a zip archive without weights; a .keras file was expected"
+        return f"it is a file of NumPy arrays (.npz); {_SAVE}"
+    return "a .keras file was expected"
 
 
 def why_no_checkpoint(folder: Path, formats: Sequence[Format], known: str) -> str:

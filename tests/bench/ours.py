@@ -13,8 +13,7 @@ TOOL = (sys.executable, "-m", "renorm_cli")
 
 def apply(checkpoint: Path, to: Path, *options: str) -> Program:
     """`apply` into the folder `to`, under the same name, with the report that comes with it."""
-    stem = checkpoint.name.removesuffix(".h5").removesuffix(".weights").removesuffix(".keras")
-    outputs = (*(to / part.name for part in parts(checkpoint)), to / f"{stem}.report.json")
+    outputs = (*(to / part.name for part in parts(checkpoint)), to / f"{checkpoint.name}.report.json")
     argv = (*TOOL, "apply", str(checkpoint), "--max-norm", str(LIMIT), "-o", str(to / checkpoint.name), *options)
     return Program(argv, outputs)
 

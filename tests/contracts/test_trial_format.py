@@ -49,7 +49,7 @@ def test_its_ending_is_kept_in_names_of_outputs_and_told_among_what_is_read(tmp_
     write_trial(tmp_path / "m.trial", ARRAYS)
     location = registry.locate(tmp_path / "m.trial")
     assert location.default_output().name == "m-renorm.trial"
-    assert location.report().name == "m.report.json"
+    assert location.report().name == "m.trial.report.json"
     (tmp_path / "other").write_bytes(b"no format at all")
     with pytest.raises(FormatError, match=r"is no checkpoint of a known format; \.trial, .* and \.keras are read"):
         look(tmp_path / "other")

@@ -39,7 +39,7 @@ INNER = {
         {"numbers"},
         {"base"},
         {"frameworks"},
-        {"apart", "location", "naming", "protobuf", "shard_index"},
+        {"apart", "endings", "location", "naming", "protobuf", "shard_index"},
     ],
     "norms": [
         {"measure"},
@@ -51,7 +51,7 @@ INNER = {
     "render": [
         {"registry"},
         {"terminal", "data", "ci", "page"},
-        {"sentences", "problems", "diff_columns"},
+        {"sentences", "problems", "diff_columns", "earlier"},
         {"columns"},
     ],
 }

@@ -197,4 +197,4 @@ def _no_weights(shown: str, members: Mapping[str, Member]) -> str:
         return f"{shown!r} keeps its weights as pickled npz, which is never unpickled; save it again with HDF5 weights"
     from renorm_cli.formats.mistaken import why_no_archive  # says of what else is zipped what it is
 
-    return f"{shown!r} has no {WEIGHTS}: it is {why_no_archive(members)}"
+    return f"{shown!r} is a zip archive without {WEIGHTS}: {why_no_archive(members)}"

@@ -39,12 +39,12 @@ def test_apply_writes_the_output_and_the_report_under_their_default_names(model:
     done = renorm("apply", "model.weights.h5", "--max-norm", 1, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model-renorm.report.json",
+        "model-renorm.weights.h5.report.json",
         "model-renorm.weights.h5",
         "model.weights.h5",
     ]
     assert digest(model) == before
-    report = json.loads((tmp_path / "model-renorm.report.json").read_text())
+    report = json.loads((tmp_path / "model-renorm.weights.h5.report.json").read_text())
     assert report["output"] == "model-renorm.weights.h5"
     assert report["totals"]["over"] > 0
     with h5py.File(tmp_path / "model-renorm.weights.h5") as file:
@@ -56,10 +56,10 @@ def test_apply_writes_the_output_and_the_report_under_their_default_names(model:
 @pytest.mark.parametrize(
     ("name", "output", "report"),
     [
-        ("a.h5", "a-renorm.h5", "a-renorm.report.json"),
-        ("a.b.hdf5", "a.b-renorm.hdf5", "a.b-renorm.report.json"),
-        ("a.weights.h5", "a-renorm.weights.h5", "a-renorm.report.json"),
-        ("a.keras", "a-renorm.keras", "a-renorm.report.json"),
+        ("a.h5", "a-renorm.h5", "a-renorm.h5.report.json"),
+        ("a.b.hdf5", "a.b-renorm.hdf5", "a.b-renorm.hdf5.report.json"),
+        ("a.weights.h5", "a-renorm.weights.h5", "a-renorm.weights.h5.report.json"),
+        ("a.keras", "a-renorm.keras", "a-renorm.keras.report.json"),
         ("plain", "plain-renorm", "plain-renorm.report.json"),
     ],
 )
@@ -92,7 +92,7 @@ def test_json_on_stdout_is_one_document_and_inspect_check_dry_run_and_apply_agre
 
     looked = variables("inspect", model)
     assert looked == variables("check", model) == variables("apply", model, "--dry-run")
-    assert looked == variables("apply", model, "-o", tmp_path / "out.h5")
+    assert looked == variables("apply", model, "-o", tmp_path / "out.weights.h5")
 
 
 def test_a_dry_run_writes_nothing_and_tells_the_norms_after(model: Path, tmp_path: Path) -> None:
@@ -100,7 +100,9 @@ def test_a_dry_run_writes_nothing_and_tells_the_norms_after(model: Path, tmp_pat
     dry = json.loads(renorm("apply", model, "--max-norm", 1, "--dry-run", "--format", "json").stdout)
     assert sorted(tmp_path.iterdir()) == before
     assert dry["dry_run"] is True
-    wet = json.loads(renorm("apply", model, "--max-norm", 1, "-o", tmp_path / "o.h5", "--format", "json").stdout)
+    wet = json.loads(
+        renorm("apply", model, "--max-norm", 1, "-o", tmp_path / "o.weights.h5", "--format", "json").stdout
+    )
     assert [one["norm_after"] for one in dry["variables"]] == [one["norm_after"] for one in wet["variables"]]
 
 
@@ -113,13 +115,17 @@ def test_in_place_replaces_the_input_and_through_a_link_the_file_it_names(model:
 
 
 def test_reports_go_where_they_are_sent_in_the_format_of_their_ending(model: Path, tmp_path: Path) -> None:
-    for command in (["inspect"], ["check", "--max-norm", 3], ["apply", "--max-norm", 1, "-o", tmp_path / "out.h5"]):
+    for command in (
+        ["inspect"],
+        ["check", "--max-norm", 3],
+        ["apply", "--max-norm", 1, "-o", tmp_path / "out.weights.h5"],
+    ):
         reports = [tmp_path / f"{command[0]}.json", tmp_path / f"{command[0]}.csv"]
         done = renorm(*command, model, "--report", reports[0], "--report", reports[1])
         assert done.returncode == 0
         assert json.loads(reports[0].read_text())["command"] == command[0]
         assert reports[1].read_text().count("\n") == 5
-    assert not (tmp_path / "out.report.json").exists()
+    assert not (tmp_path / "out.weights.h5.report.json").exists()
 
 
 def test_several_files_are_all_looked_at_and_one_bad_one_is_2(model: Path, tmp_path: Path) -> None:
@@ -147,7 +153,7 @@ def test_options_reach_the_plan(model: Path) -> None:
 
 def test_one_norm_can_run_over_a_unit_a_tensor_or_everything(model: Path, tmp_path: Path) -> None:
     for per, units in (("unit", 12), ("tensor", 2), ("global", 2)):
-        out = tmp_path / f"{per}.h5"
+        out = tmp_path / f"{per}.weights.h5"
         arguments = ("--max-norm", 0.4, "--per", per, "--format", "json")
         done = renorm("apply", model, *arguments, "-o", out)
         assert done.returncode == 0
@@ -193,7 +199,10 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "model.weights.h5"], "is the input"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "./model.weights.h5", "--force"], "is the input"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "other", "--in-place"], "leave out"),
-        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "nowhere/out.h5"], "the folder 'nowhere' is not there"),
+        (
+            ["apply", "model.weights.h5", "--max-norm", "1", "-o", "nowhere/out.weights.h5"],
+            "the folder 'nowhere' is not there",
+        ),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "."], "is a directory"),
         (
             ["apply", "model.weights.h5", "--max-norm", "1", "-o", "taken"],
@@ -217,7 +226,10 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["check", "model.weights.h5", "--rules", "takn"], "rules 'takn': no such file; closest: 'taken'"),
         (["check", "model.weights.h5", "--baseline", "takn"], "'takn': no such file; closest: 'taken'"),
         (["inspect", "https://example.org/m.h5"], "'https://example.org/m.h5': a URL, and files of this machine are"),
-        (["apply", "model.weights.h5", "--max-norm", "1", "-o", "s3://b/m.h5"], "'s3://b/m.h5' is a URL; files are"),
+        (
+            ["apply", "model.weights.h5", "--max-norm", "1", "-o", "s3://b/m.weights.h5"],
+            "'s3://b/m.weights.h5' is a URL; files are",
+        ),
         (["apply", "model.weights.h5"], "or take those that the file declares with --declared"),
         (["check", "model.weights.h5"], "`suggest` tells which fit; give one with --max-norm"),
         (["check", "model.weights.h5"], "or compare with an earlier report with --baseline"),
@@ -320,7 +332,7 @@ def test_of_several_files_every_warning_names_its_file(model: Path) -> None:
 def test_nan_in_a_selected_variable_is_refused_skipped_counted_or_reported(tmp_path: Path) -> None:
     weights = builders.two_dense()
     weights["hidden"]["kernel"][0, 0] = np.nan
-    path, out = tmp_path / "nan.weights.h5", tmp_path / "out.h5"
+    path, out = tmp_path / "nan.weights.h5", tmp_path / "out.weights.h5"
     builders.write_v3(path, builders.v3_layers(weights))
     refused(renorm("apply", path, "--max-norm", 1, "-o", out), "'hidden/kernel' holds NaN or Inf in 1 of")
     assert [one.name for one in tmp_path.iterdir()] == ["nan.weights.h5"]
@@ -337,7 +349,7 @@ def test_a_read_only_folder_is_one_line(model: Path, tmp_path: Path) -> None:
     folder.mkdir(mode=0o555)
     if os.access(folder, os.W_OK):  # root may write anywhere: take a file system that nobody may write to
         folder = Path("/proc")
-    done = renorm("apply", model, "--max-norm", 1, "-o", folder / "out.h5")
+    done = renorm("apply", model, "--max-norm", 1, "-o", folder / "out.weights.h5")
     refused(done, "nothing can be written to the folder")
 
 
@@ -382,11 +394,11 @@ def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so
         "main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    output, report = tmp_path / "model-renorm.weights.h5", tmp_path / "model-renorm.report.json"
+    output, report = tmp_path / "model-renorm.weights.h5", tmp_path / "model-renorm.weights.h5.report.json"
     told = f"error: stopped; {str(output)!r}, {str(report)!r} were written before\n"
     assert (done.returncode, done.stderr) == (130, told)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model-renorm.report.json",
+        "model-renorm.weights.h5.report.json",
         "model-renorm.weights.h5",
         "model.weights.h5",
     ]
@@ -396,7 +408,7 @@ def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["apply", "m.h5", "--max-norm", "1"], "'m-renorm.h5', 'm-renorm.report.json' were written before"),
+        (["apply", "m.h5", "--max-norm", "1"], "'m-renorm.h5', 'm-renorm.h5.report.json' were written before"),
         (
             ["apply", "m.h5", "--max-norm", "1", "--in-place", "--report", "r.csv"],
             "'m.h5', 'r.csv' were written before",

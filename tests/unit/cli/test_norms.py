@@ -53,7 +53,9 @@ def test_an_older_file_is_replaced_only_when_the_run_ends_well(tmp_path: Path) -
     out.write_bytes(b"older")
     refused(renorm("inspect", tmp_path / "gone.h5", "--norms", out), "gone.h5")
     assert out.read_bytes() == b"older"
-    assert renorm("inspect", DENSE, "--norms", out, "-q").returncode == 0
+    refused(renorm("inspect", DENSE, "--norms", out), "exists; give another with --norms, or replace it with --force")
+    assert out.read_bytes() == b"older"
+    assert renorm("inspect", DENSE, "--norms", out, "--force", "-q").returncode == 0
     assert np.load(out).files == ["hidden/kernel", "digit/kernel"]
 
 

@@ -65,7 +65,7 @@ def test_a_command_spells_the_ways_it_has_and_leaves_out_the_others(command: str
 
 def test_an_error_without_a_way_that_fits_is_its_text() -> None:
     words.speak_of(params("diff"))
-    assert words.error_text(RenormError("'x' is wrong", Way("force", "replace it", True))) == "'x' is wrong"
+    assert words.error_text(RenormError("'x' is wrong", Way("in_place", "replace it", True))) == "'x' is wrong"
 
 
 @pytest.mark.parametrize(

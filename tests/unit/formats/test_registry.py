@@ -171,12 +171,12 @@ def test_what_is_found_holds_one_open_file_until_it_is_closed_or_opened(tmp_path
 @pytest.mark.parametrize(
     ("name", "output", "report"),
     [
-        ("m.weights.h5", "m-renorm.weights.h5", "m.report.json"),
-        ("m.weights.json", "m-renorm.weights.json", "m.report.json"),
-        ("m.json", "m-renorm.json", "m.report.json"),
-        ("m.hdf", "m-renorm.hdf", "m.report.json"),
-        ("m.safetensors", "m-renorm.safetensors", "m.report.json"),
-        ("m.safetensors.index.json", "m-renorm.safetensors.index.json", "m.report.json"),
+        ("m.weights.h5", "m-renorm.weights.h5", "m.weights.h5.report.json"),
+        ("m.weights.json", "m-renorm.weights.json", "m.weights.json.report.json"),
+        ("m.json", "m-renorm.json", "m.json.report.json"),
+        ("m.hdf", "m-renorm.hdf", "m.hdf.report.json"),
+        ("m.safetensors", "m-renorm.safetensors", "m.safetensors.report.json"),
+        ("m.safetensors.index.json", "m-renorm.safetensors.index.json", "m.safetensors.index.json.report.json"),
         ("m.ckpt", "m.ckpt-renorm", "m.ckpt.report.json"),
         (".keras", ".keras-renorm", ".keras.report.json"),
     ],

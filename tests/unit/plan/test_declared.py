@@ -477,7 +477,7 @@ def test_the_sample_is_bounded_by_its_own_limits_and_nothing_else_changes(name: 
     limits = {"edges/kernel": (1.0, (3,)), "hidden/kernel": (1.0, (1,)), "labels/embeddings": (1.5, (0,))}
     output = tmp_path / name
     assert renorm("apply", SAMPLES / name, "--declared", "-o", output, "-q").returncode == 0
-    report = json.loads(output.with_name("declared.report.json").read_text())
+    report = json.loads(output.with_name(f"{name}.report.json").read_text())
     assert {row["name"]: (row["limit"], tuple(row["unit_axes"])) for row in report["variables"]} == limits
     assert {row["axis_source"] for row in report["variables"]} == {"declared"}
     assert report["totals"]["constrained"] == 3
