@@ -39,8 +39,8 @@ def test_apply_writes_the_output_and_the_report_under_their_default_names(model:
     done = renorm("apply", "model.weights.h5", "--max-norm", 1, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model-renorm.weights.h5.report.json",
         "model-renorm.weights.h5",
+        "model-renorm.weights.h5.report.json",
         "model.weights.h5",
     ]
     assert digest(model) == before
@@ -398,8 +398,8 @@ def test_a_signal_that_comes_while_the_output_gets_its_name_waits_and_is_told_so
     told = f"error: stopped; {str(output)!r}, {str(report)!r} were written before\n"
     assert (done.returncode, done.stderr) == (130, told)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model-renorm.weights.h5.report.json",
         "model-renorm.weights.h5",
+        "model-renorm.weights.h5.report.json",
         "model.weights.h5",
     ]
     assert renorm("check", output, "--max-norm", 1).returncode == 0

@@ -51,7 +51,7 @@ def test_a_report_that_cannot_be_written_leaves_no_norms_either(tmp_path: Path) 
 def test_an_older_file_is_replaced_only_when_the_run_ends_well(tmp_path: Path) -> None:
     out = tmp_path / "norms.npz"
     out.write_bytes(b"older")
-    refused(renorm("inspect", tmp_path / "gone.h5", "--norms", out), "gone.h5")
+    refused(renorm("inspect", tmp_path / "gone.h5", "--norms", out, "--force"), "gone.h5")
     assert out.read_bytes() == b"older"
     refused(renorm("inspect", DENSE, "--norms", out), "exists; give another with --norms, or replace it with --force")
     assert out.read_bytes() == b"older"
