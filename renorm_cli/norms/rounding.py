@@ -1,4 +1,8 @@
-"""Rounds float64 products to weights of 16 bits: always toward zero, so that no rounding grows a norm."""
+"""Widens stored weights to float64, and rounds products of 16 bit weights toward zero, so that none grows a norm.
+
+On integers, because NumPy casts to and from float16 element by element. The bits of a 16 bit float, shifted, are those
+of a wider float with the same significand and another bias of the exponent: a power of two away, also among subnormals.
+"""
 
 from __future__ import annotations
 
@@ -9,70 +13,64 @@ import numpy.typing as npt
 
 from renorm_cli.parallel.memory import Purpose, reuse
 
-FLOAT32_TAIL = np.uint64((1 << 29) - 1)
-"""The bits of a float64 significand that do not fit into a float32."""
+_SIGN = np.uint16(1 << 15)
+_SIZE = np.uint16((1 << 15) - 1)
 
-_FLOAT32_BITS = ~FLOAT32_TAIL
+_INFINITY = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
 
-_FLOAT16_BIAS = np.float32(2.0**-112)
-"""Converts float32's exponent bias to that of float16."""
+_TO_FLOAT64 = {"float16": np.uint64(42), "bfloat16": np.uint64(45)}
+"""Bits to shift a pattern without its sign by, so that its significand is that of a float64."""
 
-_FLOAT16_LARGEST = np.float32(65504).view(np.uint32)
+_FLOAT16_TO_FLOAT32 = np.int32(13)
+_FLOAT16_BITS = np.int32(-0x70002000)
+"""The sign, once, the exponent and the significand of a float16 that was extended by its sign and shifted."""
+
+_FLOAT16_BIAS = np.float32(2.0**112)
+"""The value of a float16 over that of the float32 with its exponent and significand."""
 
 
 def widen(tile: npt.NDArray[np.generic], out: npt.NDArray[np.float64]) -> None:
     """Write a tile of weights of any supported dtype and byte order as float64."""
-    if tile.dtype.kind == "V":  # bfloat16, which is not NumPy's own
-        bits = _scratch(Purpose.WIDENED, tile.shape)
-        np.copyto(bits, tile.view(np.uint16))
-        np.left_shift(bits, np.uint32(16), out=bits)
-        np.copyto(out, bits.view(np.float32))
-    else:
+    if tile.dtype != np.float16 or not tile.dtype.isnative or _sizes(tile).max(initial=0) >= _INFINITY["float16"]:
         np.copyto(out, tile, casting="safe")
-
-
-def narrow(products: npt.NDArray[np.float64], out: npt.NDArray[Any]) -> None:
-    """Round float64 products toward zero to the 16 bit dtype of `out` and write them there; overwrites `products`.
-
-    Products below float32's smallest normal number are rounded to nearest; whoever bounds a norm must measure again.
-    """
-    bits = products.view(np.uint64)
-    np.bitwise_and(bits, _FLOAT32_BITS, out=bits)
-    values = _scratch(Purpose.NARROWED, products.shape).view(np.float32)
-    np.copyto(values, products, casting="same_kind")
-    narrow_float32(values, out)
-
-
-def narrow_float32(values: npt.NDArray[np.float32], out: npt.NDArray[Any]) -> None:
-    """Round float32 values toward zero to the 16 bit dtype of `out`; keeps Inf and NaN."""
-    # On integers, because NumPy's cast to float16 is not vectorized and is much slower.
-    bits = _scratch(Purpose.BITS, values.shape)
-    if out.dtype.name == "bfloat16":
-        np.right_shift(values.view(np.uint32), np.uint32(16), out=bits)
-        _store(bits, out)
         return
-    signs = _scratch(Purpose.SIGNS, values.shape)
-    np.right_shift(values.view(np.uint32), np.uint32(16), out=signs)
-    np.bitwise_and(signs, np.uint32(0x8000), out=signs)
-    np.bitwise_and(values.view(np.uint32), np.uint32(0x7FFFE000), out=bits)  # keeps 10 bits of the significand
-    large = bool(bits.max(initial=0) > _FLOAT16_LARGEST)
-    if large:
-        np.minimum(bits, _FLOAT16_LARGEST, out=bits)
-    np.multiply(bits.view(np.float32), _FLOAT16_BIAS, out=bits.view(np.float32))  # exact but for bits cut off next
-    np.right_shift(bits, np.uint32(13), out=bits)
-    np.bitwise_or(bits, signs, out=bits)
-    _store(bits, out)
-    if large:
-        np.copyto(out, values, where=~np.isfinite(values), casting="same_kind")
+    wide = reuse(Purpose.WIDENED, 4 * tile.size).view(np.int32).reshape(tile.shape)
+    np.copyto(wide, tile.view(np.int16))
+    np.left_shift(wide, _FLOAT16_TO_FLOAT32, out=wide)
+    np.bitwise_and(wide, _FLOAT16_BITS, out=wide)
+    np.multiply(wide.view(np.float32), _FLOAT16_BIAS, out=wide.view(np.float32))
+    np.copyto(out, wide.view(np.float32))
 
 
-def _store(bits: npt.NDArray[np.uint32], out: npt.NDArray[Any]) -> None:
-    """Write patterns of 16 bits into an array of 16 bit floats."""
-    np.copyto(out.view(np.dtype(np.uint16).newbyteorder(out.dtype.byteorder)), bits, casting="unsafe")
+def scale_16_bits(tile: npt.NDArray[Any], factors: npt.NDArray[np.float64], out: npt.NDArray[Any]) -> None:
+    """Write a tile of 16 bit weights times factors >= 0, rounded toward zero; keeps signs, Inf and NaN.
+
+    Products are rounded to float64 before, those below the dtype's normal range to nearest, in steps 2**42 (bfloat16:
+    2**45) times finer than its own: whoever bounds a norm must measure again.
+    """
+    infinity, shift = _INFINITY[tile.dtype.name], _TO_FLOAT64[tile.dtype.name]
+    sizes = _sizes(tile)
+    special = sizes.max(initial=0) >= infinity
+    wide = reuse(Purpose.TILE, 8 * tile.size).view(np.uint64).reshape(tile.shape)
+    np.copyto(wide, sizes)
+    np.left_shift(wide, shift, out=wide)
+    np.multiply(wide.view(np.float64), factors, out=wide.view(np.float64))
+    np.right_shift(wide, shift, out=wide)
+    if factors.max(initial=0) > 1:
+        np.minimum(wide, infinity - np.uint64(1), out=wide)
+    patterns, results = _patterns(tile), _patterns(out)
+    np.copyto(results, wide, casting="unsafe")
+    np.bitwise_or(results, np.bitwise_and(patterns, _SIGN, out=sizes), out=results)
+    if special:
+        np.copyto(results, patterns, where=patterns & _SIZE >= infinity)
 
 
-def _scratch(purpose: Purpose, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
-    size = 1
-    for length in shape:
-        size *= length
-    return reuse(purpose, 4 * size).view(np.uint32).reshape(shape)
+def _sizes(tile: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    """The patterns of a 16 bit tile without their signs; they have the order of the numbers, NaN above Inf."""
+    sizes = reuse(Purpose.SIZES, 2 * tile.size).view(np.uint16).reshape(tile.shape)
+    return np.asarray(np.bitwise_and(_patterns(tile), _SIZE, out=sizes))
+
+
+def _patterns(tile: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    """The bits of a 16 bit tile as integers, in its byte order."""
+    return tile.view(np.dtype(np.uint16).newbyteorder(tile.dtype.byteorder if tile.dtype.kind == "f" else "="))

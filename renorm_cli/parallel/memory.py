@@ -29,9 +29,9 @@ class Purpose(Enum):
     TENSOR = auto()
     """A block that TensorFlow reads in place."""
     WIDENED = auto()
-    NARROWED = auto()
-    BITS = auto()
-    SIGNS = auto()
+    """Weights of 16 bits as float32."""
+    SIZES = auto()
+    """Weights of 16 bits without their signs."""
 
 
 class _Held(threading.local):

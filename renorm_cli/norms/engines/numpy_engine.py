@@ -14,23 +14,19 @@ import numpy.typing as npt
 from renorm_cli.norms.engines.base import BLOCK_BYTES, others
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.powers import power, times_power_of_two
-from renorm_cli.norms.rounding import narrow, widen
+from renorm_cli.norms.rounding import scale_16_bits, widen
 from renorm_cli.parallel.memory import Purpose, reuse
 
 Array = npt.NDArray[Any]
 
-_TILE = 1 << 17
-"""Elements per tile: its float64 copy takes 1 MiB, half of a typical second-level cache."""
+_TILE = 1 << 18
+"""Elements per tile: its float64 copy takes 2 MiB. On smaller ones the calls take too long to begin."""
 
-_TILE_16_BITS = 1 << 18
-"""Elements per tile of a 16 bit dtype, which needs more calls per tile."""
+_DOT = 48
+"""Elements of a unit's line in memory from which a product of vectors (BLAS) sums their squares faster than einsum."""
 
-_WHOLE_ROWS = 16
-"""Elements of the last axis from which einsum squares and sums a whole block in one call and casts on the way. That is
-slower than tiles on one thread, but faster on several, which then do not wait for each other."""
-
-_CAST_FAST = ("float32", "bfloat16")
-"""The dtypes of `_WHOLE_ROWS`. einsum casts both of its operands, which for float16 takes longer than tiles."""
+_LONGEST_DOT = 1 << 13
+"""Elements of one such product at most: BLAS would spread a longer one over threads of its own."""
 
 
 class _Tile(NamedTuple):
@@ -67,15 +63,10 @@ class NumpyEngine:
     def power_sums(self, block: Array, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
         """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
         axes = others(block.ndim, kept)
-        labels = "abcdefgh"[: block.ndim]
-        squares = f"{labels},{labels}->{''.join(labels[axis] for axis in kept)}"
-        if p == 2 and exponents is None and block.dtype.name in _CAST_FAST and block.shape[-1] >= _WHOLE_ROWS:
-            with np.errstate(all="ignore"):
-                return np.asarray(np.einsum(squares, block, block, dtype=np.float64, casting="safe"))
 
         def sums(wide: Float64) -> Float64:
             if p == 2:
-                return np.asarray(np.einsum(squares, wide, wide))
+                return _squares(wide, kept)
             np.abs(wide, out=wide)
             return np.asarray(power(wide, p).sum(axis=axes))
 
@@ -100,18 +91,13 @@ class NumpyEngine:
         return result
 
     def _scale_16_bits(self, block: Array, result: Array, kept: tuple[int, ...], grid: Array) -> None:
-        buffer = reuse(Purpose.TILE, 8 * _TILE_16_BITS).view(np.float64)
         untouched = (grid == 1.0) | np.isnan(grid)
         differ = kept[:1] == (0,)  # tiles hold different units only if the first axis names units
-        for tile in _tiles(block.shape, kept, _TILE_16_BITS):
-            part, target = block[tile.box], result[tile.box]
+        for tile in _tiles(block.shape, kept, _TILE):
             if differ and untouched[tile.grid].all():
-                target[...] = part
-                continue
-            wide = buffer[: tile.size].reshape(tile.shape)
-            widen(part, wide)
-            np.multiply(wide, grid[tile.grid], out=wide)
-            narrow(wide, target)
+                result[tile.box] = block[tile.box]
+            else:
+                scale_16_bits(block[tile.box], grid[tile.grid], result[tile.box])
 
     def _reduce(
         self,
@@ -123,10 +109,9 @@ class NumpyEngine:
     ) -> Float64:
         result = np.zeros(tuple(block.shape[axis] for axis in kept))
         grid = None if exponents is None else _grid(-exponents, block.ndim, kept)
-        room = _TILE_16_BITS if block.itemsize == 2 else _TILE
-        buffer = reuse(Purpose.TILE, 8 * room).view(np.float64)
+        buffer = reuse(Purpose.TILE, 8 * _TILE).view(np.float64)
         with np.errstate(all="ignore"):
-            for tile in _tiles(block.shape, kept, room):
+            for tile in _tiles(block.shape, kept, _TILE):
                 part, wide = block[tile.box], buffer[: tile.size].reshape(tile.shape)
                 if grid is None or part.itemsize < 8:
                     widen(part, wide)
@@ -136,6 +121,25 @@ class NumpyEngine:
                 units = result[tile.units]
                 join(units, reduce_tile(wide), out=units)
         return result
+
+
+def _squares(wide: Float64, kept: tuple[int, ...]) -> Float64:
+    """The sum of squares of each unit of a tile."""
+    *outer, length = wide.shape
+    if wide.ndim - 1 in kept or length < _DOT:
+        labels = "abcdefgh"[: wide.ndim]
+        return np.asarray(np.einsum(f"{labels},{labels}->{''.join(labels[axis] for axis in kept)}", wide, wide))
+    whole = length - length % _LONGEST_DOT
+    if whole and length > _LONGEST_DOT:
+        sums = _dots(wide[..., :whole].reshape(*outer, -1, _LONGEST_DOT)).sum(axis=-1) + _dots(wide[..., whole:])
+    else:
+        sums = _dots(wide)
+    return np.asarray(sums.sum(axis=others(wide.ndim - 1, kept)))
+
+
+def _dots(lines: Float64) -> Float64:
+    """The product of each line along the last axis with itself."""
+    return np.asarray(np.matmul(lines[..., None, :], lines[..., :, None])[..., 0, 0])
 
 
 @lru_cache(maxsize=32)

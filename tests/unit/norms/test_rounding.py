@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import floats
 
-from renorm_cli.norms.rounding import narrow, narrow_float32, widen
+from renorm_cli.norms.rounding import scale_16_bits, widen
 
 DTYPES = {
     "float16": np.dtype("<f2"),
@@ -36,37 +36,47 @@ def gaps(name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     values = numbers(name)
     below, above = values[:-1], values[1:]
     bits = np.arange(below.size, dtype=np.uint16)
-    subnormal_float32 = above <= float(floats.smallest_normal("float32"))
+    subnormal = above <= float(floats.smallest_normal(name))
     yield below, bits
     yield (below + above) / 2, bits
     yield below + (above - below) * 0.75, bits
-    yield np.nextafter(below, math.inf)[~subnormal_float32], bits[~subnormal_float32]
-    yield np.nextafter(above, 0)[~subnormal_float32], bits[~subnormal_float32]
+    yield np.nextafter(below, math.inf)[~subnormal], bits[~subnormal]
+    yield np.nextafter(above, 0)[~subnormal], bits[~subnormal]
 
 
-def narrowed(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def products(values: np.ndarray, dtype: np.dtype, of: float) -> np.ndarray:
+    """What is stored where weights of the size `of`, a power of two, are scaled to these values."""
+    weights = np.copysign(of, values).astype(dtype)
     found = np.empty(values.shape, dtype=dtype)
-    with np.errstate(all="ignore"):
-        narrow(values.copy(), found)
+    scale_16_bits(weights, np.abs(values) / of, found)
     return found
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_every_number_and_every_place_in_the_gap_above_it_rounds_to_that_number(name: str) -> None:
-    for values, bits in gaps(name):
-        np.testing.assert_array_equal(narrowed(values, DTYPES[name]).view(np.uint16), bits)
-        np.testing.assert_array_equal(narrowed(-values, DTYPES[name]).view(np.uint16), bits | np.uint16(1 << 15))
+    """Factors above 1 among them, where the weight is 1; none where it is the largest power of two."""
+    for of in (1.0, 2.0 ** math.floor(math.log2(floats.largest(name)))):
+        for values, bits in gaps(name):
+            np.testing.assert_array_equal(products(values, DTYPES[name], of).view(np.uint16), bits)
+            negative = products(-values, DTYPES[name], of).view(np.uint16)
+            np.testing.assert_array_equal(negative, bits | np.uint16(1 << 15))
 
 
+@pytest.mark.parametrize("finite", [True, False])
+@pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("name", NARROW)
-def test_widening_is_exact_for_every_bit_pattern(name: str) -> None:
-    stored = np.arange(1 << 16, dtype=np.uint16).view(DTYPES[name])
+def test_widening_is_exact_for_every_bit_pattern(name: str, order: str, finite: bool) -> None:
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    patterns = patterns[(patterns & 0x7FFF) < INFINITY[name]] if finite else patterns
+    stored = patterns.view(DTYPES[name])
+    if name == "float16":
+        stored = stored.astype(f"{order}f2")
     found = np.empty(stored.shape)
     with np.errstate(invalid="ignore"):
         widen(stored, found)
-    expected = [float(floats.value_of(bits, name)) for bits in range(1 << 16)]
+    expected = [float(floats.value_of(int(bits), name)) for bits in patterns]
     np.testing.assert_array_equal(found, expected)
-    assert np.signbit(found[1 << 15])
+    np.testing.assert_array_equal(np.signbit(found), patterns >> 15)
 
 
 @given(bits=st.lists(st.integers(0, 2**32 - 1), min_size=1))
@@ -85,40 +95,43 @@ def test_widening_float32_is_exact_in_both_byte_orders(bits: list[int]) -> None:
     name=st.sampled_from(NARROW),
 )
 def test_any_product_rounds_to_the_neighbour_nearer_to_zero(values: list[float], name: str) -> None:
-    lowest = 0 if name == "float16" else float(floats.smallest_normal("float32"))
-    fit = [value for value in values if lowest <= abs(value) <= float(floats.largest("float32"))]
-    found = narrowed(np.array(fit), DTYPES[name])
+    lowest, largest = float(floats.smallest_normal(name)), float(floats.largest(name))
+    fit = [value for value in values if lowest <= abs(value) <= largest]
+    found = products(np.array(fit), DTYPES[name], 1.0)
     for value, rounded in zip(fit, found, strict=True):
         assert Fraction(float(rounded)) == floats.toward_zero(Fraction(value), name)
         assert math.copysign(1, float(rounded)) == math.copysign(1, value)
 
 
-@given(values=st.lists(st.floats(-(2.0**-126), 2.0**-126), min_size=1))
-def test_below_the_normal_range_of_float32_a_product_moves_less_than_one_step(values: list[float]) -> None:
-    found = narrowed(np.array(values), DTYPES["bfloat16"])
-    for value, rounded in zip(values, found, strict=True):
-        assert abs(Fraction(float(rounded)) - Fraction(value)) < floats.smallest("bfloat16")
+@given(parts=st.lists(st.floats(-1.0, 1.0), min_size=1), name=st.sampled_from(NARROW))
+def test_below_the_normal_range_a_product_moves_less_than_one_step(parts: list[float], name: str) -> None:
+    values = np.array(parts) * float(floats.smallest_normal(name))
+    for value, rounded in zip(values, products(values, DTYPES[name], 1.0), strict=True):
+        assert abs(Fraction(float(rounded)) - Fraction(value)) < floats.smallest(name)
+        assert math.copysign(1, float(rounded)) == math.copysign(1, value)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_what_grows_beyond_the_largest_number_is_the_largest_number(name: str) -> None:
+    weights = np.array([-1.0, 1.0, math.inf, 0.0]).astype(DTYPES[name])
+    found = np.empty_like(weights)
+    scale_16_bits(weights, np.array([1e300]), found)
+    largest = float(floats.largest(name))
+    np.testing.assert_array_equal(found.astype(np.float64), [-largest, largest, math.inf, 0.0])
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_infinity_and_nan_stay_what_they_are(name: str) -> None:
-    found = narrowed(np.array([math.inf, -math.inf, math.nan]), DTYPES[name]).astype(np.float64)
-    np.testing.assert_array_equal(found, [math.inf, -math.inf, math.nan])
+    weights = np.array([math.inf, -math.inf, math.nan, 4.0]).astype(DTYPES[name])
+    found = np.empty_like(weights)
+    scale_16_bits(weights, np.array([0.25]), found)
+    np.testing.assert_array_equal(found.astype(np.float64), [math.inf, -math.inf, math.nan, 1.0])
 
 
-@given(bits=st.lists(st.integers(0, 2**32 - 1), min_size=1), name=st.sampled_from(NARROW))
-def test_float32_and_float64_products_are_rounded_alike(bits: list[int], name: str) -> None:
-    values = np.array(bits, dtype=np.uint32).view(np.float32)
-    with np.errstate(all="ignore"):
-        values = values[np.isfinite(values)]
-        from_float32 = np.empty(values.shape, dtype=DTYPES[name])
-        narrow_float32(values, from_float32)
-    from_float64 = narrowed(values.astype(np.float64), DTYPES[name])
-    assert from_float32.tobytes() == from_float64.tobytes()
-
-
-def test_the_byte_order_asked_for_is_the_one_given() -> None:
-    values = np.random.default_rng(3).standard_normal(500)
-    swapped = narrowed(values, np.dtype(">f2"))
-    assert swapped.dtype == np.dtype(">f2")
-    assert swapped.tobytes() == narrowed(values, np.dtype("<f2")).byteswap().tobytes()
+def test_weights_are_read_and_written_in_their_byte_order() -> None:
+    values = np.random.default_rng(3).standard_normal(500).astype("<f2")
+    factors = np.random.default_rng(4).random(500)
+    found, swapped = np.empty(500, "<f2"), np.empty(500, ">f2")
+    scale_16_bits(values, factors, found)
+    scale_16_bits(values.astype(">f2"), factors, swapped)
+    assert swapped.tobytes() == found.byteswap().tobytes()
