@@ -242,7 +242,7 @@ def claims(hint: Hint, shape: tuple[int, ...]) -> Iterator[Claim]:
             hint.source, None if known is None else known.role, axes, f"the layer {hint.layer or hint.equation}"
         )
     role = next((ROLES[end] for end in suffixes(hint.weight) if end in ROLES), None) if known is None else None
-    own = _by_own_name(hint.weight, len(shape)) if axes is None and hint.layer != "EinsumDense" else None
+    own = _by_own_name(hint, hint.weight, len(shape)) if axes is None and hint.layer != "EinsumDense" else None
     if role is not None or own is not None:
         yield Claim("name", role, own, f"the name {hint.weight!r}")
 
@@ -253,14 +253,20 @@ def _by_layer(hint: Hint, known: Weight | None, rank: int) -> Axes | None:
     return None if known is None or rank < 2 or known.role not in BOUNDED else known.unit_axes(rank)
 
 
-def _by_own_name(weight: str, rank: int) -> Axes | None:
+def _by_own_name(hint: Hint, weight: str, rank: int) -> Axes | None:
+    """What names alone tell; of a matrix called "kernel" only in a layer of a class that is known.
+
+    One alone can be an EinsumDense's, which has no bias by default and any order of axes. Beside a bias it is a Dense's
+    for `shapes`, which sees siblings.
+    """
     if rank < 2:
         return None
+    of_class = hint.layer is not None and hint.source == "layer"
     for end in suffixes(weight):
         if end in TELLING:
             axes = TELLING[end].unit_axes(rank)
             return axes if TELLING[end].role in BOUNDED else None
-        if end == "kernel" and rank == 2:
+        if end == "kernel" and rank == 2 and of_class:
             return (1,)
     return None
 
