@@ -12,7 +12,7 @@ The keywords are the options of the command line:
   accept unit axes that are a guess, and matrices that nothing identifies.
 - `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit.
 - `engine` ("auto", "numpy", "tensorflow"), `device` ("auto", "cpu", "gpu") and `jobs`, a number of threads, say how it
-  is computed. `meter` is told of the progress.
+  is computed. `meter` is told of each pass over the checkpoint and of its progress.
 
 All verbs raise RenormError, which says in one line what was expected, what was found, where, and what to do.
 """
@@ -52,8 +52,8 @@ from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
-from renorm_cli.run.session import SILENT, Computing, Destination, Meter, Session, damage, threads_for
-from renorm_cli.run.steps import Work
+from renorm_cli.run.session import Computing, Destination, Session, damage, threads_for
+from renorm_cli.run.steps import SILENT, Meter, Work
 from renorm_cli.storage.journal import recover
 from renorm_cli.storage.staging import Staging, save
 
@@ -230,11 +230,11 @@ def apply(
             from renorm_cli.gate.doubts import refuse_guesses
 
             refuse_guesses(session.plan, readings, source)
-        meter.start(session.nbytes + (0 if dry_run else source.size))
         kept = _room(session, keep_norms)
         said = partial(session.report, "apply", started=started, output=written, readings=readings, allowed=allowed)
         work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
         if dry_run:
+            meter.start(session.nbytes, "reading")
             rows = session.bounded(work)
             source.check_unchanged()
             report = _told(said(rows, dry_run=True), source, kept)
@@ -243,6 +243,7 @@ def apply(
         protected = () if in_place else [file.path for file in source.files]
         replaces = force or in_place or recovered  # what a killed run left is no one's output yet
         with Staging(force=replaces, protected=protected, readers=source.readers, advance=meter.advance) as staging:
+            meter.start(session.written_bytes(), "writing")
             changing = [variable for step in session.plan.steps for variable in step.stored]
             sink = source.stage(staging, written, changing)
             rows = session.bounded(replace(work, sink=sink))
@@ -253,7 +254,7 @@ def apply(
                     from renorm_cli.run.verify import verify as verify_output
 
                     reopen = partial(open_staged, staging, written, source)
-                    verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap)
+                    verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap, meter)
             report = _told(said(rows), source, kept)
             for target, content in companions(report).items():
                 staging.companion(target, content)
@@ -295,7 +296,7 @@ def diff(
         (old, lent), (new, lent_too) = _identified(one, like), _identified(other, like)
         lent = (*_of(one, lent), *_of(other, lent_too))
         comparison = plan_comparison(one, other, bound, selection, expected=expect_renorm, identified=(old, new))
-        meter.start(comparison.nbytes)
+        meter.start(comparison.nbytes, "reading")
         engine, _ = pick("numpy")
         with threads_for(comparison.nbytes, jobs) as imap:
             report = compare(one, other, comparison, engine, expected=expect_renorm, imap=imap, advance=meter.advance)
@@ -342,7 +343,7 @@ def suggest(
         if rules is not None:
             refuse_taken(rules, source, force=force)
         session = _session(source, request, like, computing)
-        meter.start(session.nbytes)
+        meter.start(session.nbytes, "reading")
         collector = Collector(session.plan.steps, aim)
         rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
         damaged = session.damage(refuse=False)
@@ -374,7 +375,7 @@ def _measured(
     started = time.monotonic()
     with open_checkpoint(path) as source:
         session = _session(source, request, like, computing)
-        meter.start(session.nbytes)
+        meter.start(session.nbytes, "reading")
         kept = _room(session, keep_norms)
         rows = session.run(Work(source, session.engine, advance=meter.advance, norms=kept))
         readings = session.readings()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _Found = TypeVar("_Found")
 
+WIDEST = 1000
+"""Columns of help: those of the terminal, which the parser would else take 80 of."""
+
 app = typer.Typer(
     name="renorm-ckpt",
     cls=help.Group,
@@ -33,7 +36,7 @@ app = typer.Typer(
     epilog=help.EXIT_CODES,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
     rich_markup_mode=None,
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from renorm_cli.cli import words
-from renorm_cli.cli.terminal import Printing, Reporting, complain, print_text
+from renorm_cli.cli.terminal import Colour, Printing, Reporting, complain, has_colour, print_text, warn
 from renorm_cli.errors import OutputError, UsageError, Way
 from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.report import Report
@@ -199,18 +199,8 @@ def _for_eyes(
 def _look(printing: Printing) -> tuple[int | None, bool, bool]:
     """The width of the terminal, None where there is none, whether there are colours, and whether only ASCII."""
     ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
-    terminal = sys.stdout.isatty()
-    width = os.get_terminal_size(sys.stdout.fileno()).columns or 80 if terminal else None
-    return width, printing.color == "always" or (printing.color == "auto" and _has_colour(terminal)), ascii
-
-
-def _has_colour(terminal: bool) -> bool:
-    """NO_COLOR and FORCE_COLOR count where they are not empty, the first before the second (no-color.org)."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
-        return True
-    return terminal and os.environ.get("TERM") != "dumb"
+    width = os.get_terminal_size(sys.stdout.fileno()).columns or 80 if sys.stdout.isatty() else None
+    return width, has_colour(sys.stdout, printing.color), ascii
 
 
 def show(
@@ -228,7 +218,7 @@ def show(
     """
     found = _told(found)
     reports = found if isinstance(found, Sequence) else (found,)
-    _warn(reports, quiet=printing.quiet)
+    _warn(reports, printing.color, quiet=printing.quiet)
     sent = next((file.format for file in files if file.path == STDOUT), None)
     if sent is not None:
         _print(found, sent)
@@ -246,7 +236,8 @@ def show(
 def show_suggestions(found: Sequence[Suggestion], printing: Printing) -> None:
     """Warnings to stderr, suggestions to stdout."""
     found = [replace(one, measured=_in_words(one.measured)) for one in found]
-    _warn([one.measured for one in found], quiet=printing.quiet and not any(one.rules for one in found))
+    quiet = printing.quiet and not any(one.rules for one in found)
+    _warn([one.measured for one in found], printing.color, quiet=quiet)
     if printing.quiet or not found:
         return
     if printing.format == "json":
@@ -279,7 +270,7 @@ def _in_words(report: _Noted) -> _Noted:
     return replace(report, notes=words.told(report.notes))
 
 
-def _warn(reports: Sequence[Report | DiffReport], *, quiet: bool = False) -> None:
+def _warn(reports: Sequence[Report | DiffReport], colour: Colour, *, quiet: bool = False) -> None:
     """Warnings, and as errors the doubts that leave a verdict undecided; of several reports, each names its file."""
     for report in reports:
         of = f"'{show_name(report.path)}': " if isinstance(report, Report) and len(reports) > 1 else ""
@@ -287,7 +278,7 @@ def _warn(reports: Sequence[Report | DiffReport], *, quiet: bool = False) -> Non
             if note.doubt and isinstance(report, Report) and report.command == "check":
                 complain(f"error: {of}{note.text}")
             elif note.doubt or (note.warning and not (quiet and _wrote_nothing(report))):
-                complain(f"warning: {of}{note.text}")
+                warn(f"{of}{note.text}", colour)
 
 
 def _wrote_nothing(report: Report | DiffReport) -> bool:
@@ -301,10 +292,10 @@ def _tell_github(found: Sequence[Report], printing: Printing, verdicts: bool) ->
     if unasked:
         _print(found, "github")
     if unasked or printing.format == "github":
-        _add_to_summary(found)
+        _add_to_summary(found, printing)
 
 
-def _add_to_summary(found: Sequence[Report]) -> None:
+def _add_to_summary(found: Sequence[Report], printing: Printing) -> None:
     """Append Markdown to the summary of the workflow's step, as much as fits; a summary that fails is a warning."""
     from renorm_cli.render.ci.markdown import render_markdown
 
@@ -317,8 +308,8 @@ def _add_to_summary(found: Sequence[Report]) -> None:
             room = SUMMARY_BYTES - os.fstat(fd).st_size if stat.S_ISREG(os.fstat(fd).st_mode) else 0
             text = _utf8(render_markdown(found, limit_bytes=room)) if room > 0 else b""
             if not 0 < len(text) <= room:
-                complain("warning: the summary of the workflow's step is full; nothing was added to it")
+                warn("the summary of the workflow's step is full; nothing was added to it", printing.color)
             else:
                 file.write(text)
     except (OSError, ValueError):
-        complain("warning: the summary of the workflow's step cannot be written; is GITHUB_STEP_SUMMARY a file?")
+        warn("the summary of the workflow's step cannot be written; is GITHUB_STEP_SUMMARY a file?", printing.color)

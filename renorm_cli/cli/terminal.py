@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from renorm_cli.render.terminal.progress import Progress
 
 
+Colour = Literal["auto", "always", "never"]
+
+
 class Printing(Protocol):
     """What is printed and how, as the options of a command say; where `format` is None, none was asked for."""
 
@@ -21,7 +24,7 @@ class Printing(Protocol):
     def format(self) -> str | None: ...
 
     @property
-    def color(self) -> Literal["auto", "always", "never"]: ...
+    def color(self) -> Colour: ...
 
     @property
     def quiet(self) -> bool: ...
@@ -54,11 +57,14 @@ class Meter:
         self._enabled = enabled
         self._bar: Progress | None = None
 
-    def start(self, total: int) -> None:
-        if self._enabled:
+    def start(self, total: int, doing: str) -> None:
+        label = f"{doing} {self._label}"
+        if self._bar is not None:
+            self._bar.begin(total, label)
+        elif self._enabled:
             from renorm_cli.render.terminal.progress import Progress
 
-            self._bar = Progress(total, enabled=True, label=self._label, colour=self._colour)
+            self._bar = Progress(total, enabled=True, label=label, colour=self._colour)
 
     def advance(self, nbytes: int) -> None:
         if self._bar is not None:
@@ -102,3 +108,25 @@ def complain(message: str) -> None:
     from renorm_cli.text import one_line
 
     print_error(one_line(message) + "\n")
+
+
+def warn(message: str, colour: Colour = "auto") -> None:
+    """One line on stderr, yellow where it has colours."""
+    from renorm_cli.text import one_line
+
+    line = one_line(f"warning: {message}")
+    print_error(f"\x1b[33m{line}\x1b[0m\n" if has_colour(sys.stderr, colour) else f"{line}\n")
+
+
+def has_colour(stream: TextIO, colour: Colour) -> bool:
+    """Whether a stream gets colours: as the option says, and else as NO_COLOR and then FORCE_COLOR (no-color.org).
+
+    The variables count where they are not empty. Without any, a terminal has colours.
+    """
+    if colour != "auto":
+        return colour == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from renorm_cli import __version__
 from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageError, Way, some_names
@@ -23,24 +23,6 @@ from renorm_cli.storage.staging import existing
 
 _WORTH_THREADS = 4 << 20
 """Bytes of weights up to which starting threads takes longer than the work."""
-
-
-class Meter(Protocol):
-    """Told how many bytes of work lie ahead, and of each part that is done; a progress bar, for example."""
-
-    def start(self, total: int) -> None: ...
-
-    def advance(self, nbytes: int) -> None: ...
-
-
-class _Silent:
-    def start(self, total: int) -> None: ...
-
-    def advance(self, nbytes: int) -> None: ...
-
-
-SILENT: Meter = _Silent()
-"""A meter that shows nothing."""
 
 
 class Computing(NamedTuple):
@@ -135,6 +117,13 @@ class Session:
 
     def damage(self, *, refuse: bool) -> tuple[Note, ...]:
         return damage(self.source, self._jobs, refuse=refuse)
+
+    def written_bytes(self) -> int:
+        """The bytes that pass while an output is written: its own, and once more what does not lie in it plainly."""
+        stored = [(step.variable, step.copies) for step in self.plan.steps]
+        anew = sum(one.nbytes for one, _ in stored if self.source.extent(one) is None)
+        alike = sum(copy.nbytes for _, copies in stored for copy in copies if self.source.extent(copy) is not None)
+        return self.source.size + anew - alike
 
     def threads(self, nbytes: int) -> AbstractContextManager[Imap]:
         """The threads for so many bytes of work."""

@@ -44,6 +44,28 @@ class Sink(Source, Protocol):
     def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None: ...
 
 
+Pass = Literal["reading", "writing", "verifying"]
+"""A pass over a checkpoint."""
+
+
+class Meter(Protocol):
+    """Told of each pass over a checkpoint, of the bytes that lie ahead in it, and of each part that is done."""
+
+    def start(self, total: int, doing: Pass) -> None: ...
+
+    def advance(self, nbytes: int) -> None: ...
+
+
+class _Silent:
+    def start(self, total: int, doing: Pass) -> None: ...
+
+    def advance(self, nbytes: int) -> None: ...
+
+
+SILENT: Meter = _Silent()
+"""A meter that shows nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a worker needs besides its step.

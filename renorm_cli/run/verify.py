@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from renorm_cli.formats.numbers import same_values
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
+from renorm_cli.run.steps import Meter
 from renorm_cli.storage.bytes import Span, same_bytes
 from renorm_cli.storage.files import reason
 from renorm_cli.storage.staged import Staged
@@ -34,6 +36,7 @@ def verify(
     sealed: dict[str, int],
     measure: Measure,
     imap: Imap,
+    meter: Meter,
 ) -> None:
     """Raise OutputError unless the staged files, opened again, hold what `source` holds but for the constrained rows.
 
@@ -47,7 +50,7 @@ def verify(
             _same_variables(source, copy)
             if copy.checksums != source.checksums | sealed:
                 raise _wrong("it tells other checksums than it has")
-            _same_bytes(source, copy, parts, imap)
+            _same_bytes(source, copy, parts, imap, meter)
             _same_values(source, copy, parts, rows, measure)
     except FormatError as error:
         raise _wrong(str(error)) from None
@@ -64,10 +67,11 @@ def _same_variables(source: Checkpoint, copy: Checkpoint) -> None:
         raise _wrong(f"it has {next(iter(found))!r}, which the input has not")
 
 
-def _same_bytes(source: Checkpoint, copy: Checkpoint, parts: Sequence[Staged], imap: Imap) -> None:
+def _same_bytes(source: Checkpoint, copy: Checkpoint, parts: Sequence[Staged], imap: Imap, meter: Meter) -> None:
     """What was copied, and what the checkpoints carry besides their variables."""
     everything = [_Copied(staged, span) for staged in parts for span in staged.copied()]
-    for copied, same in zip(everything, imap(_is_as_before, everything), strict=True):
+    meter.start(sum(end - start for _, (start, end) in everything), "verifying")
+    for copied, same in zip(everything, imap(partial(_is_as_before, meter.advance), everything), strict=True):
         if not same:
             raise _wrong(f"{str(copied.staged.target)!r} differs from the input where nothing was to be written")
     for one, other in zip_longest(source.rest(), copy.rest(), fillvalue=("", iter(()))):
@@ -102,9 +106,9 @@ def _facts(variable: Variable | None) -> object:
     return variable and (variable.name, variable.shape, variable.dtype, variable.aliases, variable.copies)
 
 
-def _is_as_before(copied: _Copied) -> bool:
+def _is_as_before(advance: Callable[[int], None], copied: _Copied) -> bool:
     staged = copied.staged
-    return staged.source is not None and same_bytes(staged.source, staged, copied.span)
+    return staged.source is not None and same_bytes(staged.source, staged, copied.span, advance)
 
 
 def _wrong(what: str) -> OutputError:

@@ -87,8 +87,13 @@ def reserve(fd: int, offset: int, count: int) -> None:
             raise failed
 
 
-def same_bytes(one: Readable, other: Readable, span: Span) -> bool:
-    """Whether two files hold the same bytes in a range. Raises FormatError where one ends in it, or cannot be read."""
+def same_bytes(
+    one: Readable, other: Readable, span: Span, advance: Callable[[int], None] = lambda nbytes: None
+) -> bool:
+    """Whether two files hold the same bytes in a range; `advance` counts them.
+
+    Raises FormatError where one ends in it, or cannot be read.
+    """
     start, end = span
     left, right = (bytearray(min(_COMPARE_BYTES, end - start)) for _ in range(2))
     while start < end:
@@ -99,6 +104,7 @@ def same_bytes(one: Readable, other: Readable, span: Span) -> bool:
         if left != right:
             return False
         start += len(left)
+        advance(len(left))
     return True
 
 

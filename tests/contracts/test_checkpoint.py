@@ -419,7 +419,7 @@ def test_an_input_that_changes_during_the_run_is_an_error(tmp_path: Path, monkey
     builders.write_h5(path, {"dense/kernel": builders.kernel((8, 4))})
 
     class Meddler:
-        def start(self, total: int) -> None: ...
+        def start(self, total: int, doing: str) -> None: ...
 
         def advance(self, nbytes: int) -> None:
             with path.open("r+b") as file:

@@ -50,6 +50,15 @@ class Progress:
             if self._bar is not None:
                 self._bar[0].stop()
 
+    def begin(self, total: int, label: str) -> None:
+        """Go on with another pass, of `total` bytes."""
+        with self._lock:
+            self._total, self._label, self._done = total, label, 0
+            if self._bar is not None and self._enabled:
+                self._bar[0].stop()
+                self._bar = None
+                self._open()
+
     def advance(self, nbytes: int) -> None:
         """Add `nbytes` to the bytes done."""
         with self._lock:

@@ -207,3 +207,31 @@ def test_the_notes_of_a_report_advise_in_the_words_of_python(tmp_path: Path) -> 
         builders.write_h5(tmp_path / name, {"mystery/kernel": builders.kernel((4, 5, 6)) / scale})
     (record,) = json.loads("".join(render_diff_json(verbs.diff(tmp_path / "a.h5", tmp_path / "b.h5"))))["notes"]
     assert record["text"].endswith("a guess from the shape; say them with units=")
+
+
+class Passes:
+    """A meter that keeps what it is told: the pass, the bytes that lie ahead, the bytes done."""
+
+    def __init__(self) -> None:
+        self.told: list[list[Any]] = []
+
+    def start(self, total: int, doing: str) -> None:
+        self.told.append([doing, total, 0])
+
+    def advance(self, nbytes: int) -> None:
+        self.told[-1][2] += nbytes
+
+
+@pytest.mark.parametrize("name", ["dense.h5", "dense.keras", "bfloat16.keras"])
+def test_a_meter_is_told_of_each_pass_and_of_the_bytes_of_the_file_itself(name: str, tmp_path: Path) -> None:
+    meter, source = Passes(), SAMPLES / name
+    verbs.apply(source, tmp_path / name, max_norm=1, meter=meter)
+    (doing, total, done), (then, left, compared) = meter.told
+    assert (doing, total, done) == ("writing", source.stat().st_size, total)
+    assert (then, compared) == ("verifying", left)
+    assert 0 < left < total
+    meter = Passes()
+    report = verbs.check(source, max_norm=1, meter=meter)
+    size = 2 if name == "bfloat16.keras" else 4
+    read = sum(size * int(np.prod(row.variable.shape)) for row in report.rows)
+    assert meter.told == [["reading", read, read]]

@@ -493,6 +493,21 @@ def test_a_terminal_gets_colour_unless_it_asks_for_none_and_a_pipe_gets_no_escap
     assert "\x1b[" not in renorm(*arguments).stdout
 
 
+def test_warnings_are_yellow_where_the_terminal_has_colours(tmp_path: Path) -> None:
+    path = tmp_path / "plain.h5"
+    builders.write_h5(path, {"w": builders.kernel((8, 4))})
+    arguments = ("inspect", path, "--max-norm", 1)
+    assert "\x1b[33mwarning: " in on_a_terminal(*arguments, TERM="xterm")
+    assert "\x1b[" not in on_a_terminal(*arguments, "--color", "never", TERM="xterm")
+    assert renorm(*arguments).stderr.startswith("warning: ")
+
+
+@pytest.mark.parametrize("columns", [90, 120])
+def test_help_is_as_wide_as_the_terminal(columns: int) -> None:
+    widest = max(map(len, renorm("inspect", "--help", COLUMNS=str(columns)).stdout.splitlines()))
+    assert columns - 15 < widest < columns
+
+
 def test_a_terminal_without_unicode_gets_plain_ascii(model: Path) -> None:
     done = renorm("check", model, "--max-norm", 1, PYTHONIOENCODING="ascii")
     assert done.returncode == 1

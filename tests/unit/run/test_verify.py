@@ -31,7 +31,7 @@ from renorm_cli.model.report import Row
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
-from renorm_cli.run.steps import Work, run
+from renorm_cli.run.steps import SILENT, Work, run
 from renorm_cli.run.verify import verify
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
@@ -91,7 +91,7 @@ def written(path: Path, folder: Path) -> Iterator[Written]:
                 staging,
                 staging.place(output.path),
                 reopen,
-                lambda: verify(source, partial(reopen, source), staging.parts, rows, sealed, measure, map),
+                lambda: verify(source, partial(reopen, source), staging.parts, rows, sealed, measure, map, SILENT),
             )
 
 

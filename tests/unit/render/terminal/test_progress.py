@@ -111,6 +111,23 @@ def test_longer_work_shows_a_bar_that_leaves_no_remains() -> None:
     assert _screen(received) == [""]
 
 
+def test_a_second_pass_has_a_bar_and_bytes_of_its_own() -> None:
+    body = (
+        PLAIN
+        + """
+    progress.begin(7 << 20, "verifying")
+    progress.advance(7 << 20)
+    time.sleep(0.2)
+"""
+    )
+    received, status = _run(body, 1.4)
+    assert status == 0
+    bare = re.sub(r"\x1b\[[\d;]*m", "", received)
+    assert re.search(r"renorm .*/64\.0 MiB", bare)
+    assert re.search(r"verifying .*7\.0/7\.0 MiB", bare)
+    assert _screen(received) == [""]
+
+
 def test_a_narrow_terminal_gets_a_bar_of_one_line() -> None:
     body = PLAIN.replace("renorm", "a-long-name-of-a-model.weights.h5")
     received, _ = _run(body, 1.4, env={"COLUMNS": "60"})
