@@ -1,8 +1,8 @@
 """Bound the norms of the weights in a checkpoint file, and report them.
 
-The tool is the command line, `renorm-ckpt` or `python -m renorm_cli`: apply, inspect, check, diff and suggest. Python
-has the same verbs, `renorm_cli.inspect("model.h5")`, which return reports; `renorm_cli.open` reads a checkpoint of any
-format. `renorm_cli.tf` has the same bound while a model is trained: `renorm`, `MaxNorm` and `RenormCallback`.
+The tool is the command line, `renorm-ckpt` or `python -m renorm_cli`: apply, inspect, show, check, diff and suggest.
+Python has the same verbs, `renorm_cli.inspect("model.h5")`, which return reports; `renorm_cli.open` reads a checkpoint
+of any format. `renorm_cli.tf` has the same bound while a model is trained: `renorm`, `MaxNorm` and `RenormCallback`.
 
 Everything else is the house behind these. A folder imports only from the lines below it, and folders on one line never
 import each other:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from renorm_cli.api.difference import DiffReport
     from renorm_cli.api.report import Report
     from renorm_cli.api.suggestion import Suggestion
-    from renorm_cli.api.verbs import apply, check, diff, inspect, open, suggest
+    from renorm_cli.api.verbs import apply, check, diff, inspect, open, show, suggest
     from renorm_cli.errors import (
         EngineError,
         FormatError,
@@ -59,6 +59,7 @@ __all__ = [
     "diff",
     "inspect",
     "open",
+    "show",
     "suggest",
 ]
 
@@ -66,7 +67,7 @@ _ROOMS = {
     "api.difference": ("DiffReport",),
     "api.report": ("Report",),
     "api.suggestion": ("Suggestion",),
-    "api.verbs": ("apply", "check", "diff", "inspect", "open", "suggest"),
+    "api.verbs": ("apply", "check", "diff", "inspect", "open", "show", "suggest"),
     "errors": (
         *("EngineError", "FormatError", "NonFiniteError", "OutputError"),
         *("RenormError", "SelectionError", "UsageError"),

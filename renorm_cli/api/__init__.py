@@ -1,1 +1,1 @@
-"""The doors for Python: five verbs for checkpoint files, and the reports that they give."""
+"""The doors for Python: the verbs for checkpoint files, and the reports that they give."""

@@ -1,4 +1,4 @@
-"""The five verbs for checkpoint files, from keyword arguments to a report. Nothing here parses options or prints.
+"""The verbs for checkpoint files, from keyword arguments to a report. Nothing here parses options or prints.
 
 The keywords are the options of the command line:
 
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from renorm_cli.api.asked import allowed_of, axes_of, computing_of, constraint_of, request_of, selection_of
 from renorm_cli.api.keywords import (
@@ -46,12 +46,14 @@ from renorm_cli.errors import FormatError, UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.endings import check_ending
 from renorm_cli.formats.registry import find, open_checkpoint, open_staged
-from renorm_cli.model.constraint import Per
+from renorm_cli.model.constraint import Per, Selection
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
+from renorm_cli.plan.selection import as_literal
 from renorm_cli.run.session import Computing, Destination, Session, damage, threads_for
 from renorm_cli.run.steps import SILENT, Meter, Work
 from renorm_cli.storage.journal import recover
@@ -108,6 +110,32 @@ def inspect(
         measures=True,
     )
     return _measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), keep_norms, meter)
+
+
+@checked
+def show(
+    checkpoint: PathLike,
+    name: str,
+    *,
+    max_norm: float | None = None,
+    p: float = 2.0,
+    per: PerEach = "unit",
+    units: Units = (),
+    like: PathLike | None = None,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    jobs: int | None = None,
+    meter: Meter = SILENT,
+) -> Report:
+    """Report the norms of one variable, by its name or its key and whatever its role: `show(...).unit_norms(name)`.
+
+    Raises SelectionError where there is no such variable, and where several have that name.
+    """
+    selection = Selection((as_literal(name),), roles=frozenset(get_args(Role)), called="the name")
+    request = Request(OneBound(constraint_of(max_norm, p, per), axes_of(units)), selection, must_act=False)
+    report = _measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), True, meter)
+    report.row(name)
+    return report
 
 
 @checked
@@ -437,5 +465,5 @@ def _need_bound(max_norm: float | None, rules: PathLike | Rules | None, *others:
         raise UsageError(text, _GIVE_ONE, Way("rules", "give them by name"), *others)
 
 
-for _verb in (apply, check, diff, inspect, open, suggest):
+for _verb in (apply, check, diff, inspect, open, show, suggest):
     _verb.__module__ = "renorm_cli"  # as users call them

@@ -111,6 +111,25 @@ def inspect(
     raise typer.Exit(2 if failed else 0)
 
 
+@app.command(cls=help.Command, epilog=help.SHOW)
+@grouped
+def show(
+    checkpoint: opt.Checkpoint,
+    name: opt.Variable,
+    bound: groups.ShownBound,
+    units: groups.ShownUnits,
+    computing: groups.Computing,
+    reporting: groups.ShowReporting,
+) -> None:
+    """Show one variable: the distribution of its norms, its largest and least units, and where they are."""
+    from renorm_cli.api import verbs
+    from renorm_cli.cli.output import show_variable
+
+    with untouched([checkpoint]), progress(str(checkpoint), reporting) as meter:
+        found = verbs.show(checkpoint, name, **keywords(bound, units, computing), meter=meter)
+    show_variable(found, name, reporting)
+
+
 @app.command(cls=help.Command, epilog=help.CHECK)
 @grouped
 def check(

@@ -70,6 +70,19 @@ class Which(NamedTuple):
     like: opt.Like = None
 
 
+@under("The bound")
+class ShownBound(NamedTuple):
+    max_norm: opt.Limit = None
+    p: opt.P = 2.0
+    per: opt.DiffScope = "unit"
+
+
+@under("Which units")
+class ShownUnits(NamedTuple):
+    units: opt.Units = None
+    like: opt.Like = None
+
+
 @under("Which variables and units")
 class Accepting(NamedTuple):
     allow_guess: opt.AllowGuess = False
@@ -139,6 +152,21 @@ class InspectReporting(NamedTuple):
     top: opt.Top = None
     color: opt.Colour = "auto"
     quiet: opt.Quiet = False
+
+
+@under("What is reported")
+class ShowReporting(NamedTuple):
+    color: opt.Colour = "auto"
+
+    @property
+    def quiet(self) -> bool:
+        """It always prints."""
+        return False
+
+    @property
+    def format(self) -> None:
+        """There is one."""
+        return None
 
 
 @under("What is reported")

@@ -38,6 +38,11 @@ INSPECT = _epilog(
   renorm-ckpt inspect model.h5 --role bias --p inf --per tensor""",
     EXIT_CODES,
 )
+SHOW = _epilog(
+    """  renorm-ckpt show model.keras hidden/kernel
+  renorm-ckpt show model.keras hidden/kernel --max-norm 1.5""",
+    EXIT_CODES,
+)
 CHECK = _epilog(
     """  renorm-ckpt check model.h5 model.keras --max-norm 1.5
   renorm-ckpt check model.h5 --max-norm 1.5 --report junit=results.xml

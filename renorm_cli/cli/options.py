@@ -22,6 +22,15 @@ Whole = Annotated[
         help="Of a file that is a part of a checkpoint, take the checkpoint, once: for hooks on changed files.",
     ),
 ]
+Variable = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A variable, by its name or its storage key.",
+        show_default=False,
+        autocompletion=variable_names,
+    ),
+]
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="A checkpoint.", show_default=False)]
 After = Annotated[Path, typer.Argument(metavar="AFTER", help="What became of it.", show_default=False)]
 

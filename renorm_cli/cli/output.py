@@ -233,6 +233,17 @@ def show(
         _tell_github(found, printing, verdicts)
 
 
+def show_variable(found: PublicReport, name: str, printing: Printing) -> None:
+    """Warnings to stderr, the variable of that name to stdout."""
+    from renorm_cli.render.terminal.variable import render_variable
+
+    report = _in_words(found)
+    _warn([report], printing)
+    width, colour, ascii = _look(printing)
+    norms = found.unit_norms(name)
+    print_text(render_variable(report, found.row(name), norms, width=width, colour=colour, ascii=ascii))
+
+
 def show_suggestions(found: Sequence[Suggestion], printing: Printing) -> None:
     """Warnings to stderr, suggestions to stdout."""
     found = [replace(one, measured=_in_words(one.measured)) for one in found]

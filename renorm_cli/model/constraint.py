@@ -56,9 +56,11 @@ class Constraint:
 class Selection:
     """The roles whose variables are taken, and shell-style patterns over their names and keys, which choose among them.
 
-    Without `roles` they are those of the source of the bounds; no `include` means all.
+    Without `roles` they are those of the source of the bounds; no `include` means all. `called` is what messages call
+    the patterns of `include`.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     roles: frozenset[Role] | None = None
+    called: str = "include"

@@ -128,7 +128,7 @@ def names(variables: Sequence[Variable], selection: Selection) -> Named:
     if not selection.include and not selection.exclude:
         return Named(None, frozenset())
     labels = Labels(variables)
-    included = labels.matched(selection.include, "include") if selection.include else None
+    included = labels.matched(selection.include, selection.called) if selection.include else None
     return Named(included, labels.matched(selection.exclude, "exclude").keys)
 
 
@@ -154,12 +154,17 @@ def patterns_of(variables: Sequence[Variable], among: Sequence[Variable]) -> lis
 def pattern_of(variable: Variable, labels: Labels) -> str:
     own = {variable.key, *variable.copies}
     for label in (variable.name, variable.key, *variable.aliases):
-        pattern = _SURROGATE.sub("?", _WILD.sub(r"[\g<0>]", label))
+        pattern = _SURROGATE.sub("?", as_literal(label))
         if 0 < len(label) <= LONGEST_NAME and variable.key in (found := labels.matching(pattern)) and found <= own:
             return pattern
     raise SelectionError(
         f"no pattern matches {variable.name!r} alone, so that it can have no rule", Way("exclude", "leave it out")
     )
+
+
+def as_literal(name: str) -> str:
+    """The pattern that matches this text alone."""
+    return _WILD.sub(r"[\g<0>]", name)
 
 
 def literal(pattern: str) -> str | None:

@@ -27,7 +27,7 @@ NOT_ASKED = {"meter", "companions", "keep_norms"}
 OF_THE_COMMAND = {"whole", "force", "norms", "report", "format", "sort", "top", "color", "quiet"}
 """What a command does with its arguments, and with what a verb gives."""
 
-VERBS = ("apply", "inspect", "check", "diff", "suggest")
+VERBS = ("apply", "inspect", "show", "check", "diff", "suggest")
 
 
 def strings(tree: ast.Module) -> Iterator[ast.Constant]:

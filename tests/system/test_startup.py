@@ -57,7 +57,7 @@ guesses and what is not identified."""
 
 RENDERERS = rooms(
     "ci page diff_columns problems data.csv_report data.diff_record data.suggest_record", "render."
-) | rooms("diff_table progress suggest_table verdict", "render.terminal.")
+) | rooms("diff_table progress suggest_table variable verdict", "render.terminal.")
 """Of what is not asked for; the progress bar is for a terminal alone."""
 
 UNUSED = OTHER_COMMANDS | OPTIONS | RENDERERS | rooms("tensorflow_engine tensor_ops", "norms.engines.")
