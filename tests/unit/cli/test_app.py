@@ -240,7 +240,7 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["inspect", "model.weights.h5", "--frobnicate"], "; see `renorm-ckpt inspect --help`"),
         (["check", "model.weights.h5", "--max-norm"], "requires an argument; see `renorm-ckpt check --help`"),
         (["--frobnicate"], "No such option: --frobnicate; see `renorm-ckpt --help`"),
-        (["frobnicate"], "'frobnicate' is no command; there are apply, inspect, check, diff, suggest"),
+        (["frobnicate"], "'frobnicate' is no command; there are apply, inspect, show, check, diff, suggest"),
         (["inspct", "model.weights.h5"], "'inspct' is no command; closest: inspect"),
         (["model.weights.h5"], "is a path, and a command was expected; try `renorm-ckpt inspect model.weights.h5`"),
         (["taken"], "'taken' is a path, and a command was expected; try `renorm-ckpt inspect taken`"),

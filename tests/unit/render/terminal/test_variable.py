@@ -33,7 +33,7 @@ def kernel(tmp_path: Path) -> tuple[Path, np.ndarray]:
 def test_the_largest_and_the_least_units_are_listed_with_their_place(kernel: tuple[Path, np.ndarray]) -> None:
     path, norms = kernel
     text = shown(path, "dense/kernel", units=(1, 2))
-    table = text[text.index("largest") :].partition("\n\n")[0].splitlines()[2:]
+    table = text[text.index("\nlargest") + 1 :].partition("\n\n")[0].splitlines()[2:]
     order = np.argsort(norms.ravel())
     for line, large, small in zip(table, order[::-1], order, strict=False):
         places = [np.unravel_index(at, norms.shape) for at in (large, small)]
@@ -76,7 +76,9 @@ def test_a_variable_is_shown_by_name_or_key_whatever_its_role() -> None:
     assert "bias" in by_key.splitlines()[0]
     slot = next(skip.variable for skip in renorm_cli.inspect(dense).skips if skip.role == "optimizer")
     assert f"stored as {slot.key}" in shown(dense, slot.key)
-    with pytest.raises(SelectionError, match="the name 'hiden/kernel' matches none of the 14 .*; closest: 'hidden/ker"):
+    with pytest.raises(
+        SelectionError, match=r"the name 'hiden/kernel' matches none of the 14 .*; closest: 'hidden/ker"
+    ):
         renorm_cli.show(dense, "hiden/kernel")
 
 
