@@ -238,7 +238,7 @@ def show_variable(found: PublicReport, name: str, printing: Printing) -> None:
     from renorm_cli.render.terminal.variable import render_variable
 
     report = _in_words(found)
-    _warn([report], printing)
+    _warn([report], printing.color)
     width, colour, ascii = _look(printing)
     norms = found.unit_norms(name)
     print_text(render_variable(report, found.row(name), norms, width=width, colour=colour, ascii=ascii))
