@@ -28,6 +28,7 @@ _BIAS = frozenset({"bias", "biases", "b"})
 _WORD = r"(kernel|weights?|w|bias(?:es)?|b)"
 _WORD_LAST = re.compile(rf"(?:(.*)_)?{_WORD}_?([0-9]*)", re.IGNORECASE)
 _WORD_FIRST = re.compile(rf"{_WORD}_(.*)", re.IGNORECASE)
+_FIRST_KERAS = re.compile(r"layer_[0-9]{1,6}")
 _EMPTY_WORDS = frozenset({"dense", "linear", "kernel", "w", "weights"})
 _PARTS = {
     **dict.fromkeys(("query", "q"), "query"),
@@ -61,7 +62,7 @@ class _Left(NamedTuple):
         if len(self.readings) == 1:
             return Claim("shape", "kernel", self.readings[0], told)
         if self.usual in self.readings:
-            return Claim("name", "kernel", self.usual, f"{told}, of a matrix (in, out),")
+            return Claim("name", "kernel", self.usual, f"{told}, in the usual order of axes,")
         return Claim("shape", "kernel", None, told) if self.readings else None
 
 
@@ -108,6 +109,8 @@ def claims(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[
         else:
             _recurrent(members, found)
             _named(members, found)
+            if _FIRST_KERAS.fullmatch(path.rpartition("/")[2]):
+                _parameters(members, found)
     for block in _blocks(layers).values():
         _attention(block, found)
         _experts(block, found)
@@ -235,6 +238,19 @@ def _named(members: Mapping[str, _Member], found: _Found) -> None:
             word, kernel = kernels[0]
             usual = (1,) if word == "kernel" and len(kernel.shape) == 2 else None
             _pair(kernel, biases[0], found, any_axis=word == "weight", usual=usual)
+
+
+def _parameters(members: Mapping[str, _Member], found: _Found) -> None:
+    """The weights of a layer of Keras before 1.0, param_0 and on: kernel and bias, or these and between them the
+    recurrent kernel of each gate. Theano's convolutions have their units first, and none are transposed.
+    """
+    listed = [members[name] for name in (f"param_{n}" for n in range(len(members))) if name in members]
+    step = 2 if len(listed) == 2 else 3
+    for start in range(0, len(listed) - step + 1, step):
+        *kernels, bias = listed[start : start + step]
+        for kernel in kernels:
+            first = len(kernel.shape) > 2 and kernel.shape[:1] == bias.shape
+            _pair(kernel, bias, found, any_axis=True, usual=(0,) if first else (len(kernel.shape) - 1,))
 
 
 def _word(own: str) -> tuple[str, tuple[str, str]]:

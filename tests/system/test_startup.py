@@ -76,13 +76,17 @@ FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""
 
+GROUPS = rooms("keras.legacy_groups", "formats.")
+"""What names models in groups of an HDF5 file: most files are of one model."""
+
 NOT_TF = rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.") | GRAPH
 NOT_HDF5 = NOT_TF | TOLD | FOREIGN_NAMES | rooms("zip keras.archive keras.shards", "formats.")
 FOREIGN = {
-    ".h5": NOT_HDF5,
-    ".weights.h5": NOT_HDF5 | rooms("formats.keras.legacy_names"),
-    ".keras": NOT_TF | FOREIGN_NAMES | rooms("formats.keras.legacy_names formats.keras.shards"),
+    ".h5": NOT_HDF5 | GROUPS,
+    ".weights.h5": NOT_HDF5 | GROUPS | rooms("formats.keras.legacy_names"),
+    ".keras": NOT_TF | FOREIGN_NAMES | GROUPS | rooms("formats.keras.legacy_names formats.keras.shards"),
     "TF checkpoint": rooms("zip hdf5 keras.hdf5_files keras.archive keras.v3_names keras.legacy_names", "formats.")
+    | GROUPS
     | GRAPH
     | FOREIGN_NAMES
     | {"h5py"},

@@ -51,16 +51,33 @@ def _v3(path: Path, known: Mapping[str, Known]) -> Path:
 def _legacy(path: Path, layers: Mapping[str, Mapping[str, Known]], config: object = None) -> Path:
     """A legacy `.h5`: groups of layers, and in them the names of weights as they are."""
     with h5py.File(path, "w") as file:
-        root = file
-        if config is not None:
-            file.attrs["model_config"] = json.dumps(config)
-            root = file.create_group("model_weights")
-        root.attrs["layer_names"] = [name.encode() for name in layers]
-        for layer, weights in layers.items():
-            group = root.create_group(layer)
-            group.attrs["weight_names"] = [name.encode() for name in weights]
-            for seed, (name, one) in enumerate(weights.items()):
-                group[name] = _values(one.shape, seed)
+        _model(file, layers, config)
+    return path
+
+
+def _model(root: h5py.Group, layers: Mapping[str, Mapping[str, Known]], config: object = None) -> None:
+    if config is not None:
+        root.attrs["model_config"] = json.dumps(config)
+        root = root.create_group("model_weights")
+    root.attrs["layer_names"] = [name.encode() for name in layers]
+    for layer, weights in layers.items():
+        group = root.create_group(layer)
+        group.attrs["weight_names"] = [name.encode() for name in weights]
+        for seed, (name, one) in enumerate(weights.items()):
+            group[name] = _values(one.shape, seed)
+
+
+def _models(path: Path, models: Mapping[str, tuple[Mapping[str, Mapping[str, Known]], object]]) -> Path:
+    """An HDF5 file of several models, each in a group of its own."""
+    with h5py.File(path, "w") as file:
+        for name, (layers, config) in models.items():
+            _model(file.create_group(name), layers, config)
+    return path
+
+
+def _plain(path: Path, known: Mapping[str, Known]) -> Path:
+    """An HDF5 file of arrays by their paths, and no attribute."""
+    builders.write_h5(path, {name: _values(one.shape, seed) for seed, (name, one) in enumerate(known.items())})
     return path
 
 
@@ -195,6 +212,56 @@ _INNER = {"class_name": "Conv2DTranspose", "config": {"name": "up", "filters": 4
 _OUTER = {"class_name": "Addons>WeightNormalization", "config": {"name": "weight_normalization", "layer": _INNER}}
 _WRAPPER = {"class_name": "Sequential", "config": {"name": "s", "layers": [_OUTER]}}
 
+TWICE_WRAPPED = {
+    "weight_normalization": {
+        "weight_normalization/kernel:0": Known((3, 3, 4, 4), Truth("kernel", (2,))),
+        "weight_normalization/g:0": Known((4,), SCALE),
+    },
+    "own": {
+        "own/kernel:0": Known((4, 4), KERNEL),
+        "own/up/kernel:0": Known((3, 3, 4, 4), Truth("kernel", (2,))),
+    },
+}
+_OWN = {"class_name": "Mine>Own", "config": {"name": "own", "layer": _INNER}}
+_WRAPPERS = {"class_name": "Sequential", "config": {"name": "s", "layers": [_OUTER, _OWN]}}
+GENERATOR = {"a": {"a/kernel:0": Known((3, 3, 4, 4), Truth("kernel", (2,)))}}
+CRITIC = {"a": {"a/kernel:0": Known((3, 3, 4, 4), Truth("kernel", (2, 3)))}}
+ENCODER = {"dense": {"dense/kernel:0": Known((4, 4), KERNEL), "dense/bias:0": Known((4,), BIAS)}}
+MODELS_IN_GROUPS = {
+    f"{group}/{name}": one
+    for group, layers in (
+        ("gan/generator/model_weights", GENERATOR),
+        ("gan/critic/model_weights", CRITIC),
+        ("encoder", ENCODER),
+    )
+    for name, one in _flat(layers).items()
+}
+
+
+def _sequential(layer: str) -> object:
+    """The config of a model of one layer, called "a"."""
+    layers = [{"class_name": layer, "config": {"name": "a"}}]
+    return {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
+
+
+BEFORE_1 = {
+    "layer_1/param_0": Known((64, 3, 3, 3), Truth("kernel", (0,))),
+    "layer_1/param_1": Known((64,), BIAS),
+    "layer_2/param_0": Known((64, 64, 3, 3), Truth("kernel", (0,))),
+    "layer_2/param_1": Known((64,), BIAS),
+    "layer_3/param_0": Known((3, 3, 64, 64), KERNEL),
+    "layer_3/param_1": Known((64,), BIAS),
+    "layer_5/param_0": Known((25, 40), KERNEL),
+    "layer_5/param_1": Known((40,), BIAS),
+    "layer_6/param_0": Known((40, 40), KERNEL),
+    "layer_6/param_1": Known((40,), BIAS),
+    **{
+        f"layer_7/param_{3 * gate + n}": Known(*facts)
+        for gate in range(4)
+        for n, facts in enumerate((((7, 5), KERNEL), ((5, 5), KERNEL), ((5,), BIAS)))
+    },
+}
+
 CASES = {
     "attributes that mislead": _case("a.weights.h5", ATTRIBUTES_THAT_MISLEAD, _v3),
     "sublayers with names of their own": _case("n.weights.h5", NAMED_SUBLAYERS, _v3),
@@ -208,5 +275,20 @@ CASES = {
     "TF-Slim": _case("slim", SLIM, _tensors),
     "transformers": Case(lambda folder: _legacy(folder / "tf_model.h5", TRANSFORMERS), _flat(TRANSFORMERS)),
     "biases tell": Case(lambda folder: _legacy(folder / "tb.h5", BIASES), _flat(BIASES)),
+    "wrappers whose weights are their layer's, and their own": Case(
+        lambda folder: _legacy(folder / "ww.h5", TWICE_WRAPPED, _WRAPPERS), _flat(TWICE_WRAPPED)
+    ),
+    "models in groups": Case(
+        lambda folder: _models(
+            folder / "two.h5",
+            {
+                "gan/generator": (GENERATOR, _sequential("Conv2DTranspose")),
+                "gan/critic": (CRITIC, _sequential("DepthwiseConv2D")),
+                "encoder": (ENCODER, None),
+            },
+        ),
+        MODELS_IN_GROUPS,
+    ),
+    "Keras before 1.0": _case("nb.h5", BEFORE_1, _plain),
     "a wrapper's inner layer": Case(lambda folder: _legacy(folder / "w.h5", WRAPPED, _WRAPPER), _flat(WRAPPED)),
 }

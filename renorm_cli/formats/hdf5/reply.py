@@ -33,6 +33,7 @@ def survey_of(reply: dict[str, Any], config: bytes, length: int, shown: str) -> 
             layer_names=_by_group(reply, "layer_names", _texts),
             weight_names=_by_group(reply, "weight_names", _texts),
             soft_links=_by_group(reply, "soft_links", text),
+            model_configs=_by_group(reply, "model_configs", text),
             model_config=config.decode("utf-8", "surrogateescape") if reply.get("config") is True else None,
         )
     except UnexpectedError:

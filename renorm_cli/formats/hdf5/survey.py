@@ -29,7 +29,7 @@ class Survey(NamedTuple):
 
     `groups` are the paths of all groups ("" is the root). `layer_names` and `weight_names` are the Keras attribute
     lists by group path, their numbered parts (`weight_names0`, ...) joined. `soft_links` maps the
-    path of a link to its target.
+    path of a link to its target. `model_config` is that attribute of the root, `model_configs` has it of other groups.
     """
 
     datasets: tuple[Dataset, ...]
@@ -38,4 +38,5 @@ class Survey(NamedTuple):
     layer_names: Mapping[str, tuple[str, ...]]
     weight_names: Mapping[str, tuple[str, ...]]
     soft_links: Mapping[str, str]
+    model_configs: Mapping[str, str] = {}
     model_config: str | None = None

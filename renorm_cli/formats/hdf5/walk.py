@@ -41,7 +41,12 @@ class Walk:
         self.shown = shown
         self.datasets: list[list[Any]] = []
         self.groups: list[str] = []
-        self.attributes: dict[str, dict[str, Any]] = {"name": {}, "layer_names": {}, "weight_names": {}}
+        self.attributes: dict[str, dict[str, Any]] = {
+            "name": {},
+            "model_config": {},
+            "layer_names": {},
+            "weight_names": {},
+        }
         self.soft_links: dict[str, str] = {}
         self.extents: list[tuple[int, int, str]] = []
         self.stored = 0
@@ -89,6 +94,7 @@ class Walk:
             "datasets": self.datasets,
             "groups": self.groups,
             "names": self.attributes["name"],
+            "model_configs": self.attributes["model_config"],
             "layer_names": self.attributes["layer_names"],
             "weight_names": self.attributes["weight_names"],
             "soft_links": self.soft_links,
@@ -147,10 +153,10 @@ class Walk:
     def _keras_attributes(self, group: Any, path: str) -> None:
         there: list[bytes] = []
         self.h5.h5a.iterate(group, there.append)
-        if b"name" in there:
-            name = self.strings(group, b"name")
-            if isinstance(name, str):
-                self.attributes["name"][path] = name
+        for key in ("name", "model_config") if path else ("name",):  # the root's config is a payload of its own
+            text = self.strings(group, key.encode()) if key.encode() in there else None
+            if isinstance(text, str):
+                self.attributes[key][path] = text
         for key in ("layer_names", "weight_names"):
             # Keras splits lists of more than 64,512 bytes into layer_names0, layer_names1, ...
             numbered = takewhile(set(there).__contains__, (f"{key}{part}".encode() for part in count()))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from renorm_cli.formats.base import Found
-from renorm_cli.formats.hdf5.naming import name_plainly
+from renorm_cli.formats.hdf5.naming import is_inside, name_plainly
 from renorm_cli.formats.hdf5.store import Hdf5Data, Hdf5Store, Place
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.worker import Hdf5Image
@@ -119,7 +119,25 @@ def name_file(survey: Survey, shown: str) -> tuple[str, Naming]:
         from renorm_cli.formats.keras import v3_names
 
         return "keras-weights-h5", v3_names.name_variables(survey, config)
+    roots = roots_of_models(survey)
+    if roots:
+        from renorm_cli.formats.keras import legacy_groups
+
+        return "hdf5", legacy_groups.name_variables(survey, roots, shown)
     return "hdf5", name_plainly(survey)
+
+
+def roots_of_models(survey: Survey) -> dict[str, str]:
+    """The groups that hold Keras' legacy layout: path of a model -> of its weights, which can lie in `model_weights`.
+
+    A model in another one's group is part of that.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(survey.layer_names):
+        model = path.removesuffix("/model_weights")
+        if model and not is_inside(model, found):
+            found.setdefault(model, path)
+    return found
 
 
 def is_v3(survey: Survey) -> bool:

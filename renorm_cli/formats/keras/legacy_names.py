@@ -8,7 +8,7 @@ TensorFlow name ("dense/kernel:0"), Keras 3 its path ("model/dense/kernel").
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ def name_variables(survey: Survey, config: LayerNode | None, root: str) -> Namin
     `weight_names` name what is not there.
     """
     listed = _listed(survey, root)
-    layers = _Layers(config)
+    layers = _Layers(config, listed)
     variables = [_variable(item, layers) for item in listed]
     taken = {item.dataset.path for item in listed}
     rest = sorted((item for item in survey.datasets if item.path not in taken), key=lambda item: by_number(item.path))
@@ -152,7 +152,9 @@ def _variable(item: _Listed, layers: _Layers) -> Variable:
 class _Layers:
     """The layers of the config, by name."""
 
-    def __init__(self, config: LayerNode | None) -> None:
+    def __init__(self, config: LayerNode | None, listed: Iterable[_Listed]) -> None:
+        steps = ((item.layer, step) for item in listed for step in plain_name(item.weight).split("/")[:-1])
+        self._steps = frozenset(steps) if config is not None else frozenset()
         self._top = {node.name: node for node in reversed(config.children)} if config is not None else {}
         self._inside: dict[int, dict[str, LayerNode]] = {}
 
@@ -172,7 +174,7 @@ class _Layers:
             node = self._child(node, step) or node
             quantized = quantized or is_quantized(node.config)
         weight = "/".join(path[-2:])
-        for wrapped in _down(node):
+        for wrapped in self._down(node, layer):
             known = None if wrapped.custom else find_weight(wrapped.class_name, weight)
             if known is not None and known.fits(variable.shape):
                 found = wrapped.config.get("equation")
@@ -192,6 +194,17 @@ class _Layers:
             by_name, state="quantized" if quantized else None, declared=declared_for(wrapped, by_name.hint.weight)
         )
 
+    def _down(self, node: LayerNode, layer: str) -> Iterator[LayerNode]:
+        """The layer, then what it wraps, then what that wraps.
+
+        A wrapper that is not Keras' holds the weights of its layer as its own, unless that has a path in the file.
+        """
+        at: LayerNode | None = node
+        while at is not None:
+            yield at
+            inner = at.first_under(_WRAPPED)
+            at = None if at.custom and inner is not None and (layer, inner.name) in self._steps else inner
+
     def _child(self, node: LayerNode, name: str) -> LayerNode | None:
         """The layer of this name inside another; Keras 2 leaves out the names of the models between them."""
         plain = re.sub(r"\A(forward|backward)_", "", name)
@@ -201,14 +214,6 @@ class _Layers:
         if id(node) not in self._inside:
             self._inside[id(node)] = {inner.name: inner for inner in _descendants(node)}
         return self._inside[id(node)].get(name)
-
-
-def _down(node: LayerNode) -> Iterator[LayerNode]:
-    """The layer, then what it wraps, then what that wraps."""
-    at: LayerNode | None = node
-    while at is not None:
-        yield at
-        at = None if at.custom else at.first_under(_WRAPPED)
 
 
 def _descendants(node: LayerNode) -> Iterator[LayerNode]:

@@ -17,6 +17,7 @@ SOUND: dict[str, Any] = {
     "names": {"a": "dense"},
     "layer_names": {"": ["a"]},
     "weight_names": {"a": ["x"]},
+    "model_configs": {},
     "soft_links": {"s": "/a"},
     "config": False,
 }
@@ -35,7 +36,7 @@ def test_a_sound_reply_is_a_survey() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a/", "a//x", "/"])
-@pytest.mark.parametrize("place", ["dataset", "link", "group", "name", "layer_names", "soft_link"])
+@pytest.mark.parametrize("place", ["dataset", "link", "group", "name", "layer_names", "model_config", "soft_link"])
 def test_a_path_with_an_empty_part_is_nonsense(place: str, path: str) -> None:
     odd: dict[str, dict[str, Any]] = {
         "dataset": {"datasets": [[path, [2], "float32", "<", None, [], None]]},
@@ -43,6 +44,7 @@ def test_a_path_with_an_empty_part_is_nonsense(place: str, path: str) -> None:
         "group": {"groups": [path]},
         "name": {"names": {path: "x"}},
         "layer_names": {"layer_names": {path: []}},
+        "model_config": {"model_configs": {path: "{}"}},
         "soft_link": {"soft_links": {path: "x"}},
     }
     if path == "" and place not in ("dataset", "link"):

@@ -957,6 +957,7 @@ GOOD: dict[str, Any] = {
     "names": {"a": "dense"},
     "layer_names": {"": ["a"]},
     "weight_names": {"a": ["x"]},
+    "model_configs": {},
     "soft_links": {"s": "/a"},
     "config": True,
 }
