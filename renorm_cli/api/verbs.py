@@ -296,6 +296,7 @@ def diff(
     after: PathLike,
     *,
     expect_renorm: bool = False,
+    weights_only: bool = False,
     max_norm: float | None = None,
     p: float = 2.0,
     per: PerEach = "unit",
@@ -309,7 +310,8 @@ def diff(
 ) -> DiffReport:
     """Tell what changed between two checkpoints.
 
-    With `expect_renorm`, also whether `after` is `before` renormed within `max_norm`, and nothing else.
+    With `expect_renorm`, also whether `after` is `before` renormed within `max_norm`, and nothing else. `weights_only`
+    leaves out what an optimizer keeps, counters and metrics.
     """
     from renorm_cli.api.difference import DiffReport
     from renorm_cli.comparison.compare import compare
@@ -318,12 +320,19 @@ def diff(
     started = time.monotonic()
     if expect_renorm and max_norm is None:
         raise UsageError("a bound is needed", _GIVE_ONE)
+    if expect_renorm and weights_only:
+        raise UsageError(
+            "a renorm, and nothing else, is proven of all that is stored",
+            Way("weights_only", "leave out {}"),
+            Way("expect_renorm", "leave out {}"),
+        )
     bound, selection = OneBound(constraint_of(max_norm, p, per), axes_of(units)), selection_of(role, include, exclude)
     jobs = computing_of(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
         (old, lent), (new, lent_too) = _identified(one, like), _identified(other, like)
         lent = (*_of(one, lent), *_of(other, lent_too))
-        comparison = plan_comparison(one, other, bound, selection, expected=expect_renorm, identified=(old, new))
+        how = {"expected": expect_renorm, "weights_only": weights_only}
+        comparison = plan_comparison(one, other, bound, selection, **how, identified=(old, new))
         meter.start(comparison.nbytes, "reading")
         engine, _ = pick("numpy")
         with threads_for(comparison.nbytes, jobs) as imap:

@@ -194,15 +194,20 @@ def suggest(
 ) -> None:
     """Find bounds: which share of the units each would clip, for all together and for each variable."""
     from renorm_cli.api import verbs
-    from renorm_cli.cli.output import show_suggestions
+    from renorm_cli.cli.output import of_all, refuse_taken, rendered_suggestions, show_suggestions, targets
+    from renorm_cli.render.registry import SUGGEST_FORMATS
+    from renorm_cli.storage.staging import save
 
     if writing.output is not None and len(checkpoint) > 1:
         raise UsageError(f"-o writes the rules of one checkpoint, {len(checkpoint)} are given; give one")
     look = partial(verbs.suggest, **keywords(bound, which, writing, computing))
-    rules = [] if writing.output is None else [Written(writing.output, writing.output)]
-    with untouched(checkpoint, rules):
+    files = targets(reporting, [*checkpoint, which.like, writing.output], SUGGEST_FORMATS)
+    refuse_taken(files, checkpoint, force=writing.force)
+    outputs = [*(file.path for file in files), *([] if writing.output is None else [writing.output])]
+    with untouched(checkpoint, [Written(path, path) for path in outputs]):
         found, failed = _each(checkpoint, look, reporting)
-        show_suggestions(found, reporting)
+        save(rendered_suggestions(found, files), readers=of_all([one.measured for one in found]))
+        show_suggestions(found, reporting, files)
     raise typer.Exit(2 if failed else 0)
 
 

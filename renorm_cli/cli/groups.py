@@ -91,6 +91,7 @@ class Accepting(NamedTuple):
 
 @under("Which variables and units")
 class DiffWhich(NamedTuple):
+    weights_only: opt.WeightsOnly = False
     role: opt.Role = None
     include: opt.DiffInclude = None
     exclude: opt.Exclude = None
@@ -189,7 +190,8 @@ class DiffReporting(NamedTuple):
 
 @under("What is reported")
 class SuggestReporting(NamedTuple):
-    format: opt.DiffFormats = "table"
+    report: opt.SuggestReports = None
+    format: opt.SuggestFormats = "table"
     color: opt.Colour = "auto"
     quiet: opt.Quiet = False
 

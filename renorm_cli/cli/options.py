@@ -10,7 +10,8 @@ import typer
 from renorm_cli.cli.completion import reports, variable_names
 
 ReportFormat = Literal["table", "json", "csv", "md", "github", "junit", "sarif", "gitlab"]
-DiffFormat = Literal["table", "json", "csv"]
+DiffFormat = Literal["table", "json", "csv", "md"]
+SuggestFormat = Literal["table", "json", "csv", "md"]
 
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint.", show_default=False)]
@@ -97,6 +98,9 @@ Include = Annotated[
         help="Variables to take among those of the roles; a whole name takes that one whatever its role.",
         autocompletion=variable_names,
     ),
+]
+WeightsOnly = Annotated[
+    bool, typer.Option("--weights-only", help="Leave out what an optimizer keeps, counters and metrics.")
 ]
 DiffInclude = Annotated[
     list[str] | None,
@@ -251,7 +255,17 @@ DiffReports = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Also write the comparison here; .json or .csv, or FORMAT=FILE; FORMAT=- is stdout. Repeatable.",
+        help="Also write the comparison here; .json, .csv, .md or .html, or FORMAT=FILE; FORMAT=- is stdout."
+        " Repeatable.",
+        autocompletion=reports,
+    ),
+]
+SuggestReports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write the bounds here; .json, .csv or .md, or FORMAT=FILE; FORMAT=- is stdout. Repeatable.",
         autocompletion=reports,
     ),
 ]
@@ -267,6 +281,7 @@ CheckFormat = Annotated[
     ),
 ]
 DiffFormats = Annotated[DiffFormat, typer.Option("--format", help="What is printed on stdout.")]
+SuggestFormats = Annotated[SuggestFormat, typer.Option("--format", help="What is printed on stdout.")]
 Sort = Annotated[
     Literal["norm", "over", "name", "size"] | None,
     typer.Option("--sort", help="The order of the table: largest first, or by name.  [default: the model's]"),

@@ -17,7 +17,7 @@ from renorm_cli.errors import OutputError, UsageError, Way
 from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.report import Report
 from renorm_cli.parallel.threads import parcels
-from renorm_cli.render.registry import FORMATS, Format, format_of, parts
+from renorm_cli.render.registry import FORMATS, Format, Kind, format_of, parts
 from renorm_cli.text import show as show_name
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from renorm_cli.model.difference import DiffReport
     from renorm_cli.model.suggestion import Suggestion
     from renorm_cli.render.terminal.table import Sort
+
+    _Outcome = Sequence[Report] | DiffReport | Sequence[Suggestion]
 
 SUMMARY_BYTES = 900 << 10
 """GitHub drops the summary of a step whole if it is larger than 1 MiB."""
@@ -130,8 +132,20 @@ def _all(formats: Mapping[str, Format]) -> str:
 
 def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
     """The content of every report file, in parts that are made when they are asked for."""
-    found = _told(found)
-    return {one.path: map(_utf8, _parts(found, one.format)) for one in targets if one.path != STDOUT}
+    return _contents(_told(found), targets, _kind(found))
+
+
+def rendered_suggestions(found: Sequence[Suggestion], targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
+    """The same of suggestions."""
+    return _contents(_suggested(found), targets, "suggestion")
+
+
+def _contents(found: _Outcome, targets: Sequence[Target], kind: Kind) -> dict[Path, Iterator[bytes]]:
+    return {one.path: map(_utf8, _parts(found, one.format, kind)) for one in targets if one.path != STDOUT}
+
+
+def _kind(found: Sequence[Report] | DiffReport) -> Kind:
+    return "report" if isinstance(found, Sequence) else "comparison"
 
 
 def of_all(found: Sequence[Report]) -> Readers:
@@ -168,13 +182,13 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _parts(found: Sequence[Report] | DiffReport, name: str) -> Iterator[str]:
+def _parts(found: _Outcome, name: str, kind: Kind) -> Iterator[str]:
     """What is written in the format of that name, small parts together."""
-    return map("".join, parcels(parts(found, name), len, _PART))
+    return map("".join, parcels(parts(found, name, kind), len, _PART))
 
 
-def _print(found: Sequence[Report] | DiffReport, name: str) -> None:
-    for text in _parts(found, name):
+def _print(found: _Outcome, name: str, kind: Kind) -> None:
+    for text in _parts(found, name, kind):
         print_text(text)
 
 
@@ -217,16 +231,17 @@ def show(
     report is printed and nothing else, also where a run is quiet; and so are doubts, and warnings of what was written.
     """
     found = _told(found)
+    kind = _kind(found)
     reports = found if isinstance(found, Sequence) else (found,)
     _warn(reports, printing.color, quiet=printing.quiet)
     sent = next((file.format for file in files if file.path == STDOUT), None)
     if sent is not None:
-        _print(found, sent)
+        _print(found, sent, kind)
     if sent is not None or printing.quiet or not reports:
         return
     verdicts = gate and printing.format is None
     if printing.format in FORMATS:
-        _print(found, printing.format)
+        _print(found, printing.format, kind)
     else:
         print_text(_for_eyes(found, printing, verdicts, lines))
     if isinstance(found, Sequence):
@@ -244,21 +259,18 @@ def show_variable(found: PublicReport, name: str, printing: Printing) -> None:
     print_text(render_variable(report, found.row(name), norms, width=width, colour=colour, ascii=ascii))
 
 
-def show_suggestions(found: Sequence[Suggestion], printing: Printing) -> None:
-    """Warnings to stderr, suggestions to stdout."""
-    found = [replace(one, measured=_in_words(one.measured)) for one in found]
+def show_suggestions(found: Sequence[Suggestion], printing: Printing, files: Sequence[Target] = ()) -> None:
+    """Warnings to stderr, suggestions to stdout; where one of the `files` is stdout, that report and nothing else."""
+    found = _suggested(found)
     quiet = printing.quiet and not any(one.rules for one in found)
     _warn([one.measured for one in found], printing.color, quiet=quiet)
-    if printing.quiet or not found:
+    sent = next((file.format for file in files if file.path == STDOUT), None)
+    if sent is not None:
+        _print(found, sent, "suggestion")
+    if sent is not None or printing.quiet or not found:
         return
-    if printing.format == "json":
-        from renorm_cli.render.data.suggest_record import render_suggest_json
-
-        print_text(render_suggest_json(found))
-    elif printing.format == "csv":
-        from renorm_cli.render.data.suggest_record import render_suggest_csv
-
-        print_text(render_suggest_csv(found))
+    if printing.format in FORMATS:
+        _print(found, printing.format, "suggestion")
     else:
         from renorm_cli.render.terminal.suggest_table import Advice, render_suggestion
 
@@ -274,6 +286,10 @@ def show_suggestions(found: Sequence[Suggestion], printing: Printing) -> None:
 
 def _told(found: Sequence[Report] | DiffReport) -> Sequence[Report] | DiffReport:
     return [_in_words(one) for one in found] if isinstance(found, Sequence) else _in_words(found)
+
+
+def _suggested(found: Sequence[Suggestion]) -> Sequence[Suggestion]:
+    return [replace(one, measured=_in_words(one.measured)) for one in found]
 
 
 def _in_words(report: _Noted) -> _Noted:
@@ -301,7 +317,7 @@ def _tell_github(found: Sequence[Report], printing: Printing, verdicts: bool) ->
     """A gate says its findings to the workflow it runs in unless a format was asked for; `github` always does."""
     unasked = verdicts and os.environ.get("GITHUB_ACTIONS") == "true"
     if unasked:
-        _print(found, "github")
+        _print(found, "github", "report")
     if unasked or printing.format == "github":
         _add_to_summary(found, printing)
 

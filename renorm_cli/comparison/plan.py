@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from renorm_cli.comparison.pairs import Pair, by_key, by_name, have_common_keys
-from renorm_cli.conventions.identify import identify
+from renorm_cli.conventions.identify import identify, role_of
 from renorm_cli.errors import SelectionError
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.selection import names
+
+_NO_WEIGHTS: frozenset[Role] = frozenset({"optimizer", "state"})
+"""Roles of what is stored beside the weights of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ def plan_comparison(
     selection: Selection,
     *,
     expected: bool,
+    weights_only: bool = False,
     identified: tuple[Sequence[Variable], Sequence[Variable]] | None = None,
 ) -> Comparison:
     """Match the variables of two checkpoints: by their keys if the format is the same and keys are, else by names.
@@ -83,8 +88,9 @@ def plan_comparison(
     `identified` are the variables of both with their identities, where another file has a say in these.
 
     The selection says which variables are constrained, by default kernels and embeddings. It also says which are
-    compared at all, by default all of them; but where a renorm is `expected`, all are compared: what is not selected
-    must be identical then. Raises SelectionError where the two have nothing in common, or patterns or axes do not fit.
+    compared at all, by default all of them, with `weights_only` without what an optimizer keeps and other state; but
+    where a renorm is `expected`, all are compared: what is not selected must be identical then. Raises SelectionError
+    where the two have nothing in common, or patterns or axes do not fit.
     """
     keyed = before.format == after.format and have_common_keys(before.variables, after.variables)
     pairs = (by_key if keyed else by_name)(*(identified or (identify(before.variables), identify(after.variables))))
@@ -101,6 +107,8 @@ def plan_comparison(
     for pair, subject in zip(pairs, subjects, strict=True):
         if not expected and named.leaves(subject.key):
             tasks.append(Task(pair, left_out="not selected"))
+        elif weights_only and role_of(subject) in _NO_WEIGHTS:
+            tasks.append(Task(pair, left_out="no weight of the model"))
         else:
             tasks.append(Task(pair, steps.get(subject.key)))
     return Comparison("key" if keyed else "name", bound.constraint, _once(tasks))

@@ -51,7 +51,7 @@ INNER = {
     "render": [
         {"registry"},
         {"terminal", "data", "ci", "page"},
-        {"sentences", "problems", "diff_columns", "earlier"},
+        {"sentences", "problems", "diff_columns", "diff_sentences", "earlier", "suggested"},
         {"columns"},
     ],
 }

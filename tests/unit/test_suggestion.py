@@ -25,7 +25,7 @@ from renorm_cli.errors import UsageError
 from renorm_cli.model.suggestion import SHARES
 from renorm_cli.norms import distribution
 from renorm_cli.norms.distribution import Distribution
-from renorm_cli.render.terminal.suggest_table import bound_text
+from renorm_cli.render.suggested import bound_text
 from renorm_cli.suggestion import aim_of, bounds_of
 
 CHECKPOINTS = sorted(
@@ -297,3 +297,19 @@ def test_without_a_share_rules_aim_at_5_percent_of_the_table(
     places = [found["together"]] if more else [variable["bounds"] for variable in found["variables"]]
     expected = [next(bound["limit"] for bound in bounds if bound["share"] == 0.05) for bounds in places]
     assert [table["max_norm"] for table in tomllib.loads(rules.read_text())["rule"]] == expected
+
+
+def test_suggestions_are_written_as_reports_in_each_of_their_formats(tmp_path: Path, capfd: Any) -> None:
+    files = [tmp_path / f"bounds.{ending}" for ending in ("json", "csv", "md")]
+    options = [text for file in files for text in ("--report", str(file))]
+    done = renorm_here(capfd, "suggest", str(SAMPLES / "dense.h5"), *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads(files[0].read_text())
+    limits = [bound["limit"] for bound in record["together"]]
+    assert [float(line.split(",")[-3]) for line in files[1].read_text().splitlines()[1:8]] == limits
+    lines = files[2].read_text().splitlines()
+    assert [float(line.split("|")[2]) for line in lines if line.startswith("| to clip")] == [
+        float(bound_text(limit)) for limit in limits
+    ]
+    assert sum(line.startswith("| `") for line in lines) == len(record["variables"])
+    assert renorm_here(capfd, "suggest", str(SAMPLES / "dense.h5"), "--report", "page.html").returncode == 2

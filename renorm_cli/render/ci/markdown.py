@@ -69,7 +69,9 @@ def _found(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
     )
     columns = _columns(report)
     head = _header(["variable", "finding"], columns)
-    rows = [_line(_name(subject.name, subject.row), subject.text, *_cells(subject.row, columns)) for subject in broken]
+    rows = [
+        table_line(_name(subject.name, subject.row), subject.text, *_cells(subject.row, columns)) for subject in broken
+    ]
     if rows:
         yield Table(_VISIBLE, None, head, rows[:VISIBLE])
     if rows[VISIBLE:]:
@@ -81,7 +83,7 @@ def _others(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
     """The constrained variables without findings."""
     columns = _columns(report)
     rows = [
-        _line(_name(subject.name, subject.row), *_cells(subject.row, columns))
+        table_line(_name(subject.name, subject.row), *_cells(subject.row, columns))
         for subject in found
         if not subject.findings
     ]
@@ -102,7 +104,7 @@ def _skipped(report: Report) -> Iterator[Table]:
     def line(skip: Skip) -> str:
         variable = skip.variable
         shape = shape_text(variable.shape, ascii=False)
-        return _line(_name(variable.name, None), skip.role, shape, code(variable.dtype), code(skip.reason))
+        return table_line(_name(variable.name, None), skip.role, shape, code(variable.dtype), code(skip.reason))
 
     if report.skips:
         head = _header(["variable", "role", "shape", "dtype", "reason"], ())
@@ -138,11 +140,16 @@ def _name(name: str, row: Row | None) -> str:
 
 
 def _header(titles: Sequence[str], columns: Sequence[Column]) -> tuple[str, str]:
-    return (
-        _line(*titles, *(column.title for column in columns)),
-        _line(*("---" for _ in titles), *("--:" if column.right else "---" for column in columns)),
+    return table_head(
+        [*titles, *(column.title for column in columns)], [False] * len(titles) + [one.right for one in columns]
     )
 
 
-def _line(*cells: str) -> str:
+def table_head(titles: Sequence[str], right: Sequence[bool]) -> tuple[str, str]:
+    """The two lines above the rows of a table; numbers are on the right."""
+    return table_line(*titles), table_line(*("--:" if one else "---" for one in right))
+
+
+def table_line(*cells: str) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cells)} |"

@@ -22,10 +22,15 @@ def render_html(reports: Sequence[Report]) -> str:
     The page contains its style and its script; its content security policy allows only these two, by their SHA-256.
     All text from files is escaped as `show` does, then as HTML. The result is valid Unicode.
     """
+    return document("page.html.j2", page_of(reports))
+
+
+def document(template: str, page: object) -> str:
+    """Fill a template of a whole page, with the style and the script."""
     environment = _environment()
     style, script = (_resource(environment, name) for name in ("style.css", "script.js"))
-    return environment.get_template("page.html.j2").render(
-        page=page_of(reports), style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
+    return environment.get_template(template).render(
+        page=page, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
     )
 
 

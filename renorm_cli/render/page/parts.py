@@ -119,3 +119,8 @@ class Page:
     entries: tuple[Entry, ...]
     more_entries: int
     sections: tuple[Section, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The checkpoints that the page is about."""
+        return tuple(section.path for section in self.sections)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from renorm_cli.model.plan import Note
 from renorm_cli.model.report import Report
 from renorm_cli.render.columns import is_bounded, limits, orders
 from renorm_cli.render.page.axis import Axis, axis_of
@@ -76,9 +77,7 @@ def section_of(report: Report, drawn: int, listed: int) -> Section:
         verdict=_verdict(report),
         figures=_figures(report),
         facts=tuple(_facts(report)),
-        notes=tuple(
-            ("Warning" if note.warning else "Note", show(str(note), TEXT_LIMIT)) for note in report.notes[:NOTES]
-        ),
+        notes=noted(report.notes),
         more_notes=max(0, len(report.notes) - NOTES),
         findings=tuple((named(name), show(finding.text, TEXT_LIMIT)) for name, finding in problems)[:FINDINGS],
         more_findings=max(0, len(problems) - FINDINGS),
@@ -103,6 +102,11 @@ def section_of(report: Report, drawn: int, listed: int) -> Section:
         ),
         more_changes=max(0, len(growths) - GROWTHS),
     )
+
+
+def noted(notes: Sequence[Note]) -> tuple[tuple[str, str], ...]:
+    """The first notes, each with what it is."""
+    return tuple(("Warning" if note.warning else "Note", show(str(note), TEXT_LIMIT)) for note in notes[:NOTES])
 
 
 def _state(report: Report) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_CEILING, Context
 from typing import NamedTuple
 
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.sentences import account
+from renorm_cli.render.suggested import bound_text, share_text
 from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
 from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, shape_text
-
-_DIGITS = Context(prec=5, rounding=ROUND_CEILING)
 
 
 class Advice(NamedTuple):
@@ -35,20 +33,6 @@ def render_suggestion(
     look = Look(width, colour, ascii)
     parts = [list(_title(found, look)), list(_together(found, look)), list(_each(found, look))]
     return "\n\n".join("\n".join(part) for part in (*parts, list(_closing(found, look, advice))) if part) + "\n"
-
-
-def bound_text(limit: float | None) -> str:
-    """Write a bound with 5 digits, rounded up so that no more units are over it; `-` for None."""
-    if limit is None:
-        return "-"
-    rounded = _DIGITS.create_decimal_from_float(limit)
-    text = f"{rounded:f}" if -4 < rounded.adjusted() < 7 else f"{rounded:e}"
-    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
-
-
-def share_text(share: float) -> str:
-    """Write the share that a bound aims at as a percentage: `5%`, `0.1%`."""
-    return f"{share * 100:.6g}%"
 
 
 def _title(found: Suggestion, look: Look) -> Iterator[str]:

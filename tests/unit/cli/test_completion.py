@@ -171,11 +171,12 @@ def test_what_cannot_be_read_offers_nothing_and_says_nothing(shell: str, folder:
 def test_the_formats_that_may_be_asked_for_are_those_there_are(folder: Path) -> None:
     from typing import get_args
 
-    from renorm_cli.cli.options import DiffFormat, ReportFormat
-    from renorm_cli.render.registry import DIFF_FORMATS, FORMATS
+    from renorm_cli.cli.options import DiffFormat, ReportFormat, SuggestFormat
+    from renorm_cli.render.registry import DIFF_FORMATS, FORMATS, SUGGEST_FORMATS
 
     assert set(get_args(ReportFormat)) == {"table", *FORMATS} - {"html"}
-    assert set(get_args(DiffFormat)) == {"table", *DIFF_FORMATS}
+    assert set(get_args(DiffFormat)) == {"table", *DIFF_FORMATS} - {"html"}
+    assert set(get_args(SuggestFormat)) == {"table", *SUGGEST_FORMATS}
 
 
 def test_reports_offer_formats_and_files_and_files_behind_a_format(

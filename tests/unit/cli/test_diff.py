@@ -6,9 +6,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,11 +20,15 @@ from support import builders
 from support.cli import refused, renorm, renorm_here
 from support.places import SAMPLES
 
+import renorm_cli
+from renorm_cli.errors import UsageError
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
 from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.render.ci.diff_markdown import render_diff_markdown
 from renorm_cli.render.data.diff_record import render_diff_csv, render_diff_json
+from renorm_cli.render.page.diff_page import render_diff_html
 from renorm_cli.render.terminal.diff_table import render_diff
 
 Capture = pytest.CaptureFixture[str]
@@ -99,7 +105,7 @@ def test_a_real_process_prints_the_proof(pair: tuple[str, str]) -> None:
         (("dense.h5", "dense.h5", "--max-norm", "0"), "above 0"),
         (("dense.h5", "dense.h5", "--p", "0"), "p must be above 0"),
         (("dense.h5", "dense.h5", "--jobs", "0"), "--jobs"),
-        (("dense.h5", "dense.h5", "--report", "report.txt"), "use .json or .csv"),
+        (("dense.h5", "dense.h5", "--report", "report.txt"), "use .json, .csv, .md or .html"),
         (("dense.h5",), "AFTER"),
     ],
 )
@@ -279,3 +285,43 @@ def test_csv_cells_of_foreign_names_are_no_formulas_and_json_is_strict() -> None
     assert record["variables"][1]["unit_axes"] == [1]
     assert record["totals"]["dtype_changed"] == 1
     assert json.loads(render_diff_json(_report(expected=True)))["proven"] is False
+
+
+def test_the_markdown_of_a_comparison_has_the_verdict_and_a_line_for_each_variable_that_differs() -> None:
+    text = render_diff_markdown(_report())
+    lines = text.splitlines()
+    assert lines[0] == "## `a.h5` and `b.keras`"
+    assert "**different**" in lines
+    rows = [line for line in lines if line.startswith("| `")]
+    assert [line.split("|")[2].strip() for line in rows] == [
+        *("other", "dtype changed", "missing", "added", "not compared", "pure renorm")
+    ]
+    assert len({line.count("|") for line in lines if line.startswith("|") and "---" not in line}) == 1
+    assert "\x1b" not in text
+
+
+def test_the_page_of_a_comparison_has_a_line_for_each_variable_that_differs_and_escapes_names() -> None:
+    page = render_diff_html(_report())
+    assert re.findall(r'<meta name="checkpoint" content="(.*?)">', page) == ["a.h5", "b.keras"]
+    assert len(re.findall(r'<tr(?: class="found")?><th scope="row"', page)) == 6
+    assert len(re.findall(r'<tr class="found">', page)) == 5
+    assert "\x1b" not in page
+    assert "<script>alert" not in render_diff_html(
+        replace(_report(), rows=(DiffRow("<script>alert(1)</script>", None, None, "other"),))
+    )
+
+
+def test_weights_only_leaves_out_what_an_optimizer_keeps(tmp_path: Path) -> None:
+    report = renorm_cli.diff(SAMPLES / "dense.h5", SAMPLES / "dense.keras", weights_only=True)
+    left = [row for row in report.rows if row.verdict == "left out"]
+    assert {row.reason for row in left} == {"no weight of the model"}
+    assert {row.name for row in report.rows} - {row.name for row in left} == {
+        *("hidden/kernel", "hidden/bias", "digit/kernel", "digit/bias")
+    }
+    with pytest.raises(UsageError, match=r"proven of all that is stored; leave out weights_only=, or leave out expect"):
+        renorm_cli.diff(SAMPLES / "dense.h5", SAMPLES / "dense.h5", weights_only=True, expect_renorm=True, max_norm=1)
+
+
+def test_stored_copies_are_one_line_with_their_number() -> None:
+    row = replace(_report().rows[2], name="dense/kernel", copies=("other",))
+    assert "dense/kernel ×2  " in render_diff(replace(_report(), rows=(row,)), width=None, colour=False, ascii=False)

@@ -154,9 +154,9 @@ def test_a_report_that_cannot_be_is_refused(
 
 def test_a_comparison_has_the_formats_it_has_and_says_which(tmp_path: Path, capfd: Capture) -> None:
     diff = ("diff", DENSE, DENSE)
-    refused(renorm_here(capfd, *diff, "--format", "junit"), "is not one of 'table', 'json', 'csv'")
-    refused(renorm_here(capfd, *diff, "--report", "r.md"), "use .json or .csv")
-    refused(renorm_here(capfd, *diff, "--report", "junit=r.json"), "this command writes json, csv only")
+    refused(renorm_here(capfd, *diff, "--format", "junit"), "is not one of 'table', 'json', 'csv', 'md'")
+    refused(renorm_here(capfd, *diff, "--report", "r.xml"), "use .json, .csv, .md or .html")
+    refused(renorm_here(capfd, *diff, "--report", "junit=r.json"), "this command writes json, csv, md, html only")
     target = tmp_path / "r.txt"
     assert renorm_here(capfd, *diff, "--report", f"json={target}").returncode == 0
     assert json.loads(target.read_text())["command"] == "diff"

@@ -8,9 +8,14 @@ import sys
 
 import pytest
 
-from renorm_cli.render.registry import DIFF_FORMATS, FORMATS, renderer
+from renorm_cli.render.registry import DIFF_FORMATS, FORMATS, SUGGEST_FORMATS, renderer
 
-NAMED = [where for one in FORMATS.values() for where in (one.renderer, one.diff_renderer) if where is not None]
+NAMED = [
+    where
+    for one in FORMATS.values()
+    for where in (one.renderer, one.diff_renderer, one.suggest_renderer)
+    if where is not None
+]
 
 
 @pytest.mark.parametrize("where", NAMED)
@@ -24,12 +29,13 @@ def test_a_renderer_that_is_not_there_is_an_error() -> None:
 
 
 def test_a_format_that_cannot_hold_a_comparison_is_none_of_its_formats() -> None:
-    assert set(DIFF_FORMATS) == {"json", "csv"}
+    assert set(DIFF_FORMATS) == {"json", "csv", "md", "html"}
+    assert set(SUGGEST_FORMATS) == {"json", "csv", "md"}
 
 
 def test_writing_one_format_imports_no_other() -> None:
     code = (
-        "import sys, json; from renorm_cli.render.registry import parts; ''.join(parts([], 'csv'));"
+        "import sys, json; from renorm_cli.render.registry import parts; ''.join(parts([], 'csv', 'report'));"
         "print(json.dumps(sorted(m for m in sys.modules if m.startswith('renorm_cli.render.'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

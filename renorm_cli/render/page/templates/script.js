@@ -50,12 +50,12 @@ function makeFilter(controls) {
   const table = controls.parentElement.querySelector("table.all");
   const rows = [...table.tBodies[0].rows].map((row) => {
     const head = row.cells[0];
-    const reason = row.querySelector("td[colspan]");
-    const text = [head.textContent, head.title, reason ? reason.textContent : ""].join(" ").toLowerCase();
+    const words = [...row.querySelectorAll("td.text")].map((cell) => cell.textContent);
+    const text = [head.textContent, head.title, ...words].join(" ").toLowerCase();
     return { row, text, found: row.classList.contains("found") };
   });
   const field = controls.querySelector(".filter");
-  const only = controls.querySelector(".only");
+  const only = controls.querySelector(".only") ?? { checked: false, addEventListener() {} };
   const output = controls.querySelector(".count");
   function update() {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -1,0 +1,52 @@
+"""Suggestions as GitHub flavoured Markdown: one bound for all units, and a bound for each variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from renorm_cli.model.suggestion import SuggestedBound, Suggestion
+from renorm_cli.render.ci.fitting import Section, Table, fitted
+from renorm_cli.render.ci.markdown import code, table_head, table_line
+from renorm_cli.render.problems import PATH_LIMIT
+from renorm_cli.render.sentences import account
+from renorm_cli.render.suggested import bound_text, share_text
+from renorm_cli.text import bytes_text, count_text, counted, shape_text
+
+
+def render_suggest_markdown(found: Sequence[Suggestion]) -> str:
+    """Write a heading and two tables for each suggestion; names from files are as `markdown.code` makes them."""
+    return fitted([_section(one) for one in found], None)
+
+
+def _section(found: Suggestion) -> Section:
+    report = found.measured
+    facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
+    head = [f"## {code(report.path, PATH_LIMIT)}", " · ".join((*account(report, code), facts))]
+    if found.rules is not None:
+        head.append(f"Wrote {code(found.rules, PATH_LIMIT)}")
+    return Section(tuple(head), tuple(_tables(found)), ("Limits are rounded up to five digits.",))
+
+
+def _tables(found: Suggestion) -> Iterator[Table]:
+    head = table_head(["one bound for all", "limit", "units clipped", "share"], [False, True, True, True])
+    yield Table(0, None, head, [_together(bound) for bound in found.together])
+    shares = [f"to clip {share_text(share)}" for share in found.shares]
+    head = table_head(["a bound for each", "shape", "units", *shares], [False, False, True, *(True for _ in shares)])
+    rows = [
+        table_line(
+            code(row.step.variable.name),
+            shape_text(row.step.variable.shape, ascii=False),
+            count_text(row.units),
+            *(bound_text(bound.limit) for bound in bounds),
+        )
+        for row, bounds in zip(found.measured.rows, found.bounds, strict=True)
+    ]
+    yield Table(1, None, head, rows)
+    if found.measured.notes:
+        notes = [f"- {code(str(note))}" for note in found.measured.notes]
+        yield Table(2, counted(len(notes), "note"), (), notes)
+
+
+def _together(bound: SuggestedBound) -> str:
+    clipped = f"{count_text(bound.over)} of {count_text(bound.units)}"
+    return table_line(f"to clip {share_text(bound.share)}", bound_text(bound.limit), clipped, f"{bound.clipped:.2%}")
