@@ -31,7 +31,8 @@ def described(variables: Sequence[Variable], framework: str | None = None) -> tu
     framework = framework or _framework(variable.name for variable in variables)
     if framework == "keras":
         named = (replace(one, name=plain_name(one.name)) for one in variables)
-        return tuple(from_names(one, one.name) for one in named)
+        # What Keras' names tell is of arrays in C order.
+        return tuple(one if one.hint.order is not None else from_names(one, one.name) for one in named)
     hinted = (
         replace(one, hint=replace(one.hint, convention=framework, weight=_own_name(one.name))) for one in variables
     )

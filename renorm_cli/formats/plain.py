@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,17 +57,24 @@ class Layout(ABC):
 
 
 class Extents(Layout):
-    """Each variable, by its key, at one extent; all numbers in one byte order."""
+    """Each variable, by its key, at one extent, or nowhere.
 
-    def __init__(self, extents: Mapping[str, Extent], order: str = "<") -> None:
+    `order` is the byte order of all numbers, but for the variables whose own is in `orders`.
+    """
+
+    def __init__(
+        self, extents: Mapping[str, Extent], order: str = "<", orders: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._extents = extents
         self._order = order
+        self._orders = orders
 
     def parts(self, variable: Variable) -> Sequence[Part]:
-        return (Part(self._extents[variable.key], (0,) * len(variable.shape), variable.shape),)
+        extent = self._extents.get(variable.key)
+        return () if extent is None else (Part(extent, (0,) * len(variable.shape), variable.shape),)
 
     def dtype(self, variable: Variable) -> np.dtype[Any]:
-        return stored_dtype(variable.dtype, self._order)
+        return stored_dtype(variable.dtype, self._orders.get(variable.key, self._order))
 
 
 class Piece(NamedTuple):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
+from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.hub import ShardIndexFormat
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
 from renorm_cli.formats.location import Location
+from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
 from renorm_cli.formats.unread import Orbax
@@ -25,9 +27,12 @@ FORMATS: tuple[Format, ...] = (
     Hdf5Format(),
     TfV1Format(),
     Safetensors(),
+    NpyFormat(),
+    NpzFormat(),
     ShardIndexFormat(),
     KerasShardsFormat(),
     KerasArchiveFormat(),
+    FlaxFormat(),
 )
 """The most specific first: the first format that locates a path, or recognises a file, has it."""
 

@@ -33,7 +33,7 @@ INNER = {
     "formats": [
         {"registry"},
         {"tensorflow", "hub"},
-        {"keras", "safetensors", "unread"},
+        {"keras", "safetensors", "numpy", "flax", "unread"},
         {"hdf5", "zip", "mistaken"},
         {"plain"},
         {"numbers"},

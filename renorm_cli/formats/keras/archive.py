@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.hdf5.store import Hdf5Data
 from renorm_cli.formats.keras import v3_names
@@ -21,17 +20,17 @@ from renorm_cli.formats.zip.archive import (
     Archive,
     Member,
     crc_places,
-    inflate,
     read_archive,
     read_member,
     repack,
     stored_parts,
 )
+from renorm_cli.formats.zip.unpacked import unpack
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.bytes import copy_range
 from renorm_cli.storage.checksum import CRC32, Crc
-from renorm_cli.storage.files import LocalFile, Readable, SourceFile, reason
+from renorm_cli.storage.files import LocalFile, Readable, SourceFile
 from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
 
@@ -140,7 +139,7 @@ def open_keras_zip(found: Found) -> KerasZip:
         fd, base = file.descriptor(), member.payload_offset
         crc: Crc | None = CRC32
         if member.method != _STORED:
-            unpacked = _unpack(file, member)
+            unpacked = unpack(file, [member])
             fd, base, crc = unpacked.fileno(), 0, None
             image = LocalFile.of(Path(shown), fd)
         like = found.like if isinstance(found.like, KerasZip) else None
@@ -167,29 +166,6 @@ def _config(file: SourceFile, members: Mapping[str, Member]) -> LayerNode | None
         return parse_config(raw.decode("utf-8"), where)
     except UnicodeDecodeError:
         raise FormatError(f"{where!r} is not UTF-8 text; the archive is damaged") from None
-
-
-def _unpack(file: SourceFile, member: Member) -> IO[bytes]:
-    """The inflated weights, in an unnamed temporary file that no one else sees and no crash leaves behind."""
-    try:
-        unpacked = tempfile.TemporaryFile(prefix=".renorm-")  # noqa: SIM115  (lives as long as the checkpoint)
-    except OSError as error:
-        raise _no_room(file, error) from None
-    try:
-        inflate(file, member, unpacked.fileno())
-    except OSError as error:
-        unpacked.close()
-        raise _no_room(file, error) from None
-    except BaseException:
-        unpacked.close()
-        raise
-    return unpacked
-
-
-def _no_room(file: SourceFile, error: OSError) -> OutputError:
-    return OutputError(
-        f"{file.shown!r} cannot be unpacked to a temporary file: {reason(error)}; name a folder with room in TMPDIR"
-    )
 
 
 def _no_weights(shown: str, members: Mapping[str, Member]) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.zip.directory import Archive, Member, read_archive
@@ -44,12 +46,14 @@ from renorm_cli.untrusted import quoted
 
 __all__ = [
     "Archive",
+    "Content",
     "Member",
     "crc_places",
     "inflate",
     "read_archive",
     "read_member",
     "repack",
+    "repack_members",
     "stored_parts",
 ]
 
@@ -65,12 +69,12 @@ def read_member(file: SourceFile, member: Member, limit: int) -> bytes:
     return b"".join(_content(file, member))
 
 
-def inflate(file: SourceFile, member: Member, out_fd: int) -> None:
-    """Write the content of a stored or deflated member to `out_fd`, from byte 0, never more than its declared size.
+def inflate(file: SourceFile, member: Member, out_fd: int, offset: int = 0) -> None:
+    """Write the content of a stored or deflated member to `out_fd`, from `offset`, never more than its declared size.
 
     Raises FormatError if size or crc differ from the headers; `out_fd` then holds damaged content.
     """
-    at = 0
+    at = offset
     for block in _content(file, member):
         write_all(out_fd, at, memoryview(block))
         at += len(block)
@@ -94,26 +98,70 @@ def stored_parts(file: Readable, member: Member) -> Iterator[bytes]:
     return read_parts(file, member.payload_offset, member.compressed)
 
 
+class Content(NamedTuple):
+    """The new content of a member: `length` bytes of a file from `start`, to be stored (0) or deflated (8) as zlib's
+    default level does."""
+
+    file: Readable
+    start: int
+    length: int
+    method: int
+
+
 def repack(
     file: SourceFile, archive: Archive, member: Member, content: Readable, length: int, out_fd: int, method: int
 ) -> int:
-    """Write to `out_fd`, from byte 0, the archive with the content of `member` replaced; returns the content's crc.
+    """Write the archive with the content of one member replaced, as `repack_members` does; returns its crc."""
+    made = repack_members(file, archive, {member: Content(content, 0, length, method)}, out_fd)
+    return made[member.name]
 
-    The new content is the first `length` bytes of `content`; `method` is 0 (stored) or 8 (deflated at zlib's
-    default level). Offsets, sizes and crc are updated, and have 64 bits where they had or where 32 are not enough.
+
+def repack_members(
+    file: SourceFile, archive: Archive, contents: Mapping[Member, Content], out_fd: int
+) -> dict[str, int]:
+    """Write to `out_fd`, from byte 0, the archive with the content of some members replaced; returns their crcs.
+
+    Offsets, sizes and crc are updated, and have 64 bits where they had or where 32 are not enough.
     """
-    if method not in (STORED, DEFLATED):
-        raise ValueError(f"method must be 0 or 8, got {method}")
-    fd = file.descriptor()
-    copy_range(fd, 0, out_fd, 0, member.header_offset)
-    new = _write_record(file, archive, member, (content, length), out_fd, method)
-    growth = new.record_end - member.record_end
-    copy_range(fd, member.record_end, out_fd, new.record_end, archive.central_start - member.record_end)
-    directory = b"".join(_central_records(file, archive, member, new, growth))
-    tail = _end_records(file, archive, archive.central_start + growth, len(directory))
-    write_all(out_fd, archive.central_start + growth, memoryview(directory + tail))
-    os.ftruncate(out_fd, archive.central_start + growth + len(directory) + len(tail))
-    return new.crc
+    if not all(content.method in (STORED, DEFLATED) for content in contents.values()):
+        raise ValueError("a method must be 0 or 8")
+    fd, at, out = file.descriptor(), 0, 0
+    moved = _Moved()
+    for member in sorted(contents, key=lambda one: one.header_offset):
+        copy_range(fd, at, out_fd, out, member.header_offset - at)
+        out += member.header_offset - at
+        new = _write_record(file, archive, member, out, contents[member], out_fd)
+        at, out = member.record_end, new.record_end
+        moved.add(member, new)
+    copy_range(fd, at, out_fd, out, archive.central_start - at)
+    central_start = archive.central_start + out - at
+    directory = b"".join(_central_records(file, archive, moved))
+    tail = _end_records(file, archive, central_start, len(directory))
+    write_all(out_fd, central_start, memoryview(directory + tail))
+    os.ftruncate(out_fd, central_start + len(directory) + len(tail))
+    return {new.name: new.crc for new in moved.replaced.values()}
+
+
+class _Moved:
+    """Where the records of an archive are after some were replaced, which are added in the order of the file."""
+
+    def __init__(self) -> None:
+        self.replaced: dict[int, Member] = {}
+        self._ends: list[int] = []
+        self._growth: list[int] = [0]
+
+    def add(self, old: Member, new: Member) -> None:
+        self.replaced[old.header_offset] = new
+        self._ends.append(old.record_end)
+        self._growth.append(new.record_end - old.record_end)  # of all records so far, as the new one has moved, too
+
+    def now(self, member: Member) -> Member:
+        """The member as it is now."""
+        new = self.replaced.get(member.header_offset)
+        if new is not None:
+            return new
+        growth = self._growth[bisect_right(self._ends, member.header_offset)]
+        return replace(member, header_offset=member.header_offset + growth)
 
 
 # Content
@@ -162,18 +210,18 @@ def _inflated(blocks: Iterator[bytes], member: Member, shown: str) -> Iterator[b
 
 
 def _write_record(
-    file: Readable, archive: Archive, member: Member, content: tuple[Readable, int], out_fd: int, method: int
+    file: Readable, archive: Archive, member: Member, offset: int, content: Content, out_fd: int
 ) -> Member:
-    """Write local header, payload and data descriptor at the offset of the old record; returns the new member."""
+    """Write local header, payload and data descriptor at an offset; returns the new member."""
     where = _where(archive.shown, member)
     local = Local._make(LOCAL.unpack(read_range(file, member.header_offset, LOCAL.size)))
     rest = read_range(file, member.header_offset + LOCAL.size, local.name_length + local.extra_length)
     # The header precedes the payload, so its width follows from an upper bound on the payload (zlib's deflateBound).
-    length = content[1]
+    length = content.length
     was_wide = MAX32 in (local.size, local.compressed)
     wide = was_wide or length + length // 1024 + 64 >= MAX32
-    payload_offset = member.header_offset + len(_local_header(local, rest, member, wide, where))
-    crc, compressed = _write_content(*content, out_fd, payload_offset, method)
+    payload_offset = offset + len(_local_header(local, rest, member, wide, where))
+    crc, compressed = _write_content(content, out_fd, payload_offset)
     end = payload_offset + compressed
     tail = b""
     if member.flags & STREAMED:
@@ -183,14 +231,15 @@ def _write_record(
         write_all(out_fd, end, memoryview(tail))
     new = replace(
         member,
-        method=method,
+        method=content.method,
         crc=crc,
         compressed=compressed,
         size=length,
+        header_offset=offset,
         payload_offset=payload_offset,
         record_end=end + len(tail),
     )
-    write_all(out_fd, member.header_offset, memoryview(_local_header(local, rest, new, wide, where)))
+    write_all(out_fd, offset, memoryview(_local_header(local, rest, new, wide, where)))
     return new
 
 
@@ -210,11 +259,12 @@ def _local_header(local: Local, rest: bytes, member: Member, wide: bool, where: 
     return LOCAL.pack(*local) + name + extra
 
 
-def _write_content(content: Readable, length: int, out_fd: int, offset: int, method: int) -> tuple[int, int]:
+def _write_content(content: Content, out_fd: int, offset: int) -> tuple[int, int]:
     """Write the payload at `offset`; returns its crc and the number of bytes written."""
-    deflate = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_DEFLATE) if method == DEFLATED else None
+    is_deflated = content.method == DEFLATED
+    deflate = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_DEFLATE) if is_deflated else None
     crc, at = 0, offset
-    for block in read_parts(content, 0, length):
+    for block in read_parts(content.file, content.start, content.length):
         crc = zlib.crc32(block, crc)
         data = deflate.compress(block) if deflate else block
         write_all(out_fd, at, memoryview(data))
@@ -232,19 +282,15 @@ def _descriptor_shape(member: Member) -> tuple[bool, bool]:
     return length in (16, 24), length in (20, 24)
 
 
-def _central_records(file: Readable, archive: Archive, old: Member, new: Member, growth: int) -> Iterator[bytes]:
-    """The records of the new central directory in their old order, with updated offsets and, for `new`, sizes."""
+def _central_records(file: Readable, archive: Archive, moved: _Moved) -> Iterator[bytes]:
+    """The records of the new central directory in their old order, with updated offsets and sizes."""
     directory = read_range(file, archive.central_start, archive.central_end - archive.central_start)
     for member in archive.members:
         at = member.central_offset - archive.central_start
         record = Central._make(CENTRAL.unpack_from(directory, at))
         rest = directory[at + CENTRAL.size : at + central_length(record)]
-        if member == old:
-            record = record._replace(method=new.method, crc=new.crc)
-            member = new
-        elif member.header_offset >= old.record_end:
-            member = replace(member, header_offset=member.header_offset + growth)
-        yield _central_record(record, rest, member, archive)
+        member = moved.now(member)
+        yield _central_record(record._replace(method=member.method, crc=member.crc), rest, member, archive)
 
 
 def _central_record(record: Central, rest: bytes, member: Member, archive: Archive) -> bytes:

@@ -1,0 +1,1 @@
+"""Trees of arrays that flax saved as msgpack."""

@@ -1,0 +1,1 @@
+"""Arrays that NumPy saved: `.npy` files, and archives of them, `.npz`."""

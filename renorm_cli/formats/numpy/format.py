@@ -1,0 +1,45 @@
+"""The formats of NumPy, told by a few bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from renorm_cli.formats.base import Format, Found, Head
+
+if TYPE_CHECKING:
+    from renorm_cli.formats.base import Checkpoint
+
+_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+_NAME_LENGTH, _NAME = 26, 30
+
+
+class NpyFormat(Format):
+    """One array."""
+
+    reads = ".npy"
+    endings = (".npy",)
+
+    def recognises(self, head: Head) -> bool:
+        return head.first.startswith(_NPY)
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.numpy.checkpoint import open_npy  # each format alone needs its parser
+
+        return open_npy(found)
+
+
+class NpzFormat(Format):
+    """A zip of arrays."""
+
+    reads = ".npz"
+    endings = (".npz",)
+
+    def recognises(self, head: Head) -> bool:
+        """Whether the name of the first member is that of an array (APPNOTE 4.3.7)."""
+        length = int.from_bytes(head.first[_NAME_LENGTH : _NAME_LENGTH + 2], "little")
+        return head.first.startswith(_ZIP) and head.first[_NAME : _NAME + length].endswith(b".npy")
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.numpy.checkpoint import open_npz
+
+        return open_npz(found)
