@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from support import tensor_files
+from support import msgpack_files, tensor_files
 from support.found import file_at
 from support.memory_file import MemoryFile
 
-from fuzz.mutate import JSON_TOKENS, Kind, edit_json
+from fuzz.mutate import JSON_TOKENS, ZIP_TOKENS, Kind, edit_json, edit_zip_fields
 from fuzz.targets import plan_all, read_all
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Head
+from renorm_cli.formats.flax.format import FlaxFormat
+from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 
 
@@ -60,7 +62,37 @@ def _edit_header(chance: random.Random, data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
+def _npz(save: Callable[..., object] = np.savez) -> bytes:
+    arrays = {name: array for name, array in tensor_files.torch_arrays().items() if array.dtype.kind in "fi"}
+    odd = {"f.weight": np.asfortranarray(np.ones((3, 2))), "b.weight": np.ones((2, 2), ">f4"), "s": np.array(["x"])}
+    return _written(lambda path: save(path, **arrays, **odd), "m.npz")
+
+
+def _npy() -> dict[str, bytes]:
+    arrays = {"c": np.ones((3, 2), "f4"), "fortran": np.asfortranarray(np.ones((3, 2))), "one": np.ones(4, ">f2")}
+    return {
+        name: _written(lambda path, array=array: np.save(path, array), "m.npy")  # type: ignore[misc]
+        for name, array in arrays.items()
+    }
+
+
+NPY_TOKENS = [b"'fortran_order': True", b"'<f8'", b"'|O'", b"'|V2'", b"(1000000,)", b"()", b"9" * 19, b"\x93NUMPY\x02"]
+MSGPACK_TOKENS = [
+    b"\x81",
+    b"\xdf\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\xc7\x1d\x01\x93\x91",
+    b"\xa7float32",
+    b"\xcf",
+]
+
 FOREIGN: Mapping[str, tuple[Kind, Format]] = {
     "safetensors": (Kind(_safetensors(), JSON_TOKENS, (_edit_header,)), Safetensors()),
+    "npy": (Kind(_npy(), NPY_TOKENS), NpyFormat()),
+    "npz": (
+        Kind({"stored": _npz(), "deflated": _npz(np.savez_compressed)}, NPY_TOKENS + ZIP_TOKENS, (edit_zip_fields,)),
+        NpzFormat(),
+    ),
+    "flax": (Kind({"model": msgpack_files.packed(msgpack_files.flax_tree())}, MSGPACK_TOKENS), FlaxFormat()),
 }
 """The mutants of each format, by its name, and the format that reads them."""

@@ -122,7 +122,7 @@ class Outcome:
 def _output(given: str) -> str:
     """`result/out` with the ending of the input."""
     name = given.rstrip("/").rpartition("/")[2]
-    ending = re.search(r"(\.weights|\.safetensors\.index)?\.(h5|hdf5|json|keras|safetensors)\Z", name)
+    ending = re.search(r"(\.weights|\.safetensors\.index)?\.(h5|hdf5|json|keras|safetensors|npz|npy|msgpack)\Z", name)
     return "../result/out" + (ending[0] if ending else "")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent, Found
-from renorm_cli.formats.numpy.header import Array, read_array
+from renorm_cli.formats.numpy.header import Array, parse_array
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData
 from renorm_cli.formats.zip.archive import Member, read_archive
 from renorm_cli.formats.zip.members import PackedZip, ZipCheckpoint
@@ -27,7 +27,7 @@ ARRAY = "array"
 def open_npy(found: Found) -> PlainCheckpoint:
     """Open a `.npy` file. Raises FormatError where it is damaged."""
     file = found.only
-    array = read_array(file, 0, file.size, repr(file.shown))
+    array = parse_array(file, 0, file.size, repr(file.shown))
     data = PlainData([file], _layout({ARRAY: array}))
     return PlainCheckpoint("npy", found, [file], [_variable(ARRAY, array)], data)
 
@@ -60,7 +60,7 @@ def _arrays(
 ) -> tuple[tuple[Variable, ...], Extents]:
     """The arrays of an archive, of which each lies at its place in the image."""
     arrays = {
-        member.name.removesuffix(ENDING): read_array(image, place, member.size, _where(file, member))
+        member.name.removesuffix(ENDING): parse_array(image, place, member.size, _where(file, member))
         for member, place in zip(members, places, strict=True)
     }
     return frameworks.described([_variable(name, array) for name, array in arrays.items()]), _layout(arrays)

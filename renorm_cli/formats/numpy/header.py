@@ -19,7 +19,7 @@ _PREFIX = 12
 _MOST_HEADER = 1 << 20
 _MOST_AXES = 64
 _HEADER = re.compile(
-    r"\{'descr': ('[^'\\]{1,32}'|\[[^\n]*\]), 'fortran_order': (True|False), 'shape': \(([0-9L, ]*)\), ?\}[ ]*\n?"
+    r"\{'descr': ('[^'\\]{1,32}'|\[[^\n]*\]), 'fortran_order': (True|False), 'shape': \(([0-9L, ]*)\),? ?\}[ ]*\n?"
 )
 _SIZE = re.compile(r"[0-9]{1,19}L?")
 _PLAIN = re.compile(r"([<>|])(f2|f4|f8|c8|c16|i1|i2|i4|i8|u1|u2|u4|u8|b1)")
@@ -42,7 +42,7 @@ class Array(NamedTuple):
     order: tuple[int, ...] | None
 
 
-def read_array(file: Readable, offset: int, length: int, where: str) -> Array:
+def parse_array(file: Readable, offset: int, length: int, where: str) -> Array:
     """The array in `length` bytes from `offset`. Raises FormatError, whose text begins with `where`."""
     prefix = read_range(file, offset, min(length, _PREFIX))
     if not prefix.startswith(MAGIC) or len(prefix) < _PREFIX:

@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support import tf_recorded
 from support.files import look
@@ -41,12 +40,6 @@ def tarred() -> bytes:
     return out.getvalue()
 
 
-def arrays() -> bytes:
-    out = io.BytesIO()
-    np.savez(out, a=np.ones(3))
-    return out.getvalue()
-
-
 DENSE = (SAMPLES / "dense.keras").read_bytes()
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "pointer of Git LFS": (lambda: LFS, "a Git LFS pointer to one; run `git lfs pull`"),
@@ -60,7 +53,6 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         "it holds 'run/m.keras'; unpack it first",
     ),
     "PyTorch": (lambda: zipped(**{"m/data.pkl": b""}), "a file of PyTorch; it could run code, and is never opened"),
-    "npz": (arrays, "a file of NumPy arrays (.npz); save the weights as HDF5 or .keras"),
     "photos": (lambda: zipped(**{"a.jpg": b""}), "a zip archive without model.weights.h5: a .keras file was expected"),
     "web page": (lambda: b"\n<!DOCTYPE html>\n<html>", "a web page; was its download refused?"),
     "config": (lambda: b'{"class_name": "Functional", "config": {}}', "the config of a Keras model, without weights"),
