@@ -29,10 +29,10 @@ FORMATS: tuple[Format, ...] = (
     Safetensors(),
     NpyFormat(),
     NpzFormat(),
+    FlaxFormat(),
     ShardIndexFormat(),
     KerasShardsFormat(),
     KerasArchiveFormat(),
-    FlaxFormat(),
 )
 """The most specific first: the first format that locates a path, or recognises a file, has it."""
 
