@@ -25,7 +25,7 @@ from renorm_cli.model.report import Row
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
-from renorm_cli.run.steps import Work, run
+from renorm_cli.run.steps import SILENT, Work, run
 from renorm_cli.run.verify import verify
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
@@ -296,7 +296,7 @@ def staged(path: Path, out: Path) -> Iterator[tuple[Sequence[Staged], Callable[[
                 return run(steps, Work(copy, engine))
 
             reopen = partial(open_staged, staging, output)
-            yield staging.parts, partial(verify, source, reopen, staging.parts, rows, sealed, measure, map)
+            yield staging.parts, partial(verify, source, reopen, staging.parts, rows, sealed, measure, map, SILENT)
 
 
 def cut(parts: Sequence[Staged]) -> None:
