@@ -126,7 +126,10 @@ def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]
     use = variable.use
     if use is not None and use.ops:
         role = None if use.role == "unknown" else use.role
-        claims.append(Claim("graph", role, use.unit_axes, f"the op {' '.join(use.ops)}"))
+        depthwise = use.ops == ("DepthwiseConv2dNative",) and use.unit_axes == (2, 3)
+        claims.append(
+            Claim("graph", role, use.unit_axes, f"the op {' '.join(use.ops)}", (2,) if depthwise else ())
+        )
     if lent and variable.key in lent:
         claims.append(lent[variable.key])
     return claims
@@ -142,7 +145,8 @@ def _identity(variable: Variable, claims: Sequence[Claim]) -> Identity:
             role = conflict[0] if conflict is not None else role
     axes, source, axes_conflict = _axes(variable.shape, claims)
     text = conflict[1] if conflict is not None else axes_conflict
-    return Identity(role, axes, "guess" if text is not None else source, text)
+    shared = next((one.shared for one in claims if one.shared and one.unit_axes == axes), ())
+    return Identity(role, axes, "guess" if text is not None else source, text, shared)
 
 
 def _role_conflict(told: Sequence[Claim]) -> tuple[Role, str] | None:

@@ -25,7 +25,8 @@ class Weight(NamedTuple):
 
     `units` are the axes that name units, counted from the end, or such axes by rank; None where only an equation tells.
     `ranks` are the ranks it can have, none meaning any. `option` is the switch (SWITCHES) without which it is not
-    stored. `also` is the name it has in tf_keras, where that differs.
+    stored. `also` is the name it has in tf_keras, where that differs. `shared` is the unit axis that names inputs too, by
+    rank: an output sees one channel, or one place, of the input.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Weight(NamedTuple):
     ranks: tuple[int, ...] = ()
     option: str | None = None
     also: str | None = None
+    shared: Mapping[int, int] = {}
 
     def fits(self, shape: Sequence[int]) -> bool:
         return not self.ranks or len(shape) in self.ranks
@@ -44,6 +46,10 @@ class Weight(NamedTuple):
         if axes is None or (self.ranks and rank not in self.ranks) or any(axis < -rank for axis in axes):
             return None
         return tuple(sorted(axis + rank for axis in axes))
+
+    def shared_axes(self, rank: int) -> Axes:
+        """Non-negative, those of the unit axes that name inputs too."""
+        return (self.shared[rank] + rank,) if rank in self.shared else ()
 
 
 SWITCHES: dict[str, Callable[[Config], bool]] = {
@@ -66,6 +72,8 @@ SWITCHES: dict[str, Callable[[Config], bool]] = {
 _BIAS = Weight("bias", "bias", option="use_bias")
 _OUT = (-1,)
 _DEPTH = (-2, -1)
+_CHANNEL = {3: -2, 4: -2}
+"""The channel of a depthwise kernel names inputs and outputs."""
 
 
 def _kernel(units: Axes, *ranks: int, also: str | None = None) -> Weight:
@@ -73,7 +81,7 @@ def _kernel(units: Axes, *ranks: int, also: str | None = None) -> Weight:
 
 
 def _separable(rank: int) -> tuple[Weight, ...]:
-    depthwise = Weight("depthwise_kernel", "kernel", _DEPTH, (rank,))
+    depthwise = Weight("depthwise_kernel", "kernel", _DEPTH, (rank,), shared=_CHANNEL)
     return depthwise, Weight("pointwise_kernel", "kernel", _OUT, (rank,)), _BIAS
 
 
@@ -112,7 +120,13 @@ LAYERS: dict[str, tuple[Weight, ...]] = {
     "ReversibleEmbedding": (_EMBEDDINGS, Weight("reverse_embeddings", "kernel", _OUT, (2,), option="untied")),
     **{f"Conv{n}D": (_kernel(_OUT, n + 2), _BIAS) for n in (1, 2, 3)},
     **{f"Conv{n}DTranspose": (_kernel((-2,), n + 2), _BIAS) for n in (1, 2, 3)},
-    **{f"DepthwiseConv{n}D": (_kernel(_DEPTH, n + 2, also="depthwise_kernel"), _BIAS) for n in (1, 2)},
+    **{
+        f"DepthwiseConv{n}D": (
+            Weight("kernel", "kernel", _DEPTH, (n + 2,), also="depthwise_kernel", shared=_CHANNEL),
+            _BIAS,
+        )
+        for n in (1, 2)
+    },
     **{f"SeparableConv{n}D": _separable(n + 2) for n in (1, 2)},
     **{f"{name}{cell}": _recurrent(2) for name in ("SimpleRNN", "LSTM", "GRU") for cell in ("", "Cell")},
     "CuDNNLSTM": _recurrent(2),
@@ -130,8 +144,11 @@ LAYERS: dict[str, tuple[Weight, ...]] = {
         Weight("concat_score_weight", "scale", (), (0, 1), option="concat"),
     ),
     "AdditiveAttention": (Weight("scale", "scale", (), (0, 1), option="use_scale"),),
-    "LocallyConnected1D": (Weight("kernel", "kernel", {3: (-3, -1), 4: (-2, -1)}, (1, 3, 4)), _BIAS),
-    "LocallyConnected2D": (Weight("kernel", "kernel", {3: (-3, -1), 6: (-3, -2, -1)}, (1, 3, 6)), _BIAS),
+    "LocallyConnected1D": (Weight("kernel", "kernel", {3: (-3, -1), 4: (-2, -1)}, (1, 3, 4), shared={3: -3}), _BIAS),
+    "LocallyConnected2D": (
+        Weight("kernel", "kernel", {3: (-3, -1), 6: (-3, -2, -1)}, (1, 3, 6), shared={3: -3}),
+        _BIAS,
+    ),
     "BatchNormalization": _normalization(*_MOVING),
     "SyncBatchNormalization": _normalization(*_MOVING),
     "LayerNormalization": _normalization(),
@@ -193,7 +210,7 @@ ROLES: dict[str, Role] = {
 """What a weight is by its own name alone, for layers that are not in the table."""
 
 TELLING: dict[str, Weight] = {
-    "depthwise_kernel": Weight("depthwise_kernel", "kernel", _DEPTH, (3, 4)),
+    "depthwise_kernel": Weight("depthwise_kernel", "kernel", _DEPTH, (3, 4), shared=_CHANNEL),
     "pointwise_kernel": Weight("pointwise_kernel", "kernel", _OUT, (3, 4)),
     "recurrent_kernel": Weight("recurrent_kernel", "kernel", _OUT, (2, 3, 4, 5)),
     **{weight.name: weight for weight in LAYERS["ReversibleEmbedding"]},
@@ -236,39 +253,47 @@ def claims(hint: Hint, shape: tuple[int, ...]) -> Iterator[Claim]:
         return
     known = find_weight(hint.layer, hint.weight) if hint.layer is not None else None
     known = known if known is not None and known.fits(shape) else None
-    axes = _by_layer(hint, known, len(shape))
+    axes, shared = _by_layer(hint, known, len(shape))
     if known is not None or axes is not None:
-        yield Claim(
-            hint.source, None if known is None else known.role, axes, f"the layer {hint.layer or hint.equation}"
-        )
+        told = f"the layer {hint.layer or hint.equation}"
+        yield Claim(hint.source, None if known is None else known.role, axes, told, shared)
     role = next((ROLES[end] for end in suffixes(hint.weight) if end in ROLES), None) if known is None else None
-    own = _by_own_name(hint, hint.weight, len(shape)) if axes is None and hint.layer != "EinsumDense" else None
+    tells = axes is None and hint.layer != "EinsumDense"
+    own, shared = _by_own_name(hint, hint.weight, len(shape)) if tells else _NO_AXES
     if role is not None or own is not None:
-        yield Claim("name", role, own, f"the name {hint.weight!r}")
+        yield Claim("name", role, own, f"the name {hint.weight!r}", shared)
 
 
-def _by_layer(hint: Hint, known: Weight | None, rank: int) -> Axes | None:
+_NO_AXES: tuple[Axes | None, Axes] = None, ()
+
+
+def _by_layer(hint: Hint, known: Weight | None, rank: int) -> tuple[Axes | None, Axes]:
+    """The unit axes, and those of them that name inputs too."""
     if hint.equation is not None:
-        return einsum_units(hint.equation, rank) if (hint.weight or "").endswith("kernel") else None
-    return None if known is None or rank < 2 or known.role not in BOUNDED else known.unit_axes(rank)
+        found = einsum_units(hint.equation, rank) if (hint.weight or "").endswith("kernel") else None
+        return _NO_AXES if found is None else (found, einsum_shared(hint.equation))
+    return _NO_AXES if known is None else _of_weight(known, rank)
 
 
-def _by_own_name(hint: Hint, weight: str, rank: int) -> Axes | None:
+def _of_weight(weight: Weight, rank: int) -> tuple[Axes | None, Axes]:
+    if rank < 2 or weight.role not in BOUNDED:
+        return _NO_AXES
+    return weight.unit_axes(rank), weight.shared_axes(rank)
+
+
+def _by_own_name(hint: Hint, weight: str, rank: int) -> tuple[Axes | None, Axes]:
     """What names alone tell; of a matrix called "kernel" only in a layer of a class that is known.
 
     One alone can be an EinsumDense's, which has no bias by default and any order of axes. Beside a bias it is a Dense's
     for `shapes`, which sees siblings.
     """
-    if rank < 2:
-        return None
     of_class = hint.layer is not None and hint.source == "layer"
     for end in suffixes(weight):
         if end in TELLING:
-            axes = TELLING[end].unit_axes(rank)
-            return axes if TELLING[end].role in BOUNDED else None
+            return _of_weight(TELLING[end], rank)
         if end == "kernel" and rank == 2 and of_class:
-            return (1,)
-    return None
+            return (1,), ()
+    return _NO_AXES
 
 
 def suffixes(path: str) -> Iterable[str]:
@@ -359,9 +384,20 @@ def biased(shapes: Sequence[tuple[int, ...]]) -> bool:
     return shapes[1][0] in ((columns,) if len(shapes[0]) == 2 else (columns, rows, rows * columns))
 
 
+_EINSUM = re.compile(r"(?:\.\.\.)?([A-Za-z]*)(?:\.\.\.)?,([A-Za-z]+)->([A-Za-z.]*)")
+
+
+def einsum_shared(equation: str) -> Axes:
+    """The kernel axes whose letters are in the input and in the output: "bhd,hde->bhe" -> (0,)."""
+    found = _EINSUM.fullmatch(equation.replace(" ", ""))
+    if found is None:
+        return ()
+    return tuple(axis for axis, letter in enumerate(found[2]) if letter in found[1] and letter in found[3])
+
+
 def einsum_units(equation: str, rank: int) -> Axes | None:
     """The kernel axes whose letters reach the output: "abc,cde->abde" -> (1, 2); None for no such equation or rank."""
-    found = re.fullmatch(r"(?:\.\.\.)?([A-Za-z]*)(?:\.\.\.)?,([A-Za-z]+)->([A-Za-z.]*)", equation.replace(" ", ""))
+    found = _EINSUM.fullmatch(equation.replace(" ", ""))
     if found is None or len(found[2]) != rank:
         return None
     return tuple(axis for axis, letter in enumerate(found[2]) if letter in found[3])

@@ -8,7 +8,7 @@ from typing import Literal
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model.identity import Role
-from renorm_cli.model.norm import EUCLIDEAN, PNorm
+from renorm_cli.model.norm import EUCLIDEAN, SPECTRAL, Norm
 
 Per = Literal["unit", "tensor", "global"]
 
@@ -25,7 +25,7 @@ class Constraint:
     """
 
     limit: float | None = None
-    norm: PNorm = EUCLIDEAN
+    norm: Norm = EUCLIDEAN
     per: Per = "unit"
     low: float | None = None
     tolerance: float = 0.0
@@ -40,6 +40,11 @@ class Constraint:
     def is_joint(self) -> bool:
         """Whether one norm runs over all selected tensors together."""
         return self.per == "global"
+
+    @property
+    def is_spectral(self) -> bool:
+        """Whether norms are those of matrices."""
+        return self.norm == SPECTRAL
 
     @property
     def highest(self) -> float | None:

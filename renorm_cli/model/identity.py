@@ -37,6 +37,8 @@ class Claim(NamedTuple):
     role: Role | None = None
     unit_axes: tuple[int, ...] | None = None
     told: str = ""
+    shared: tuple[int, ...] = ()
+    """Those of the unit axes that name inputs too, as the channels of a depthwise kernel: each index is a matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,11 @@ class Identity:
     """The role and the unit axes of a variable, from all that was claimed of it.
 
     `axis_source` is "guess" where nothing tells the axes, or where two sources that know disagree: `conflict` then says
-    what each has told.
+    what each has told. `shared` are those of the unit axes that name inputs too.
     """
 
     role: Role
     unit_axes: tuple[int, ...]
     axis_source: AxisSource
     conflict: str | None = None
+    shared: tuple[int, ...] = ()

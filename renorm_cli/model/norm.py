@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from renorm_cli.errors import UsageError
 
@@ -36,4 +36,23 @@ class PNorm:
         return "inf" if self.is_max else self.p
 
 
+@dataclass(frozen=True, slots=True)
+class SpectralNorm:
+    """The spectral norm of a matrix: its largest singular value, by which it can make a vector longer.
+
+    It cannot be told in floating point whether that of an identity is above 1, so that a norm may be above its limit by
+    `tolerance`, relatively: at half of that it counts as over, and it is known better than to the other half.
+    """
+
+    tolerance: ClassVar[float] = 2e-8
+
+    @property
+    def record(self) -> None:
+        """It has no p."""
+        return None
+
+
+Norm = PNorm | SpectralNorm
+
+SPECTRAL = SpectralNorm()
 EUCLIDEAN = PNorm(2.0)

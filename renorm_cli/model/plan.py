@@ -44,6 +44,7 @@ class Step:
     """One variable, fully decided: `unit_axes` are the axes that name units, the norm runs over all others.
 
     `copies` are further stored copies of the weight: the same bytes, measured once and written alike.
+    Under the spectral norm a unit is a matrix, whose columns `columns` name and whose rows all other axes.
     """
 
     variable: Variable
@@ -52,6 +53,7 @@ class Step:
     axis_source: AxisSource
     constraint: Constraint
     copies: tuple[Variable, ...] = ()
+    columns: tuple[int, ...] = ()
 
     @property
     def stored(self) -> tuple[Variable, ...]:

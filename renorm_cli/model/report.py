@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from renorm_cli.model.coverage import coverage, matrices
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.readers import EVERYONE, Readers
+from renorm_cli.model.spectral import Spectral
 from renorm_cli.model.variable import Variable
 
 Readings = Literal["hold", "fail", "differ"]
@@ -45,7 +46,7 @@ class Row:
     finite unit norms in equal bins from `norm.min` to `norm.max`. `under` counts units below the lower bound,
     `negative` weights below zero, each where the constraint asks for it. `worst` are the few units to look at first:
     those that are not finite, then those of the largest norms. `readings` is there where the unit axes are a guess and
-    there is a bound.
+    there is a bound. `spectral` is there where the norm is the spectral norm and all weights are finite.
     """
 
     __module__ = "renorm_cli"
@@ -61,6 +62,7 @@ class Row:
     negative: int = 0
     worst: tuple[UnitNorm, ...] = ()
     readings: Readings | None = None
+    spectral: Spectral | None = None
 
     @property
     def variable(self) -> Variable:

@@ -84,7 +84,7 @@ def _claim(other: Variable, like: Like) -> Claim | None:
     if identity.role == "unknown":
         return None
     axes = identity.unit_axes if identity.role in BOUNDED and identity.axis_source != "guess" else None
-    return Claim("like", identity.role, axes, f"{other.name!r} in {like.path!r}")
+    return Claim("like", identity.role, axes, f"{other.name!r} in {like.path!r}", identity.shared if axes else ())
 
 
 def _counts(variable: Variable) -> bool:

@@ -35,7 +35,7 @@ from renorm_cli.conventions.names import (
     wavenet,
     xlnet,
 )
-from renorm_cli.conventions.names.row import Row, canonical, unit_axes
+from renorm_cli.conventions.names.row import Row, canonical, shared_axes, unit_axes
 from renorm_cli.model.identity import BOUNDED, Claim, Role
 from renorm_cli.model.variable import Variable
 
@@ -118,7 +118,8 @@ def _heard(found: Sequence[_Reading], votes: Mapping[str, int]) -> _Reading | No
 
 
 def _claim(reading: _Reading) -> Claim:
-    return Claim("name", reading.row.role, reading.axes, f"the name {reading.row.ending!r} of {reading.convention}")
+    told = f"the name {reading.row.ending!r} of {reading.convention}"
+    return Claim("name", reading.row.role, reading.axes, told, shared_axes(reading.row, reading.axes))
 
 
 def _readings(tree: Tree, variable: Variable, vectors: Mapping[str, int]) -> Iterator[_Reading]:

@@ -25,7 +25,7 @@ class Row(NamedTuple):
     absent; a part that is a number stands for itself. In a part "*" stands for what is before or behind a "_", or for
     the whole part.
 
-    `layout` names the axes, as "h w in *out": those with "*" name units. A number is an exact length, a word that
+    `layout` names the axes, as "h w in *out": those with "*" name units, and "*in" names inputs too. A number is an exact length, a word that
     stands twice is one length, "3n" is three times the length n. Layouts of other ranks stand behind "|".
 
     `name` and `shape` are an example of such a weight, `source` is the public repository and path that name it so.
@@ -88,6 +88,12 @@ def unit_axes(row: Row, shape: Sequence[int], vectors: Iterable[int]) -> tuple[i
     if found is None or (row.beside and math.prod(shape[axis] for axis in found.units) not in vectors):
         return None
     return found.units
+
+
+def shared_axes(row: Row, axes: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Those of the unit axes that name inputs too: a layout has them as "*in"."""
+    found = (layout for layout in layouts(row.layout) if layout.units == axes) if "*in" in row.layout else ()
+    return next((tuple(axis for axis in layout.units if layout.terms[axis][1] == "in") for layout in found), ())
 
 
 def canonical(part: str) -> str:
