@@ -125,7 +125,11 @@ def rules_for(found: Suggestion, aim: Aim, among: Sequence[Variable]) -> list[Ru
 
 def _told(step: Step) -> Units:
     """The unit axes, if they are not what the file tells by itself."""
-    return step.unit_axes if step.axis_source in ("option", "like") and step.constraint.per == "unit" else None
+    if step.axis_source not in ("option", "like"):
+        return None
+    if step.constraint.is_spectral:
+        return step.columns or None
+    return step.unit_axes if step.constraint.per == "unit" else None
 
 
 def remarks(found: Suggestion, rules: Sequence[Rule], aim: Aim) -> list[str]:
@@ -149,5 +153,5 @@ def _rule(number: int, match: tuple[str, ...], bound: SuggestedBound, constraint
         bound.limit,
         norm=None if constraint.norm == EUCLIDEAN else constraint.norm,
         units=units,
-        per="tensor" if constraint.per == "tensor" else None,
+        per="tensor" if constraint.per == "tensor" and not constraint.is_spectral else None,
     )

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from renorm_cli.api.keywords import Device, Engine, PathLike, Patterns, Roles, Units, shown
-from renorm_cli.errors import UsageError
+from renorm_cli.api.keywords import Device, Engine, NormKind, PathLike, Patterns, Roles, Units, shown
+from renorm_cli.errors import UsageError, Way
 from renorm_cli.model.constraint import Constraint, Per, Selection
 from renorm_cli.model.identity import Role
-from renorm_cli.model.norm import PNorm
+from renorm_cli.model.norm import EUCLIDEAN, SPECTRAL, PNorm
 from renorm_cli.plan.bounds import bound_source
 from renorm_cli.plan.planner import Request
 from renorm_cli.plan.units import Units as UnitAxes
@@ -24,9 +24,21 @@ if TYPE_CHECKING:
     from renorm_cli.plan.rules import Rules
 
 
-def constraint_of(max_norm: float | None, p: float, per: Per) -> Constraint:
-    """What is asked of norms."""
-    return Constraint(None if max_norm is None else float(max_norm), PNorm(float(p)), per)
+def constraint_of(max_norm: float | None, norm: NormKind, p: float, per: Per, by: str = "norm") -> Constraint:
+    """What is asked of norms, of spectral ones `by` a parameter.
+
+    Raises UsageError for a p or a scope with the spectral norm, which has neither.
+    """
+    limit, order = None if max_norm is None else float(max_norm), PNorm(float(p))
+    if norm == "p":
+        return Constraint(limit, order, per)
+    leave = Way(by, "leave out {}")
+    if order != EUCLIDEAN:
+        raise UsageError(f"a spectral norm has no p, got {p:g}", Way("p", "leave out {}"), leave)
+    if per == "global":
+        text = "a spectral norm is that of one matrix, not of all tensors together"
+        raise UsageError(text, Way("per", "leave out {}"), leave)
+    return Constraint(limit, SPECTRAL, "tensor")
 
 
 def selection_of(role: Roles | None, include: Patterns, exclude: Patterns) -> Selection:

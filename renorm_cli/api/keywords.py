@@ -29,6 +29,7 @@ Engine = Literal["auto", "numpy", "tensorflow"]
 Device = Literal["auto", "cpu", "gpu"]
 PerEach = Literal["unit", "tensor"]
 NonFinite = Literal["refuse", "skip"]
+NormKind = Literal["p", "spectral"]
 Companions = Callable[[Report], Mapping[Path, Iterable[bytes]]]
 
 
@@ -121,5 +122,6 @@ KINDS = {
     "Engine": _one_of(Engine),
     "Device": _one_of(Device),
     "NonFinite": _one_of(NonFinite),
+    "NormKind": _one_of(NormKind),
 }
 """What values each part of an annotation stands for, and how a message calls them."""

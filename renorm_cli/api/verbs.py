@@ -2,9 +2,10 @@
 
 The keywords are the options of the command line:
 
-- `max_norm` is the bound on the `p`-norm of every unit. `per` says what one norm runs over: a "unit", a "tensor", or
-  all selected tensors together ("global"). `rules` is a TOML file of bounds by name. `declared` takes the bounds from
-  the constraints in the file's own config.
+- `max_norm` is the bound on the norm of every unit: its `p`-norm, or with `norm` "spectral" the largest singular value
+  of every matrix. `per` says what one p-norm runs over: a "unit", a "tensor", or all selected tensors together
+  ("global"). `rules` is a TOML file of bounds by name. `declared` takes the bounds from the constraints in the file's
+  own config.
 - `role` are the kinds of variables that are taken, "kernel" and "embedding" where none is said; `include` and `exclude`
   are shell-style patterns over their names. `units` are the axes that name units, () those that the file tells: an axis
   or several; as a text "GLOB=AXES", several of them, or a mapping, they are those of what a pattern names.
@@ -33,6 +34,7 @@ from renorm_cli.api.keywords import (
     Device,
     Engine,
     NonFinite,
+    NormKind,
     PathLike,
     Patterns,
     PerEach,
@@ -86,6 +88,9 @@ def inspect(
     checkpoint: PathLike,
     *,
     max_norm: float | None = None,
+    norm: NormKind = "p",
+    spectral: bool = False,
+    spectrum: bool = False,
     p: float = 2.0,
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
@@ -100,16 +105,21 @@ def inspect(
     jobs: int | None = None,
     meter: Meter = SILENT,
 ) -> Report:
-    """Report the norms; with a bound, also how many units are over it."""
+    """Report the norms; with a bound, also how many units are over it.
+
+    `spectral` is short for the norm "spectral"; `spectrum` is that with figures of all singular values.
+    """
+    by = "spectrum" if spectrum else "spectral" if spectral else "norm"
     request = request_of(
-        constraint_of(max_norm, p, per),
+        constraint_of(max_norm, norm if by == "norm" else "spectral", p, per, by),
         selection_of(role, include, exclude),
         units,
         rules=rules,
         must_act=False,
         measures=True,
     )
-    return _measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), keep_norms, meter)
+    computing = computing_of(engine, device, jobs)
+    return _measured("inspect", Path(checkpoint), request, like, computing, keep_norms, meter, spectrum=spectrum)
 
 
 @checked
@@ -143,6 +153,7 @@ def check(
     checkpoint: PathLike,
     *,
     max_norm: float | None = None,
+    norm: NormKind = "p",
     p: float = 2.0,
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
@@ -177,7 +188,7 @@ def check(
     if not (declared or baseline is not None):
         _need_bound(max_norm, rules, _DECLARED, Way("baseline", "compare with an earlier report"))
     request = request_of(
-        constraint_of(max_norm, p, per),
+        constraint_of(max_norm, norm, p, per),
         selection_of(role, include, exclude),
         units,
         rules=rules,
@@ -201,6 +212,7 @@ def apply(
     output: PathLike | None = None,
     *,
     max_norm: float | None = None,
+    norm: NormKind = "p",
     p: float = 2.0,
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
@@ -238,7 +250,7 @@ def apply(
     if not declared:
         _need_bound(max_norm, rules, _DECLARED)
     request = request_of(
-        constraint_of(max_norm, p, per),
+        constraint_of(max_norm, norm, p, per),
         selection_of(role, include, exclude),
         units,
         rules=rules,
@@ -298,6 +310,7 @@ def diff(
     expect_renorm: bool = False,
     weights_only: bool = False,
     max_norm: float | None = None,
+    norm: NormKind = "p",
     p: float = 2.0,
     per: PerEach = "unit",
     role: Roles | None = None,
@@ -326,7 +339,7 @@ def diff(
             Way("weights_only", "leave out {}"),
             Way("expect_renorm", "leave out {}"),
         )
-    bound, selection = OneBound(constraint_of(max_norm, p, per), axes_of(units)), selection_of(role, include, exclude)
+    bound, selection = OneBound(constraint_of(max_norm, norm, p, per), axes_of(units)), selection_of(role, include, exclude)
     jobs = computing_of(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
         (old, lent), (new, lent_too) = _identified(one, like), _identified(other, like)
@@ -349,6 +362,7 @@ def suggest(
     *,
     clip: float | str | None = None,
     one_bound: bool = False,
+    norm: NormKind = "p",
     p: float = 2.0,
     per: PerEach = "unit",
     role: Roles | None = None,
@@ -374,7 +388,7 @@ def suggest(
 
     started = time.monotonic()
     aim = aim_of(clip, one_bound=one_bound)
-    request = Request(OneBound(constraint_of(None, p, per), axes_of(units)), selection_of(role, include, exclude))
+    request = Request(OneBound(constraint_of(None, norm, p, per), axes_of(units)), selection_of(role, include, exclude))
     computing, rules = computing_of(engine, device, jobs), None if output is None else Path(output)
     with open_checkpoint(Path(checkpoint)) as source:
         if rules is not None:
@@ -408,13 +422,15 @@ def _measured(
     meter: Meter,
     reference: Reference | None = None,
     allowed: tuple[Allowed, ...] = (),
+    *,
+    spectrum: bool = False,
 ) -> Report:
     started = time.monotonic()
     with open_checkpoint(path) as source:
         session = _session(source, request, like, computing)
         meter.start(session.nbytes, "reading")
         kept = _room(session, keep_norms)
-        rows = session.run(Work(source, session.engine, advance=meter.advance, norms=kept))
+        rows = session.run(Work(source, session.engine, advance=meter.advance, spectrum=spectrum, norms=kept))
         readings = session.readings()
         damaged = session.damage(refuse=command == "check")
         source.check_unchanged()

@@ -99,6 +99,7 @@ def inspect(
     bound: groups.Bound,
     which: groups.Which,
     computing: groups.Computing,
+    matrices: groups.Matrices,
     reporting: groups.InspectReporting,
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
@@ -106,7 +107,7 @@ def inspect(
     from renorm_cli.cli.output import Lines
 
     norms, lines = reporting.norms, Lines.asked(reporting.sort, reporting.top, reporting.format)
-    measure = partial(verbs.inspect, **keywords(bound, which, computing), keep_norms=norms is not None)
+    measure = partial(verbs.inspect, **keywords(bound, which, computing, matrices), keep_norms=norms is not None)
     _, failed = _examined(checkpoint, measure, reporting, [bound.rules, which.like], norms=norms, lines=lines)
     raise typer.Exit(2 if failed else 0)
 

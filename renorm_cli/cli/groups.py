@@ -35,9 +35,16 @@ class Wholes(NamedTuple):
 @under("The bound")
 class Bound(NamedTuple):
     max_norm: opt.Limit = None
+    norm: opt.Norm = "p"
     p: opt.P = 2.0
     per: opt.Scope = "unit"
     rules: opt.RulesFile = None
+
+
+@under("What is reported")
+class Matrices(NamedTuple):
+    spectral: opt.Spectral = False
+    spectrum: opt.Spectrum = False
 
 
 @under("The bound")
@@ -49,6 +56,7 @@ class Declared(NamedTuple):
 class DiffBound(NamedTuple):
     expect_renorm: opt.ExpectRenorm = False
     max_norm: opt.Limit = None
+    norm: opt.Norm = "p"
     p: opt.P = 2.0
     per: opt.DiffScope = "unit"
 
@@ -57,6 +65,7 @@ class DiffBound(NamedTuple):
 class SoughtBound(NamedTuple):
     clip: opt.Clip = None
     one_bound: opt.OneBound = False
+    norm: opt.Norm = "p"
     p: opt.P = 2.0
     per: opt.DiffScope = "unit"
 

@@ -39,6 +39,17 @@ Limit = Annotated[
     float | None,
     typer.Option("--max-norm", metavar="C", help="The bound on the norm of every unit."),
 ]
+Norm = Annotated[
+    Literal["p", "spectral"],
+    typer.Option("--norm", help="The norm: the p-norm of a unit, or the largest singular value of each matrix."),
+]
+Spectral = Annotated[
+    bool, typer.Option("--spectral", help="Short for --norm spectral: norms of matrices, and their stable ranks.")
+]
+Spectrum = Annotated[
+    bool,
+    typer.Option("--spectrum", help="The same, with effective rank, condition number and power law of each matrix."),
+]
 P = Annotated[float, typer.Option("--p", metavar="P", help="The norm is the p-norm, 0 < P <= inf.")]
 Scope = Annotated[
     Literal["unit", "tensor", "global"],

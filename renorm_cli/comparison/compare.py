@@ -58,7 +58,7 @@ def compare(
     work = _Work(before, after, engine, block_bytes, advance)
     do = partial(_row, work)
     small = 2 * SMALL_BYTES
-    rows = tuple(by_size(do, comparison.tasks, lambda task: task.nbytes, imap, small=small, together=BLOCK_BYTES))
+    rows = tuple(by_size(do, comparison.tasks, _bytes, imap, small=small, together=BLOCK_BYTES))
     return DiffReport(
         version=__version__,
         before=DiffSide(str(before.path), before.format, before.size),
@@ -71,6 +71,15 @@ def compare(
         notes=(*dict.fromkeys((*before.notes, *after.notes)), *_doubts(rows)),
         readers=before.readers.of_both(after.readers),
     )
+
+
+def _bytes(task: Task) -> int:
+    """Bytes by which jobs are given work."""
+    if task.step is None or not task.step.constraint.is_spectral:
+        return task.nbytes
+    from renorm_cli.norms.spectral.measure import weight
+
+    return 2 * weight(task.step) if task.nbytes else 0
 
 
 def _doubts(rows: Sequence[DiffRow]) -> list[Note]:

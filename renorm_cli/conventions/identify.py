@@ -127,9 +127,7 @@ def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]
     if use is not None and use.ops:
         role = None if use.role == "unknown" else use.role
         depthwise = use.ops == ("DepthwiseConv2dNative",) and use.unit_axes == (2, 3)
-        claims.append(
-            Claim("graph", role, use.unit_axes, f"the op {' '.join(use.ops)}", (2,) if depthwise else ())
-        )
+        claims.append(Claim("graph", role, use.unit_axes, f"the op {' '.join(use.ops)}", (2,) if depthwise else ()))
     if lent and variable.key in lent:
         claims.append(lent[variable.key])
     return claims

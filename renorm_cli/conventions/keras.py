@@ -25,8 +25,8 @@ class Weight(NamedTuple):
 
     `units` are the axes that name units, counted from the end, or such axes by rank; None where only an equation tells.
     `ranks` are the ranks it can have, none meaning any. `option` is the switch (SWITCHES) without which it is not
-    stored. `also` is the name it has in tf_keras, where that differs. `shared` is the unit axis that names inputs too, by
-    rank: an output sees one channel, or one place, of the input.
+    stored. `also` is the name it has in tf_keras, where that differs. `shared` is, by rank, the unit axis that names
+    inputs too: an output sees one channel, or one place, of the input.
     """
 
     name: str

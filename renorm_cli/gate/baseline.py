@@ -139,7 +139,8 @@ def _grew(before: float | None, after: float | None, most: float) -> bool:
 def _check_alike(row: Row, old: Earlier, path: str) -> None:
     constraint = row.step.constraint
     pairs: list[tuple[str, object, object]] = [
-        ("p", old.p, constraint.norm.p),
+        ("norm", old.norm_kind, constraint.norm.kind),
+        ("p", old.p, constraint.norm.record),
         ("per", old.per, constraint.per),
         ("unit axes", list(old.unit_axes), list(row.step.unit_axes)),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +36,12 @@ class Earlier:
     name: str
     key: str
     unit_axes: tuple[int, ...]
-    p: float
+    p: float | str | None
     per: str
     largest: float | None
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    norm_kind: str = "p"
 
 
 class Stored(NamedTuple):
@@ -104,10 +104,12 @@ def _earlier(found: object, applied: bool) -> Earlier:
         field(record, "name", text),
         field(record, "key", text),
         field(record, "unit_axes", integers),
-        field(record, "p", _order),
+        field(record, "p", optional(_order)),
         field(record, "per", text),
         field(record, norm, optional(_largest)),
-        *(items(record.get(name, []), text) for name in ("aliases", "copies")),
+        aliases=items(record.get("aliases", []), text),
+        copies=items(record.get("copies", []), text),
+        norm_kind=text(record.get("norm_kind", "p")),
     )
 
 
@@ -122,5 +124,5 @@ def _norm(value: object) -> float:
     return norm
 
 
-def _order(value: object) -> float:
-    return math.inf if value == "inf" else finite(value)
+def _order(value: object) -> float | str:
+    return "inf" if value == "inf" else finite(value)

@@ -25,6 +25,8 @@ class PNorm:
         if not (0 < self.p <= LARGEST_P or self.is_max):
             raise UsageError(f"p must be above 0 and at most {LARGEST_P:g}, or inf, got {self.p}")
 
+    kind: ClassVar[Literal["p"]] = "p"
+
     @property
     def is_max(self) -> bool:
         """Whether it is the largest |x|, p = inf."""
@@ -44,6 +46,7 @@ class SpectralNorm:
     `tolerance`, relatively: at half of that it counts as over, and it is known better than to the other half.
     """
 
+    kind: ClassVar[Literal["spectral"]] = "spectral"
     tolerance: ClassVar[float] = 2e-8
 
     @property

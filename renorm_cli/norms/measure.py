@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from renorm_cli.model.blocks import Block, collapse, grid_shape, partition
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.norm import PNorm
+from renorm_cli.model.norm import PNorm, SpectralNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.norms.engines.base import Engine, others
 from renorm_cli.norms.error_free import Bools, Float64
@@ -168,7 +168,13 @@ class PNormMeasure:
         return PowerSums(sums.reshape(grid), exponents.reshape(grid))
 
 
-MEASURES: dict[type, Callable[[Any], Measure]] = {PNorm: PNormMeasure}
+def _spectral(norm: SpectralNorm) -> Measure:
+    from renorm_cli.norms.spectral.measure import SpectralMeasure
+
+    return SpectralMeasure(norm)
+
+
+MEASURES: dict[type, Callable[[Any], Measure]] = {PNorm: PNormMeasure, SpectralNorm: _spectral}
 """What measures each kind of norm."""
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.norm import PNorm
+from renorm_cli.model.norm import Norm, PNorm, SpectralNorm
 from renorm_cli.norms.error_free import Bools, Float64, is_small_whole
 
 TOLERANCE = 5e-13
@@ -31,13 +31,15 @@ _FLOAT32 = FLOATS["float32"]
 _STEP = 2.0**-50
 
 
-def threshold(limit: float, dtype: str, norm: PNorm) -> float:
+def threshold(limit: float, dtype: str, norm: Norm) -> float:
     """The largest norm that counts as within the limit."""
+    if isinstance(norm, SpectralNorm):
+        return limit * (1 + norm.tolerance / 2)
     rounded = dtype == "float64" or (isinstance(norm, PNorm) and not norm.is_max and not is_small_whole(norm.p))
     return limit * (1 + TOLERANCE) if rounded else limit
 
 
-def over(found: Float64, limit: float | None, dtype: str, norm: PNorm) -> Bools:
+def over(found: Float64, limit: float | None, dtype: str, norm: Norm) -> Bools:
     """Which units are above the limit; units that are not finite are counted apart."""
     if limit is None:
         return np.zeros(found.shape, dtype=bool)
@@ -51,7 +53,7 @@ def under(found: Float64, lowest: float | None) -> Bools:
     return np.isfinite(found) & (found < lowest)
 
 
-def factors(found: Float64, limit: float, dtype: str, norm: PNorm) -> Float64:
+def factors(found: Float64, limit: float, dtype: str, norm: Norm) -> Float64:
     """The factor of each unit: limit / norm, rounded as said at the top of this file.
 
     It is exactly 1 for a unit that is not over, and NaN for one that is not finite and keeps its bytes.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from renorm_cli.conventions.identify import role_of, unit_axes
+from renorm_cli.conventions.identify import identity_of, role_of, unit_axes
 from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.coverage import is_matrix
@@ -36,11 +36,15 @@ _TAKEN_BY_UNITS = BOUNDED | {"unknown"}
 
 
 class Bounded(NamedTuple):
-    """What bounds a variable: a constraint on the norms of its units, the axes that name them, and who named these."""
+    """What bounds a variable: a constraint on the norms of its units, the axes that name them, and who named these.
+
+    `columns` are the axes that name the columns of a matrix, under the spectral norm.
+    """
 
     constraint: Constraint
     unit_axes: tuple[int, ...]
     axis_source: AxisSource
+    columns: tuple[int, ...] = ()
 
 
 class Bounds(Protocol):
@@ -101,7 +105,7 @@ class OneBound:
     told: Mapping[str, Axes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.units and self.constraint.per != "unit":
+        if self.units and self.constraint.per != "unit" and not self.constraint.is_spectral:
             raise UsageError(
                 f"a norm per {self.constraint.per} has no unit axes",
                 Way("units", "leave out {}"),
@@ -129,9 +133,12 @@ class OneBound:
         return False
 
     def bound(self, variable: Variable, role: Role) -> Bounded | Left:
+        axes = self.axes(variable)
+        if self.constraint.is_spectral:
+            told = None if axes is None else fitting(axes, variable, "units")
+            return matrix_of(self.constraint, variable, role, told, "option")
         if self.constraint.per != "unit":
             return Bounded(self.constraint, (), "option")
-        axes = self.axes(variable)
         if axes is not None:
             return Bounded(self.constraint, fitting(axes, variable, "units"), "option")
         axes, source = unit_axes(variable)
@@ -179,6 +186,7 @@ def bound_source(
     if declared is not None:
         others = (
             (constraint.limit is not None, Way("max_norm", "leave out {}")),
+            (constraint.is_spectral, Way("norm", "leave out {}")),
             (constraint.norm != EUCLIDEAN, Way("p", "leave out {}")),
             (constraint.per != "unit", Way("per", "leave out {}")),
             (bool(units), Way("units", "leave out {}")),
@@ -195,6 +203,24 @@ def bound_source(
 
         return DeclaredBounds(declared)
     return OneBound(constraint, units)
+
+
+def matrix_of(
+    constraint: Constraint, variable: Variable, role: Role, told: tuple[int, ...] | None, teller: AxisSource
+) -> Bounded:
+    """What bounds the matrices of a variable; `told` are the axes of the columns, as the `teller` has them, if any.
+
+    Otherwise the columns are the outputs, of an embedding the numbers of a vector. Where an axis names inputs and
+    outputs at once, each of its indices is a matrix. Two axes are a matrix or its transpose, of the same norm.
+    """
+    if told is not None:
+        return Bounded(constraint, (), teller, told)
+    identity = identity_of(variable)
+    outputs = tuple(axis for axis in identity.unit_axes if axis not in identity.shared)
+    rest = tuple(axis for axis in range(len(variable.shape)) if axis not in identity.unit_axes)
+    plain = sum(size > 1 for size in variable.shape) <= 2 and not identity.shared
+    source = "shape" if plain and identity.axis_source == "guess" else identity.axis_source
+    return Bounded(constraint, identity.shared, source, rest if role == "embedding" else outputs)
 
 
 def as_kernel(variable: Variable, axes: Axes) -> Role:

@@ -62,8 +62,8 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
         if isinstance(decided, Left):
             skips.append(Skip(variable, role, *decided))
         else:
-            steps.append(Step(variable, role, decided.unit_axes, decided.axis_source, decided.constraint))
-    steps = _once(steps, lambda step: (step.role, step.unit_axes, step.constraint))
+            steps.append(_step(variable, role, decided))
+    steps = _once(steps, lambda step: (step.role, step.unit_axes, step.columns, step.constraint))
     skips = _once(skips, lambda skip: (skip.role, skip.code))
     left = _left_by_role(skips, bounds, request.selection)
     if request.must_act and not steps:
@@ -71,6 +71,10 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
     together = _together(steps, bounds, request.selection)
     remarks = [*left, *bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
     return Plan(tuple(steps), tuple(skips), (*notes, *remarks))
+
+
+def _step(variable: Variable, role: Role, found: Bounded) -> Step:
+    return Step(variable, role, found.unit_axes, found.axis_source, found.constraint, found.columns)
 
 
 def _once(found: Sequence[_Decided], decision: Callable[[_Decided], object]) -> list[_Decided]:

@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.identity import Role
-from renorm_cli.model.norm import PNorm
+from renorm_cli.model.norm import SPECTRAL, Norm
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Variable
-from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, as_kernel, fitting
+from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, as_kernel, fitting, matrix_of
 from renorm_cli.plan.selection import Labels
 
 _NO_RULE = Left("no_rule", "no rule matches it")
@@ -28,13 +28,15 @@ class Rule(NamedTuple):
     number: int
     match: tuple[str, ...]
     limit: float | None = None
-    norm: PNorm | None = None
+    norm: Norm | None = None
     units: tuple[int, ...] | None = None
     per: Literal["unit", "tensor"] | None = None
 
     def constraint(self, otherwise: Constraint) -> Constraint:
         """The constraint for its variables; what it does not say is as `otherwise` has it."""
-        return replace(otherwise, limit=self.limit, norm=self.norm or otherwise.norm, per=self.per or otherwise.per)
+        norm = self.norm or otherwise.norm
+        rest = "unit" if otherwise.is_spectral else otherwise.per
+        return replace(otherwise, limit=self.limit, norm=norm, per="tensor" if norm == SPECTRAL else self.per or rest)
 
 
 class Rules(NamedTuple):
@@ -67,6 +69,12 @@ class RuleBounds:
                 Way("per", "leave out {}"),
                 Way("rules", "leave out {}"),
             )
+        for rule in self.rules.rules:
+            if rule.per is not None and rule.constraint(self.rest.constraint).is_spectral:
+                where = self.rules.where(rule)
+                raise UsageError(
+                    f"{where} has per, and a spectral norm is that of a matrix", Way("norm", "leave out {}")
+                )
         whole = next((rule for rule in self.rules.rules if rule.per == "tensor"), None)
         if whole is not None and self.rest.units:
             where = self.rules.where(whole)
@@ -112,10 +120,14 @@ class _Ruled(NamedTuple):
         if rule is None:
             return rest.bound(variable, role)
         constraint = rule.constraint(rest.constraint)
+        told = None if rule.units is None or rest.axes(variable) is not None else rule.units
+        axes = None if told is None else fitting(told, variable, f"{self.source.rules.where(rule)}: units")
+        if constraint.is_spectral and axes is not None:
+            return matrix_of(constraint, variable, role, axes, "rule")
         if rule.per == "tensor":
             return Bounded(constraint, (), "rule")
-        if rule.units is not None and rest.axes(variable) is None and constraint.per == "unit":
-            return Bounded(constraint, fitting(rule.units, variable, f"{self.source.rules.where(rule)}: units"), "rule")
+        if axes is not None and constraint.per == "unit":
+            return Bounded(constraint, axes, "rule")
         return replace(rest, constraint=constraint).bound(variable, role)
 
     def patterns(self, variable: Variable) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from renorm_cli.errors import UsageError, Way
-from renorm_cli.model.norm import PNorm
+from renorm_cli.model.norm import EUCLIDEAN, SPECTRAL, Norm, PNorm
 from renorm_cli.plan.rules import Rule, Rules
 from renorm_cli.text import exact_text, show
 from renorm_cli.untrusted import Reader, UnexpectedError, field, number, read_small, shown
@@ -27,7 +27,7 @@ _DOTTED = re.compile(r"(?:\.[^.=\n,{}\[\]]*){8}")
 has it."""
 
 _MOST_AXES = 64
-_KEYS = ("match", "max_norm", "p", "units", "per", "leave")
+_KEYS = ("match", "max_norm", "norm", "p", "units", "per", "leave")
 _EXAMPLE = 'begin one with [[rule]], match = "..." and max_norm = 1.5'
 
 _UNSAFE = re.compile(r"""[^ !$-\[\]-~]""")
@@ -37,7 +37,8 @@ _T = TypeVar("_T")
 
 
 def read_rules(path: Path) -> Rules:
-    """Read a rules file: tables `[[rule]]` with `match` and either `max_norm` (and `p`, `units`, `per`) or `leave`.
+    """Read a rules file: tables `[[rule]]` with `match` and either `max_norm` (and `norm`, `p`, `units`, `per`) or
+    `leave`.
 
     Raises UsageError for anything else, naming the rule and the key.
     """
@@ -112,9 +113,12 @@ def _rule(number: int, table: dict[str, Any], where: str) -> Rule:
     match = get("match", _patterns)
     if match is None:
         raise UsageError(f'{where} has no match; give it a pattern such as "*/kernel", or a list of them')
-    rule = Rule(number, match, get("max_norm", _limit), get("p", _norm), get("units", _axes), get("per", _scope))
-    if get("leave", _true) and (extra := next((key for key in ("p", "units", "per") if key in table), None)):
+    kind, order = get("norm", _kind), get("p", _order)
+    rule = Rule(number, match, get("max_norm", _limit), order or kind, get("units", _axes), get("per", _scope))
+    if get("leave", _true) and (extra := next((key for key in ("norm", "p", "units", "per") if key in table), None)):
         raise UsageError(f"{where} has both leave and {extra}; leave out one of them")
+    if kind == SPECTRAL and (extra := next((key for key in ("p", "per") if key in table), None)):
+        raise UsageError(f'{where} has both norm = "spectral" and {extra}, which it has not; leave out one of them')
     if rule.per == "tensor" and rule.units is not None:
         raise UsageError(f'{where} has both units and per = "tensor", which has no units; leave out one of them')
     return rule
@@ -134,7 +138,13 @@ def _limit(value: object) -> float:
     return limit
 
 
-def _norm(value: object) -> PNorm:
+def _kind(value: object) -> Norm:
+    if value in ("p", "spectral"):
+        return SPECTRAL if value == "spectral" else EUCLIDEAN
+    raise UnexpectedError('"p" or "spectral"', value)
+
+
+def _order(value: object) -> PNorm:
     try:
         return PNorm(math.inf if value == "inf" else number(value))
     except UsageError:
@@ -171,7 +181,9 @@ def _lines(rule: Rule) -> list[str]:
     if rule.limit is None:
         return [*lines, "leave = true"]
     lines.append(f"max_norm = {exact_text(rule.limit)}")
-    if rule.norm is not None:
+    if rule.norm == SPECTRAL:
+        lines.append('norm = "spectral"')
+    if isinstance(rule.norm, PNorm):
         lines.append(f"p = {exact_text(rule.norm.p)}")
     if rule.units is not None:
         lines.append(f"units = {list(rule.units)}")

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from renorm_cli.model.coverage import coverage
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import NormStats, Report, Row
+from renorm_cli.model.spectral import MOST_CONDITION, Spectral, Spectrum
 from renorm_cli.model.variable import Variable
 from renorm_cli.text import count_text, exact_text, number_text, shape_text, show, sparkline
 
@@ -22,6 +24,10 @@ MARKS = {
     FOREIGN: "a name with characters outside ASCII",
 }
 """The footnote marks of tables, and their meanings."""
+
+
+BEYOND = f">{MOST_CONDITION:.0e}".replace("+0", "")
+"""A condition number that is not known, but above this."""
 
 
 class Column(NamedTuple):
@@ -72,7 +78,22 @@ def limits(report: Report) -> set[float | None]:
 
 def orders(report: Report) -> set[float]:
     """The distinct p of the rows."""
-    return {row.step.constraint.norm.p for row in report.rows}
+    return {norm.p for row in report.rows if isinstance(norm := row.step.constraint.norm, PNorm)}
+
+
+def has_units(report: Report) -> bool:
+    """Whether any row has units that are no matrices."""
+    return not has_matrices(report) or any(not row.step.constraint.is_spectral for row in report.rows)
+
+
+def has_spectra(report: Report) -> bool:
+    """Whether any row has figures of all singular values."""
+    return any(row.spectral is not None and row.spectral.spectrum is not None for row in report.rows)
+
+
+def has_matrices(report: Report) -> bool:
+    """Whether any row has spectral norms."""
+    return any(row.step.constraint.is_spectral for row in report.rows)
 
 
 def folded(counts: Sequence[int], bins: int) -> tuple[int, ...]:
@@ -131,12 +152,54 @@ def _norm(
         value=value,
         right=True,
         rank=rank,
-        shown=_is_changed if after else lambda report: True,
+        shown=_is_changed if after else has_units,
     )
+
+
+def _figure(
+    key: str, title: str, of: Callable[[Spectral], float | None], rank: int | None, shown: Callable[[Report], bool]
+) -> Column:
+    def value(row: Row) -> float | None:
+        return None if row.spectral is None else of(row.spectral)
+
+    return Column(key, title, lambda row, ascii: number_text(value(row)), value, right=True, rank=rank, shown=shown)
+
+
+def _spectrum(key: str, title: str, of: Callable[[Spectrum], float | None], rank: int | None) -> Column:
+    def value(found: Spectral) -> float | None:
+        return None if found.spectrum is None else of(found.spectrum)
+
+    return _figure(key, title, value, rank, has_spectra)
+
+
+def _condition() -> Column:
+    def value(row: Row) -> float | str | None:
+        if row.spectral is None or row.spectral.spectrum is None:
+            return None
+        return row.spectral.spectrum.condition or BEYOND
+
+    def text(row: Row, ascii: bool) -> str:
+        found = value(row)
+        return found if isinstance(found, str) else number_text(found)
+
+    return Column("condition", "condition", text, value, right=True, rank=7, shown=has_spectra)
+
+
+def _matrix_text(row: Row, ascii: bool = False) -> str:
+    found = row.spectral
+    if found is None:
+        return "-"
+    blocks = "" if found.matrices == 1 else f" ({count_text(found.matrices)})"
+    return shape_text((found.rows, found.columns), ascii=ascii) + blocks
 
 
 def _exact(key: str, title: str, of: Callable[[Row], float | None], shown: Callable[[Report], bool]) -> Column:
     return Column(key, title, lambda row, ascii: exact_text(of(row)), of, right=True, rank=4, shown=shown)
+
+
+def _order(row: Row) -> float | None:
+    norm = row.step.constraint.norm
+    return norm.p if isinstance(norm, PNorm) else None
 
 
 def axes_text(row: Row) -> str:
@@ -191,7 +254,7 @@ COLUMNS: tuple[Column, ...] = (
         skipped=lambda skip: shape_text(skip.variable.shape),
         rank=8,
     ),
-    Column("unit_axes", "axes", text=lambda row, ascii: axes_text(row), value=_axes, rank=6),
+    Column("unit_axes", "axes", text=lambda row, ascii: axes_text(row), value=_axes, rank=6, shown=has_units),
     Column(
         "axis_source",
         "from",
@@ -201,12 +264,33 @@ COLUMNS: tuple[Column, ...] = (
         shown=lambda report: len(axis_sources(report)) > 1,
     ),
     _foreign("dtype", "dtype", lambda variable: variable.dtype, rank=12, shown=lambda report: len(dtypes(report)) > 1),
-    _count("units", "units", lambda row: row.units, rank=5, shown=lambda report: True),
+    _count("units", "units", lambda row: row.units, rank=5, shown=has_units),
     _norm("min", "norm min", lambda stats: stats.min, rank=9),
     _norm("median", "median", lambda stats: stats.median, rank=7),
     _norm("mean", "mean", lambda stats: stats.mean),
     _norm("p95", "p95", lambda stats: stats.p95),
     _norm("max", "norm max", lambda stats: stats.max, rank=1),
+    Column(
+        "matrix",
+        "matrix",
+        text=_matrix_text,
+        value=lambda row: None if row.spectral is None else _matrix_text(row),
+        rank=9,
+        shown=has_matrices,
+    ),
+    _figure("spectral", "spectral", lambda found: found.norm, 1, has_matrices),
+    _figure("spectral_lower", "at least", lambda found: found.lower, None, has_matrices),
+    _figure("spectral_upper", "at most", lambda found: found.upper, None, has_matrices),
+    _figure("frobenius", "Frobenius", lambda found: found.frobenius, 6, has_matrices),
+    _figure("stable_rank", "stable rank", lambda found: found.stable_rank, 5, has_matrices),
+    _figure("rms_norm", "RMS norm", lambda found: found.rms_norm, 8, has_matrices),
+    _spectrum("effective_rank", "effective rank", lambda found: found.effective_rank, 7),
+    _condition(),
+    _spectrum("alpha", "alpha", lambda found: None if found.power_law is None else found.power_law.alpha, 7),
+    _spectrum("alpha_xmin", "from", lambda found: None if found.power_law is None else found.power_law.xmin, None),
+    _spectrum(
+        "alpha_distance", "distance", lambda found: None if found.power_law is None else found.power_law.distance, 7
+    ),
     _norm("min", "min after", lambda stats: stats.min, after=True),
     _norm("median", "median after", lambda stats: stats.median, after=True),
     _norm("mean", "mean after", lambda stats: stats.mean, after=True),
@@ -218,9 +302,18 @@ COLUMNS: tuple[Column, ...] = (
         text=lambda row, ascii: sparkline(folded(row.histogram, _SPARKS), ascii),
         value=lambda row: " ".join(map(str, row.histogram)),
         rank=10,
+        shown=has_units,
     ),
     _exact("limit", "limit", lambda row: row.step.constraint.limit, shown=lambda report: len(limits(report)) > 1),
-    _exact("p", "p", lambda row: row.step.constraint.norm.p, shown=lambda report: len(orders(report)) > 1),
+    Column(
+        "norm_kind",
+        "norm",
+        text=lambda row, ascii: row.step.constraint.norm.kind,
+        value=lambda row: row.step.constraint.norm.kind,
+        rank=4,
+        shown=lambda report: has_matrices(report) and has_units(report),
+    ),
+    _exact("p", "p", _order, shown=lambda report: len(orders(report)) > 1),
     _exact("low", "low", lambda row: row.step.constraint.low, shown=has_lower),
     _count("over", "over", lambda row: row.over, rank=2, shown=is_bounded),
     _count("under", "under", lambda row: row.under, rank=2, shown=has_lower),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from renorm_cli.model.report import Report
 from renorm_cli.model.variable import Variable
-from renorm_cli.render.columns import has_lower, has_signs, is_bounded, limits, orders
+from renorm_cli.render.columns import has_lower, has_matrices, has_signs, has_units, is_bounded, limits, orders
 from renorm_cli.text import count_text, counted, exact_text, percent_text, show, some_matrices
 
 Quote = Callable[[str], str]
@@ -28,6 +28,8 @@ def account(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
     units = counted(totals.units, "unit")
     if len(order) == 1 and order != {2.0}:
         units += f" (p = {exact_text(*order)})"
+    if has_matrices(report) and not has_units(report):
+        units += " (spectral norm)"
     over = f"{count_text(totals.over)} over {_bound(report)}, " if is_bounded(report) else ""
     under = f"{count_text(totals.under)} under their lower bound, " if has_lower(report) else ""
     parts = (

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from renorm_cli.model.blocks import partition
+from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Step
 from renorm_cli.model.report import Row, UnitNorm
@@ -31,11 +32,18 @@ def run_joint(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row,
 
 def joint_note(rows: Sequence[Row]) -> Note:
     """A note on the joint norm of all rows, and on what it was made."""
-    norm = rows[0].step.constraint.norm
+    norm = _p_norm(rows[0].step.constraint)
     before = _joined([row.norm.max for row in rows if row.norm is not None], norm)
     after = [row.norm_after.max for row in rows if row.norm_after is not None]
     made = f", {_joined(after, norm):.6g} after" if after else ""
     return Note(f"the norm over all {len(rows)} variables together is {before:.6g}{made}")
+
+
+def _p_norm(constraint: Constraint) -> PNorm:
+    """The norm that runs over several variables."""
+    if not isinstance(constraint.norm, PNorm):
+        raise AssertionError("a spectral norm is that of one matrix")
+    return constraint.norm
 
 
 def _joined(norms: Sequence[float], norm: PNorm) -> float:
@@ -50,8 +58,8 @@ class _Joint:
         self._imap = imap
         constraint = steps[0].constraint
         self._limit = constraint.limit
-        self._norm = constraint.norm
-        self._measure = PNormMeasure(constraint.norm)
+        self._norm = _p_norm(constraint)
+        self._measure = PNormMeasure(self._norm)
         # The widest type decides: with a float64 among them, the joint norm has float64's tolerance.
         self._dtype = "float64" if any(step.variable.dtype == "float64" for step in steps) else "float32"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from renorm_cli.model.norm import EUCLIDEAN, PNorm, SpectralNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Readings, Row
 from renorm_cli.norms.engines.base import Engine
@@ -19,20 +21,31 @@ def readings_of(steps: Sequence[Step], source: Source, engine: Engine, imap: Ima
     the bound holds for all readings if it holds with each single axis, and it fails for all if it fails with all axes
     but each single one, or if a weight is NaN or Inf. A matrix has one unit axis at least, and not all are; a vector is
     one unit, or each of its weights is one.
+
+    A spectral norm is at most the 2-norm of the whole, and at least the largest weight, whatever is a matrix.
     """
-    tried = [replace(step, unit_axes=axes) for step in steps for axes in (*_largest(step), *_smallest(step))]
+    tried = [one for step in steps for one in (*_largest(step), *_smallest(step))]
     rows = iter(run(tried, Work(source, engine), imap))
     return {step.variable.key: _found(step, rows) for step in steps}
 
 
-def _largest(step: Step) -> list[tuple[int, ...]]:
+def _largest(step: Step) -> list[Step]:
+    """The readings that make the largest norms, or a norm that is larger still."""
+    if step.constraint.is_spectral:
+        return [replace(step, unit_axes=(), constraint=replace(step.constraint, norm=EUCLIDEAN))]
     rank = len(step.variable.shape)
-    return [(axis,) for axis in range(rank)] if rank > 1 else [()]
+    return [replace(step, unit_axes=(axis,)) for axis in range(rank)] if rank > 1 else [replace(step, unit_axes=())]
 
 
-def _smallest(step: Step) -> list[tuple[int, ...]]:
+def _smallest(step: Step) -> list[Step]:
+    """The readings that make the smallest norms, or a norm that is smaller still."""
+    constraint = step.constraint
+    if isinstance(constraint.norm, SpectralNorm) and constraint.limit is not None:
+        highest = constraint.limit * (1 + constraint.norm.tolerance)
+        return [replace(step, unit_axes=(), constraint=replace(constraint, norm=PNorm(math.inf), limit=highest))]
     every = tuple(range(len(step.variable.shape)))
-    return [every[:axis] + every[axis + 1 :] for axis in every] if len(every) > 1 else [every]
+    all_but_one = [every[:axis] + every[axis + 1 :] for axis in every] if len(every) > 1 else [every]
+    return [replace(step, unit_axes=axes) for axes in all_but_one]
 
 
 def _found(step: Step, rows: Iterator[Row]) -> Readings:

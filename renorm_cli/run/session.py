@@ -85,6 +85,10 @@ class Session:
         """Carry out the plan."""
         steps = self.plan.steps
         with self.threads(self.nbytes) as imap:
+            if any(step.constraint.is_spectral for step in steps):
+                from renorm_cli.run.matrices import run_matrices
+
+                return run_matrices(steps, work, imap)
             if not _is_joint(steps):
                 return run(steps, work, imap)
             from renorm_cli.run.joint import run_joint

@@ -84,6 +84,8 @@ class Work:
     advance: Callable[[int], None] = lambda nbytes: None
     collect: Callable[[Step, Distribution], None] = lambda step, norms: None
     """Called with the norms of all units of a variable, by the thread that measured it."""
+    spectrum: bool = False
+    """Whether all singular values of matrices are asked for."""
     norms: UnitNorms | None = None
     """Keeps the norms of all units, if given."""
 
@@ -164,7 +166,7 @@ class _Group(NamedTuple):
 def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
     """Measure blocks that share units with no other block, and scale them."""
     variable, highest = step.variable, step.constraint.highest
-    read = _reader(work.source, variable, Purpose.SOURCE)
+    read = reader(work.source, variable, Purpose.SOURCE)
     if len(blocks) == 1:
         only = read(blocks[0])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
@@ -235,7 +237,7 @@ class Scaled(NamedTuple):
             scaled = self._scaled(block, factors)
             for variable in self.step.stored:
                 sink.write(variable, block, scaled)
-        return _reader(sink, self.step.variable, Purpose.SINK)(block)
+        return reader(sink, self.step.variable, Purpose.SINK)(block)
 
     def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:
         layout = collapse(block.shape, self.step.unit_axes)
@@ -245,7 +247,7 @@ class Scaled(NamedTuple):
         )
 
 
-def _reader(source: Source, variable: Variable, purpose: Purpose) -> Read:
+def reader(source: Source, variable: Variable, purpose: Purpose) -> Read:
     """Reads blocks of a variable into memory that the next one read on the same thread for that purpose takes over."""
     size = FLOATS[variable.dtype].nbytes
     return lambda block: source.read(variable, block, reuse(purpose, block.elements * size))

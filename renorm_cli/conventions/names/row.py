@@ -25,8 +25,9 @@ class Row(NamedTuple):
     absent; a part that is a number stands for itself. In a part "*" stands for what is before or behind a "_", or for
     the whole part.
 
-    `layout` names the axes, as "h w in *out": those with "*" name units, and "*in" names inputs too. A number is an exact length, a word that
-    stands twice is one length, "3n" is three times the length n. Layouts of other ranks stand behind "|".
+    `layout` names the axes, as "h w in *out": those with "*" name units, and "*in" names inputs too. A number is an
+    exact length, a word that stands twice is one length, "3n" is three times the length n. Layouts of other ranks stand
+    behind "|".
 
     `name` and `shape` are an example of such a weight, `source` is the public repository and path that name it so.
 

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from renorm_cli.model.coverage import coverage
+from renorm_cli.model.norm import SpectralNorm
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import Baseline, NormStats, Report, Row
+from renorm_cli.model.spectral import Spectral, Spectrum
 from renorm_cli.model.variable import Declared, Variable
+from renorm_cli.render.columns import BEYOND
 
 SCHEMA_VERSION = 1
 
@@ -98,7 +101,8 @@ def _row(row: Row) -> dict[str, Any]:
         "coverage": coverage(step),
         "limit": constraint.limit,
         "low": constraint.low,
-        "tolerance": constraint.tolerance,
+        "tolerance": constraint.norm.tolerance if isinstance(constraint.norm, SpectralNorm) else constraint.tolerance,
+        "norm_kind": constraint.norm.kind,
         "p": constraint.norm.record,
         "per": constraint.per,
         "units": row.units,
@@ -112,6 +116,33 @@ def _row(row: Row) -> dict[str, Any]:
         "histogram": list(row.histogram),
         "worst": [{"index": list(unit.index), "norm": _number(unit.norm)} for unit in row.worst],
         "declared": _declared(variable.declared),
+        "spectral": None if row.spectral is None else _spectral(row.spectral),
+    }
+
+
+def _spectral(found: Spectral) -> dict[str, Any]:
+    rank = found.stable_rank
+    return {
+        "matrix": [found.rows, found.columns],
+        "matrices": found.matrices,
+        "norm": found.norm,
+        "lower": found.lower,
+        "upper": _number(found.upper),
+        "frobenius": _number(found.frobenius),
+        "stable_rank": None if rank is None else _number(rank),
+        "rms_norm": _number(found.rms_norm),
+        **_spectrum(found.spectrum),
+    }
+
+
+def _spectrum(found: Spectrum | None) -> dict[str, Any]:
+    if found is None:
+        return dict.fromkeys(("effective_rank", "condition", "alpha", "histogram"))
+    return {
+        "effective_rank": found.effective_rank,
+        "condition": found.condition or BEYOND,
+        "alpha": None if found.power_law is None else found.power_law._asdict(),
+        "histogram": {"low": found.low, "high": found.high, "counts": list(found.counts)},
     }
 
 

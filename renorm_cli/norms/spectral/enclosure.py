@@ -1,0 +1,114 @@
+"""The spectral norm of a matrix between two numbers that are proven."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from renorm_cli.errors import EngineError, UsageError, Way
+from renorm_cli.model.variable import Variable
+from renorm_cli.norms.error_free import Float64
+from renorm_cli.norms.spectral.gram import Gram, Matrix, gram, refuse_wrong_products
+from renorm_cli.norms.spectral.lanczos import largest, start_vector
+from renorm_cli.norms.spectral.proof import bound_above
+from renorm_cli.norms.spectral.spectrum import singular_values
+from renorm_cli.norms.spectral.tiles import Symmetric, U
+from renorm_cli.parallel.threads import Imap
+
+WIDTH = 1e-8
+"""How far, relatively, the upper end may be above the lower one: half of the tolerance of a verdict."""
+
+_SLACK = 1e-10
+_TRIES = 8
+
+
+class Enclosure(NamedTuple):
+    """A spectral norm, with the numbers that it is proven to be between, and the Frobenius norm.
+
+    All are NaN where a weight is NaN or Inf. `values` are all singular values, where they were asked for.
+    """
+
+    lower: float
+    norm: float
+    upper: float
+    frobenius: float
+    values: Float64 | None = None
+
+    def times_two_to(self, exponent: int) -> Enclosure:
+        """That of the matrix times a power of two, also where its norms are subnormal. Raises OverflowError."""
+        lower, norm, upper, frobenius = (math.ldexp(number, exponent) for number in self[:4])
+        values = None if self.values is None else np.ldexp(self.values, exponent)
+        return Enclosure(math.nextafter(lower, 0.0), norm, math.nextafter(upper, math.inf), frobenius, values)
+
+
+NOT_FINITE = Enclosure(math.nan, math.nan, math.nan, math.nan)
+
+
+def enclose(matrix: Matrix, variable: Variable, imap: Imap, *, values: bool = False) -> Enclosure:
+    """Enclose the spectral norm of a matrix of a variable; with `values`, find all singular values.
+
+    Raises EngineError where the enclosure stays wider than WIDTH, where BLAS is seen to be wrong, or without room, and
+    UsageError where the norm is beyond float64.
+    """
+    exponent = 0
+    if variable.dtype == "float64":  # whose squares can leave the range of float64
+        peak = float(np.max([np.abs(matrix.read(slab)).max() for slab in matrix.slabs]))
+        if not math.isfinite(peak):
+            return NOT_FINITE
+        exponent = math.frexp(peak)[1]
+        matrix = _scaled(matrix, exponent)
+    found = gram(matrix, imap)
+    if not math.isfinite(found.squares):
+        return NOT_FINITE
+    if found.squares == 0:
+        return Enclosure(0.0, 0.0, 0.0, 0.0, np.zeros(matrix.side) if values else None)
+    lower, value, upper = _largest_eigenvalue(matrix, found, imap)
+    down, up = math.sqrt(max(lower, 0.0)) * (1 - 4 * U), math.sqrt(upper) * (1 + 4 * U)
+    if not up - down <= WIDTH * down:
+        known = f"only known to {(up - down) / down:.1g}, relatively" if math.isfinite(up) else "not known"
+        raise EngineError(
+            f"the spectral norm of {variable.name!r} is {known}, and {WIDTH:g} is needed",
+            Way("exclude", "leave it out"),
+        )
+    all_values = singular_values(found.upper) if values else None
+    enclosure = Enclosure(down, math.sqrt(value), up, math.sqrt(found.squares), all_values)
+    try:
+        return enclosure.times_two_to(exponent) if exponent else enclosure
+    except OverflowError:
+        raise UsageError(
+            f"the spectral norm of {variable.name!r} is beyond the range of float64", Way("exclude", "leave it out")
+        ) from None
+
+
+def _scaled(matrix: Matrix, exponent: int) -> Matrix:
+    """The matrix times 2**-exponent."""
+    return matrix._replace(read=lambda slab: np.ldexp(matrix.read(slab), -exponent))
+
+
+def _largest_eigenvalue(matrix: Matrix, found: Gram, imap: Imap) -> tuple[float, float, float]:
+    """A lower bound of the largest eigenvalue of the true Gram matrix, its value, and an upper bound.
+
+    A factorization that does not complete says that Lanczos has missed the top, which is a cluster or hidden from its
+    start: it starts again from what it found and noise, and then asks for less.
+    """
+    size = len(found.upper)
+    if size == 1:  # a vector
+        return found.squares - found.error, found.squares, found.squares + found.error
+    symmetric = Symmetric(found.upper)
+    refuse_wrong_products(matrix, symmetric)
+    slack = max(_SLACK, 8 * size * U)
+    lower = value = 0.0
+    start = start_vector(size)
+    for attempt in range(_TRIES):
+        ritz = largest(symmetric, start)
+        value = max(value, ritz.value)
+        lower = max(lower, symmetric.quotient(ritz.vector) - found.error)
+        upper = bound_above(found.upper, value * (1 + slack), imap)
+        if math.isfinite(upper):
+            return lower, value, (upper + found.error) * (1 + U)
+        if attempt:
+            slack *= 10
+        start = start_vector(size, attempt + 1) / math.sqrt(size) + 4 * ritz.vector / np.linalg.norm(ritz.vector)
+    return lower, value, math.inf

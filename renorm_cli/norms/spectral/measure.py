@@ -1,0 +1,77 @@
+"""The spectral norms of the matrices of one variable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from renorm_cli.model.blocks import Block, grid_shape
+from renorm_cli.model.norm import SpectralNorm
+from renorm_cli.model.plan import Step
+from renorm_cli.norms.engines.base import SMALL_BYTES, Engine
+from renorm_cli.norms.error_free import Float64
+from renorm_cli.norms.spectral.enclosure import Enclosure, enclose
+from renorm_cli.norms.spectral.matrices import matrices
+from renorm_cli.norms.spectral.tiles import TILE
+from renorm_cli.parallel.threads import Imap
+
+Read = Callable[[Block], npt.NDArray[Any]]
+
+
+class SpectralMeasure:
+    """Measures the spectral norm of each matrix, in float64 on the CPU, whatever the engine."""
+
+    def __init__(self, norm: SpectralNorm) -> None: ...
+
+    def units(
+        self,
+        step: Step,
+        engine: Engine,
+        read: Read,
+        blocks: Sequence[Block],
+        imap: Imap,
+        advance: Callable[[int], None] = lambda nbytes: None,
+        read_again: Read | None = None,
+    ) -> Float64:
+        """The norms of the matrices in `blocks`, as the part of the unit grid they cover; see `measure`."""
+        found = enclosures(step, read, blocks, imap)
+        advance(step.variable.nbytes * sum(block.elements for block in blocks) // step.variable.elements)
+        return np.array([one.norm for one in found]).reshape(grid_shape(_region(blocks).shape, step.unit_axes))
+
+
+def enclosures(step: Step, read: Read, blocks: Sequence[Block], imap: Imap, *, values: bool = False) -> list[Enclosure]:
+    """The enclosures of the matrices in `blocks`, which share none with others, in the order of the unit grid.
+
+    With `values`, they have all singular values. Several blocks are read in other parts, and again: `read` must give
+    any block then.
+    """
+    region = _region(blocks)
+    if len(blocks) == 1:
+        held, origin = read(blocks[0]), tuple(-at for at in region.start)
+        read = lambda block: held[block.shifted(origin).box]  # noqa: E731
+    return [enclose(matrix, step.variable, imap, values=values) for matrix in matrices(step, read, region)]
+
+
+def sides(step: Step) -> tuple[int, int]:
+    """The rows and the columns of each matrix."""
+    shape = step.variable.shape
+    columns = math.prod(shape[axis] for axis in step.columns)
+    return step.variable.elements // columns // math.prod(shape[axis] for axis in step.unit_axes), columns
+
+
+def weight(step: Step) -> int:
+    """The bytes of a variable, by which jobs are given work: all of them do a large matrix together, as its Gram matrix
+    can be larger than the variable."""
+    large = step.constraint.is_spectral and min(sides(step)) > TILE
+    return max(step.variable.nbytes, SMALL_BYTES + 1) if large else step.variable.nbytes
+
+
+def _region(blocks: Sequence[Block]) -> Block:
+    """The box that blocks cover together."""
+    first, last = blocks[0], blocks[-1]
+    ends = (at + size for at, size in zip(last.start, last.shape, strict=True))
+    return Block(first.start, tuple(end - at for end, at in zip(ends, first.start, strict=True)))
