@@ -74,7 +74,7 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
 
 
 def _step(variable: Variable, role: Role, found: Bounded) -> Step:
-    return Step(variable, role, found.unit_axes, found.axis_source, found.constraint, found.columns)
+    return Step(variable, role, found.unit_axes, found.axis_source, found.constraint, columns=found.columns)
 
 
 def _once(found: Sequence[_Decided], decision: Callable[[_Decided], object]) -> list[_Decided]:

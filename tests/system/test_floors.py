@@ -28,7 +28,7 @@ LINES = [
 INNER = {
     "api": [{"verbs"}, {"asked"}, {"keywords"}, {"many", "report", "difference", "suggestion"}],
     "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
-    "run": [{"session"}, {"joint", "readings", "verify"}, {"steps"}, {"unit_norms"}],
+    "run": [{"session"}, {"joint", "matrices", "readings", "verify"}, {"steps"}, {"unit_norms"}],
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax"}],
     "formats": [
         {"registry"},
@@ -43,6 +43,7 @@ INNER = {
     ],
     "norms": [
         {"measure"},
+        {"spectral"},
         {"engines", "power_sums"},
         {"policy", "exact", "rounding", "distribution"},
         {"powers"},

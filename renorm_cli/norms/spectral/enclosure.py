@@ -21,7 +21,8 @@ WIDTH = 1e-8
 """How far, relatively, the upper end may be above the lower one: half of the tolerance of a verdict."""
 
 _SLACK = 1e-10
-_TRIES = 8
+_RESIDUALS = (3e-8, 1e-9, *(1e-12,) * 6)
+"""Those at which Lanczos stops, try by try."""
 
 
 class Enclosure(NamedTuple):
@@ -91,7 +92,7 @@ def _largest_eigenvalue(matrix: Matrix, found: Gram, imap: Imap) -> tuple[float,
     """A lower bound of the largest eigenvalue of the true Gram matrix, its value, and an upper bound.
 
     A factorization that does not complete says that Lanczos has missed the top, which is a cluster or hidden from its
-    start: it starts again from what it found and noise, and then asks for less.
+    start: it starts again from what it found and noise, goes on for longer, and then asks for less.
     """
     size = len(found.upper)
     if size == 1:  # a vector
@@ -101,8 +102,8 @@ def _largest_eigenvalue(matrix: Matrix, found: Gram, imap: Imap) -> tuple[float,
     slack = max(_SLACK, 8 * size * U)
     lower = value = 0.0
     start = start_vector(size)
-    for attempt in range(_TRIES):
-        ritz = largest(symmetric, start)
+    for attempt, residual in enumerate(_RESIDUALS):
+        ritz = largest(symmetric, start, residual)
         value = max(value, ritz.value)
         lower = max(lower, symmetric.quotient(ritz.vector) - found.error)
         upper = bound_above(found.upper, value * (1 + slack), imap)

@@ -11,8 +11,6 @@ from renorm_cli.norms.spectral.tiles import Symmetric
 
 _MOST_STEPS = 400
 _LOOK_EVERY = 5
-_RESIDUAL = 3e-8
-"""Where the residual of a Ritz pair is so small, relatively, the error of its value is about the square of that."""
 
 
 class Ritz(NamedTuple):
@@ -27,8 +25,12 @@ def start_vector(size: int, seed: int = 0) -> Float64:
     return np.random.RandomState(seed).standard_normal(size)
 
 
-def largest(matrix: Symmetric, start: Float64) -> Ritz:
-    """The largest Ritz pair that can be reached from `start`; it keeps up to 400 vectors."""
+def largest(matrix: Symmetric, start: Float64, residual: float) -> Ritz:
+    """The largest Ritz pair that can be reached from `start`; it keeps up to 400 vectors.
+
+    It stops at a `residual`, relatively: the error of the value is about the square of that, and in a cluster of
+    eigenvalues up to the residual itself.
+    """
     steps = min(_MOST_STEPS, matrix.size)
     basis = np.empty((steps + 1, matrix.size))
     basis[0] = start / np.linalg.norm(start)
@@ -45,7 +47,7 @@ def largest(matrix: Symmetric, start: Float64) -> Ritz:
             inside = beside[:step]
             small = np.diag(diagonal[: step + 1]) + np.diag(inside, 1) + np.diag(inside, -1)
             values, vectors = np.linalg.eigh(small)
-            if last or beside[step] * abs(vectors[-1, -1]) <= _RESIDUAL * values[-1]:
+            if last or beside[step] * abs(vectors[-1, -1]) <= residual * values[-1]:
                 return Ritz(float(values[-1]), known.T @ vectors[:, -1])
         basis[step + 1] = found / beside[step]
     raise AssertionError("the last step returns")

@@ -33,6 +33,7 @@ def diff_dict(report: DiffReport) -> dict[str, Any]:
         "after": _side(report.after),
         "matched_by": report.matched_by,
         "limit": constraint.limit,
+        "norm_kind": constraint.norm.kind,
         "p": constraint.norm.record,
         "per": constraint.per,
         "same": report.same,

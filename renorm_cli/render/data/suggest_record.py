@@ -13,7 +13,21 @@ from renorm_cli.render.columns import Cell
 from renorm_cli.render.data.csv_report import safe_line
 from renorm_cli.render.data.json_report import dump, report_dict, valid
 
-_ROW = ("name", "key", "copies", "layer", "role", "shape", "dtype", "unit_axes", "axis_source", "p", "per", "units")
+_ROW = (
+    "name",
+    "key",
+    "copies",
+    "layer",
+    "role",
+    "shape",
+    "dtype",
+    "unit_axes",
+    "axis_source",
+    "norm_kind",
+    "p",
+    "per",
+    "units",
+)
 _MEASURED = ("schema_version", "tool", "version", "source", "engine", "device", "totals", "skipped", "notes", "seconds")
 _HEAD = ("path", "of", "name", "key", "units", "nonfinite", "share", "limit", "over", "clipped")
 

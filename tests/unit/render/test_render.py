@@ -437,6 +437,15 @@ DECLARED = {
     "axis": ([int], None),
     "problem": (str, None),
 }
+SPECTRAL = {
+    "matrix": [int],
+    "matrices": int,
+    **dict.fromkeys(("norm", "lower"), float),
+    **dict.fromkeys(("upper", "frobenius", "stable_rank", "rms_norm", "effective_rank"), (float, None)),
+    "condition": (float, ">1e6", None),
+    "alpha": ({"alpha": float, "xmin": float, "distance": float}, None),
+    "histogram": ({"low": float, "high": float, "counts": [int]}, None),
+}
 VARIABLE = {
     "name": str,
     "key": str,
@@ -454,7 +463,8 @@ VARIABLE = {
     "limit": (float, None),
     "low": (float, None),
     "tolerance": float,
-    "p": (float, "inf"),
+    "norm_kind": str,
+    "p": (float, "inf", None),
     "per": str,
     "units": int,
     "over": int,
@@ -467,6 +477,7 @@ VARIABLE = {
     "histogram": [int],
     "worst": [{"index": [int], "norm": (float, None)}],
     "declared": (DECLARED, None),
+    "spectral": (SPECTRAL, None),
 }
 SKIPPED = {"name": str, "key": str, "copies": [str], "shape": [int], "dtype": str, "role": str, "code": str}
 SKIPPED |= {"reason": str}

@@ -84,6 +84,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "inspect dense.h5 --max-norm 1 --per global",
         "inspect dense.h5 --per tensor --p inf",
         "inspect embedding.keras --p 0.5",
+        "inspect nan.weights.h5 --spectral",
+        "inspect dense.h5 --spectrum --max-norm 1",
+        "apply dense.h5 --norm spectral --max-norm 1 -o out.h5",
         "check dense.h5 --max-norm 1",
         "check declared.keras --declared",
         "check nan.weights.h5 --max-norm 2",
@@ -111,6 +114,7 @@ def test_what_diff_reports_is_valid(folder: Path, capfd: pytest.CaptureFixture[s
         "diff dense.h5 out.h5 --expect-renorm --max-norm 1",
         "diff dense.h5 dense.keras",
         "diff dense.h5 nan.weights.h5 --per tensor --p inf",
+        "diff dense.h5 declared.keras --norm spectral",
         "diff declared.keras dense.keras -x digit/*",
     ):
         done = renorm_here(capfd, *arguments.split(), "--format", "json")
@@ -124,6 +128,7 @@ def test_what_suggest_reports_is_valid(folder: Path, capfd: pytest.CaptureFixtur
         "suggest dense.h5 --clip 5% -o rules.toml",
         "suggest dense.h5 nan.weights.h5",
         "suggest dense.h5 --per tensor --p inf",
+        "suggest dense.h5 --norm spectral",
     ):
         done = renorm_here(capfd, *arguments.split(), "--format", "json")
         assert done.returncode == 0, done
