@@ -84,7 +84,7 @@ def test_verdicts_around_the_limit_are_those_of_numpy() -> None:
 
 
 def test_only_the_blocks_that_are_over_are_scaled_each_by_one_factor() -> None:
-    array = np.stack([orthogonal(9, 2) * size for size in (0.5, 2, 1, 3)], axis=1).astype(np.float32)
+    array = np.stack([orthogonal(9, 2) * size for size in (0.5, 2, 0.9, 3)], axis=1).astype(np.float32)
     after, row = scaled(array, 1.0, blocks=(1,))
     assert (row.units, row.over) == (4, 2)
     assert bits(after[:, [0, 2]]).tobytes() == bits(array[:, [0, 2]]).tobytes()
