@@ -128,6 +128,7 @@ def show(
     name: str,
     *,
     max_norm: float | None = None,
+    norm: NormKind = "p",
     p: float = 2.0,
     per: PerEach = "unit",
     units: Units = (),
@@ -142,7 +143,7 @@ def show(
     Raises SelectionError where there is no such variable, and where several have that name.
     """
     selection = Selection((as_literal(name),), roles=frozenset(get_args(Role)), called="the name")
-    request = Request(OneBound(constraint_of(max_norm, p, per), axes_of(units)), selection, must_act=False)
+    request = Request(OneBound(constraint_of(max_norm, norm, p, per), axes_of(units)), selection, must_act=False)
     report = _measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), True, meter)
     report.row(name)
     return report

@@ -82,6 +82,7 @@ class Which(NamedTuple):
 @under("The bound")
 class ShownBound(NamedTuple):
     max_norm: opt.Limit = None
+    norm: opt.Norm = "p"
     p: opt.P = 2.0
     per: opt.DiffScope = "unit"
 

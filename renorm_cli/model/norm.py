@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from renorm_cli.errors import UsageError
+from renorm_cli.text import exact_text
 
 LARGEST_P = 512.0
 """The largest finite p: 0.5 ** p must stay a normal float64."""
@@ -33,6 +34,11 @@ class PNorm:
         return self.p == math.inf
 
     @property
+    def text(self) -> str:
+        """What people call it."""
+        return f"p = {exact_text(self.p)}"
+
+    @property
     def record(self) -> float | Literal["inf"]:
         """p as reports have it; JSON has no infinity."""
         return "inf" if self.is_max else self.p
@@ -48,6 +54,11 @@ class SpectralNorm:
 
     kind: ClassVar[Literal["spectral"]] = "spectral"
     tolerance: ClassVar[float] = 2e-8
+
+    @property
+    def text(self) -> str:
+        """What people call it."""
+        return "spectral norm"
 
     @property
     def record(self) -> None:

@@ -227,6 +227,24 @@ def _is_changed(report: Report) -> bool:
 _SPARKS = 16
 """Characters of a histogram in a table."""
 
+MATRIX_COLUMNS: tuple[Column, ...] = (
+    Column(
+        "matrix",
+        "matrix",
+        text=_matrix_text,
+        value=lambda row: None if row.spectral is None else _matrix_text(row),
+        rank=9,
+        shown=has_matrices,
+    ),
+    _figure("spectral", "spectral", lambda found: found.norm, 1, has_matrices),
+    _figure("spectral_lower", "at least", lambda found: found.lower, None, has_matrices),
+    _figure("spectral_upper", "at most", lambda found: found.upper, None, has_matrices),
+    _figure("frobenius", "Frobenius", lambda found: found.frobenius, 6, has_matrices),
+    _figure("stable_rank", "stable rank", lambda found: found.stable_rank, 5, has_matrices),
+    _figure("rms_norm", "RMS norm", lambda found: found.rms_norm, 8, has_matrices),
+)
+"""The columns of matrices."""
+
 COLUMNS: tuple[Column, ...] = (
     _foreign("name", "name", lambda variable: variable.name, rank=0),
     _foreign("key", "key", lambda variable: variable.key, rank=None),
@@ -270,20 +288,7 @@ COLUMNS: tuple[Column, ...] = (
     _norm("mean", "mean", lambda stats: stats.mean),
     _norm("p95", "p95", lambda stats: stats.p95),
     _norm("max", "norm max", lambda stats: stats.max, rank=1),
-    Column(
-        "matrix",
-        "matrix",
-        text=_matrix_text,
-        value=lambda row: None if row.spectral is None else _matrix_text(row),
-        rank=9,
-        shown=has_matrices,
-    ),
-    _figure("spectral", "spectral", lambda found: found.norm, 1, has_matrices),
-    _figure("spectral_lower", "at least", lambda found: found.lower, None, has_matrices),
-    _figure("spectral_upper", "at most", lambda found: found.upper, None, has_matrices),
-    _figure("frobenius", "Frobenius", lambda found: found.frobenius, 6, has_matrices),
-    _figure("stable_rank", "stable rank", lambda found: found.stable_rank, 5, has_matrices),
-    _figure("rms_norm", "RMS norm", lambda found: found.rms_norm, 8, has_matrices),
+    *MATRIX_COLUMNS,
     _spectrum("effective_rank", "effective rank", lambda found: found.effective_rank, 7),
     _condition(),
     _spectrum("alpha", "alpha", lambda found: None if found.power_law is None else found.power_law.alpha, 7),

@@ -95,7 +95,7 @@ def _facts(report: DiffReport) -> list[tuple[str, str]]:
         *((what, f"{show(side.format)}, {bytes_text(side.bytes)}") for what, side in sides),
         ("Matched by", report.matched_by),
         ("Bound", exact_text(constraint.limit) if constraint.limit is not None else "none"),
-        ("Norm", f"p = {exact_text(constraint.norm.p)}, per {constraint.per}"),
+        ("Norm", f"{constraint.norm.text}, per {constraint.per}"),
         *((what.capitalize(), count_text(count)) for what, count in report.totals.items() if count),
         ("Time", f"{number_text(report.seconds)} s"),
     ]

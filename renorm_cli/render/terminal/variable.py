@@ -8,8 +8,9 @@ from itertools import zip_longest
 import numpy as np
 import numpy.typing as npt
 
+from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.report import Report, Row
-from renorm_cli.render.columns import axes_text, bars_over, folded, marks
+from renorm_cli.render.columns import MATRIX_COLUMNS, axes_text, bars_over, folded, marks
 from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
 from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, counted, exact_text, number_text, shape_text, sparkline
 
@@ -64,7 +65,7 @@ def _title(report: Report, row: Row, look: Look) -> Iterator[str]:
 
 def _facts(row: Row, look: Look) -> Iterator[str]:
     constraint, norm = row.step.constraint, row.norm
-    p = "" if constraint.norm.p == 2 else f", p = {exact_text(constraint.norm.p)}"
+    p = "" if constraint.norm == EUCLIDEAN else f", {constraint.norm.text}"
     if row.step.unit_axes:
         axes = f"{'axis' if len(row.step.unit_axes) == 1 else 'axes'} {axes_text(row)}"
         where = f"along {axes}, from {row.step.axis_source}"
@@ -76,6 +77,9 @@ def _facts(row: Row, look: Look) -> Iterator[str]:
             ("min", norm.min), ("median", norm.median), ("mean", norm.mean), ("p95", norm.p95), ("max", norm.max)
         )  # fmt: skip
         yield from look.folded(look.joined(*(f"{what} {number_text(value)}" for what, value in values)), 2)
+    if row.spectral is not None:
+        figures = (f"{column.title} {column.text(row, look.ascii)}" for column in MATRIX_COLUMNS)
+        yield from look.folded(look.joined(*figures), 2)
     if row.nonfinite:
         yield look.paint(f"{counted(row.nonfinite, 'unit')} not finite", "bad")
     if constraint.limit is not None:
