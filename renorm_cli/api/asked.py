@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from renorm_cli.plan.rules import Rules
 
 
+_LEAVE_OUT = {
+    "norm": Way("norm", "leave out {}"),
+    "spectral": Way("spectral", "leave out {}", True),
+    "spectrum": Way("spectrum", "leave out {}", True),
+}
+"""What asks for spectral norms, and can be left out."""
+
+
 def constraint_of(max_norm: float | None, norm: NormKind, p: float, per: Per, by: str = "norm") -> Constraint:
     """What is asked of norms, of spectral ones `by` a parameter.
 
@@ -32,7 +40,7 @@ def constraint_of(max_norm: float | None, norm: NormKind, p: float, per: Per, by
     limit, order = None if max_norm is None else float(max_norm), PNorm(float(p))
     if norm == "p":
         return Constraint(limit, order, per)
-    leave = Way(by, "leave out {}")
+    leave = _LEAVE_OUT[by]
     if order != EUCLIDEAN:
         raise UsageError(f"a spectral norm has no p, got {p:g}", Way("p", "leave out {}"), leave)
     if per == "global":

@@ -77,7 +77,7 @@ def _bytes(task: Task) -> int:
     """Bytes by which jobs are given work."""
     if task.step is None or not task.step.constraint.is_spectral:
         return task.nbytes
-    from renorm_cli.norms.spectral.measure import weight
+    from renorm_cli.norms.spectral.measured import weight
 
     return 2 * weight(task.step) if task.nbytes else 0
 

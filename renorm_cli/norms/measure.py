@@ -169,7 +169,7 @@ class PNormMeasure:
 
 
 def _spectral(norm: SpectralNorm) -> Measure:
-    from renorm_cli.norms.spectral.measure import SpectralMeasure
+    from renorm_cli.norms.spectral.measured import SpectralMeasure
 
     return SpectralMeasure(norm)
 

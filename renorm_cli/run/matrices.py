@@ -19,7 +19,7 @@ from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Read
 from renorm_cli.norms.spectral.enclosure import Enclosure
-from renorm_cli.norms.spectral.measure import enclosures, sides, weight
+from renorm_cli.norms.spectral.measured import enclosures, sides, weight
 from renorm_cli.norms.spectral.spectrum import spectrum
 from renorm_cli.parallel.memory import Purpose
 from renorm_cli.parallel.threads import Imap, by_size
