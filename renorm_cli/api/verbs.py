@@ -340,7 +340,10 @@ def diff(
             Way("weights_only", "leave out {}"),
             Way("expect_renorm", "leave out {}"),
         )
-    bound, selection = OneBound(constraint_of(max_norm, norm, p, per), axes_of(units)), selection_of(role, include, exclude)
+    bound, selection = (
+        OneBound(constraint_of(max_norm, norm, p, per), axes_of(units)),
+        selection_of(role, include, exclude),
+    )
     jobs = computing_of(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
         (old, lent), (new, lent_too) = _identified(one, like), _identified(other, like)

@@ -16,7 +16,10 @@ from renorm_cli.text import LINE_LIMIT, bytes_text, count_text, counted, shape_t
 VISIBLE = 10
 """Rows of a report that are not folded."""
 
-_KEYS = ("shape", "units", "norm_median", "norm_max", "norm_after_max", "histogram", "low", "limit", "p")
+_KEYS = (
+    *("shape", "units", "norm_median", "norm_max", "matrix", "spectral", "stable_rank", "norm_after_max", "histogram"),
+    *("low", "limit", "p"),
+)
 _VISIBLE, _FOLDED, _LAST = range(3)
 """Ranks of tables. The last are cut first: variables that hold and skipped ones, then the folded findings."""
 

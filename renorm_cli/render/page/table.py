@@ -19,7 +19,8 @@ NAME_LIMIT, TEXT_LIMIT = 160, 500
 
 _COLUMNS = (
     *("shape", "units", "limit", "p", "low", "over", "under", "negative", "nonfinite"),
-    *("norm_min", "norm_median", "norm_p95", "norm_max", "norm_after_max"),
+    *("norm_min", "norm_median", "norm_p95", "norm_max"),
+    *("matrix", "spectral", "frobenius", "stable_rank", "effective_rank", "norm_after_max"),
 )
 _TITLES = {"norm_min": "min", "norm_max": "max", "norm_after_max": "max after", "nonfinite": "NaN/Inf"}
 _BAD = ("over", "under", "negative", "nonfinite")
