@@ -2,7 +2,8 @@
 
 The tool is the command line, `renorm-ckpt` or `python -m renorm_cli`: apply, inspect, show, check, diff and suggest.
 Python has the same verbs, `renorm_cli.inspect("model.h5")`, which return reports; `renorm_cli.open` reads a checkpoint
-of any format. `renorm_cli.tf` has the same bound while a model is trained: `renorm`, `MaxNorm` and `RenormCallback`.
+of any format. `renorm_cli.tf` has the same bound while a model is trained: `renorm`, `RenormConstraint` and
+`RenormCallback`.
 
 Everything else is the house behind these. A folder imports only from the lines below it, and folders on one line never
 import each other:

@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Identity, Role
+from renorm_cli.text import exact_text
 
-ConstraintKind = Literal["MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg", "unknown"]
+ConstraintKind = Literal["MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg", "RenormConstraint", "unknown"]
 
 
 class Declared(NamedTuple):
@@ -17,7 +18,8 @@ class Declared(NamedTuple):
 
     A norm is at most `limit` and at least `low` (0 where there is no lower bound). `axis` are the axes Keras reduces,
     as declared: the opposite of unit axes, negative ones possible, None for all. `rate` is how far MinMaxNorm goes in
-    one step. `problem` says why the kind is "unknown".
+    one step. `problem` says why the kind is "unknown". A RenormConstraint (`renorm_cli.tf`) has the axes that name
+    `units`, as declared, or "auto" for those of the layer, and bounds the `p`-norm.
     """
 
     kind: ConstraintKind
@@ -27,6 +29,8 @@ class Declared(NamedTuple):
     rate: float = 1.0
     axis: tuple[int, ...] | None = None
     problem: str | None = None
+    units: tuple[int, ...] | Literal["auto"] | None = None
+    p: float = 2.0
 
     @property
     def bounds_norm(self) -> bool:
@@ -39,6 +43,9 @@ class Declared(NamedTuple):
             return f"{self.name!r}, which is unknown: {self.problem}"
         if self.kind == "NonNeg":
             return "NonNeg"
+        if self.kind == "RenormConstraint":
+            units = self.units if isinstance(self.units, str) else " ".join(map(str, self.units or ())) or "none"
+            return f"RenormConstraint({self.limit}, units {units}, p {exact_text(self.p)})"
         axes = "all axes" if self.axis is None else f"axis {' '.join(map(str, self.axis)) or 'none'}"
         bounds = {"MaxNorm": f"{self.limit}, ", "MinMaxNorm": f"{self.low} to {self.limit}, "}.get(self.kind, "")
         rate = f"rate {self.rate}, " if self.rate != 1 else ""

@@ -17,7 +17,8 @@ from renorm_cli.errors import SelectionError, Way, some_names
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.coverage import is_matrix
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.identity import BOUNDED, Role
+from renorm_cli.model.identity import BOUNDED, AxisSource, Role
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Declared, Variable
@@ -86,6 +87,8 @@ class DeclaredBounds:
             if self.use == "apply":
                 return Left("not_enforced", "declares NonNeg, which bounds no norm: not enforced")
             return Bounded(Constraint(nonnegative=True), (), "declared")
+        if declared.kind == "RenormConstraint":  # what it bounds is within the limit, as what `apply` writes
+            return Bounded(Constraint(declared.limit, PNorm(declared.p)), *_kept_axes(variable, declared))
         axes = _unit_axes(variable, declared)
         if self.use == "apply":
             return Bounded(Constraint(declared.limit), axes, "declared")
@@ -137,21 +140,34 @@ def excess_notes(rows: Sequence[Row]) -> tuple[Note, ...]:
     return (Note(f"{found}; up to {allowed:.2g} there counts as the rounding of Keras' own constraint"),)
 
 
+def _kept_axes(variable: Variable, declared: Declared) -> tuple[tuple[int, ...], AxisSource]:
+    """The axes that a RenormConstraint keeps. Raises SelectionError for axes that are not the variable's."""
+    if declared.units == "auto":
+        return unit_axes(variable)
+    return tuple(sorted(_positive(variable, declared, declared.units or ()))), "declared"
+
+
 def _unit_axes(variable: Variable, declared: Declared) -> tuple[int, ...]:
     """The axes that a declared norm does not reduce. Raises SelectionError for axes that are not the variable's."""
     if declared.axis is None:
         return ()
+    reduced = _positive(variable, declared, declared.axis)
+    return tuple(axis for axis in range(len(variable.shape)) if axis not in reduced)
+
+
+def _positive(variable: Variable, declared: Declared, axes: tuple[int, ...]) -> set[int]:
+    """Declared axes as numbers from 0 on."""
     rank = len(variable.shape)
     where = f"{variable.name!r} of shape {list(variable.shape)} declares {declared.text}"
-    for axis in declared.axis:
+    for axis in axes:
         if not -rank <= axis < rank:
             raise SelectionError(
                 f"{where}: axis {axis} is out of range for rank {rank}", Way("exclude", "leave it out")
             )
-    reduced = {axis % rank for axis in declared.axis}
-    if len(reduced) < len(declared.axis):
+    found = {axis % rank for axis in axes}
+    if len(found) < len(axes):
         raise SelectionError(f"{where}: it names one axis twice", Way("exclude", "leave it out"))
-    return tuple(axis for axis in range(rank) if axis not in reduced)
+    return found
 
 
 def _unknown(skips: Sequence[Skip]) -> list[Note]:

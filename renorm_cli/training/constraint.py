@@ -13,12 +13,15 @@ from renorm_cli.training.clip import Bound, bounded, shared
 from renorm_cli.training.function import plain
 from renorm_cli.training.live import check_backend, unit_axes_of
 
+FORMER_NAME = "renorm_ckpt>MaxNorm"
+"""What saved models called the class before it had a name that is not also one of Keras."""
+
 
 @keras.saving.register_keras_serializable(package="renorm_ckpt")
-class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
+class RenormConstraint(keras.constraints.Constraint):  # type: ignore[misc]
     """Keeps the p-norm of every unit of a weight at `limit` or below, after each step of the optimizer.
 
-        Conv2D(64, 3, kernel_constraint=MaxNorm(2.0))
+        Conv2D(64, 3, kernel_constraint=RenormConstraint(2.0))
 
     With `units="auto"` a unit is the incoming weights of one output: a column of a Dense or recurrent kernel, a filter
     of a convolution, a row of an embedding. The axes that name units are the last one for most kernels, the last but
@@ -34,7 +37,8 @@ class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
     `renorm` describes the bound. It holds from the first step on; weights that are set or loaded are not changed
     before that.
 
-    The class is registered as "renorm_ckpt>MaxNorm": saved models name it, and load if `renorm_cli.tf` is imported.
+    The class is registered as "renorm_ckpt>RenormConstraint": saved models name it, and load if `renorm_cli.tf` is
+    imported. `renorm-ckpt check --declared` understands it without.
     Raises ValueError or TypeError for a limit not above 0, a bad `p` or `units`.
     """
 
@@ -57,13 +61,13 @@ class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
         if not isinstance(variable, keras.Variable):
             raise ValueError(
                 "units='auto' needs the Keras variable, to look up its layer,"
-                f" got {type(variable).__name__}; give the unit axes: MaxNorm(..., units=-1)"
+                f" got {type(variable).__name__}; give the unit axes: RenormConstraint(..., units=-1)"
             )
         found = unit_axes_of(variable)
         if found is None:
             raise ValueError(
                 f"nothing tells which axes of {variable.path!r}, of shape {list(variable.shape)}, name its units:"
-                " it is no kernel or embedding of a Keras layer; give them: MaxNorm(..., units=-1)"
+                " it is no kernel or embedding of a Keras layer; give them: RenormConstraint(..., units=-1)"
             )
         return found
 
@@ -74,6 +78,9 @@ class MaxNorm(keras.constraints.Constraint):  # type: ignore[misc]
             "units": "auto" if self.units is None else list(self.units),
             "p": "inf" if math.isinf(self.p) else self.p,
         }
+
+
+keras.saving.get_custom_objects()[FORMER_NAME] = RenormConstraint
 
 
 def wanted_units(units: Any) -> tuple[int, ...] | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from renorm_cli.conventions.keras import LAYERS, snake_case
+from renorm_cli.errors import UsageError
 from renorm_cli.formats.keras.config import LayerNode, is_custom
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.variable import ConstraintKind, Declared
 from renorm_cli.untrusted import UnexpectedError, number
 
@@ -34,7 +36,11 @@ _ARGUMENTS: dict[ConstraintKind, dict[str, object]] = {
     "UnitNorm": {"axis": 0},
     "NonNeg": {},
 }
-"""The classes we know, their arguments and the defaults of these."""
+"""The classes of Keras, their arguments and the defaults of these."""
+
+_OURS = ("renorm_ckpt>RenormConstraint", "renorm_ckpt>MaxNorm")
+"""The name that `renorm_cli.tf.RenormConstraint` is registered under, and the one it had before."""
+_OUR_ARGUMENTS: dict[str, object] = {"limit": None, "units": "auto", "p": 2.0}
 
 _NAMES = {name: kind for kind in _ARGUMENTS for name in (kind, snake_case(kind), snake_case(kind).replace("_", ""))}
 _CUSTOM = "never run"
@@ -66,7 +72,9 @@ def parse_constraint(raw: object) -> Declared:
     "unknown" too.
     """
     name = _name(raw)
-    kind = None if isinstance(raw, Mapping) and is_custom(dict(raw), name) else _NAMES.get(name)
+    ours = isinstance(raw, Mapping) and (raw.get("registered_name") in _OURS or name in _OURS)
+    custom = isinstance(raw, Mapping) and is_custom(dict(raw), name)
+    kind: ConstraintKind | None = "RenormConstraint" if ours else None if custom else _NAMES.get(name)
     if kind is None:
         return Declared("unknown", name, problem=_CUSTOM)
     config = raw.get("config") if isinstance(raw, Mapping) else None
@@ -81,7 +89,7 @@ class _Problem(Exception):
 
 
 def _known(kind: ConstraintKind, name: str, config: object) -> Declared:
-    defaults = _ARGUMENTS[kind]
+    defaults = _OUR_ARGUMENTS if kind == "RenormConstraint" else _ARGUMENTS[kind]
     if not isinstance(config, Mapping):
         raise _Problem("its config is no object")
     strange = next((key for key in config if key not in defaults), None)
@@ -90,12 +98,14 @@ def _known(kind: ConstraintKind, name: str, config: object) -> Declared:
     values = {**defaults, **config}
     if kind == "NonNeg":
         return Declared(kind, name)
+    if kind == "RenormConstraint":
+        return Declared(
+            kind, name, _limit("limit", values["limit"]), units=_units(values["units"]), p=_order(values["p"])
+        )
     axis = _axis(values["axis"])
     if kind == "UnitNorm":
         return Declared(kind, name, 1.0, 1.0, axis=axis)
-    limit = _number("max_value", values["max_value"])
-    if limit <= 0:
-        raise _Problem(f"max_value is {limit}, a number above 0 is expected")
+    limit = _limit("max_value", values["max_value"])
     if kind == "MaxNorm":
         return Declared(kind, name, limit, axis=axis)
     low, rate = _number("min_value", values["min_value"]), _number("rate", values["rate"])
@@ -124,6 +134,28 @@ def _number(argument: str, value: object) -> float:
     if not math.isfinite(found):
         raise _Problem(f"{argument} is not finite")
     return found
+
+
+def _limit(argument: str, value: object) -> float:
+    limit = _number(argument, value)
+    if limit <= 0:
+        raise _Problem(f"{argument} is {limit}, a number above 0 is expected")
+    return limit
+
+
+def _units(value: object) -> tuple[int, ...] | Literal["auto"]:
+    found = None if value == "auto" else _axis(value)
+    if found is None and value != "auto":
+        raise _Problem("units is null, and axes or 'auto' are expected")
+    return "auto" if found is None else found
+
+
+def _order(value: object) -> float:
+    p = math.inf if value == "inf" else _number("p", value)
+    try:
+        return PNorm(p).p
+    except UsageError as error:
+        raise _Problem(error.text) from None
 
 
 def _axis(value: Any) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from renorm_cli.model.coverage import coverage
-from renorm_cli.model.norm import SpectralNorm
+from renorm_cli.model.norm import PNorm, SpectralNorm
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import Baseline, NormStats, Report, Row
 from renorm_cli.model.spectral import Spectral, Spectrum
@@ -190,6 +190,8 @@ def _declared(declared: Declared | None) -> dict[str, Any] | None:
             "low": declared.low,
             "rate": declared.rate,
             "axis": None if declared.axis is None else list(declared.axis),
+            "units": list(declared.units) if isinstance(declared.units, tuple) else declared.units,
+            "p": PNorm(declared.p).record,
             "problem": declared.problem,
         }
     )

@@ -562,6 +562,8 @@ def test_inspect_shows_what_is_declared_in_the_table_the_json_and_the_csv(
         "low": None,
         "rate": 1.0,
         "axis": [0],
+        "units": None,
+        "p": 2.0,
         "problem": None,
     }
     assert report["skipped"][0]["declared"]["kind"] == "unknown"

@@ -6,6 +6,8 @@ import json
 import math
 import operator
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,9 +78,9 @@ def test_without_a_bound_the_norms_of_the_three_layers_grow_above_it() -> None:
 
 @pytest.mark.parametrize("mode", ["compiled", "eager", pytest.param("xla", marks=pytest.mark.slow)])
 def test_three_dense_layers_with_the_constraint_stay_within_the_bound_through_training(mode: str) -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
-    model = three_dense(kernel_constraint=MaxNorm(LIMIT))
+    model = three_dense(kernel_constraint=RenormConstraint(LIMIT))
     watch, seen = after_each_batch(lambda: max(largest_norm(layer.kernel) for layer in model.layers))
     fit(model, mode, [watch])
     assert len(seen) == 8
@@ -197,9 +199,9 @@ KINDS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...], dict[str, tuple[in
 
 @pytest.mark.parametrize("name", [None, "mine", "dense", "conv2d"])
 def test_the_constraint_bounds_the_units_of_each_layer_whatever_its_name(name: str | None) -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
-    made = {kind: made_layer(kind, MaxNorm(0.5), name) for kind in KINDS}
+    made = {kind: made_layer(kind, RenormConstraint(0.5), name) for kind in KINDS}
     rng = np.random.default_rng(3)
     for kind, layer in made.items():
         for path, axes in KINDS[kind][2].items():
@@ -230,12 +232,12 @@ def test_keras_own_constraint_bounds_other_units_of_a_convolution() -> None:
 
 
 def test_a_class_derived_from_a_layer_of_keras_counts_as_that_layer() -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
     class Up(layers.Conv2DTranspose):
         pass
 
-    layer = Up(4, 2, kernel_constraint=MaxNorm(0.1))
+    layer = Up(4, 2, kernel_constraint=RenormConstraint(0.1))
     layer.build((None, 6, 6, 3))
     assert largest_norm(layer.kernel.constraint(layer.kernel), (2,)) <= 0.1
     assert largest_norm(layer.kernel.constraint(layer.kernel), (2,)) > 0.0999
@@ -253,45 +255,45 @@ class Custom(layers.Layer):
 
 
 def test_of_a_layer_nobody_knows_a_telling_name_is_believed_and_nothing_else() -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
     for shape, name, axes in (((3, 4), "kernel", (1,)), ((3, 4), "embeddings", (0,)), ((2, 3, 4), "w", (0, 2))):
         units: Any = axes if name == "w" else "auto"
-        layer = Custom(shape, name, MaxNorm(0.5, units))
+        layer = Custom(shape, name, RenormConstraint(0.5, units))
         found = np.asarray(layer.w.constraint(layer.w))
         np.testing.assert_allclose(oracle.unit_norms(found, axes), 0.5, rtol=1e-6)
     for shape, name in (((3, 4), "w"), ((2, 3, 4), "kernel"), ((3,), "kernel"), ((4,), "bias"), ((2, 3), "bias")):
-        layer = Custom(shape, name, MaxNorm(0.5))
+        layer = Custom(shape, name, RenormConstraint(0.5))
         with pytest.raises(ValueError, match=rf"nothing tells which axes of 'custom/{name}', of shape \[.*\], name"):
             layer.w.constraint(layer.w)
 
 
 def test_units_that_nothing_tells_are_an_error_in_the_first_step_of_training() -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
-    model = three_dense(bias_constraint=MaxNorm(1.0))
+    model = three_dense(bias_constraint=RenormConstraint(1.0))
     with pytest.raises(ValueError, match="nothing tells which axes of 'small/first/bias'"):
         fit(model, "compiled")
-    fit(three_dense(bias_constraint=MaxNorm(1.0, units=())), "eager", epochs=1)
+    fit(three_dense(bias_constraint=RenormConstraint(1.0, units=())), "eager", epochs=1)
 
 
 def test_a_tensor_has_no_layer_so_its_units_must_be_given() -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
     kernel = tf.ones((3, 2))
     with pytest.raises(ValueError, match="units='auto' needs the Keras variable"):
-        MaxNorm(1.0)(kernel)
-    assert largest_norm(MaxNorm(1.0, units=-1)(kernel)) <= 1.0
-    assert largest_norm(MaxNorm(1.0, units=[0])(kernel), (0,)) <= 1.0
+        RenormConstraint(1.0)(kernel)
+    assert largest_norm(RenormConstraint(1.0, units=-1)(kernel)) <= 1.0
+    assert largest_norm(RenormConstraint(1.0, units=[0])(kernel), (0,)) <= 1.0
 
 
 def test_a_variable_of_no_layer_is_told_by_its_name_alone() -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
     kernel = keras.Variable(np.ones((3, 2)), name="kernel", dtype="float32")
-    assert largest_norm(MaxNorm(1.0)(kernel)) <= 1.0
+    assert largest_norm(RenormConstraint(1.0)(kernel)) <= 1.0
     with pytest.raises(ValueError, match="nothing tells which axes of 'thing'"):
-        MaxNorm(1.0)(keras.Variable(np.ones((3, 2)), name="thing"))
+        RenormConstraint(1.0)(keras.Variable(np.ones((3, 2)), name="thing"))
 
 
 @pytest.mark.parametrize(
@@ -308,30 +310,95 @@ def test_a_variable_of_no_layer_is_told_by_its_name_alone() -> None:
 def test_arguments_of_the_constraint_that_make_no_sense_are_errors_at_once(
     arguments: Any, error: Any, said: str
 ) -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
     with pytest.raises(error, match=said):
-        MaxNorm(*arguments)
+        RenormConstraint(*arguments)
 
 
 @pytest.mark.parametrize(("units", "p"), [("auto", 2.0), (-1, math.inf), ((0, 1), 1.0)])
 def test_the_constraint_goes_through_json_and_comes_back_the_same(units: Any, p: float) -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
-    config = json.loads(json.dumps(MaxNorm(1.5, units, p).get_config(), allow_nan=False))
-    again = MaxNorm.from_config(config)
+    config = json.loads(json.dumps(RenormConstraint(1.5, units, p).get_config(), allow_nan=False))
+    again = RenormConstraint.from_config(config)
     assert again.get_config() == config
     assert (again.limit, again.p) == (1.5, p)
     written = keras.saving.serialize_keras_object(again)
-    assert written["registered_name"] == "renorm_ckpt>MaxNorm"
+    assert written["registered_name"] == "renorm_ckpt>RenormConstraint"
     assert written["module"] == "renorm_cli.tf"
     assert keras.saving.deserialize_keras_object(written).get_config() == config
 
 
-def test_a_saved_model_loads_with_its_constraints_and_goes_on_within_the_bound(tmp_path: Path) -> None:
-    from renorm_cli.tf import MaxNorm
+def test_a_model_that_names_the_constraint_as_it_was_called_before_loads() -> None:
+    from renorm_cli.tf import MaxNorm, RenormConstraint
 
-    model = three_dense(kernel_constraint=MaxNorm(LIMIT))
+    config = RenormConstraint(1.5, -1, 1.0).get_config()
+    former = {"module": "renorm_cli.tf", "class_name": "MaxNorm", "registered_name": "renorm_ckpt>MaxNorm"}
+    for written in ({**former, "config": config}, {"class_name": "renorm_ckpt>MaxNorm", "config": config}):
+        found = keras.saving.deserialize_keras_object(written)
+        assert (type(found), found.get_config()) == (RenormConstraint, config)
+    assert MaxNorm is RenormConstraint
+
+
+def test_keras_names_the_constraint_that_is_missing_where_it_was_not_imported(tmp_path: Path) -> None:
+    from renorm_cli.tf import RenormConstraint
+
+    three_dense(kernel_constraint=RenormConstraint(LIMIT)).save(tmp_path / "m.keras")
+    code = f"import keras\ntry: keras.models.load_model({str(tmp_path / 'm.keras')!r})\nexcept Exception as e: print(e)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'RenormConstraint'" in said
+    assert "renorm_cli.tf" in said
+    assert "unexpected keyword" not in said
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_check_finds_bounded_what_the_constraint_declares_and_bounded(ending: str, tmp_path: Path) -> None:
+    from renorm_cli.api.verbs import check
+    from renorm_cli.tf import RenormConstraint
+
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            keras.layers.Conv2D(5, 3, kernel_constraint=RenormConstraint(0.4, p=1.0), name="conv"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(7, kernel_constraint=RenormConstraint(0.3), name="auto"),
+            keras.layers.Dense(
+                4,
+                kernel_constraint=RenormConstraint(0.2, units=0, p="inf"),
+                bias_constraint=RenormConstraint(0.1, units=()),
+                name="said",
+            ),
+        ]
+    )
+    model.get_layer("said").bias.assign(np.full(4, 0.06))
+    for weight in model.weights:
+        weight.assign(weight if weight.constraint is None else weight.constraint(weight))
+    path = tmp_path / f"m{ending}"
+    model.save(path)
+    found = check(path, declared=True)
+    assert found.verdict == "holds"
+    bounds = {"conv/kernel": (0.4, 1.0, (3,)), "auto/kernel": (0.3, 2.0, (1,)), "said/kernel": (0.2, math.inf, (0,))}
+    asked = [(row.variable.name, row.step.constraint, row.step.unit_axes) for row in found.rows]
+    said = {name: (constraint.limit, constraint.norm.p, axes) for name, constraint, axes in asked}
+    assert said == bounds | {"said/bias": (0.1, 2.0, ())}
+    for row in found.rows:
+        weights = np.asarray(next(one for one in model.weights if one.path.endswith(row.variable.name)), np.float64)
+        limit, p, axes = said[row.variable.name]
+        units = np.moveaxis(weights, axes, range(len(axes))).reshape(*(weights.shape[axis] for axis in axes), -1)
+        norms = np.linalg.norm(units, p, -1)
+        assert row.norm.max == pytest.approx(norms.max(), rel=1e-12)
+        assert norms.max() <= limit * (1 + 1e-15)
+    model.get_layer("auto").kernel.assign(model.get_layer("auto").kernel * 1.001)
+    model.save(path)
+    worse = check(path, declared=True)
+    assert (worse.verdict, [row.variable.name for row in worse.rows if row.over]) == ("violated", ["auto/kernel"])
+
+
+def test_a_saved_model_loads_with_its_constraints_and_goes_on_within_the_bound(tmp_path: Path) -> None:
+    from renorm_cli.tf import RenormConstraint
+
+    model = three_dense(kernel_constraint=RenormConstraint(LIMIT))
     fit(model, "eager", epochs=1)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")

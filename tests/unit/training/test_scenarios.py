@@ -116,18 +116,18 @@ def averaged(mode: str, every: Any, frequency: int | None, swap: bool) -> None:
 
 
 def constrained(mode: str, **options: Any) -> None:
-    from renorm_cli.tf import MaxNorm
+    from renorm_cli.tf import RenormConstraint
 
-    model, watch = dense(kernel_constraint=MaxNorm(LIMIT)), Watch()
+    model, watch = dense(kernel_constraint=RenormConstraint(LIMIT)), Watch()
     fit(model, mode, watch, **options)
     assert within(watch.batches)
 
 
 def constrained_and_averaged(mode: str) -> None:
     """Keras puts averages into the model after all constraints; the callback bounds them."""
-    from renorm_cli.tf import MaxNorm, RenormCallback
+    from renorm_cli.tf import RenormCallback, RenormConstraint
 
-    model, watch = dense(kernel_constraint=MaxNorm(LIMIT)), Watch()
+    model, watch = dense(kernel_constraint=RenormConstraint(LIMIT)), Watch()
     optimizer = keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9)
     fit(model, mode, RenormCallback(max_norm=LIMIT), watch, optimizer=optimizer)
     assert within(watch.batches)
@@ -191,12 +191,15 @@ def several(mode: str) -> None:
 
 
 def mixed(mode: str) -> None:
-    from renorm_cli.tf import MaxNorm, RenormCallback
+    from renorm_cli.tf import RenormCallback, RenormConstraint
 
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
-        for callbacks, options in (([RenormCallback(max_norm=LIMIT)], {}), ([], {"kernel_constraint": MaxNorm(LIMIT)})):
+        for callbacks, options in (
+            ([RenormCallback(max_norm=LIMIT)], {}),
+            ([], {"kernel_constraint": RenormConstraint(LIMIT)}),
+        ):
             watch = Watch()
             fit(dense(**options), mode, *callbacks, watch)
             skipped = 2 if options else 0  # gradients that overflow are not applied, nor are constraints
@@ -212,11 +215,14 @@ def replicas() -> Any:
 
 
 def mirrored(mode: str) -> None:
-    from renorm_cli.tf import MaxNorm, RenormCallback
+    from renorm_cli.tf import RenormCallback, RenormConstraint
 
     strategy = replicas()
     assert strategy.num_replicas_in_sync == 2
-    for callbacks, options in (([RenormCallback(max_norm=LIMIT)], {}), ([], {"kernel_constraint": MaxNorm(LIMIT)})):
+    for callbacks, options in (
+        ([RenormCallback(max_norm=LIMIT)], {}),
+        ([], {"kernel_constraint": RenormConstraint(LIMIT)}),
+    ):
         watch = Watch()
         with strategy.scope():
             model = dense(**options)

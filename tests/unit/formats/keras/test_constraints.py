@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -304,16 +305,60 @@ def test_what_is_no_constraint_of_keras_is_unknown_by_its_name(raw: object, name
     assert parse_constraint(raw) == Declared("unknown", name, problem="never run")
 
 
+OURS = {"module": "renorm_cli.tf", "class_name": "RenormConstraint", "registered_name": "renorm_ckpt>RenormConstraint"}
+FORMER = {"module": "renorm_cli.tf", "class_name": "MaxNorm", "registered_name": "renorm_ckpt>MaxNorm"}
+
+
+@pytest.mark.parametrize("written", [OURS, FORMER, {"class_name": "renorm_ckpt>MaxNorm"}])
+@pytest.mark.parametrize(
+    ("config", "units", "p", "text"),
+    [
+        ({"limit": 1.5, "units": "auto", "p": 2.0}, "auto", 2.0, "RenormConstraint(1.5, units auto, p 2)"),
+        ({"limit": 1.5, "units": [-1], "p": "inf"}, (-1,), math.inf, "RenormConstraint(1.5, units -1, p inf)"),
+        ({"limit": 1.5, "units": [], "p": 1}, (), 1.0, "RenormConstraint(1.5, units none, p 1)"),
+        ({"limit": 1.5}, "auto", 2.0, "RenormConstraint(1.5, units auto, p 2)"),
+    ],
+)
+def test_the_constraint_of_this_project_is_known_under_both_its_names(
+    written: dict[str, Any], config: dict[str, Any], units: object, p: float, text: str
+) -> None:
+    found = parse_constraint({**written, "config": config})
+    assert (found.kind, found.limit, found.units, found.p) == ("RenormConstraint", 1.5, units, p)
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({}, "limit is no number"),
+        ({"limit": 0}, "limit is 0.0, a number above 0 is expected"),
+        ({"limit": 1, "p": 0}, "p must be above 0"),
+        ({"limit": 1, "p": "two"}, "p is no number"),
+        ({"limit": 1, "units": None}, "units is null"),
+        ({"limit": 1, "units": [0.5]}, "axis is neither an integer nor a list of integers"),
+        ({"limit": 1, "max_value": 2}, "it has no argument 'max_value'"),
+    ],
+)
+def test_of_the_constraint_of_this_project_too_a_value_that_bounds_nothing_is_unknown(
+    config: dict[str, Any], problem: str
+) -> None:
+    found = parse_constraint({**OURS, "config": config})
+    assert (found.kind, found.limit) == ("unknown", None)
+    assert problem in (found.problem or "")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 arguments = st.dictionaries(
-    st.sampled_from(["max_value", "min_value", "rate", "axis", "class_name", "items"]), json_values, max_size=4
+    st.sampled_from(["max_value", "min_value", "rate", "axis", "class_name", "items", "limit", "units", "p"]),
+    json_values,
+    max_size=4,
 )
 declarations = json_values | st.fixed_dictionaries(
-    {"class_name": st.sampled_from(["MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg"]) | json_values},
+    {"class_name": st.sampled_from(["MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg", *OURS.values()]) | json_values},
     optional={"config": arguments | json_values, "module": json_values, "registered_name": json_values},
 )
 
