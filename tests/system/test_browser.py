@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of
+from support.places import SAMPLES
 
+import renorm_cli
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.report import Report
+from renorm_cli.model.report import Report, Row
 from renorm_cli.render.page.page import render_html
+from renorm_cli.render.page.pooled import Pool
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed")
@@ -176,7 +180,7 @@ def test_a_header_sorts_one_way_then_the_other_then_not_at_all(page: Any) -> Non
 def test_sorting_works_by_keyboard_and_orders_names_as_people_do(page: Any, tmp_path: Path) -> None:
     page.goto(written(render_html([network(96)]), tmp_path))
     head = page.locator("table.all thead th").first
-    page.locator(".only").focus()
+    page.locator(".doubtful").focus()
     page.keyboard.press("Tab")  # the box that scrolls
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -266,7 +270,7 @@ def test_a_click_on_a_drawing_moves_the_slider(page: Any) -> None:
 
 def test_all_there_is_to_operate_can_be_reached_by_keyboard_with_a_visible_focus(page: Any) -> None:
     reached = set()
-    for _ in range(60):
+    for _ in range(80):
         page.keyboard.press("Tab")
         kind, outline = page.evaluate(
             "() => [document.activeElement.className || document.activeElement.tagName,"
@@ -274,7 +278,113 @@ def test_all_there_is_to_operate_can_be_reached_by_keyboard_with_a_visible_focus
         )
         reached.add(kind)
         assert kind == "BODY" or outline != "none", kind
-    assert {"filter", "only", "BUTTON", "INPUT", "box tall", "SUMMARY"} <= reached
+    assert {"filter", "only", "doubtful", "log", "open", "BUTTON", "INPUT", "box tall", "SUMMARY"} <= reached
+
+
+def over_in(row: Row, bound: float) -> float:
+    """The units of a row over a bound, as the pool of the page estimates them."""
+    return float(Pool([row]).over([bound])[0])
+
+
+def test_the_slider_counts_the_lines_and_the_findings_again_and_comes_back(page: Any) -> None:
+    report = network(30)
+    before, findings = column(page, "over"), page.locator(".faults li:visible").all_text_contents()
+    drawn = page.eval_on_selector_all("table.all svg path", "paths => paths.map((path) => path.getAttribute('d'))")
+    slider = page.get_by_label("Bound to try")
+    start = slider.input_value()
+    slider.focus()
+    for _ in range(25):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(100)
+    bound = told(page)[0]
+    expected = [over_in(row, bound) for row in report.rows]
+    assert [int(text) for text in column(page, "over")] == pytest.approx(expected, abs=1.01)
+    found = page.locator(".faults li.tried:visible").all_text_contents()
+    assert len(found) == min(10, sum(int(text) > 0 for text in column(page, "over")))
+    assert all(f" over {bound:g}; the largest is " in text for text in found)
+    marked = page.eval_on_selector_all(
+        "tr[data-h] svg.h", "all => all.map((svg) => !!svg.querySelector('.o')?.getAttribute('d'))"
+    )
+    assert marked == [int(text) > 0 for text in column(page, "over")]
+    slider.fill(start)
+    page.wait_for_timeout(100)
+    assert (column(page, "over"), page.locator(".faults li:visible").all_text_contents()) == (before, findings)
+    again = page.eval_on_selector_all("table.all svg path", "paths => paths.map((path) => path.getAttribute('d'))")
+    assert [path for path in again if path] == [path for path in drawn if path]
+
+
+def test_a_page_without_a_bound_gets_a_column_for_the_bound_to_try(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(**LOOKS["light"])
+    opened = context.new_page()
+    report = network(9, "inspect", None)
+    opened.goto(written(render_html([report]), tmp_path))
+    opened.wait_for_timeout(100)
+    expected = [over_in(row, told(opened)[0]) for row in report.rows]
+    assert [int(text) for text in column(opened, "over")] == pytest.approx(expected, abs=1.01)
+    context.close()
+
+
+def test_a_line_opens_to_its_histogram_large_and_closes_again(page: Any) -> None:
+    row = network(30).rows[0]
+    button = page.locator("table.all .open").first
+    button.click()
+    detail = page.locator("tr.detail")
+    assert button.get_attribute("aria-expanded") == "true"
+    bars = "".join(detail.locator("path").evaluate_all("paths => paths.map((path) => path.getAttribute('d'))"))
+    assert bars.count("M") == sum(count > 0 for count in row.histogram)
+    assert f"Highest bar: {max(row.histogram)} units" in detail.text_content()
+    assert f"Stored as {row.step.variable.key}." in detail.text_content()
+    button.click()
+    assert (page.locator("tr.detail").count(), button.get_attribute("aria-expanded")) == (0, "false")
+
+
+def test_guesses_and_what_is_not_identified_can_be_shown_alone_and_have_a_colour(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(**LOOKS["light"])
+    opened = context.new_page()
+    opened.goto(written(render_html([renorm_cli.inspect(SAMPLES / "generic.hdf5")]), tmp_path))
+    opened.get_by_label("Only guesses and warnings").click()
+    shown = names(opened)
+    assert [any(one in name for one in ("guess", "not identified")) for name in shown] == [True, True]
+    colour = "one => getComputedStyle(one).color"
+    colours = {opened.locator(one).first.evaluate(colour) for one in ("em.warn", ".notes .warning")}
+    assert colours == {"rgb(133, 82, 0)"}
+    context.close()
+
+
+def test_a_switch_draws_the_bars_by_the_logarithm_of_their_units(page: Any) -> None:
+    low = (
+        "svg => [...svg.querySelectorAll('path')].flatMap((path) =>"
+        " [...path.getAttribute('d').matchAll(/V([\\d.]+)H/g)]).map((found) => 100 - Number(found[1]))"
+    )
+    counts = page.locator("svg.counts").first
+    before = counts.evaluate(low)
+    page.locator(".log").click()
+    after = counts.evaluate(low)
+    tallest = float(counts.get_attribute("data-tallest"))
+    assert after == pytest.approx(
+        [100 * math.log1p(one / 100 * tallest) / math.log1p(tallest) for one in before], abs=0.3
+    )
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 768, 390])
+def test_no_column_is_cut_and_no_table_scrolls_sideways(browser: Any, tmp_path: Path, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    opened = context.new_page()
+    opened.goto(written(render_html([network(12)]), tmp_path))
+    assert opened.locator(".box.tall").evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert not opened.evaluate(WIDE)
+    if width == 390:
+        tops = (
+            opened.locator("tr[data-h]")
+            .first.locator("> *:visible")
+            .evaluate_all(
+                "all => [...new Set(all.map((one) => Math.round(one.getBoundingClientRect().top / 12)))].length"
+            )
+        )
+        assert tops <= 3
+        box = opened.locator("tr[data-h]").first.bounding_box()
+        assert box["height"] < 75
+    context.close()
 
 
 def test_without_its_script_a_page_offers_nothing_that_would_not_work(browser: Any, tmp_path: Path) -> None:

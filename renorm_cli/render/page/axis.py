@@ -56,7 +56,7 @@ class Axis:
         return tuple(tick for tick in found if self.has(tick))
 
     def _steps(self) -> list[float]:
-        step = _round_step((self.high - self.low) / _TICKS)
+        step = round_step((self.high - self.low) / _TICKS)
         first = math.ceil(self.low / step)
         return [float(f"{(first + number) * step:.12g}") for number in range(2 * _TICKS)]
 
@@ -95,7 +95,7 @@ def _logarithmic(low: float, high: float) -> Axis:
     return Axis(10 ** max(start - room, -307.6), 10 ** min(end + room, 308.25), log=True)
 
 
-def _round_step(step: float) -> float:
+def round_step(step: float) -> float:
     """The smallest 1, 2 or 5 times a power of ten that is not below `step`."""
     power = 10.0 ** math.floor(math.log10(max(step, sys.float_info.min)))
     return next((digit * power for digit in (1, 2, 5) if digit * power >= step * 0.999), 10 * power)

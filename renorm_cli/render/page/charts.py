@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from renorm_cli.model.report import NormStats, Row
 from renorm_cli.render.columns import bars_over, folded
-from renorm_cli.render.page.axis import Axis
+from renorm_cli.render.page.axis import Axis, round_step
 from renorm_cli.render.page.pooled import Pool
 from renorm_cli.text import number_text
 
@@ -44,7 +44,14 @@ class Histogram:
     over: str
     curve: str
     bound: str | None
-    tallest: int
+    tallest: float
+
+    @property
+    def levels(self) -> tuple[tuple[str, float], ...]:
+        """Round numbers of units up to the tallest bar, each with its height from 0 to 1."""
+        step = round_step(self.tallest / 3)
+        counts = [step * number for number in range(1, 4) if step * number <= self.tallest]
+        return tuple((f"{count:g}", round(count / self.tallest, 4)) for count in counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ def histogram(pool: Pool, axis: Axis, bound: float | None) -> Histogram:
         _bars([bar for bar in bars if bar[1] > limit], tallest),
         _curve(pool, axis, bound),
         _percent(limit) if bound is not None and axis.has(bound) else None,
-        round(tallest),
+        tallest,
     )
 
 

@@ -19,14 +19,22 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A variable. `found` are its findings; a line without `cells` is a skipped variable, with its `reason`."""
+    """A variable. `found` are its findings; a line without `cells` is a skipped variable, with its `reason`.
+
+    `doubts` are tags of what is not known of it. `counts` are the numbers of units in equal bins between the two norms
+    of `reach`, for the script.
+    """
 
     name: str
     key: str
     facts: str
     shape: str
     found: str
+    role: str
     tags: tuple[str, ...]
+    doubts: tuple[str, ...]
+    counts: str
+    reach: str
     cells: tuple[Cell, ...]
     glyph: Glyph | None
     summary: str
@@ -45,6 +53,8 @@ class Table:
     all_drawn: bool
     charts: bool
     ticks: tuple[Tick, ...]
+    roles: tuple[str, ...]
+    axis: str
 
     @property
     def left_out(self) -> int:
@@ -60,6 +70,7 @@ class Chart:
     log: bool
     units: int
     bound: str | None
+    command: str | None
     facts: str
     described: str
     quantiles: tuple[tuple[str, str, str], ...]
@@ -89,7 +100,7 @@ class Section:
     facts: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
     more_notes: int
-    findings: tuple[tuple[str, str], ...]
+    findings: tuple[tuple[str, str, str], ...]
     more_findings: int
     chart: Chart | None
     table: Table

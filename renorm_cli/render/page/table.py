@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from renorm_cli.model.coverage import coverage
 from renorm_cli.model.findings import Fault
+from renorm_cli.model.identity import BOUNDED, Role
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import Report, Row
-from renorm_cli.render.columns import COLUMNS, Column
+from renorm_cli.render.columns import COLUMNS, Column, axes_text
 from renorm_cli.render.page.axis import Axis
 from renorm_cli.render.page.charts import glyph, ticks
 from renorm_cli.render.page.parts import Cell, Line, Table
@@ -47,6 +49,8 @@ def table_of(report: Report, found: tuple[Subject, ...], axis: Axis | None, draw
         len(of_rows) <= drawn,
         axis is not None,
         () if axis is None else ticks(axis),
+        tuple(dict.fromkeys(line.role for line in lines if line.cells)),
+        "" if axis is None else f"{axis.low!r} {axis.high!r} {int(axis.log)}",
     )
 
 
@@ -62,8 +66,10 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None) -> Lin
     if row is None:
         raise AssertionError("a line is of a row")
     step, variable = row.step, row.step.variable
-    axes = " ".join(map(str, step.unit_axes)) or "none"
-    facts = (variable.layer, step.role, variable.dtype, f"axes {axes} by {step.axis_source}")
+    copies = f"stored {len(step.stored)} times" if step.copies else ""
+    axes = f"axes {axes_text(row)} from {step.axis_source}"
+    facts = (step.role, variable.layer, variable.dtype, axes, copies)
+    norm = row.norm
     drawing = None if axis is None or row.norm is None else glyph(row, row.norm, axis)
     return Line(
         name=named(variable.name),
@@ -71,7 +77,11 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None) -> Lin
         facts=" · ".join(show(fact) for fact in facts if fact),
         shape=shape_text(variable.shape, ascii=False),
         found="; ".join(show(finding.text, TEXT_LIMIT) for finding in subject.findings),
+        role=_colour(step.role),
         tags=tuple(_TAGS[finding.fault] for finding in subject.findings if finding.fault in _TAGS),
+        doubts=("guess",) if step.is_guess else (),
+        counts="" if norm is None else ",".join(str(count) if count else "" for count in row.histogram),
+        reach="" if norm is None else f"{norm.min!r} {norm.max!r}",
         cells=tuple(_cell(column, row) for column in columns),
         glyph=drawing,
         summary="" if drawing is None else _summary(row),
@@ -82,20 +92,29 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None) -> Lin
 
 def _skip_line(skip: Skip) -> Line:
     variable = skip.variable
-    facts = (variable.layer, skip.role, variable.dtype)
+    facts = (skip.role, variable.layer, variable.dtype)
     return Line(
         name=named(variable.name),
         key=show(variable.key, NAME_LIMIT),
         facts=" · ".join(show(fact) for fact in facts if fact),
         shape=shape_text(variable.shape, ascii=False),
         found="",
+        role=_colour(skip.role),
         tags=(),
+        doubts=("not identified",) if coverage(skip) == "unidentified" else (),
+        counts="",
+        reach="",
         cells=(),
         glyph=None,
         summary="",
         worst="",
         reason=show(skip.reason, TEXT_LIMIT),
     )
+
+
+def _colour(role: Role) -> str:
+    """The role that a colour stands for."""
+    return role if role in BOUNDED else "other"
 
 
 def _cell(column: Column, row: Row) -> Cell:

@@ -236,7 +236,7 @@ def test_the_page_names_no_other_resource() -> None:
 
 @pytest.mark.parametrize("variables", [3, 300])
 def test_a_page_is_small(variables: int) -> None:
-    assert len(render_html([network(variables, "apply")]).encode()) < 60_000 + 900 * variables
+    assert len(render_html([network(variables, "apply")]).encode()) < 60_000 + 1_000 * variables
 
 
 @pytest.mark.slow
