@@ -111,9 +111,14 @@ def objects(
     variables: Iterable[tuple[str, Sequence[int]]],
     bound: Iterable[tuple[str, Sequence[int]]],
     signatures: Sequence[str] = (),
+    *,
+    trained: bool = True,
 ) -> bytes:
-    """A SavedObjectGraph: trained variables, numbered from 0, then the signature map and the functions of it."""
-    nodes = [blob(7, number(1, 1) + blob(2, shape(sizes)) + number(3, 1) + blob(6, name)) for name, sizes in variables]
+    """A SavedObjectGraph: variables, numbered from 0, then the signature map and the functions of it."""
+    nodes = [
+        blob(7, number(1, 1) + blob(2, shape(sizes)) + number(3, int(trained)) + blob(6, name))
+        for name, sizes in variables
+    ]
     first = len(nodes) + 1
     children = b"".join(blob(1, number(1, first + place)) for place in range(len(signatures)))
     nodes.append(children + blob(4, blob(1, "signature_map")))

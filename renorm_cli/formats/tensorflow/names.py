@@ -21,6 +21,7 @@ from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.lost_names import SlotNames, names_by_scopes, names_by_slots, path_of, without_model
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names, walked_keys
 from renorm_cli.formats.tensorflow.optimizer_state import is_average, plain_key, states
+from renorm_cli.model.coverage import is_matrix
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import GraphUse, Hint, Variable
@@ -78,8 +79,7 @@ def name_variables(
         variable = _identified(_named(draft, names.get(draft.key, draft.name)), layers.get(draft.key))
         if draft.key in unsure and variable.hint.source == "name":
             variable = replace(variable, hint=replace(variable.hint, layer=None))
-        untold = draft.key in untrained and not _is_identified(variable)
-        state = found.get(draft.key) or ("state" if untold else None)
+        state = found.get(draft.key)
         identified[draft.key] = variable if state is None else replace(variable, state=state)
 
     for draft in drafts:
@@ -97,7 +97,7 @@ def name_variables(
     places = walked_keys(graph) if graph is not None else {key: at for at, key in enumerate(told.uses)}
     last = seconds | {key for key, variable in identified.items() if variable.state == "optimizer"}
     drafts.sort(key=lambda draft: (draft.key in last, places.get(draft.key, len(places))))
-    variables = [_used(identified[draft.key], used.get(draft.key)) for draft in drafts]
+    variables = [_used(identified[draft.key], used.get(draft.key), draft.key not in untrained) for draft in drafts]
     if graph is not None:
         model = without_model({each.name for each in variables if _is_weight(each) and each.key not in seconds})
         variables = [_named(each, each.name.removeprefix(model)) for each in variables]
@@ -163,12 +163,19 @@ def _read_uses(read: Callable[[], GraphUses] | None) -> _Told:
     return _Told(uses, found.copies, found.places)
 
 
-def _used(variable: Variable, use: GraphUse | None) -> Variable:
-    """The variable with its use; one that the graph's optimizers alone change is their state."""
-    if use is None:
-        return variable
-    of_optimizer = use.role == "optimizer" and variable.state is None
-    return replace(variable, use=use, state="optimizer" if of_optimizer else variable.state)
+def _used(variable: Variable, use: GraphUse | None, trained: bool) -> Variable:
+    """The variable with its use. One that the graph's optimizers alone change is their state.
+
+    One that the model does not train is state, unless its name tells what it is or the graph uses it as a weight: then
+    it is frozen.
+    """
+    state = variable.state
+    if state is None and use is not None and use.role == "optimizer":
+        state = "optimizer"
+    elif state is None and not trained and not _is_identified(variable):
+        used = use is not None and use.unit_axes is not None and is_matrix(variable, use.role)
+        state = None if used else "state"
+    return replace(variable, use=use or variable.use, state=state)
 
 
 def _renamed(variable: Variable, second: bool) -> Variable:

@@ -176,6 +176,26 @@ def test_the_op_tells_the_axes_of_a_transposed_convolution_whatever_its_layer_is
     assert told(path) == {"upsample/kernel": ((2,), "graph")}
 
 
+@pytest.mark.parametrize(
+    ("op", "inputs", "shape", "expected"),
+    [
+        ("MatMul", ("x", "r:value:0"), (7, 5), {"w": ((1,), "graph")}),
+        ("Conv2DBackpropInput", ("x", "r:value:0", "x"), (3, 3, 7, 5), {"w": ((2,), "graph")}),
+        ("Mul", ("x", "r:value:0"), (7, 5), {}),
+        ("MatMul", ("x", "r:value:0"), (1, 5), {}),
+    ],
+)
+def test_a_variable_that_is_not_trained_is_a_weight_where_the_graph_uses_it_as_one_and_else_state(
+    op: str, inputs: tuple[str, ...], shape: tuple[int, ...], expected: object, tmp_path: Path
+) -> None:
+    held = build.objects([("w", shape)], [("f", [0])], ["f"], trained=False)
+    graph = build.saved_model(build.meta_graph((), [using(node("c", op, *inputs))], held))
+    path = saved_model(tmp_path / "model", graph, [("w", "variables/0", shape)])
+    assert told(path) == expected
+    skipped = [skip.role for skip in renorm_cli.inspect(path).skips if skip.variable.name == "w"]
+    assert skipped == ([] if expected else ["state"])
+
+
 def export(folder: Path, names: Sequence[str] = ("kernel", "kernel"), *, by_place: bool) -> Path:
     """As Keras 3 exports two weights: each is there twice, and the second copies in another order."""
     saver = [
