@@ -25,11 +25,13 @@ def told(found: Report, source: Checkpoint) -> Report:
     guessed = () if "guess" in found.allowed else _guessed(found)
     unseen = () if "unidentified" in found.allowed else found.unidentified
     notes: list[Note] = []
-    if guessed or unseen:
-        notes += [unidentified_note(unseen, found.totals.matrices, source.variables)] if unseen else []
-        notes += [guess_note(guessed, source.variables)] if guessed else []
-        if found.command == "inspect":
-            notes = [note._replace(doubt=False) for note in notes]  # a look gives no verdict
+    listed = found.command != "check"  # the verdict names them
+    if unseen:
+        notes.append(unidentified_note(unseen, found.totals.matrices, source.variables, listed=listed))
+    if guessed:
+        notes.append(guess_note(guessed, source.variables, listed=listed))
+    if notes and found.command == "inspect":
+        notes = [note._replace(doubt=False) for note in notes]  # a look gives no verdict
     return replace(found, notes=(*found.notes, *notes))
 
 

@@ -9,7 +9,7 @@ from renorm_cli.errors import SelectionError, Way
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.selection import Labels, pattern_of
-from renorm_cli.text import LINE_LIMIT, count_text, matrices_text, show, some_matrices
+from renorm_cli.text import LINE_LIMIT, count_text, counted, matrices_text, show, some_matrices
 
 _ROOM = LINE_LIMIT // 5
 """Characters of patterns in a way: the message names them three times, and is cut in the middle if it is too long."""
@@ -17,22 +17,30 @@ _ROOM = LINE_LIMIT // 5
 _LIKE = Way("like", "lend what they are", ("CHECKPOINT",))
 
 
-def guess_note(guessed: Sequence[Step], among: Sequence[Variable]) -> Note:
-    """A doubt about variables whose unit axes are a guess; all those of the checkpoint are `among`."""
+def guess_note(guessed: Sequence[Step], among: Sequence[Variable], *, listed: bool = True) -> Note:
+    """A doubt about variables whose unit axes are a guess; all those of the checkpoint are `among`.
+
+    Unless they are `listed`, a verdict names them, and the note tells how many there are.
+    """
     variables = [step.variable for step in guessed]
     conflicts = [(show(one.name), conflict) for one in variables if (conflict := identity_of(one).conflict) is not None]
     told = f": of '{conflicts[0][0]}', {show(conflicts[0][1])}" if conflicts else ""
-    text = f"the unit axes of {_named(variables)} are a guess{told}"
+    whose = _named(variables) if listed else counted(len(variables), "variable")
+    text = f"the unit axes of {whose} are a guess{told}"
     like = () if len(conflicts) == len(variables) else (_LIKE,)  # a further opinion settles no conflict
     return Note(
         text, True, (*like, *_by_name(variables, among, axes=True), Way("allow_guess", "accept it", True)), True
     )
 
 
-def unidentified_note(unseen: Sequence[Skip], matrices: int, among: Sequence[Variable]) -> Note:
-    """A doubt about matrices, of all there are, that were neither measured nor left out by the user."""
+def unidentified_note(unseen: Sequence[Skip], matrices: int, among: Sequence[Variable], *, listed: bool = True) -> Note:
+    """A doubt about matrices, of all there are, that were neither measured nor left out by the user.
+
+    `listed` is as in `guess_note`.
+    """
     variables = [skip.variable for skip in unseen]
-    text = f"{count_text(len(variables))} of {matrices_text(matrices)} not identified: {_named(variables)}"
+    text = f"{count_text(len(variables))} of {matrices_text(matrices)} not identified"
+    text += f": {_named(variables)}" if listed else ""
     nameless = all(skip.code in ("unidentified", "unused") for skip in unseen)  # no other can be measured at all
     ways = (*([_LIKE] if nameless else []), *_by_name(variables, among, axes=nameless))
     return Note(text, True, (*ways, Way("allow_unidentified", "accept it", True)), True)
