@@ -9,6 +9,7 @@ Everything else is the house behind these. A folder imports only from the lines 
 import each other:
 
     cli/                                              parse, call, print, exit
+    fleet/                                            many checkpoints: found, shared out, kept on disk
     api/    tf.py                                     the verbs for files, three names for training
     run/   comparison/   gate/   suggestion.py   training/      do it
     plan/   norms/   formats/   render/               four wings that do not know each other

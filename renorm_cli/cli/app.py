@@ -6,25 +6,18 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from renorm_cli import __version__
 from renorm_cli.cli import groups, help, words
 from renorm_cli.cli import options as opt
-from renorm_cli.cli.groups import grouped, keywords
+from renorm_cli.cli.groups import grouped, is_one, keywords
 from renorm_cli.cli.signals import Stopped, Written, heard, untouched
-from renorm_cli.cli.terminal import Printing, complain, print_error, print_text, progress
-from renorm_cli.errors import RenormError, UsageError, not_installed
-
-if TYPE_CHECKING:
-    from renorm_cli.api.report import Report
-    from renorm_cli.cli.output import Lines
-
-_Found = TypeVar("_Found")
+from renorm_cli.cli.terminal import complain, print_error, print_text, progress
+from renorm_cli.errors import RenormError, not_installed
 
 WIDEST = 1000
 """Columns of help: those of the terminal, which the parser would else take 80 of."""
@@ -96,6 +89,8 @@ def apply(
 @grouped
 def inspect(
     checkpoint: opt.Checkpoints,
+    searched: groups.Searched,
+    kept: groups.Kept,
     bound: groups.Bound,
     which: groups.Which,
     computing: groups.Computing,
@@ -103,13 +98,9 @@ def inspect(
     reporting: groups.InspectReporting,
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
-    from renorm_cli.api import verbs
-    from renorm_cli.cli.output import Lines
-
-    norms, lines = reporting.norms, Lines.asked(reporting.sort, reporting.top, reporting.format)
-    measure = partial(verbs.inspect, **keywords(bound, which, computing, matrices), keep_norms=norms is not None)
-    _, failed = _examined(checkpoint, measure, reporting, [bound.rules, which.like], norms=norms, lines=lines)
-    raise typer.Exit(2 if failed else 0)
+    asked = keywords(bound, which, computing, matrices) | {"keep_norms": reporting.norms is not None}
+    taken, said = [bound.rules, which.like], (bound, which, matrices)
+    raise typer.Exit(_examined("inspect", checkpoint or [], searched, kept, asked, said, reporting, taken))
 
 
 @app.command(cls=help.Command, epilog=help.SHOW)
@@ -135,7 +126,9 @@ def show(
 @grouped
 def check(
     checkpoint: opt.Checkpoints,
+    searched: groups.Searched,
     wholes: groups.Wholes,
+    kept: groups.Kept,
     bound: groups.Bound,
     declared: groups.Declared,
     which: groups.Which,
@@ -145,15 +138,12 @@ def check(
     reporting: groups.GateReporting,
 ) -> None:
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
-    from renorm_cli.api import verbs
     from renorm_cli.formats import registry
 
-    asked = keywords(bound, declared, which, accepting, earlier, computing)
-    measure = partial(verbs.check, **asked, keep_norms=False)
-    paths = registry.wholes(checkpoint) if wholes.whole else checkpoint
-    found, failed = _examined(paths, measure, reporting, [bound.rules, which.like, earlier.baseline], gate=True)
-    undecided = failed or any(one.verdict == "undecided" for one in found)
-    raise typer.Exit(2 if undecided else 0 if all(one.holds for one in found) else 1)
+    asked = keywords(bound, declared, which, accepting, earlier, computing) | {"keep_norms": False}
+    taken, said = [bound.rules, which.like, earlier.baseline], (bound, declared, which, accepting, earlier)
+    paths = registry.wholes(checkpoint or []) if wholes.whole else checkpoint or []
+    raise typer.Exit(_examined("check", paths, searched, kept, asked, said, reporting, taken))
 
 
 @app.command(cls=help.Command, epilog=help.DIFF)
@@ -187,6 +177,7 @@ def diff(
 @grouped
 def suggest(
     checkpoint: opt.Checkpoints,
+    searched: groups.Searched,
     bound: groups.SoughtBound,
     which: groups.Which,
     writing: groups.RulesWriting,
@@ -194,67 +185,78 @@ def suggest(
     reporting: groups.SuggestReporting,
 ) -> None:
     """Find bounds: which share of the units each would clip, for all together and for each variable."""
+    asked, taken = keywords(bound, which, writing, computing), [which.like, writing.output]
+    if not is_one(checkpoint or [], searched):
+        from renorm_cli.cli.many import suggest_all
+
+        raise typer.Exit(suggest_all(checkpoint or [], searched, asked, reporting, taken, force=writing.force))
     from renorm_cli.api import verbs
     from renorm_cli.cli.output import of_all, refuse_taken, rendered_suggestions, show_suggestions, targets
     from renorm_cli.render.registry import SUGGEST_FORMATS
     from renorm_cli.storage.staging import save
 
-    if writing.output is not None and len(checkpoint) > 1:
-        raise UsageError(f"-o writes the rules of one checkpoint, {len(checkpoint)} are given; give one")
-    look = partial(verbs.suggest, **keywords(bound, which, writing, computing))
-    files = targets(reporting, [*checkpoint, which.like, writing.output], SUGGEST_FORMATS)
-    refuse_taken(files, checkpoint, force=writing.force)
+    (path,) = checkpoint or []
+    files = targets(reporting, [path, *taken], SUGGEST_FORMATS)
+    refuse_taken(files, [path], force=writing.force)
     outputs = [*(file.path for file in files), *([] if writing.output is None else [writing.output])]
-    with untouched(checkpoint, [Written(path, path) for path in outputs]):
-        found, failed = _each(checkpoint, look, reporting)
-        save(rendered_suggestions(found, files), readers=of_all([one.measured for one in found]))
-        show_suggestions(found, reporting, files)
-    raise typer.Exit(2 if failed else 0)
+    with untouched([path], [Written(path, path) for path in outputs]):
+        with progress(str(path), reporting) as meter:
+            found = verbs.suggest(path, **asked, meter=meter)
+        save(rendered_suggestions([found], files), readers=of_all([found.measured]))
+        show_suggestions([found], reporting, files)
+
+
+@app.command(cls=help.Command, epilog=help.REPORT)
+@grouped
+def report(journal: opt.Journals, reporting: groups.GateReporting) -> None:
+    """Report what journals hold, all together, with the exit code that one run would have had."""
+    from renorm_cli.cli.many import report_all
+
+    raise typer.Exit(report_all(journal, reporting))
 
 
 def _examined(
+    verb: Literal["inspect", "check"],
     paths: list[Path],
-    measure: Callable[..., Report],
+    searched: groups.Searched,
+    kept: groups.Kept,
+    asked: dict[str, Any],
+    said: tuple[Any, ...],
     reporting: groups.InspectReporting | groups.GateReporting,
     taken: list[Path | None],
-    *,
-    norms: Path | None = None,
-    lines: Lines | None = None,
-    gate: bool = False,
-) -> tuple[list[Report], bool]:
-    """Measure every checkpoint that can be read, and report; also whether one could not."""
-    from renorm_cli.cli.output import norms_file, of_all, refuse_norms, refuse_taken, rendered, show, targets
+) -> int:
+    """Measure one checkpoint, or many, and report; returns the exit code. `said` are the options that ask."""
+    from renorm_cli.cli.output import (
+        Lines,
+        exit_code,
+        norms_file,
+        of_all,
+        refuse_norms,
+        refuse_taken,
+        rendered,
+        show,
+        targets,
+    )
+
+    lines = Lines.asked(getattr(reporting, "sort", None), getattr(reporting, "top", None), reporting.format)
+    if not is_one(paths, searched, kept):
+        from renorm_cli.cli.many import examine_all
+
+        return examine_all(verb, paths, searched, kept, asked, said, reporting, taken, lines)
+    from renorm_cli.api import verbs
     from renorm_cli.storage.staging import save
 
-    files = targets(reporting, [*paths, *taken])
+    files, norms = targets(reporting, [*paths, *taken]), getattr(reporting, "norms", None)
     refuse_taken(files, paths, force=reporting.force)
     if norms is not None:
-        refuse_norms(norms, paths, [*taken, *(file.path for file in files)], force=reporting.force)
+        refuse_norms(norms, [*paths, *taken, *(file.path for file in files)], force=reporting.force)
     outputs = [*(file.path for file in files), *([] if norms is None else [norms])]
     with untouched(paths, [Written(path, path) for path in outputs]):
-        found, failed = _each(paths, measure, reporting)
+        with progress(str(paths[0]), reporting) as meter:
+            found = [getattr(verbs, verb)(paths[0], **asked, meter=meter)]
         save(rendered(found, files) | norms_file(norms, found), readers=of_all(found))
-        show(found, reporting, files, gate=gate, lines=lines)
-    return found, failed
-
-
-def _each(paths: list[Path], do: Callable[..., _Found], printing: Printing) -> tuple[list[_Found], bool]:
-    """Do it for every checkpoint that can be read; also whether one could not: of several that is only said."""
-    from renorm_cli.api.many import each
-
-    def shown(path: Path) -> _Found:
-        with progress(str(path), printing) as meter:
-            return do(path, meter=meter)
-
-    found: list[_Found] = []
-    for outcome in each(paths, shown):
-        if outcome.error is None:
-            found.append(outcome.result)
-        elif len(paths) == 1:
-            raise outcome.error
-        else:
-            complain(f"error: {words.error_text(outcome.error, of=str(outcome.path))}")
-    return found, len(found) < len(paths)
+        show(found, reporting, files, gate=verb == "check", lines=lines)
+    return exit_code(found)
 
 
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from renorm_cli.cli import options as opt
+from renorm_cli.errors import UsageError
 
 _Group = TypeVar("_Group")
 
@@ -28,8 +30,23 @@ def under(heading: str) -> Callable[[type[_Group]], type[_Group]]:
 
 
 @under("Which checkpoints")
+class Searched(NamedTuple):
+    recursive: opt.Recursive = False
+    match: opt.Match = None
+    skip: opt.Skip = None
+    listed: opt.Listed = None
+    only_list: opt.OnlyList = False
+
+
+@under("Which checkpoints")
 class Wholes(NamedTuple):
     whole: opt.Whole = False
+
+
+@under("Many checkpoints")
+class Kept(NamedTuple):
+    journal: opt.JournalFile = None
+    timeout: opt.Timeout = None
 
 
 @under("The bound")
@@ -223,6 +240,13 @@ def keywords(*groups: Any) -> dict[str, Any]:
     return given
 
 
+def is_one(paths: Sequence[Path], searched: Searched, kept: Kept | None = None) -> bool:
+    """Whether all that is asked for is one checkpoint by its path. Raises UsageError where it is none."""
+    if not paths and searched.listed is None:
+        raise UsageError("no CHECKPOINT is given; name one, or a list of them with --from")
+    return len(paths) == 1 and searched == Searched() and kept in (None, Kept())
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer takes it: each parameter that is a group is replaced by the options of the group."""
     declared = inspect.signature(command, eval_str=True)
@@ -234,7 +258,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             groups[parameter.name] = group
             flat += _options(group)
         else:
-            flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            optional = type(None) in get_args(get_args(parameter.annotation)[0])
+            default = None if optional else parameter.default
+            flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=default))
 
     @functools.wraps(command)
     def call(**given: Any) -> None:

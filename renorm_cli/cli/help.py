@@ -35,7 +35,8 @@ APPLY = _epilog(
 INSPECT = _epilog(
     """  renorm-ckpt inspect model.keras
   renorm-ckpt inspect model.h5 model.keras --max-norm 1.5 --report norms.csv
-  renorm-ckpt inspect model.h5 --role bias --p inf --per tensor""",
+  renorm-ckpt inspect model.h5 --role bias --p inf --per tensor
+  renorm-ckpt inspect -r runs --skip '*/tmp/*' --report runs.csv""",
     EXIT_CODES,
 )
 SHOW = _epilog(
@@ -47,7 +48,8 @@ CHECK = _epilog(
     """  renorm-ckpt check model.h5 model.keras --max-norm 1.5
   renorm-ckpt check model.h5 --max-norm 1.5 --report junit=results.xml
   renorm-ckpt check model.h5 --baseline earlier.json --max-growth 5%
-  renorm-ckpt check model.h5 --max-norm 9 --like model.keras""",
+  renorm-ckpt check model.h5 --max-norm 9 --like model.keras
+  renorm-ckpt check -r runs --max-norm 9 --journal norms.jsonl --report runs.html""",
     EXIT_CODES,
 )
 SUGGEST = _epilog(
@@ -56,13 +58,18 @@ SUGGEST = _epilog(
   renorm-ckpt suggest model.h5 --clip 1% --one-bound -i '*/kernel' --format json""",
     EXIT_CODES,
 )
+REPORT = _epilog(
+    """  renorm-ckpt report norms.jsonl
+  renorm-ckpt report part-*.jsonl --report page.html --report results.xml""",
+    EXIT_CODES,
+)
 DIFF = _epilog(
     """  renorm-ckpt diff model.h5 bounded.h5
   renorm-ckpt diff model.h5 bounded.h5 --expect-renorm --max-norm 1.5""",
     DIFF_EXIT_CODES,
 )
 
-_STREAMS = ("report",)
+_STREAMS = ("report", "listed")
 """Parameters for which `-` has a meaning."""
 
 _EMPTY = re.compile(r"--[a-z-]+=")

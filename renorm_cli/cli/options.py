@@ -9,13 +9,16 @@ import typer
 
 from renorm_cli.cli.completion import reports, variable_names
 
-ReportFormat = Literal["table", "json", "csv", "md", "github", "junit", "sarif", "gitlab"]
+ReportFormat = Literal["table", "json", "jsonl", "csv", "md", "github", "junit", "sarif", "gitlab"]
 DiffFormat = Literal["table", "json", "csv", "md"]
 SuggestFormat = Literal["table", "json", "csv", "md"]
 
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint.", show_default=False)]
-Checkpoints = Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoints.", show_default=False)]
+Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="CHECKPOINT...", help="Checkpoints; with -r also folders of them.", show_default=False),
+]
 Whole = Annotated[
     bool,
     typer.Option(
@@ -32,8 +35,47 @@ Variable = Annotated[
         autocompletion=variable_names,
     ),
 ]
+Journals = Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="What --journal wrote.", show_default=False)]
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="A checkpoint.", show_default=False)]
 After = Annotated[Path, typer.Argument(metavar="AFTER", help="What became of it.", show_default=False)]
+
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Take all checkpoints below the folders that are given.")
+]
+Match = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--match",
+        metavar="GLOB",
+        help="Take only the checkpoints whose path, or its last part, it matches. Repeatable.",
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", metavar="GLOB", help="Leave out those that it matches. Repeatable."),
+]
+Listed = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Take also the paths in this file, one a line, or with a NUL after each; - is stdin.",
+        allow_dash=True,
+    ),
+]
+OnlyList = Annotated[bool, typer.Option("--list", help="Print which checkpoints these are, and read none of them.")]
+JournalFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal",
+        metavar="FILE",
+        help="Keep a line of JSON for each checkpoint here as soon as it is done; a run that was stopped goes on.",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Give up a checkpoint that takes longer."),
+]
 
 Limit = Annotated[
     float | None,
@@ -236,7 +278,7 @@ Jobs = Annotated[
         "--jobs",
         metavar="N",
         min=1,
-        help="Threads; one per processor by default, at most 8.",
+        help="Processors that are used at once; all by default, at most 8.",
     ),
 ]
 
@@ -245,8 +287,8 @@ Reports = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Also write the report here. The ending chooses the format: .json, .csv, .md, .html, .xml (JUnit),"
-        " .sarif; FORMAT=FILE says it (also gitlab, github); FORMAT=- is stdout. Repeatable.",
+        help="Also write the report here. The ending chooses the format: .json, .jsonl, .csv, .md, .html, .xml"
+        " (JUnit), .sarif; FORMAT=FILE says it (also gitlab, github); FORMAT=- is stdout. Repeatable.",
         autocompletion=reports,
     ),
 ]

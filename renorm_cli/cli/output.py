@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from renorm_cli.cli import words
 from renorm_cli.cli.terminal import Colour, Printing, Reporting, complain, has_colour, print_text, warn
 from renorm_cli.errors import OutputError, UsageError, Way
+from renorm_cli.model.failure import MANY, Failure, Outcome
 from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.report import Report
 from renorm_cli.parallel.threads import parcels
 from renorm_cli.render.registry import FORMATS, Format, Kind, format_of, parts
+from renorm_cli.text import counted
 from renorm_cli.text import show as show_name
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from renorm_cli.model.suggestion import Suggestion
     from renorm_cli.render.terminal.table import Sort
 
-    _Outcome = Sequence[Report] | DiffReport | Sequence[Suggestion]
+    Suggestions = Sequence[Suggestion | Failure]
+    _Found = Sequence[Outcome] | DiffReport | Suggestions
 
 SUMMARY_BYTES = 900 << 10
 """GitHub drops the summary of a step whole if it is larger than 1 MiB."""
@@ -130,21 +133,21 @@ def _all(formats: Mapping[str, Format]) -> str:
     return ", ".join(formats)
 
 
-def rendered(found: Sequence[Report] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
+def rendered(found: Sequence[Outcome] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
     """The content of every report file, in parts that are made when they are asked for."""
     return _contents(_told(found), targets, _kind(found))
 
 
-def rendered_suggestions(found: Sequence[Suggestion], targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
+def rendered_suggestions(found: Suggestions, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
     """The same of suggestions."""
     return _contents(_suggested(found), targets, "suggestion")
 
 
-def _contents(found: _Outcome, targets: Sequence[Target], kind: Kind) -> dict[Path, Iterator[bytes]]:
+def _contents(found: _Found, targets: Sequence[Target], kind: Kind) -> dict[Path, Iterator[bytes]]:
     return {one.path: map(_utf8, _parts(found, one.format, kind)) for one in targets if one.path != STDOUT}
 
 
-def _kind(found: Sequence[Report] | DiffReport) -> Kind:
+def _kind(found: Sequence[Outcome] | DiffReport) -> Kind:
     return "report" if isinstance(found, Sequence) else "comparison"
 
 
@@ -153,16 +156,14 @@ def of_all(found: Sequence[Report]) -> Readers:
     return reduce(Readers.of_both, (one.readers for one in found), EVERYONE)
 
 
-def refuse_norms(path: Path, checkpoints: Sequence[Path], taken: Sequence[Path | None], *, force: bool) -> None:
+def refuse_norms(path: Path, taken: Sequence[Path | None], *, force: bool) -> None:
     """Raise UsageError where `--norms` asks for what it cannot write, or for a file that the run has a use for.
 
     Raises OutputError where the file is there, without `force`.
     """
-    if len(checkpoints) > 1:
-        raise UsageError(f"--norms writes the norms of one checkpoint, {len(checkpoints)} are given; give one")
     if path.suffix != ".npz":
         raise UsageError(f"--norms {str(path)!r}: a file of NumPy arrays is written; give it a name that ends in .npz")
-    if os.path.realpath(path) in {os.path.realpath(one) for one in (*checkpoints, *taken) if one is not None}:
+    if os.path.realpath(path) in {os.path.realpath(one) for one in taken if one is not None}:
         raise UsageError(f"--norms {str(path)!r} is another file of this run; give the norms a name of their own")
     if os.path.lexists(path) and not force:
         raise OutputError(f"{str(path)!r} exists", Way("norms", "give another"), Way("force", "replace it", True))
@@ -182,32 +183,37 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _parts(found: _Outcome, name: str, kind: Kind) -> Iterator[str]:
+def _parts(found: _Found, name: str, kind: Kind) -> Iterator[str]:
     """What is written in the format of that name, small parts together."""
     return map("".join, parcels(parts(found, name, kind), len, _PART))
 
 
-def _print(found: _Outcome, name: str, kind: Kind) -> None:
+def _print(found: _Found, name: str, kind: Kind) -> None:
     for text in _parts(found, name, kind):
         print_text(text)
 
 
 def _for_eyes(
-    found: Sequence[Report] | DiffReport, printing: Printing, verdicts: bool, lines: Lines | None = None
+    found: Sequence[Outcome] | DiffReport, printing: Printing, verdicts: bool, lines: Lines | None = None
 ) -> str:
     width, colour, ascii = _look(printing)
     if not isinstance(found, Sequence):
         from renorm_cli.render.terminal.diff_table import render_diff
 
         return render_diff(found, width=width, colour=colour, ascii=ascii)
+    if len(found) > MANY:
+        from renorm_cli.render.terminal.many import render_many
+
+        return "".join(render_many(found, width=width, colour=colour, ascii=ascii, more=_MORE))
+    reports = [one for one in found if isinstance(one, Report)]
     if verdicts:
         from renorm_cli.render.terminal.verdict import render_verdict
 
-        return "".join(render_verdict(one, width=width, colour=colour, ascii=ascii, more=_MORE) for one in found)
+        return "".join(render_verdict(one, width=width, colour=colour, ascii=ascii, more=_MORE) for one in reports)
     from renorm_cli.render.terminal.table import render_table
 
     sort, top = lines or Lines()
-    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii, sort=sort, top=top) for one in found)
+    return "\n".join(render_table(one, width=width, colour=colour, ascii=ascii, sort=sort, top=top) for one in reports)
 
 
 def _look(printing: Printing) -> tuple[int | None, bool, bool]:
@@ -218,7 +224,7 @@ def _look(printing: Printing) -> tuple[int | None, bool, bool]:
 
 
 def show(
-    found: Sequence[Report] | DiffReport,
+    found: Sequence[Outcome] | DiffReport,
     printing: Printing,
     files: Sequence[Target] = (),
     *,
@@ -232,12 +238,16 @@ def show(
     """
     found = _told(found)
     kind = _kind(found)
-    reports = found if isinstance(found, Sequence) else (found,)
-    _warn(reports, printing.color, quiet=printing.quiet)
+    if not isinstance(found, Sequence):
+        _warn((found,), printing.color, quiet=printing.quiet)
+    elif len(found) <= MANY:
+        _warn(found, printing.color, quiet=printing.quiet, several=len(found) > 1)
+    else:
+        _warn_of_many(found, printing.color)
     sent = next((file.format for file in files if file.path == STDOUT), None)
     if sent is not None:
         _print(found, sent, kind)
-    if sent is not None or printing.quiet or not reports:
+    if sent is not None or printing.quiet:
         return
     verdicts = gate and printing.format is None
     if printing.format in FORMATS:
@@ -259,15 +269,16 @@ def show_variable(found: PublicReport, name: str, printing: Printing) -> None:
     print_text(render_variable(report, found.row(name), norms, width=width, colour=colour, ascii=ascii))
 
 
-def show_suggestions(found: Sequence[Suggestion], printing: Printing, files: Sequence[Target] = ()) -> None:
+def show_suggestions(found: Suggestions, printing: Printing, files: Sequence[Target] = ()) -> None:
     """Warnings to stderr, suggestions to stdout; where one of the `files` is stdout, that report and nothing else."""
     found = _suggested(found)
-    quiet = printing.quiet and not any(one.rules for one in found)
-    _warn([one.measured for one in found], printing.color, quiet=quiet)
+    measured = [one if isinstance(one, Failure) else one.measured for one in found]
+    quiet = printing.quiet and not any(not isinstance(one, Failure) and one.rules for one in found)
+    _warn(measured, printing.color, quiet=quiet, several=len(found) > 1)
     sent = next((file.format for file in files if file.path == STDOUT), None)
     if sent is not None:
         _print(found, sent, "suggestion")
-    if sent is not None or printing.quiet or not found:
+    if sent is not None or printing.quiet:
         return
     if printing.format in FORMATS:
         _print(found, printing.format, "suggestion")
@@ -280,16 +291,23 @@ def show_suggestions(found: Sequence[Suggestion], printing: Printing, files: Seq
             "use it with --rules",
         )
         width, colour, ascii = _look(printing)
-        tables = (render_suggestion(one, width=width, colour=colour, ascii=ascii, advice=advice) for one in found)
+        tables = (
+            render_suggestion(one, width=width, colour=colour, ascii=ascii, advice=advice)
+            for one in found
+            if not isinstance(one, Failure)
+        )
         print_text("\n".join(tables))
 
 
-def _told(found: Sequence[Report] | DiffReport) -> Sequence[Report] | DiffReport:
-    return [_in_words(one) for one in found] if isinstance(found, Sequence) else _in_words(found)
+def _told(found: Sequence[Outcome] | DiffReport) -> Sequence[Outcome] | DiffReport:
+    """What one verb returned, in the words of the command; outcomes of many checkpoints are in them already."""
+    if isinstance(found, list):
+        return [_in_words(one) for one in found]
+    return found if isinstance(found, Sequence) else _in_words(found)
 
 
-def _suggested(found: Sequence[Suggestion]) -> Sequence[Suggestion]:
-    return [replace(one, measured=_in_words(one.measured)) for one in found]
+def _suggested(found: Suggestions) -> Suggestions:
+    return [one if isinstance(one, Failure) else replace(one, measured=_in_words(one.measured)) for one in found]
 
 
 def _in_words(report: _Noted) -> _Noted:
@@ -297,14 +315,17 @@ def _in_words(report: _Noted) -> _Noted:
     return replace(report, notes=words.told(report.notes))
 
 
-def _warn(reports: Sequence[Report | DiffReport], colour: Colour, *, quiet: bool = False) -> None:
-    """Warnings, and as errors the doubts that leave a verdict undecided; of several reports, each names its file."""
-    for report in reports:
-        of = f"'{show_name(report.path)}': " if isinstance(report, Report) and len(reports) > 1 else ""
-        for note in report.notes:
-            if note.doubt and isinstance(report, Report) and report.command == "check":
+def _warn(found: Sequence[Outcome | DiffReport], colour: Colour, *, quiet: bool = False, several: bool = False) -> None:
+    """Failures, warnings, and as errors the doubts that leave a verdict undecided; of `several`, each has its file."""
+    for one in found:
+        if isinstance(one, Failure):
+            complain(f"error: {one.text}")
+            continue
+        of = f"'{show_name(one.path)}': " if isinstance(one, Report) and several else ""
+        for note in one.notes:
+            if note.doubt and isinstance(one, Report) and one.command == "check":
                 complain(f"error: {of}{note.text}")
-            elif note.doubt or (note.warning and not (quiet and _wrote_nothing(report))):
+            elif note.doubt or (note.warning and not (quiet and _wrote_nothing(one))):
                 warn(f"{of}{note.text}", colour)
 
 
@@ -313,7 +334,34 @@ def _wrote_nothing(report: Report | DiffReport) -> bool:
     return not isinstance(report, Report) or report.output is None or report.dry_run
 
 
-def _tell_github(found: Sequence[Report], printing: Printing, verdicts: bool) -> None:
+def _warn_of_many(found: Sequence[Outcome], colour: Colour) -> None:
+    """The same of the worst alone; of those that did not fail only the doubts."""
+    from renorm_cli.render.terminal.many import BROKEN, FAILED, worst_of
+
+    failed, left = worst_of(found, FAILED)
+    _warn(failed, colour)
+    if left:
+        complain(f"error: {counted(left, 'more checkpoint')} failed; {_MORE}")
+    _warn(worst_of(found, BROKEN)[0], colour, quiet=True, several=True)
+
+
+def exit_code(found: Sequence[Outcome]) -> int:
+    """2 if nothing could be told of a checkpoint, or a verdict is undecided, 1 if one is violated, else 0."""
+    if len(found) > 1:
+        from renorm_cli.render.problems import ranks
+
+        kinds: set[int] = {kind for kind, _ in ranks(found)}
+    else:
+        kinds = {0 if isinstance(one, Failure) else _KIND[one.verdict] for one in found}
+    if found and found[0].command != "check":
+        return 2 if 0 in kinds else 0
+    return 2 if kinds & {0, 1} else 1 if 2 in kinds else 0
+
+
+_KIND = {"undecided": 1, "violated": 2, "holds": 3}
+
+
+def _tell_github(found: Sequence[Outcome], printing: Printing, verdicts: bool) -> None:
     """A gate says its findings to the workflow it runs in unless a format was asked for; `github` always does."""
     unasked = verdicts and os.environ.get("GITHUB_ACTIONS") == "true"
     if unasked:
@@ -322,7 +370,7 @@ def _tell_github(found: Sequence[Report], printing: Printing, verdicts: bool) ->
         _add_to_summary(found, printing)
 
 
-def _add_to_summary(found: Sequence[Report], printing: Printing) -> None:
+def _add_to_summary(found: Sequence[Outcome], printing: Printing) -> None:
     """Append Markdown to the summary of the workflow's step, as much as fits; a summary that fails is a warning."""
     from renorm_cli.render.ci.markdown import render_markdown
 

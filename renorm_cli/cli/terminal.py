@@ -70,6 +70,12 @@ class Meter:
         if self._bar is not None:
             self._bar.advance(nbytes)
 
+    def say(self, label: str) -> None:
+        """Change the label."""
+        self._label = label
+        if self._bar is not None:
+            self._bar.say(label)
+
     def stop(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +111,8 @@ class Format(ABC):
     """Usual endings of its files: names of outputs are formed with them. They never decide what a file is."""
     is_read: bool = True
     """False for what is told apart, so that the message names it, and not read."""
+    searched: tuple[str, ...] = ()
+    """Endings of the files that are looked at where a folder is searched for checkpoints."""
     places: type[Location] = Location
     """The class of its locations; a format with one of its own is found by `locate`."""
 
@@ -139,6 +141,15 @@ class Format(ABC):
     def location(self, path: Path) -> Location | None:
         """The place of a file that this format recognised; None where its outputs are files like it."""
         return None
+
+    def is_whole(self, names: Collection[str]) -> bool:
+        """Whether a folder that holds these names is one checkpoint of this format, with all that lies in it."""
+        return False
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """The checkpoints of this format among the files of a folder, told by their names: what names each in the
+        folder, and its files there. One of which a file is missing counts."""
+        return {name: (name,) for name in names if name.endswith(self.searched)} if self.searched else {}
 
     @abstractmethod
     def open(self, found: Found) -> Checkpoint:

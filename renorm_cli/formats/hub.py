@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ class ShardIndexFormat(Format):
     """
 
     endings = (".safetensors.index.json",)
+    searched = (".safetensors.index.json",)
 
     def named_by(self, path: Path) -> Path | None:
         """The checkpoint in a folder: a link in it could lead out of the folder, and is not followed."""
@@ -46,6 +48,16 @@ class ShardIndexFormat(Format):
             return None
         with closing(open_beside(index)) as file:
             return index if json.dumps(path.name).encode() in read_start(file, _MAP_BYTES) else None
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Each index with the files beside it that are called as its shards are."""
+        indexes = super().among(folder, names)
+        shards: dict[str, list[str]] = {}
+        for name in names if indexes else ():
+            found = _PART.fullmatch(name)
+            if found is not None:
+                shards.setdefault(f"{found[1]}.{found[2]}.index.json", []).append(name)
+        return {name: (name, *shards.get(name, ())) for name in indexes}
 
     def recognises(self, head: Head) -> bool:
         is_map = head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last

@@ -14,7 +14,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
-from renorm_cli.formats.unread import Orbax
+from renorm_cli.formats.unread import Orbax, TorchDistributed
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
@@ -22,6 +22,7 @@ from renorm_cli.storage.staging import Staging
 FORMATS: tuple[Format, ...] = (
     SavedModelFormat(),
     Orbax(),
+    TorchDistributed(),
     UnpackedArchive(),
     TfCheckpointFormat(),
     Hdf5Format(),

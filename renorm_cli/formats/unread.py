@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,6 +11,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found
 
 _ORBAX = ("orbax.checkpoint", "pytree.orbax-checkpoint", "checkpoint_metadata", "_CHECKPOINT_METADATA", "_METADATA")
+_DISTRIBUTED = ".distcp"
 
 
 class Unread(Format):
@@ -23,8 +26,24 @@ class Unread(Format):
 class Orbax(Unread):
     """Orbax checkpoints: folders of a certain content."""
 
+    def is_whole(self, names: Collection[str]) -> bool:
+        return any(name in names for name in _ORBAX)
+
     def locate(self, path: Path) -> None:
         if path.is_dir() and any((path / name).exists() for name in _ORBAX):
             raise FormatError(
                 f"{str(path)!r} is an Orbax checkpoint, which is not supported yet; export the weights to HDF5"
+            )
+
+
+class TorchDistributed(Unread):
+    """Distributed checkpoints of PyTorch: folders of `.distcp` files."""
+
+    def is_whole(self, names: Collection[str]) -> bool:
+        return any(name.endswith(_DISTRIBUTED) for name in names)
+
+    def locate(self, path: Path) -> None:
+        if path.is_dir() and any(entry.name.endswith(_DISTRIBUTED) for entry in os.scandir(path)):
+            raise FormatError(
+                f"{str(path)!r} is a distributed checkpoint of PyTorch, which is not read yet; save the weights as HDF5"
             )

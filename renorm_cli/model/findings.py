@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.plan import Skip, SkipCode
 from renorm_cli.model.report import Growth, Report, Row, UnitNorm
 from renorm_cli.text import shape_text
 
-Fault = Literal["over", "nonfinite", "under", "negative", "grew", "appeared", "vanished", "unidentified", "guessed"]
-"""What can be wrong with a variable."""
+Fault = Literal[
+    "over", "nonfinite", "under", "negative", "grew", "appeared", "vanished", "unidentified", "guessed", "failed"
+]
+"""What can be wrong with a variable; or, where it failed, with a whole checkpoint."""
 
 FAULTS: dict[Fault, str] = {
     "over": "A unit's norm is above the bound",
@@ -24,6 +27,7 @@ FAULTS: dict[Fault, str] = {
     "vanished": "A variable of the baseline is gone",
     "unidentified": "A matrix was not seen, because nothing identifies it",
     "guessed": "The unit axes of a variable are a guess, and the verdict depends on them",
+    "failed": "Nothing could be told of a checkpoint",
 }
 """Each fault as a sentence."""
 
@@ -49,6 +53,26 @@ class Finding:
     key: str | None
     text: str
     severity: float = field(compare=False)
+
+
+class Rank(NamedTuple):
+    """The place of a checkpoint among many, the worst first: what it is, then how bad that is, as `-severity`."""
+
+    kind: Literal[0, 1, 2, 3]
+    """0 it failed, 1 its verdict is undecided, 2 something is wrong with it, 3 nothing is."""
+    order: float
+
+
+def rank(found: Outcome) -> Rank:
+    """The place of one checkpoint; those with which nothing is wrong are in the order of their largest norms."""
+    if isinstance(found, Failure):
+        return Rank(0, 0.0)
+    faults = findings(found)
+    if found.command == "check" and found.verdict == "undecided":
+        return Rank(1, -faults[0].severity if faults else 0.0)
+    if faults:
+        return Rank(2, -faults[0].severity)
+    return Rank(3, -max((row.norm.max for row in found.rows if row.norm is not None), default=0.0))
 
 
 def findings(report: Report) -> tuple[Finding, ...]:

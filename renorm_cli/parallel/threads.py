@@ -25,10 +25,15 @@ class Imap(Protocol):
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]: ...
 
 
+def default_jobs() -> int:
+    """One per processor, `_MOST` at most."""
+    return min(_processors(), _MOST)
+
+
 @contextmanager
 def threads(jobs: int | None) -> Iterator[Imap]:
     """A lazy, ordered `map` over `jobs` threads (None: one per processor, `_MOST` at most); plain `map` for one."""
-    count = jobs or min(_processors(), _MOST)
+    count = jobs or default_jobs()
     if count <= 1:
         yield map
         return

@@ -31,11 +31,16 @@ _MARKS = {
         rf'^ "(?:source|before|after)": \{{"path": ({_STRING})',
         json.loads,
     ),
+    "jsonl": Mark(
+        r'\{"schema_version":1,"tool":"renorm-ckpt",',
+        rf'^\{{"schema_version":1,"tool":"renorm-ckpt","version":{_STRING},"command":{_STRING},"source":\{{"path":({_STRING})',
+        json.loads,
+    ),
     "csv": Mark(r"path,status,reason,name,key,", r"^(?!path,)([^\",\n]*),", str),
     "html": Mark(r"<!DOCTYPE html>\n", r'^<meta name="checkpoint" content="([^"]*)">$', html.unescape),
     "junit": Mark(
         r'<\?xml version="1.0" encoding="utf-8"\?>\n<testsuites name="renorm-ckpt"',
-        r'^  <testsuite name="([^"]*)"',
+        r'^(?:  <testsuite|    <testcase classname="renorm-ckpt") name="((?!renorm-ckpt")[^"]*)"',
         html.unescape,
     ),
     "sarif": Mark(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from renorm_cli.model.findings import Fault, Finding, findings
+from renorm_cli.model.failure import Failure, Outcome
+from renorm_cli.model.findings import Fault, Finding, Rank, findings, rank
 from renorm_cli.model.report import Allowed, Report, Row
-from renorm_cli.text import show
+from renorm_cli.text import LINE_LIMIT, show
 
 DOUBTS: dict[Fault, Allowed] = {"unidentified": "unidentified", "guessed": "guess"}
 """Findings that leave a verdict undecided, and what accepts them."""
@@ -38,21 +41,19 @@ class Subject:
         return "; ".join(finding.text for finding in self.findings)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A finding, the report that it is in, and its level."""
+class Problem(NamedTuple):
+    """A finding, the path of the checkpoint that it is in, and its level."""
 
-    report: Report
+    path: str
     finding: Finding
-
-    @property
-    def level(self) -> Level:
-        return level(self.report, self.finding)
+    level: Level
 
     @property
     def sentence(self) -> str:
-        """The quoted name of the variable, and the finding; safe to print."""
-        return f"'{show(self.finding.name)}': {self.finding.text}"
+        """The quoted name of the variable, and the finding, or why a checkpoint failed; safe to print."""
+        return (
+            f"'{show(self.finding.name)}': {self.finding.text}" if self.finding.fault != "failed" else self.finding.text
+        )
 
 
 def subjects(report: Report) -> tuple[Subject, ...]:
@@ -76,10 +77,43 @@ def subjects(report: Report) -> tuple[Subject, ...]:
     )
 
 
-def problems(reports: Iterable[Report]) -> list[Problem]:
-    """All findings of all reports, the worst first."""
-    found = [Problem(report, finding) for report in reports for finding in findings(report)]
-    return sorted(found, key=lambda problem: -problem.finding.severity)
+def ranks(found: Sequence[Outcome]) -> Sequence[Rank]:
+    """The places of checkpoints among each other; those that are known are not worked out again."""
+    known: Sequence[Rank] | None = getattr(found, "ranks", None)
+    return list(map(rank, found)) if known is None else known
+
+
+def worst(found: Sequence[Outcome], most: int) -> list[int]:
+    """Where the worst are, at most so many, in the order of all."""
+    if len(found) <= most:
+        return list(range(len(found)))
+    order = ranks(found)
+    return sorted(heapq.nsmallest(most, range(len(order)), key=lambda at: (order[at], at)))
+
+
+def problems(found: Iterable[Outcome], most: int | None = None) -> tuple[list[Problem], int]:
+    """The findings of all reports and the failures, the worst first and at most so many, and how many there are."""
+    count = 0
+
+    def each() -> Iterator[Problem]:
+        nonlocal count
+        for one in found:
+            for problem in _of(one):
+                count += 1
+                yield problem
+
+    def severity(problem: Problem) -> float:
+        return problem.finding.severity
+
+    worst = sorted(each(), key=severity, reverse=True) if most is None else heapq.nlargest(most, each(), key=severity)
+    return worst, count
+
+
+def _of(found: Outcome) -> Iterator[Problem]:
+    if isinstance(found, Failure):
+        yield Problem(found.path, Finding("failed", "", None, show(found.text, LINE_LIMIT), math.inf), "error")
+    else:
+        yield from (Problem(found.path, finding, level(found, finding)) for finding in findings(found))
 
 
 def level(report: Report, finding: Finding) -> Level:
@@ -101,7 +135,7 @@ def fingerprints(found: Sequence[Problem]) -> Iterator[str]:
     for problem in found:
         finding = problem.finding
         variable = finding.name if finding.key is None else finding.key
-        identity = "\0".join((finding.fault, problem.report.path, variable))
+        identity = "\0".join((finding.fault, problem.path, variable))
         count = seen[identity] = seen.get(identity, 0) + 1
         again = f"\0{count}" if count > 1 else ""  # the same checkpoint occurs twice
         yield hashlib.sha256((identity + again).encode("utf-8", "surrogatepass")).hexdigest()[:32]

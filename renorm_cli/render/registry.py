@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from renorm_cli.model.report import Report
+from renorm_cli.model.failure import Failure, Outcome
 
 if TYPE_CHECKING:
     from renorm_cli.model.difference import DiffReport
@@ -40,6 +40,7 @@ FORMATS: dict[str, Format] = {
             "data.diff_record:render_diff_json",
             "data.suggest_record:render_suggest_json",
         ),
+        Format("jsonl", (".jsonl",), "reports.jsonl", "data.json_report:render_jsonl"),
         Format(
             *("csv", (".csv",), "report.csv", "data.csv_report:render_csv"),
             "data.diff_record:render_diff_csv",
@@ -75,7 +76,9 @@ def format_of(file_name: str, formats: Mapping[str, Format] = FORMATS) -> str | 
     return max(found)[1] if found else None
 
 
-def parts(found: Sequence[Report] | DiffReport | Sequence[Suggestion], name: str, kind: Kind) -> Iterator[str]:
+def parts(
+    found: Sequence[Outcome] | DiffReport | Sequence[Suggestion | Failure], name: str, kind: Kind
+) -> Iterator[str]:
     """Write what was found, of that kind, in the format of that name, in parts.
 
     Imports the renderer at the first part.

@@ -17,3 +17,11 @@ def children() -> set[int]:
         if int(parent) == os.getpid():
             found.add(int(entry.name))
     return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead and that nobody waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -24,7 +24,9 @@ OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[iox])\b")
 NOT_ASKED = {"meter", "companions", "keep_norms"}
 """What a verb takes from a program alone."""
 
-OF_THE_COMMAND = {"whole", "force", "norms", "report", "format", "sort", "top", "color", "quiet"}
+OF_THE_COMMAND = {"whole", "force", "norms", "report", "format", "sort", "top", "color", "quiet"} | {
+    *("recursive", "match", "skip", "listed", "only_list", "journal", "timeout")
+}
 """What a command does with its arguments, and with what a verb gives."""
 
 VERBS = ("apply", "inspect", "show", "check", "diff", "suggest")

@@ -16,6 +16,7 @@ PACKAGE = Path(renorm_cli.__file__).parent
 LINES = [
     {"__main__"},
     {"cli"},
+    {"fleet"},
     {"api", "tf"},
     {"run", "comparison", "gate", "suggestion", "training"},
     {"plan", "norms", "formats", "render"},
@@ -26,8 +27,15 @@ LINES = [
 """Rooms from the top down: each may import what is on the lines below its own, and nothing on its own line."""
 
 INNER = {
-    "api": [{"verbs"}, {"asked"}, {"keywords"}, {"many", "report", "difference", "suggestion"}],
-    "cli": [{"app"}, {"groups", "help", "output"}, {"options", "words"}, {"completion", "terminal", "signals"}],
+    "fleet": [{"drive"}, {"question", "discover", "pool", "outcomes"}, {"journal"}, {"records"}],
+    "api": [{"verbs"}, {"asked"}, {"keywords"}, {"report", "difference", "suggestion"}],
+    "cli": [
+        {"app"},
+        {"many"},
+        {"groups", "help", "output"},
+        {"options", "words"},
+        {"completion", "terminal", "signals"},
+    ],
     "run": [{"session"}, {"joint", "matrices", "readings", "verify"}, {"steps"}, {"unit_norms"}],
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax"}],
     "formats": [

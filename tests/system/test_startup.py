@@ -46,7 +46,7 @@ HELP = rooms(
 ) | {"renorm_cli"}
 
 OTHER_COMMANDS = rooms(
-    "comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
+    "fleet cli.many comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
 )
 OPTIONS = rooms(
     "gate run.joint run.readings model.findings plan.rules plan.declared plan.like plan.doubts run.unit_norms"

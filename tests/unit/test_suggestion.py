@@ -241,7 +241,8 @@ def test_what_is_written_is_refused_over_a_checkpoint_and_over_a_file_without_fo
     refused(renorm("suggest", model, "-o", rules), exists)
     refused(renorm("suggest", model, "-o", model, "--force"), "is the checkpoint; give the rules another name")
     refused(
-        renorm("suggest", model, model, "-o", rules, "--force"), "-o writes the rules of one checkpoint, 2 are given"
+        renorm("suggest", model, SAMPLES / "dense.keras", "-o", rules, "--force"),
+        "-o writes the rules of one checkpoint, 2 are given",
     )
     assert rules.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.h5", "r.toml"]
@@ -250,7 +251,7 @@ def test_what_is_written_is_refused_over_a_checkpoint_and_over_a_file_without_fo
 def test_several_checkpoints_are_several_suggestions_and_one_that_is_missing_is_2(tmp_path: Path) -> None:
     done = renorm("suggest", SAMPLES / "dense.h5", tmp_path / "gone.h5", SAMPLES / "dense.keras", "--format", "json")
     assert done.returncode == 2
-    assert len(json.loads(done.stdout)) == 2
+    assert ["error" in one for one in json.loads(done.stdout)] == [False, True, False]
     assert done.stderr.count("error: ") == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -28,6 +29,7 @@ class Hdf5Format(Format):
 
     reads = "HDF5"
     endings = (".weights.h5", ".h5", ".hdf5", ".hdf")
+    searched = (".h5", ".hdf5", ".hdf")
 
     def recognises(self, head: Head) -> bool:
         """Whether the signature stands at byte 0, or at 512 * 2**k after a user block (HDF5 specification, II.A).
@@ -54,6 +56,7 @@ class KerasArchiveFormat(Format):
 
     reads = ".keras"
     endings = (".keras",)
+    searched = (".keras",)
 
     def recognises(self, head: Head) -> bool:
         """Whether it begins as a zip does, or has an end record where something was put before the archive."""
@@ -70,6 +73,7 @@ class KerasShardsFormat(Format):
 
     reads = ".weights.json"
     endings = (".weights.json", ".json")
+    searched = (".weights.json",)
 
     def whole_of(self, path: Path) -> Path | None:
         """The map of a shard, beside it, if the map names the shard."""
@@ -83,6 +87,15 @@ class KerasShardsFormat(Format):
     def recognises(self, head: Head) -> bool:
         """Whether it is a JSON object with the key `weight_map`."""
         return head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Each map with the shards that it names; the shards of a map that cannot be read are files of their own."""
+        maps = super().among(folder, names)
+        if not maps:
+            return maps
+        from renorm_cli.formats.keras.shards import named_shards
+
+        return {name: (name, *named_shards(folder / name)) for name in maps}
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.keras.shards import open_keras_shards

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Found, Sink
@@ -16,7 +17,7 @@ from renorm_cli.formats.keras.hdf5_files import Contents, Hdf5Checkpoint, survey
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import PlainSink
 from renorm_cli.model.variable import Variable
-from renorm_cli.storage.files import SourceFile, read_start
+from renorm_cli.storage.files import SourceFile, open_source, read_start
 from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import JsonError, is_file_name, parse_json
 
@@ -68,6 +69,15 @@ def open_keras_shards(found: Found) -> KerasShards:
         checkpoint = KerasShards(found, shards, text, Hdf5Data(shards, stores, places), contents)
         opened.pop_all()
     return checkpoint
+
+
+def named_shards(path: Path) -> tuple[str, ...]:
+    """The names of the shards in a map; none where it cannot be read."""
+    try:
+        with closing(open_source(path)) as file:
+            return _parse_map(read_start(file, _MAP_BYTES), file.shown)[1]
+    except FormatError:
+        return ()
 
 
 def _parse_map(raw: bytes, shown: str) -> tuple[str, tuple[str, ...]]:

@@ -18,6 +18,7 @@ class Safetensors(Format):
 
     reads = ".safetensors"
     endings = (".safetensors",)
+    searched = (".safetensors",)
 
     def recognises(self, head: Head) -> bool:
         length = int.from_bytes(head.first[:_LENGTH_BYTES], "little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ from renorm_cli.formats.tensorflow.locations import (
     Prefix,
     V1File,
     find_prefix,
+    has_graph,
     is_saved_model,
     prefix_in_state_file,
     prefix_of_index,
     prefix_with,
+    prefixes_among,
     saved_model_with,
 )
 
@@ -42,6 +45,9 @@ class SavedModelFormat(Format):
 
     def locate(self, path: Path) -> Location | None:
         return Directory(path, path.resolve().name) if path.is_dir() and is_saved_model(path) else None
+
+    def is_whole(self, names: Collection[str]) -> bool:
+        return has_graph(names)
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.tensorflow.saved_model import open_saved_model  # each format alone needs its parser
@@ -69,6 +75,9 @@ class TfCheckpointFormat(Format):
 
     def location(self, path: Path) -> Location:
         return prefix_of_index(path)
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        return prefixes_among(names)
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.tensorflow.checkpoint import open_tf_checkpoint

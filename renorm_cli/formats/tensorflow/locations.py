@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +130,29 @@ def _no_index(whole: Path, part: Path) -> FormatError:
         f"{str(part)!r} is a part of the checkpoint {str(whole)!r}, whose {whole.name + INDEX!r} is not there;"
         " put it beside"
     )
+
+
+def has_graph(names: Collection[str]) -> bool:
+    """The same, told by the names in the folder."""
+    return any(name in names for name in GRAPHS)
+
+
+def prefixes_among(names: Collection[str]) -> dict[str, list[str]]:
+    """The checkpoints whose files are among these names, each with its files.
+
+    Each is called by its prefix, or by its index where a file has the name of the prefix. Data files without an index
+    are called by the first of them.
+    """
+    indexes = {name.removesuffix(INDEX): [name] for name in names if name.endswith(INDEX)}
+    alone: dict[str, list[str]] = {}
+    for name in sorted(names):
+        found = _PART.fullmatch(name)
+        if found is not None and found[1] in indexes:
+            indexes[found[1]].append(name)
+        elif found is not None and not name.endswith(".meta"):
+            alone.setdefault(found[1], []).append(name)
+    called = {stem + INDEX if stem in names or not stem else stem: files for stem, files in indexes.items()}
+    return called | {files[0]: files for files in alone.values()}
 
 
 def prefix_of_index(path: Path) -> Prefix:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
+from renorm_cli.model.failure import Outcome
 from renorm_cli.model.findings import FAULTS
-from renorm_cli.model.report import Report
 from renorm_cli.render.problems import PATH_LIMIT, Level, Problem, problems
 from renorm_cli.text import count_text, show
 
@@ -15,23 +15,24 @@ MOST = 10
 _COMMANDS: dict[Level, str] = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def render_github(reports: Sequence[Report]) -> str:
-    """Write a line for each finding of all reports, the worst first; beyond 10 findings, the first 9 and a count.
+def render_github(found: Iterable[Outcome]) -> str:
+    """Write a line for each finding of all reports, and for each failure, the worst first; beyond 10 of them, the first
+    9 and a count.
 
     Empty without findings.
     """
-    found = problems(reports)
-    shown = found if len(found) <= MOST else found[: MOST - 1]
+    worst, count = problems(found, MOST)
+    shown = worst if count <= MOST else worst[: MOST - 1]
     lines = [_annotation(problem) for problem in shown]
-    if len(found) > len(shown):
-        command = _COMMANDS["error" if any(problem.level == "error" for problem in found) else found[0].level]
-        more = f"and {count_text(len(found) - len(shown))} more findings; a report of any other format has them"
+    if count > len(shown):
+        command = _COMMANDS["error" if any(problem.level == "error" for problem in worst) else worst[0].level]
+        more = f"and {count_text(count - len(shown))} more findings; a report of any other format has them"
         lines.append(f"::{command} title=renorm-ckpt::{_data(more)}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _annotation(problem: Problem) -> str:
-    path = show(problem.report.path.removeprefix("./"), PATH_LIMIT)
+    path = show(problem.path.removeprefix("./"), PATH_LIMIT)
     title = f"renorm-ckpt: {FAULTS[problem.finding.fault]}"
     properties = f"title={_property(title)},file={_property(path)},line=1"
     return f"::{_COMMANDS[problem.level]} {properties}::{_data(problem.sentence)}"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from renorm_cli.model.report import Report
+from renorm_cli.model.failure import Outcome
 from renorm_cli.render.problems import PATH_LIMIT, Problem, fingerprints, problems, rule_id
 from renorm_cli.text import show
 
 
-def render_gitlab(reports: Sequence[Report]) -> str:
-    """Write a JSON array of the findings of all reports, the worst first, each on a line of its own."""
-    found = problems(reports)
-    entries = (_entry(problem, identity) for problem, identity in zip(found, fingerprints(found), strict=True))
+def render_gitlab(found: Iterable[Outcome]) -> str:
+    """Write a JSON array of the findings of all reports, and of failures, the worst first, a line for each."""
+    worst, _ = problems(found)
+    entries = (_entry(problem, identity) for problem, identity in zip(worst, fingerprints(worst), strict=True))
     lines = [json.dumps(entry, allow_nan=False) for entry in entries]
     return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
 
@@ -25,11 +25,11 @@ def _entry(problem: Problem, identity: str) -> dict[str, Any]:
         "check_name": rule_id(problem.finding.fault),
         "fingerprint": identity,
         "severity": _severity(problem),
-        "location": {"path": show(problem.report.path.removeprefix("./"), PATH_LIMIT), "lines": {"begin": 1}},
+        "location": {"path": show(problem.path.removeprefix("./"), PATH_LIMIT), "lines": {"begin": 1}},
     }
 
 
 def _severity(problem: Problem) -> str:
     if problem.level == "error":
-        return "critical" if problem.finding.fault == "nonfinite" else "major"
+        return "critical" if problem.finding.fault in ("nonfinite", "failed") else "major"
     return "minor" if problem.level == "warning" else "info"

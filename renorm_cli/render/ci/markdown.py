@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from renorm_cli.model.failure import MANY, Failure, Outcome
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import Report, Row
 from renorm_cli.render.ci.fitting import Section, Table, fitted
 from renorm_cli.render.columns import COLUMNS, FOREIGN, MARKS, Column, marks
-from renorm_cli.render.problems import PATH_LIMIT, Subject, subjects
+from renorm_cli.render.problems import PATH_LIMIT, Subject, ranks, subjects, worst
 from renorm_cli.render.sentences import account, verdict_parts
 from renorm_cli.text import LINE_LIMIT, bytes_text, count_text, counted, shape_text, show
 
@@ -24,15 +25,20 @@ _VISIBLE, _FOLDED, _LAST = range(3)
 """Ranks of tables. The last are cut first: variables that hold and skipped ones, then the folded findings."""
 
 
-def render_markdown(reports: Sequence[Report], limit_bytes: int | None = None) -> str:
+def render_markdown(found: Sequence[Outcome], limit_bytes: int | None = None) -> str:
     """Write a heading, a verdict and the worst findings for each report, and fold all other variables.
 
+    Of many checkpoints the worst have their sections, in order, and the others are counted.
     With `limit_bytes` the text has fewer bytes of UTF-8 than that: table rows are omitted, the least important first,
     and a last line says how many. Names from files are in code spans, where nothing is a link, a mention or markup;
     backticks and pipes in them are escaped as `show` escapes.
     """
-    heads = [_summary(reports), *([()] * len(reports))]
-    return fitted([_section(report, head) for report, head in zip(reports, heads, strict=False)], limit_bytes)
+    told = [found[at] for at in worst(found, MANY)]
+    sections = [Section(summary)] if (summary := _summary(found)) else []
+    if len(found) > len(told):
+        text = f"The worst {count_text(len(told))} follow, {count_text(len(found) - len(told))} are left out here."
+        sections.append(Section((text,)))
+    return fitted([*sections, *map(_section, told)], limit_bytes)
 
 
 def code(text: str, limit: int = LINE_LIMIT) -> str:
@@ -42,18 +48,26 @@ def code(text: str, limit: int = LINE_LIMIT) -> str:
     return f"`{pad}{shown}{pad}`"
 
 
-def _summary(reports: Sequence[Report]) -> tuple[str, ...]:
+def _summary(found: Sequence[Outcome]) -> tuple[str, ...]:
     """The result of several checks, to be read before each of them."""
-    checks = [report for report in reports if report.command == "check"]
-    counts = Counter(report.verdict for report in checks)
-    unsure = f", {count_text(counts['undecided'])} undecided" if counts["undecided"] else ""
-    told = f"**{count_text(counts['violated'])} of {counted(len(checks), 'checkpoint')} violated{unsure}**"
-    return (told,) if len(checks) > 1 else ()
+    if len(found) < 2 or found[0].command != "check":
+        return ()
+    kinds = Counter(kind for kind, _ in ranks(found))
+    unsure = f", {count_text(kinds[1])} undecided" if kinds[1] else ""
+    failed = f", {count_text(kinds[0])} failed" if kinds[0] else ""
+    return (f"**{count_text(kinds[2])} of {counted(len(found), 'checkpoint')} violated{unsure}{failed}**",)
 
 
-def _section(report: Report, above: tuple[str, ...]) -> Section:
+def failed(failure: Failure) -> Section:
+    """What stands in the place of a report."""
+    return Section((f"## {code(failure.path, PATH_LIMIT)}", f"**failed**: {code(failure.text)}"))
+
+
+def _section(report: Outcome) -> Section:
+    if isinstance(report, Failure):
+        return failed(report)
     facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
-    head = [*above, f"## {code(report.path, PATH_LIMIT)}"]
+    head = [f"## {code(report.path, PATH_LIMIT)}"]
     if report.command == "check":
         word, explanation = verdict_parts(report, code)
         head.append(f"**{word}**: {explanation}")

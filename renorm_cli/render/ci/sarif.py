@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from renorm_cli import __version__
+from renorm_cli.model.failure import Outcome
 from renorm_cli.model.findings import FAULTS, Fault
-from renorm_cli.model.report import Report
 from renorm_cli.render.problems import NAMED_IN_FULL, Problem, fingerprints, problems, rule_id
 from renorm_cli.text import count_text, show
 
@@ -27,23 +27,23 @@ _HELP: dict[Fault, str] = {
     "appeared": "If the new variable is meant, make a new baseline.",
     "unidentified": "Say what it is: with another checkpoint of the same model, or by its unit axes; or leave it out.",
     "guessed": "Say the unit axes, or have another checkpoint of the same model tell them; or leave the variable out.",
+    "failed": "Mend or replace the checkpoint, or leave it out.",
     "vanished": "If the variable is meant to be gone, make a new baseline.",
 }
 """Advice for each rule."""
 
 
-def render_sarif(reports: Sequence[Report]) -> str:
-    """Write one run with the findings of all reports, the worst first; beyond 25,000 they are only counted.
+def render_sarif(found: Sequence[Outcome]) -> str:
+    """Write one run with the findings of all reports, and failures, the worst first; beyond 25,000 they are counted.
 
     A location is the checkpoint's path as a URI reference, line 1 (a location needs a line), and the variable as
     logical location.
     """
-    found = problems(reports)
-    kept = found[:MOST]
+    kept, count = problems(found, MOST)
     run: dict[str, Any] = {
-        "tool": {"driver": _driver(reports[0].version if reports else __version__)},
+        "tool": {"driver": _driver(found[0].version if found else __version__)},
         "columnKind": "unicodeCodePoints",
-        "invocations": [_invocation(len(found) - len(kept))],
+        "invocations": [_invocation(count - len(kept))],
         "results": [_result(one, identity) for one, identity in zip(kept, fingerprints(kept), strict=True)],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, allow_nan=False) + "\n"
@@ -75,6 +75,11 @@ def _invocation(left_out: int) -> dict[str, Any]:
 
 def _result(problem: Problem, identity: str) -> dict[str, Any]:
     finding = problem.finding
+    named = (
+        [{"fullyQualifiedName": show(finding.name, NAMED_IN_FULL), "kind": "variable"}]
+        if finding.fault != "failed"
+        else []
+    )
     return {
         "ruleId": rule_id(finding.fault),
         "ruleIndex": _RULE_INDEX[finding.fault],
@@ -83,10 +88,10 @@ def _result(problem: Problem, identity: str) -> dict[str, Any]:
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": _uri(problem.report.path)},
+                    "artifactLocation": {"uri": _uri(problem.path)},
                     "region": {"startLine": 1},
                 },
-                "logicalLocations": [{"fullyQualifiedName": show(finding.name, NAMED_IN_FULL), "kind": "variable"}],
+                "logicalLocations": [] if finding.fault == "failed" else named,
             }
         ],
         # GitHub reads this name; its own fingerprint would be the same for all variables, because they share a line

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from renorm_cli.model.failure import Failure
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.ci.fitting import Section, Table, fitted
-from renorm_cli.render.ci.markdown import code, table_head, table_line
+from renorm_cli.render.ci.markdown import code, failed, table_head, table_line
 from renorm_cli.render.problems import PATH_LIMIT
 from renorm_cli.render.sentences import account
 from renorm_cli.render.suggested import bound_text, share_text
 from renorm_cli.text import bytes_text, count_text, counted, shape_text
 
 
-def render_suggest_markdown(found: Sequence[Suggestion]) -> str:
+def render_suggest_markdown(found: Sequence[Suggestion | Failure]) -> str:
     """Write a heading and two tables for each suggestion; names from files are as `markdown.code` makes them."""
     return fitted([_section(one) for one in found], None)
 
 
-def _section(found: Suggestion) -> Section:
+def _section(found: Suggestion | Failure) -> Section:
+    if isinstance(found, Failure):
+        return failed(found)
     report = found.measured
     facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
     head = [f"## {code(report.path, PATH_LIMIT)}", " · ".join((*account(report, code), facts))]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from renorm_cli.model.report import Report
+from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.render.columns import COLUMNS, Cell
 from renorm_cli.text import show
 
@@ -19,22 +19,29 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")  # noqa:
 HEADER = ("path", "status", "reason", *(column.key for column in COLUMNS))
 
 
-def render_csv(reports: Sequence[Report]) -> str:
-    """Write a header, then a line for each constrained and each skipped variable of each report; lines end with LF.
+def render_csv(found: Iterable[Outcome]) -> Iterator[str]:
+    """Write a header, then a line for each constrained and each skipped variable of each report, and for each failure;
+    lines end with LF. Comes in parts of one checkpoint each.
 
     Numbers are exact; a missing value is an empty cell. Text is escaped as `show` does, and a text cell that a
     spreadsheet would read as a formula starts with an apostrophe.
     """
+    yield _text([list(HEADER)])
+    for one in found:
+        yield _text(map(safe_line, lines(one)))
+
+
+def _text(lines: Iterable[Sequence[Cell]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEADER)
-    for report in reports:
-        writer.writerows(map(safe_line, lines(report)))
+    csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()
 
 
-def lines(report: Report) -> Iterator[list[Cell]]:
+def lines(report: Outcome) -> Iterator[list[Cell]]:
     """The exact values of each variable under `HEADER`, constrained ones first; text is as the file has it."""
+    if isinstance(report, Failure):
+        yield [report.path, "failed", report.text, *(None for _ in COLUMNS)]
+        return
     for row in report.rows:
         yield [report.path, "constrained", None, *(column.value(row) for column in COLUMNS)]
     for skip in report.skips:

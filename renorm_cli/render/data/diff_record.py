@@ -9,7 +9,7 @@ from typing import Any
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
 from renorm_cli.model.variable import Variable
 from renorm_cli.render.data.csv_report import safe_line
-from renorm_cli.render.data.json_report import SCHEMA_VERSION, dump, valid
+from renorm_cli.render.data.json_report import SCHEMA_VERSION, dump, note_dict, valid
 from renorm_cli.render.diff_columns import DIFF_COLUMNS
 
 
@@ -46,7 +46,7 @@ def diff_dict(report: DiffReport) -> dict[str, Any]:
             **{verdict.replace(" ", "_"): count for verdict, count in report.totals.items()},
         },
         "variables": [_row(row) for row in report.rows],
-        "notes": [valid({"text": str(note), "warning": note.warning}) for note in report.notes],
+        "notes": [note_dict(note) for note in report.notes],
         "seconds": report.seconds,
     }
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from renorm_cli.model.coverage import coverage
+from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.norm import PNorm, SpectralNorm
-from renorm_cli.model.plan import Skip
+from renorm_cli.model.plan import Note, Skip
 from renorm_cli.model.report import Baseline, NormStats, Report, Row
 from renorm_cli.model.spectral import Spectral, Spectrum
 from renorm_cli.model.variable import Declared, Variable
@@ -19,18 +20,43 @@ from renorm_cli.render.columns import BEYOND
 SCHEMA_VERSION = 1
 
 
-def render_json(reports: Sequence[Report]) -> Iterator[str]:
-    """Write one report as a JSON object, several or none as an array, with a newline at the end.
+def render_json(found: Sequence[Outcome]) -> Iterator[str]:
+    """Write one report, or the failure in its place, as a JSON object, several or none as an array, with a newline at
+    the end.
 
     Strict JSON in ASCII, without NaN and Infinity. Each variable has a line of its own, so that line tools and diffs
     work. Comes in parts of about one variable each, because the whole text would take as much memory as the report.
     """
-    start, end = ("", "\n") if len(reports) == 1 else ("[", "]\n")
+    start, end = ("", "\n") if len(found) == 1 else ("[", "]\n")
     yield start
-    for number, report in enumerate(reports):
+    for number, one in enumerate(found):
         yield ",\n" if number else ""
-        yield from _pieces(_fields(report))
+        yield from _pieces(failure_dict(one) if isinstance(one, Failure) else _fields(one))
     yield end
+
+
+def render_jsonl(found: Iterable[Outcome]) -> Iterator[str]:
+    """Write each report, and each failure, as a JSON object on a line of its own, for tools that read JSON Lines."""
+    for one in found:
+        yield line(one) + "\n"
+
+
+def line(outcome: Outcome) -> str:
+    """The JSON object on one line, without its end."""
+    record = failure_dict(outcome) if isinstance(outcome, Failure) else report_dict(outcome)
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).replace("##", "#\\u0023")
+
+
+def failure_dict(failure: Failure) -> dict[str, Any]:
+    """The JSON object that takes the place of a report; see `report_dict`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": "renorm-ckpt",
+        "version": failure.version,
+        "command": failure.command,
+        "source": valid({"path": failure.path}),
+        "error": valid({"kind": failure.kind, "text": failure.text}),
+    }
 
 
 def report_dict(report: Report) -> dict[str, Any]:
@@ -77,7 +103,9 @@ def _fields(report: Report) -> dict[str, Any]:
             "variables": (valid(_row(row)) for row in report.rows),
             "skipped": (valid(_skip(skip)) for skip in report.skips),
             "baseline": None if report.baseline is None else _baseline(report.baseline),
-            "notes": [valid({"text": str(note), "warning": note.warning}) for note in report.notes],
+            "notes": [
+                valid({"text": str(note), "warning": note.warning, "doubt": note.doubt}) for note in report.notes
+            ],
             "seconds": _number(report.seconds),
         }
     )
@@ -165,6 +193,7 @@ def _skip(skip: Skip) -> dict[str, Any]:
         "name": variable.name,
         "key": variable.key,
         "copies": list(variable.copies),
+        "layer": variable.layer,
         "shape": list(variable.shape),
         "dtype": variable.dtype,
         "role": skip.role,
@@ -173,6 +202,11 @@ def _skip(skip: Skip) -> dict[str, Any]:
         "coverage": coverage(skip),
         "declared": _declared(variable.declared),
     }
+
+
+def note_dict(note: Note) -> dict[str, Any]:
+    """The JSON object of a note; see `report_dict`."""
+    return valid({"text": str(note), "warning": note.warning, "doubt": note.doubt})
 
 
 def _conflict(variable: Variable) -> str | None:

@@ -7,11 +7,12 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from renorm_cli.model.failure import Failure
 from renorm_cli.model.report import Row
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.columns import Cell
 from renorm_cli.render.data.csv_report import safe_line
-from renorm_cli.render.data.json_report import dump, report_dict, valid
+from renorm_cli.render.data.json_report import dump, failure_dict, report_dict, valid
 
 _ROW = (
     "name",
@@ -32,9 +33,10 @@ _MEASURED = ("schema_version", "tool", "version", "source", "engine", "device", 
 _HEAD = ("path", "of", "name", "key", "units", "nonfinite", "share", "limit", "over", "clipped")
 
 
-def render_suggest_json(found: Sequence[Suggestion]) -> str:
-    """Write one suggestion as a JSON object, several or none as an array, as `json_report.render_json` does."""
-    texts = [dump(suggestion_dict(one)) for one in found]
+def render_suggest_json(found: Sequence[Suggestion | Failure]) -> str:
+    """Write one suggestion, or what takes its place, as a JSON object, several or none as an array, as
+    `json_report.render_json` does."""
+    texts = [dump(failure_dict(one) if isinstance(one, Failure) else suggestion_dict(one)) for one in found]
     return texts[0] + "\n" if len(texts) == 1 else "[" + ",\n".join(texts) + "]\n"
 
 
@@ -68,15 +70,18 @@ def _bounds(bounds: Iterable[SuggestedBound]) -> list[dict[str, Any]]:
     return [{"share": one.share, "limit": one.limit, "over": one.over, "clipped": one.clipped} for one in bounds]
 
 
-def render_suggest_csv(found: Sequence[Suggestion]) -> str:
+def render_suggest_csv(found: Sequence[Suggestion | Failure]) -> str:
     """Write a header and a line for every bound, escaped as `csv_report.render_csv` does; lines end with LF.
 
-    `of` is "variable", or "together" for a bound for all units.
+    `of` is "variable", "together" for a bound for all units, or "failed" where nothing could be told.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_HEAD)
     for one in found:
+        if isinstance(one, Failure):
+            writer.writerow(safe_line([one.path, "failed", *[None] * (len(_HEAD) - 2)]))
+            continue
         path, totals = one.measured.path, one.measured.totals
         for bound in one.together:
             writer.writerow(safe_line([path, "together", None, None, totals.units, totals.nonfinite, *_cells(bound)]))

@@ -11,18 +11,19 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from renorm_cli.model.failure import Outcome
 from renorm_cli.model.report import Report
 from renorm_cli.render.page.view import page_of, section_of
 from renorm_cli.text import show
 
 
-def render_html(reports: Sequence[Report]) -> str:
+def render_html(found: Sequence[Outcome]) -> str:
     """Write one HTML page for all reports, with a section for each and, for several, a list of contents.
 
     The page contains its style and its script; its content security policy allows only these two, by their SHA-256.
     All text from files is escaped as `show` does, then as HTML. The result is valid Unicode.
     """
-    return document("page.html.j2", page_of(reports))
+    return document("page.html.j2", page_of(found))
 
 
 def document(template: str, page: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.plan import Note
 from renorm_cli.model.report import Report
 from renorm_cli.render.columns import is_bounded, limits, orders
@@ -13,7 +14,7 @@ from renorm_cli.render.page.charts import Trials, histogram, trials
 from renorm_cli.render.page.parts import Change, Chart, Entry, Page, Section
 from renorm_cli.render.page.pooled import Pool
 from renorm_cli.render.page.table import TEXT_LIMIT, named, sortable, table_of
-from renorm_cli.render.problems import subjects
+from renorm_cli.render.problems import ranks, subjects, worst
 from renorm_cli.render.sentences import doubts, seen, verdict
 from renorm_cli.text import bytes_text, count_text, counted, exact_text, number_text, show
 
@@ -37,25 +38,29 @@ DECLARED = 40
 PATH_LIMIT = 1000
 
 
-def page_of(reports: Sequence[Report]) -> Page:
-    """Choose what a page of reports shows, and turn it into texts; foreign text passes through `show`."""
-    order = sorted(range(len(reports)), key=lambda at: (reports[at].holds, at))
-    shown = sorted(order[:SECTIONS])
-    share = max(1, len(shown))
-    sections = tuple(section_of(reports[at], DRAWN // share, LISTED // share) for at in shown)
-    listed = sorted(order[:PATHS])
-    entries = tuple(
-        Entry(
-            named(reports[at].path, PATH_LIMIT),
-            _state(reports[at]),
-            _verdict(reports[at]),
-            shown.index(at) + 1 if at in shown else None,
-        )
-        for at in listed
-    )
-    one = sections[0].title if len(reports) == 1 else counted(len(reports), "checkpoint")
-    version = reports[0].version if reports else ""
-    return Page(one, show(version), entries, len(reports) - len(listed), sections)
+def page_of(found: Sequence[Outcome]) -> Page:
+    """Choose what a page of reports shows, and turn it into texts; foreign text passes through `show`.
+
+    What failed is in the contents alone.
+    """
+    listed = worst(found, PATHS)
+    failed = sum(kind == 0 for kind, _ in ranks(found))
+    shown = worst(found, min(PATHS, failed + SECTIONS))
+    reports = {at: report for at in shown if isinstance(report := found[at], Report)}
+    share = max(1, len(reports))
+    sections = tuple(section_of(one, DRAWN // share, LISTED // share) for one in reports.values())
+    numbers = {at: number for number, at in enumerate(reports, 1)}
+    entries = tuple(_entry(reports.get(at) or found[at], numbers.get(at)) for at in listed)
+    title = sections[0].title if len(found) == 1 and sections else counted(len(found), "checkpoint")
+    version = found[0].version if found else ""
+    return Page(title, show(version), entries, len(found) - len(listed), sections)
+
+
+def _entry(found: Outcome, section: int | None) -> Entry:
+    path = named(found.path, PATH_LIMIT)
+    if isinstance(found, Failure):
+        return Entry(path, "bad", f"Failed: {show(found.text, TEXT_LIMIT)}", None)
+    return Entry(path, _state(found), _verdict(found), section)
 
 
 def section_of(report: Report, drawn: int, listed: int) -> Section:

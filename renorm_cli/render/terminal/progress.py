@@ -68,6 +68,13 @@ class Progress:
             if self._bar is not None and self._enabled:
                 self._bar[0].update(self._bar[1], completed=self._done)
 
+    def say(self, label: str) -> None:
+        """Change the label; it is shown with the next `advance`."""
+        with self._lock:
+            self._label = label
+            if self._bar is not None and self._enabled:
+                self._bar[0].update(self._bar[1], description=shorten(show(label), LABEL_WIDTH))
+
     def _open(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn

@@ -18,24 +18,27 @@ PATH_LIMIT = 4096
 MORE = "a JSON report has all of them"
 
 
-def render_verdict(report: Report, *, width: int | None, colour: bool, ascii: bool, more: str = MORE) -> str:
+def render_verdict(
+    report: Report, *, width: int | None, colour: bool, ascii: bool, more: str = MORE, most: int = FINDINGS
+) -> str:
     """Write the verdict in one line, followed by the findings, the worst first, unless the checkpoint holds.
 
-    `width`, `colour` and `ascii` are as in `render_table`; `more` says where the findings are that are not listed.
+    `width`, `colour` and `ascii` are as in `render_table`; `more` says where the findings are that are not
+    listed, beyond the first `most`.
     Ends with a newline.
     """
     look = Look(width, colour, ascii)
     head = ": ".join(verdict_parts(report, look.quoted, f" of {look.quoted(report.path, PATH_LIMIT)}"))
     lines = [look.paint(line, "good" if report.holds else "bad") for line in look.folded(head, 2)]
     if not report.holds:
-        lines += _details(report, look, more)
+        lines += _details(report, look, more, most)
     return "\n".join(lines) + "\n"
 
 
-def _details(report: Report, look: Look, more: str) -> Iterator[str]:
+def _details(report: Report, look: Look, more: str, most: int) -> Iterator[str]:
     found = findings(report)
-    for finding in found[:FINDINGS]:
+    for finding in found[:most]:
         yield from look.folded(f"  '{look.show(finding.name)}': {finding.text}", 4)
-    if len(found) > FINDINGS:
-        yield f"  and {counted(len(found) - FINDINGS, 'more finding')}; {more}"
+    if len(found) > most:
+        yield f"  and {counted(len(found) - most, 'more finding')}; {more}"
     yield from note_lines(report.notes, look, "  ", 4)

@@ -205,7 +205,7 @@ def test_the_table_of_pandas_is_the_csv_with_exact_values(kind: str) -> None:
     pandas = pytest.importorskip("pandas")
     report = REPORTS[kind]()
     table = report.to_pandas()
-    header, *lines = cells(render_csv([report]))
+    header, *lines = cells("".join(render_csv([report])))
     assert list(table.columns) == header
     assert len(table) == len(lines) == len(report.rows) + len(report.skips)
     for (_, row), line in zip(table.iterrows(), lines, strict=True):

@@ -131,7 +131,9 @@ def test_reports_go_where_they_are_sent_in_the_format_of_their_ending(model: Pat
 def test_several_files_are_all_looked_at_and_one_bad_one_is_2(model: Path, tmp_path: Path) -> None:
     done = renorm("check", model, SAMPLES / "dense.keras", tmp_path / "gone.h5", "--max-norm", 9, "--format", "json")
     assert done.returncode == 2
-    assert [one["source"]["format"] for one in json.loads(done.stdout)] == ["keras-weights-h5", "keras-zip"]
+    *read, failed = json.loads(done.stdout)
+    assert [one["source"]["format"] for one in read] == ["keras-weights-h5", "keras-zip"]
+    assert (failed["source"]["path"], failed["error"]["kind"]) == (f"{tmp_path}/gone.h5", "format")
     assert done.stderr == f"error: '{tmp_path}/gone.h5': no such file\n"
     assert renorm("check", model, SAMPLES / "dense.keras", "--max-norm", 9).returncode == 0
 
@@ -193,9 +195,9 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["check", "model.weights.h5", "--max-norm", "1", "--device", "gpu", "--engine", "numpy"], "CPU only"),
         (
             ["check", "model.weights.h5", "--max-norm", "1", "--report", "x.pdf"],
-            "use .json, .csv, .md, .html, .xml or .sarif",
+            "use .json, .jsonl, .csv, .md, .html, .xml or .sarif",
         ),
-        (["inspect", "model.weights.h5", "--report", "model.weights.h5"], "use .json, .csv, .md"),
+        (["inspect", "model.weights.h5", "--report", "model.weights.h5"], "use .json, .jsonl, .csv, .md"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "model.weights.h5"], "is the input"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "./model.weights.h5", "--force"], "is the input"),
         (["apply", "model.weights.h5", "--max-norm", "1", "-o", "other", "--in-place"], "leave out"),
@@ -444,7 +446,8 @@ def test_a_check_that_is_stopped_says_that_its_files_are_as_they_were(tmp_path: 
         kernel = file.create_dataset("big/kernel", (1 << 15, 1 << 15), np.float32, fill_time="never")
         kernel[-1, -1] = 1  # 4 GiB of nothing: a hole in the file
     assert path.stat().st_blocks < 1 << 12
-    for paths, told in (((path,), "is as it was"), ((path, path), "and 1 more are as they were")):
+    other = tmp_path / "other.h5"
+    for paths, told in (((path,), "is as it was"), ((path, other), "and 1 more are as they were")):
         run = subprocess.Popen(
             [sys.executable, "-m", "renorm_cli", "check", *map(str, paths), "--max-norm", "1", "--jobs", "1"],
             stdout=subprocess.PIPE,
@@ -556,13 +559,15 @@ def test_the_examples_of_the_help_do_what_they_say(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("dense.h5", "dense.keras"):
-        (tmp_path / name.replace("dense", "model")).write_bytes((SAMPLES / name).read_bytes())
+        for path in (tmp_path / name.replace("dense", "model"), tmp_path / "runs" / name):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes((SAMPLES / name).read_bytes())
     assert renorm_here(capfd, "inspect", "model.h5", "--report", "earlier.json", "-q").returncode == 0
     codes: dict[str, list[int]] = {}
     for command in COMMANDS:
         lines = re.findall(r"^ +renorm-ckpt (.*)$", renorm_here(capfd, command, "--help").stdout, re.MULTILINE)
         assert len(lines) >= 2
         codes[command] = [renorm_here(capfd, *shlex.split(line)).returncode for line in lines]
-    assert codes == {"apply": [0, 0, 0, 0], "inspect": [0, 0, 0], "check": [1, 1, 0, 0], "diff": [1, 0]}
+    assert codes == {"apply": [0, 0, 0, 0], "inspect": [0, 0, 0, 0], "check": [1, 1, 0, 0, 0], "diff": [1, 0]}
     written = {path.name for path in tmp_path.iterdir()}
     assert {"model-renorm.h5", "bounded.h5", "page.html", "norms.csv", "results.xml"} <= written

@@ -479,8 +479,8 @@ VARIABLE = {
     "declared": (DECLARED, None),
     "spectral": (SPECTRAL, None),
 }
-SKIPPED = {"name": str, "key": str, "copies": [str], "shape": [int], "dtype": str, "role": str, "code": str}
-SKIPPED |= {"reason": str}
+SKIPPED = {"name": str, "key": str, "copies": [str], "layer": (str, None), "shape": [int], "dtype": str, "role": str}
+SKIPPED |= {"code": str, "reason": str}
 SKIPPED |= {"coverage": (str, None)}
 GROWTH = {"name": str, "kind": str, "before": (float, None), "after": (float, None)}
 BASELINE = {"path": str, "max_growth": float, "growths": [GROWTH]}
@@ -500,7 +500,7 @@ SCHEMA = {
     "variables": [VARIABLE],
     "skipped": [SKIPPED | {"declared": (DECLARED, None)}],
     "baseline": (BASELINE, None),
-    "notes": [{"text": str, "warning": bool}],
+    "notes": [{"text": str, "warning": bool, "doubt": bool}],
     "seconds": float,
 }
 
@@ -552,7 +552,9 @@ def test_the_json_says_what_the_report_says() -> None:
     assert record["output"] == report.output
     assert record["totals"] == report.totals._asdict()
     assert record["totals"]["variables"] == len(record["variables"]) + len(record["skipped"])
-    assert record["notes"] == [{"text": note.text, "warning": note.warning} for note in report.notes]
+    assert record["notes"] == [
+        {"text": note.text, "warning": note.warning, "doubt": note.doubt} for note in report.notes
+    ]
     assert record["seconds"] == 0.25
     for found, row in zip(record["variables"], report.rows, strict=True):
         variable = row.step.variable
@@ -579,6 +581,7 @@ def test_the_json_says_what_the_report_says() -> None:
             "name": skip.variable.name,
             "key": skip.variable.key,
             "copies": [],
+            "layer": skip.variable.layer,
             "shape": list(skip.variable.shape),
             "dtype": skip.variable.dtype,
             "role": skip.role,
@@ -623,7 +626,7 @@ def _read(text: str) -> list[dict[str, str]]:
 
 def test_the_csv_read_back_says_what_the_report_says() -> None:
     report = _report()
-    lines = _read(render_csv([report]))
+    lines = _read("".join(render_csv([report])))
     assert [line["name"] for line in lines] == [
         *(row.step.variable.name for row in report.rows),
         *(skip.variable.name for skip in report.skips),
@@ -649,17 +652,17 @@ def test_the_csv_read_back_says_what_the_report_says() -> None:
 
 
 def test_the_csv_of_several_reports_has_one_header() -> None:
-    lines = _read(render_csv([_report(path="a.h5"), _report(None, path="b.h5")]))
+    lines = _read("".join(render_csv([_report(path="a.h5"), _report(None, path="b.h5")])))
     assert [line["path"] for line in lines] == ["a.h5"] * 20 + ["b.h5"] * 20
     assert {line["limit"] for line in lines[20:24]} == {""}
-    assert render_csv([]).count("\n") == 1
+    assert "".join(render_csv([])).count("\n") == 1
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " =", "\uff1d"])
 def test_a_formula_becomes_text_and_a_number_stays_a_number(start: str) -> None:
     row = _report().rows[0]
     named = dataclasses.replace(row, step=dataclasses.replace(row.step, variable=_variable(f"{start}1+1", (2,))))
-    line = _read(render_csv([_report(rows=(named,))]))[0]
+    line = _read("".join(render_csv([_report(rows=(named,))])))[0]
     assert line["name"].startswith("'")
     assert not line["norm_min"].startswith("'")
 
@@ -750,7 +753,7 @@ def test_the_check_for_hostile_text_can_fail() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name[:12]))
 def test_a_hostile_name_in_csv_is_only_text_in_its_cell(name: str) -> None:
-    text = render_csv([_hostile(name)])
+    text = "".join(render_csv([_hostile(name)]))
     assert _is_printable_lines(text)
     assert not _commands_a_runner(text)
     lines = _read(text)
@@ -796,7 +799,7 @@ def test_any_name_leaves_every_renderer_safe(name: str) -> None:
     renderers: tuple[Callable[[], str], ...] = (
         lambda: _table(report),
         lambda: _table(report, 80),
-        lambda: render_csv([report]),
+        lambda: "".join(render_csv([report])),
         lambda: _json([report]),
     )
     for render in renderers:
@@ -804,4 +807,4 @@ def test_any_name_leaves_every_renderer_safe(name: str) -> None:
         assert _is_printable_lines(text)
         text.encode("utf-8")
     assert _strict(_json([report]))["totals"]["variables"] == 2
-    assert len(_read(render_csv([report]))) == 2
+    assert len(_read("".join(render_csv([report])))) == 2

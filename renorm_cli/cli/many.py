@@ -1,0 +1,225 @@
+"""Many checkpoints: options to items, items to outcomes, outcomes to reports and an exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from renorm_cli import __version__
+from renorm_cli.cli import groups, words
+from renorm_cli.cli.output import (
+    Lines,
+    exit_code,
+    of_all,
+    refuse_taken,
+    rendered,
+    rendered_suggestions,
+    show,
+    show_suggestions,
+    targets,
+)
+from renorm_cli.cli.signals import Stopped, Written, untouched
+from renorm_cli.cli.terminal import Meter, print_text, progress
+from renorm_cli.errors import UsageError
+from renorm_cli.fleet.discover import Item, Search
+from renorm_cli.fleet.drive import ask_all
+from renorm_cli.fleet.journal import Journal
+from renorm_cli.fleet.outcomes import merged
+from renorm_cli.fleet.question import Question
+from renorm_cli.model.failure import Failure
+from renorm_cli.render.registry import SUGGEST_FORMATS
+from renorm_cli.storage.staging import save
+from renorm_cli.text import bytes_text, count_text, counted
+from renorm_cli.text import show as show_name
+
+_LONGEST_PATH = 1 << 16
+_FILES = ("rules", "baseline")
+"""Options that name a file whose content is part of the question."""
+
+
+def examine_all(
+    verb: Literal["inspect", "check"],
+    paths: Sequence[Path],
+    searched: groups.Searched,
+    kept: groups.Kept,
+    asked: Mapping[str, Any],
+    said: Sequence[Any],
+    reporting: groups.InspectReporting | groups.GateReporting,
+    taken: Sequence[Path | None],
+    lines: Lines,
+) -> int:
+    """Ask all checkpoints, and report; returns the exit code. `said` are the groups of options that ask."""
+    items = _found(paths, searched)
+    if searched.only_list:
+        return 0
+    if getattr(reporting, "norms", None) is not None and len(items) > 1:
+        raise UsageError(f"--norms writes the norms of one checkpoint, {len(items)} are given; give one")
+    about = [Path(item.path) for item in items]
+    files = targets(reporting, [*about, *taken, kept.journal])
+    refuse_taken(files, about, force=reporting.force)
+    question = Question(verb, asked, words.spoken())
+    head = _head(verb, said, searched, paths)
+    journal = Journal.temporary(head) if kept.journal is None else Journal.continued(kept.journal, head)
+    with closing(journal):
+        stream = reporting.format == "jsonl" and not reporting.quiet
+        with _stoppable(items, journal, [file.path for file in files]):
+            with progress("", reporting) as meter:
+                watch = _Watch(meter, stream=stream)
+                found = ask_all(question, items, journal, watch, jobs=asked.get("jobs"), timeout=kept.timeout)
+            save(rendered(found, files), readers=found.readers)
+            printing = reporting._replace(quiet=True) if stream else reporting
+            show(found, printing, files, gate=verb == "check", lines=lines)
+        return exit_code(found)
+
+
+def suggest_all(
+    paths: Sequence[Path],
+    searched: groups.Searched,
+    asked: Mapping[str, Any],
+    reporting: groups.SuggestReporting,
+    taken: Sequence[Path | None],
+    *,
+    force: bool,
+) -> int:
+    """Suggest for each checkpoint; returns the exit code."""
+    items = _found(paths, searched)
+    if searched.only_list:
+        return 0
+    if asked.get("output") is not None and len(items) > 1:
+        raise UsageError(f"-o writes the rules of one checkpoint, {len(items)} are given; give one")
+    about = [Path(item.path) for item in items]
+    files = targets(reporting, [*about, *taken], SUGGEST_FORMATS)
+    refuse_taken(files, about, force=force)
+    question, found = Question("suggest", asked, words.spoken()), []
+    with _stoppable(items, files=[file.path for file in files]):
+        for item in items:
+            with progress(item.path, reporting) as meter:
+                found.append(question.attempt(item.path, asked.get("jobs"), meter))
+        measured = [one.measured for one in found if not isinstance(one, Failure)]
+        save(rendered_suggestions(found, files), readers=of_all(measured))
+        show_suggestions(found, reporting, files)
+    return 2 if len(measured) < len(found) else 0
+
+
+def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int:
+    """Report what is in the journals; returns the exit code that one run would have had."""
+    files = targets(reporting, journals)
+    with ExitStack() as opened:
+        read = [opened.enter_context(closing(Journal.read(path))) for path in journals]
+        refuse_taken(files, [Path(path) for one in read for path in one.known], force=reporting.force)
+        found = merged(read)
+        save(rendered(found, files), readers=found.readers)
+        show(found, reporting, files, gate=len(found) > 0 and found[0].command == "check")
+        return exit_code(found)
+
+
+def _found(paths: Sequence[Path], searched: groups.Searched) -> list[Item]:
+    """The checkpoints that are asked for, or where only a list is, none, once it is printed.
+
+    Raises UsageError where there are none.
+    """
+    search = Search(searched.match or (), searched.skip or (), recursive=searched.recursive)
+    found = search.items(_paths(paths, searched.listed))
+    if not searched.only_list:
+        items = list(found)
+        if not items:
+            raise UsageError(f"no checkpoint was found, {counted(search.passed, 'other file')} passed over; see --list")
+        return items
+    count = nbytes = 0
+    for item in found:
+        count, nbytes = count + 1, nbytes + item.bytes
+        print_text(f"{bytes_text(item.bytes):>10}  {show_name(item.path, _LONGEST_PATH)}\n")
+    passed = f"; {counted(search.passed, 'other file')} passed over" if search.passed else ""
+    print_text(f"{counted(count, 'checkpoint')}, {bytes_text(nbytes)}{passed}\n")
+    return []
+
+
+def _paths(paths: Sequence[Path], listed: Path | None) -> Iterator[str]:
+    yield from map(str, paths)
+    if listed is None:
+        return
+    try:
+        if str(listed) == "-":
+            yield from _names(sys.stdin.buffer, "--from -")
+        else:
+            with listed.open("rb") as file:
+                yield from _names(file, f"--from {str(listed)!r}")
+    except OSError as error:
+        raise UsageError(f"--from {str(listed)!r} cannot be read: {error.strerror}") from None
+
+
+def _names(file: IO[bytes], shown: str) -> Iterator[str]:
+    """The names in a file, each with a NUL after it where there is any, else one on each line."""
+    rest = file.read(_LONGEST_PATH)
+    end = b"\0" if b"\0" in rest else b"\n"
+    while rest:
+        *names, rest = rest.split(end)
+        yield from (os.fsdecode(name) for name in names if name)
+        if len(rest) >= _LONGEST_PATH:
+            raise UsageError(f"{shown} has a name of more than {_LONGEST_PATH} bytes; no path is as long")
+        more = file.read(_LONGEST_PATH)
+        if not more:
+            if rest:
+                yield os.fsdecode(rest)
+            return
+        rest += more
+
+
+def _head(verb: str, said: Sequence[Any], searched: groups.Searched, paths: Sequence[Path]) -> dict[str, Any]:
+    """What is asked, for the first line of a journal: a run goes on only with the same."""
+    options = {name: value for group in said for name, value in group._asdict().items() if value not in (None, False)}
+    where = {"folders": [str(path) for path in paths]} if searched.recursive else {}
+    which = {"match": searched.match, "skip": searched.skip}
+    return {
+        "version": __version__,
+        "command": verb,
+        "options": {name: _content(name, value) for name, value in options.items()},
+        "checkpoints": where | {name: value for name, value in which.items() if value},
+    }
+
+
+def _content(name: str, value: Any) -> Any:
+    """An option in JSON; of a file, what is in it."""
+    if name in _FILES:
+        return {"sha256": hashlib.sha256(Path(value).read_bytes()).hexdigest()}
+    if name == "like":
+        (item,) = Search().items([str(value)])
+        return {"path": item.path, "identity": item.identity}
+    return list(value) if isinstance(value, tuple) else value
+
+
+class _Watch:
+    """Shows the progress over checkpoints and bytes, and prints lines of JSON as soon as they are there."""
+
+    def __init__(self, meter: Meter, *, stream: bool) -> None:
+        self.stream = stream
+        self._meter = meter
+        self._count = self._done = 0
+
+    def start(self, count: int, nbytes: int) -> None:
+        self._count = count
+        self._meter.start(nbytes, "reading")
+
+    def done(self, nbytes: int, line: bytes) -> None:
+        self._done += 1
+        self._meter.say(f"{count_text(self._done)} of {counted(self._count, 'checkpoint')}")
+        self._meter.advance(nbytes)
+        if self.stream:
+            print_text(line.decode("ascii") + "\n")
+
+
+@contextmanager
+def _stoppable(items: Sequence[Item], journal: Journal | None = None, files: Sequence[Path] = ()) -> Iterator[None]:
+    """Say of a signal in this block what became of the files, and where the run goes on."""
+    try:
+        with untouched([Path(item.path) for item in items], [Written(path, path) for path in files]):
+            yield
+    except Stopped as stopped:
+        if journal is not None and journal.shown:
+            stopped.files += f"; the same command goes on where the journal {journal.shown!r} ends"
+        raise

@@ -1,0 +1,109 @@
+"""One question asked of many checkpoints, here or in processes where that is worth it; the answers go to a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from renorm_cli.fleet.discover import Item
+from renorm_cli.fleet.journal import Journal
+from renorm_cli.fleet.outcomes import Outcomes
+from renorm_cli.fleet.pool import Job, Lost, pool
+from renorm_cli.fleet.question import Question
+from renorm_cli.model.failure import Failure, Outcome
+from renorm_cli.model.findings import Rank, rank
+from renorm_cli.model.readers import EVERYONE, Readers
+from renorm_cli.parallel.threads import default_jobs
+from renorm_cli.render.data.json_report import line
+
+ITEM_SECONDS, BYTES_PER_SECOND = 0.02, 4e9
+"""About what a small checkpoint takes, and how fast a large one is read, with one thread."""
+
+_WORTH_PROCESSES = 0.5
+"""Seconds of work from which on processes, which take some 0.3 s to start, are worth it."""
+
+_LARGE = 256 << 20
+"""Bytes from which on a checkpoint keeps several threads busy."""
+
+
+class Watch(Protocol):
+    """Is told how much there is to do, and then of each checkpoint that is done, with its line of JSON."""
+
+    def start(self, count: int, nbytes: int) -> None: ...
+
+    def done(self, nbytes: int, line: bytes) -> None: ...
+
+
+class Answer(NamedTuple):
+    """What is kept of an outcome: its line of JSON, its place among the others, and who may read its checkpoint."""
+
+    line: bytes
+    rank: Rank
+    readers: Readers
+
+
+def answer(question: Question, job: Job) -> Answer:
+    """Ask one checkpoint. Raises UsageError."""
+    return _answer(question.ask(job.path, job.threads))
+
+
+def _answer(outcome: Outcome) -> Answer:
+    readers = EVERYONE if isinstance(outcome, Failure) else outcome.readers
+    return Answer(line(outcome).encode("ascii"), rank(outcome), readers)
+
+
+def ask_all(
+    question: Question,
+    items: Sequence[Item],
+    journal: Journal,
+    watch: Watch,
+    *,
+    jobs: int | None = None,
+    timeout: float | None = None,
+) -> Outcomes:
+    """Ask all checkpoints and return the outcomes in their order; what the journal knows already is not asked again.
+
+    `jobs` are the processors that are used at once, over checkpoints and within them. One that takes more than
+    `timeout` seconds is given up. Raises UsageError for a question that makes no sense, OutputError where the journal
+    cannot be written, EngineError where there can be no process.
+    """
+    outcomes, todo = Outcomes(len(items), [journal]), []
+    for number, item in enumerate(items):
+        known = journal.known.pop(item.path, None)
+        if known is not None and known.final and known.identity == item.identity:
+            outcomes.put(number, known)
+        else:
+            todo.append(number)
+    gone = set(journal.known).difference(item.path for item in items)
+    journal.known.clear()
+    watch.start(len(todo), sum(items[number].bytes for number in todo))
+    for number, found in _answers(question, items, todo, jobs or default_jobs(), timeout):
+        outcomes.put(number, journal.add(found.line, found.rank, found.readers, items[number].identity))
+        watch.done(items[number].bytes, found.line)
+    journal.finish(gone, len(items))
+    return outcomes
+
+
+def _answers(
+    question: Question, items: Sequence[Item], todo: Sequence[int], jobs: int, timeout: float | None
+) -> Iterator[tuple[int, Answer]]:
+    nbytes = sum(items[number].bytes for number in todo)
+    seconds = len(todo) * ITEM_SECONDS + nbytes / BYTES_PER_SECOND
+    if timeout is None and (jobs == 1 or len(todo) == 1 or seconds < _WORTH_PROCESSES):
+        yield from ((number, answer(question, Job(number, items[number].path, jobs))) for number in todo)
+        return
+    for job, found in pool(partial(answer, question), ordered(items, todo, jobs), jobs, timeout):
+        if isinstance(found, Lost):
+            found = _answer(question.failure(job.path, found.kind, found.text))
+        yield job.number, found
+
+
+def ordered(items: Sequence[Item], todo: Iterable[int], jobs: int) -> list[Job]:
+    """The largest first, so that none of them is the last to end; one that is a large part of all has all threads."""
+    order = sorted(todo, key=lambda number: -items[number].bytes)
+    share = sum(items[number].bytes for number in order) / (2 * jobs)
+    alone = [items[number].bytes > max(share, _LARGE) for number in order]
+    return [
+        Job(number, items[number].path, jobs if large else 1, large) for number, large in zip(order, alone, strict=True)
+    ]

@@ -1,0 +1,75 @@
+"""The outcomes of many checkpoints as a sequence that renderers take, read from journals when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Literal, cast, overload
+
+from renorm_cli.errors import FormatError
+from renorm_cli.fleet.journal import Journal, Kept
+from renorm_cli.model.failure import Outcome
+from renorm_cli.model.findings import Rank
+from renorm_cli.model.readers import EVERYONE
+
+
+class Outcomes(Sequence[Outcome]):
+    """Outcomes in the order of the checkpoints, in some 30 bytes of memory each."""
+
+    def __init__(self, count: int, journals: Sequence[Journal]) -> None:
+        self._journals = journals
+        self._starts, self._sizes = array("q", bytes(8 * count)), array("q", bytes(8 * count))
+        self._orders, self._kinds = array("d", bytes(8 * count)), array("b", bytes(count))
+        self._owners = array("H", bytes(2 * count))
+        self.readers = EVERYONE
+        """Who may read every checkpoint."""
+
+    def put(self, at: int, kept: Kept, journal: int = 0) -> None:
+        """Say where the outcome of the checkpoint with that number is."""
+        self._starts[at], self._sizes[at], self._owners[at] = kept.start, kept.size, journal
+        self._kinds[at], self._orders[at] = kept.rank
+        self.readers = self.readers.of_both(kept.readers)
+
+    @property
+    def ranks(self) -> Sequence[Rank]:
+        """The places of the checkpoints, without reading them."""
+        kinds = cast("Sequence[Literal[0, 1, 2, 3]]", self._kinds)
+        return list(map(Rank, kinds, self._orders))
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, at: int) -> Outcome: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Outcome]: ...
+    def __getitem__(self, at: int | slice) -> Outcome | list[Outcome]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        return self._journals[self._owners[at]].outcome(self._starts[at], self._sizes[at])
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return (self[at] for at in range(len(self)))
+
+
+def merged(journals: Sequence[Journal]) -> Outcomes:
+    """What is in all these journals, in the order of the bytes of the paths.
+
+    Raises FormatError where they are of different questions, not complete, or one of them is missing.
+    """
+    first = journals[0]
+    for journal in journals:
+        if journal.head != first.head:
+            raise FormatError(f"the journals {first.shown!r} and {journal.shown!r} are of different questions")
+        if not journal.complete:
+            raise FormatError(f"the run of the journal {journal.shown!r} is not complete; run it again")
+    where = sorted(
+        (os.fsencode(path), owner, kept)
+        for owner, journal in enumerate(journals)
+        for path, kept in journal.known.items()
+    )
+    found = Outcomes(len(where), journals)
+    for at, (_, owner, kept) in enumerate(where):
+        found.put(at, kept, owner)
+    return found

@@ -1,0 +1,190 @@
+"""Which checkpoints a tree holds: one item each, also of what is half there; trees that mean harm cost little."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import tf_recorded
+from support.places import SAMPLES
+
+from renorm_cli.fleet.discover import Item, Search
+
+
+def found(top: Path, **asked: object) -> list[str]:
+    """The paths below a folder, as they begin there."""
+    search = Search(recursive=True, **asked)  # type: ignore[arg-type]
+    return [os.path.relpath(item.path, top) for item in search.items([str(top)])]
+
+
+def put(top: Path, *names: str) -> None:
+    for name in names:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(b"x" * 10)
+
+
+TREES: dict[str, tuple[list[str], list[str]]] = {
+    "a file for each": (
+        ["b.h5", "a.keras", "c.hdf5", "d.weights.h5", "e.safetensors"],
+        [*("a.keras", "b.h5", "c.hdf5")],
+    ),
+    "other files": (["README.md", "config.json", "events.out.tfevents.1", "checkpoint", "vocab.txt"], []),
+    "the order of paths": (["a/z.h5", "a.h5", "a-b.h5", "a/b/c.h5"], ["a-b.h5", "a.h5", "a/b/c.h5", "a/z.h5"]),
+    "a prefix": (
+        ["ckpt-7.index", "ckpt-7.data-00000-of-00002", "ckpt-7.data-00001-of-00002", "ckpt-7.meta"],
+        ["ckpt-7"],
+    ),
+    "data files are missing": (["ckpt-7.index"], ["ckpt-7"]),
+    "the index is missing": (["c.data-00001-of-00002", "c.data-00000-of-00002"], ["c.data-00000-of-00002"]),
+    "a file has the name of a prefix": (["m.h5", "m.h5.index", "m.h5.data-00000-of-00001"], ["m.h5", "m.h5.index"]),
+    "a SavedModel": (["m/saved_model.pb", "m/variables/variables.index", "m/assets/a.h5", "b.h5"], ["b.h5", "m"]),
+    "an Orbax checkpoint": (["step/_CHECKPOINT_METADATA", "step/default/_METADATA", "step/default/x.h5"], ["step"]),
+    "a distributed one": (["d/.metadata", "d/__0_0.distcp", "d/__1_0.distcp"], ["d"]),
+    "an index of shards": (
+        ["m.safetensors.index.json", "m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"],
+        ["m.safetensors.index.json"],
+    ),
+    "hidden": ([".git/a.h5", "._a.h5", ".renorm-1-2-a.h5", "a.h5"], ["a.h5"]),
+    "a map that cannot be read": (["m.weights.json", "m_00000.weights.h5"], ["m.weights.json", "m_00000.weights.h5"]),
+}
+
+
+@pytest.mark.parametrize("kind", TREES)
+def test_one_checkpoint_is_one_item_in_the_order_of_paths(kind: str, tmp_path: Path) -> None:
+    names, expected = TREES[kind]
+    put(tmp_path, *names)
+    if kind == "a file for each":
+        expected = sorted(names)
+    assert found(tmp_path) == expected
+
+
+def test_the_shards_that_a_map_names_are_no_items_and_another_file_is(tmp_path: Path) -> None:
+    for path in SAMPLES.glob("dense*weights*"):
+        if "keras2" not in path.name:
+            shutil.copy(path, tmp_path)
+    put(tmp_path, "dense_00099.weights.h5")
+    values = json.loads((tmp_path / "dense.weights.json").read_text())["weight_map"].values()
+    shards = {name for value in values for name in (value if isinstance(value, list) else [value])}
+    assert len(shards) > 1
+    assert all((tmp_path / name).is_file() for name in shards)
+    assert found(tmp_path) == ["dense.weights.h5", "dense.weights.json", "dense_00099.weights.h5"]
+
+
+def test_every_sample_and_every_recorded_checkpoint_of_tensorflow_is_found(tmp_path: Path) -> None:
+    tf_recorded.copied("objects", tmp_path / "tf")
+    shutil.copytree(SAMPLES, tmp_path / "samples")
+    names = found(tmp_path)
+    assert [name for name in names if name.startswith("tf")] == ["tf/ckpt-7"]
+    files = {path.name for path in SAMPLES.iterdir() if path.suffix in (".h5", ".keras", ".hdf5")}
+    shards = {name for name in files if "_0000" in name}
+    assert {Path(name).name for name in names if name.startswith("samples")} >= files - shards
+
+
+def test_patterns_are_for_paths_and_for_names(tmp_path: Path) -> None:
+    put(tmp_path, "a/x-1.h5", "a/x-2.h5", "b/x-1.h5", "old/x-1.h5")
+    assert found(tmp_path, match=["x-1.h5"]) == ["a/x-1.h5", "b/x-1.h5", "old/x-1.h5"]
+    assert found(tmp_path, match=["x-1*", f"{tmp_path}/a/*"], skip=["*/old/*"]) == ["a/x-1.h5", "a/x-2.h5", "b/x-1.h5"]
+    assert found(tmp_path, skip=["*"]) == []
+
+
+def test_the_size_and_the_identity_are_of_all_files(tmp_path: Path) -> None:
+    put(tmp_path, "c.index", "c.data-00000-of-00002", "c.data-00001-of-00002")
+
+    def only() -> Item:
+        (item,) = Search(recursive=True).items([str(tmp_path)])
+        assert [item] == list(Search().items([str(tmp_path / "c")]))  # found, or given
+        return item
+
+    before = only()
+    assert before.bytes == 30
+    assert only() == before
+    (tmp_path / "c.data-00001-of-00002").write_bytes(b"y" * 11)
+    assert only().identity != before.identity
+    assert only().bytes == 31
+
+
+def test_a_path_that_is_given_is_an_item_as_it_is_and_comes_once(tmp_path: Path) -> None:
+    put(tmp_path, "a.h5", "b/c.h5")
+    given = [str(tmp_path / name) for name in ("gone.h5", "a.h5", "a.h5", "b")]
+    assert [item.path for item in Search().items(given)] == [given[0], given[1], given[3]]
+    assert [item.bytes for item in Search().items(given)] == [0, 10, 10]
+    assert [item.path for item in Search(recursive=True).items(given)] == [*given[:2], f"{given[3]}/c.h5"]
+
+
+def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
+    put(tmp_path, "real/a.h5")
+    (tmp_path / "link.h5").symlink_to(tmp_path / "real" / "a.h5")
+    (tmp_path / "broken.h5").symlink_to(tmp_path / "gone")
+    (tmp_path / "self.h5").symlink_to(tmp_path / "self.h5")
+    (tmp_path / "real" / "up").symlink_to(tmp_path)
+    search = Search(recursive=True)
+    names = [os.path.relpath(item.path, tmp_path) for item in search.items([str(tmp_path)])]
+    assert names == ["broken.h5", "link.h5", "real/a.h5", "self.h5"]
+    assert search.passed == 1
+    assert len(list(Search(recursive=True).items([str(tmp_path / "real" / "up")]))) == 4  # it was given
+
+
+def test_a_name_that_is_no_unicode_or_holds_escapes_is_found_as_it_is(tmp_path: Path) -> None:
+    names = [b"\xff.h5", b"a\x1b[2Jb.h5", b"a\nb.h5", b"x" * 252 + b".h5", "größe.h5".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    assert {os.fsencode(name) for name in found(tmp_path)} == set(names)
+    assert [os.fsencode(name) for name in found(tmp_path)] == sorted(names)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
+def test_a_folder_that_cannot_be_listed_is_an_item(tmp_path: Path) -> None:
+    put(tmp_path, "a.h5", "closed/b.h5")
+    (tmp_path / "closed").chmod(0)
+    try:
+        assert found(tmp_path) == ["a.h5", "closed"]
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+def _refused(path: str, real: Callable[[str], object]) -> object:
+    if path.endswith("/closed"):
+        raise PermissionError(13, "Permission denied", path)
+    if path.endswith("/gone"):
+        raise FileNotFoundError(2, "No such file or directory", path)
+    return real(path)
+
+
+def test_a_tree_that_changes_is_walked_and_what_cannot_be_listed_is_an_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.h5", "closed/b.h5", "gone/c.h5", "z.h5")
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: _refused(path, real))
+    assert found(tmp_path) == ["a.h5", "closed", "z.h5"]
+
+
+def test_a_tree_deeper_than_a_path_can_be_long_ends_as_an_item(tmp_path: Path) -> None:
+    names, at = [], os.open(tmp_path, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=at)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    names = found(tmp_path)
+    assert len(names) == 1
+    assert len(names[0]) > 3500
+    (item,) = Search(recursive=True).items([str(tmp_path)])
+    assert item.bytes == 0
+
+
+def test_many_names_and_paths_in_one_folder_cost_little(tmp_path: Path) -> None:
+    for number in range(6_000):
+        os.close(os.open(tmp_path / f"c-{number}.index", os.O_CREAT | os.O_WRONLY))
+    start = time.process_time()
+    names = found(tmp_path)
+    assert len(names) == 6_000
+    given = [str(tmp_path / name) for name in names]
+    assert sum(item.identity != "" for item in Search().items(given)) == 6_000
+    assert time.process_time() - start < 3

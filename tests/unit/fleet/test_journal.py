@@ -1,0 +1,188 @@
+"""The journal: what a run found is there for the next one, whatever killed it; and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.report_maker import a_report, a_row
+
+from renorm_cli.errors import FormatError, OutputError, UsageError
+from renorm_cli.fleet.journal import Journal
+from renorm_cli.fleet.outcomes import Outcomes, merged
+from renorm_cli.model.failure import Failure, Outcome
+from renorm_cli.model.findings import Rank, rank
+from renorm_cli.model.readers import EVERYONE, Readers
+from renorm_cli.render.data.json_report import line
+
+HEAD = {"version": "0.1.0", "command": "check", "options": {"max_norm": 2.0}}
+
+
+def outcomes() -> list[Outcome]:
+    reports = [
+        a_report([a_row("dense/kernel", 9.0)], path=f"runs/{name}.h5", command="check")
+        for name in ("a", "b", os.fsdecode(b"c\xff"))
+    ]
+    return [*reports, Failure("check", "0.1.0", "runs/d.h5", "died", "'runs/d.h5': its process died")]
+
+
+def write(path: Path, found: list[Outcome], *, finish: bool = True) -> None:
+    with closing(Journal.continued(path, HEAD)) as journal:
+        for one in found:
+            journal.add(line(one).encode(), rank(one), EVERYONE, f"id of {one.path}"[:8])
+        if finish:
+            journal.finish((), len(found))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "norms.jsonl"
+
+
+def test_each_line_is_the_json_report_of_a_checkpoint_and_what_a_run_needs_of_it(path: Path) -> None:
+    write(path, outcomes())
+    head, *records, end = map(json.loads, path.read_text("ascii").splitlines())
+    assert head == {"tool": "renorm-ckpt", "journal": 1, **HEAD}
+    assert end == {"complete": 4}
+    for record, one in zip(records, outcomes(), strict=True):
+        more = {name: record.pop(name) for name in ("rank", "readers", "identity")}
+        assert record == json.loads(line(one))
+        assert (more["readers"], more["identity"]) == ([True, None], "id of ru")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_next_run_knows_what_was_found_and_reads_it_again(path: Path) -> None:
+    write(path, outcomes(), finish=False)
+    with closing(Journal.continued(path, HEAD)) as journal:
+        assert list(journal.known) == [one.path for one in outcomes()]
+        for one in outcomes():
+            kept = journal.known[one.path]
+            assert journal.outcome(kept.start, kept.size) == one
+            assert (kept.rank, kept.final) == (rank(one), not isinstance(one, Failure))
+        assert not journal.complete
+
+
+def test_the_last_line_of_a_path_counts_and_one_that_is_gone_does_not(path: Path) -> None:
+    first, other, *_ = outcomes()
+    write(path, [first, other, Failure("check", "0.1.0", first.path, "format", "damaged")], finish=False)
+    with closing(Journal.continued(path, HEAD)) as journal:
+        assert journal.known[first.path].rank == Rank(0, 0.0)
+        journal.finish({other.path}, 1)
+    with closing(Journal.read(path)) as journal:
+        assert list(journal.known) == [first.path]
+        assert journal.complete
+
+
+def test_a_last_line_torn_at_any_byte_is_cut_off_and_the_run_goes_on(path: Path) -> None:
+    write(path, outcomes(), finish=False)
+    whole = path.read_bytes()
+    last = whole.rstrip(b"\n").rindex(b"\n") + 1
+    head = whole.index(b"\n") + 1
+    for end in [*range(head), *range(last, len(whole), 7), len(whole) - 1]:
+        path.write_bytes(whole[:end])
+        with closing(Journal.continued(path, HEAD)) as journal:
+            assert len(journal.known) == (0 if end < head else 3)
+        assert path.read_bytes() == whole[: head if end < head else last]
+
+
+@pytest.mark.parametrize(
+    "content", [b"weights\n", b"{}\n", b"[1]\n", b'{"tool": "renorm-ckpt"}\n', b"\x89HDF\r\n\x1a\n", b"x"]
+)
+def test_a_file_that_is_no_journal_stays_as_it_is(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="is no journal, and stays as it is"):
+        Journal.continued(path, HEAD)
+    with pytest.raises(FormatError):
+        Journal.read(path)
+    assert path.read_bytes() == content
+
+
+def test_another_question_is_refused(path: Path) -> None:
+    write(path, outcomes())
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="is of another question"):
+        Journal.continued(path, {**HEAD, "options": {"max_norm": 3.0}})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("bad", [b"nonsense", b"{}", b'{"source":{"path":"a"},"rank":[9,1],"readers":[true,null]}'])
+def test_a_damaged_line_before_the_last_one_is_an_error_that_names_it(path: Path, bad: bytes) -> None:
+    write(path, outcomes(), finish=False)
+    first, second, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, second, bad + b"\n", *rest]))
+    with pytest.raises(UsageError, match="is damaged in line 3"):
+        Journal.continued(path, HEAD)
+
+
+def test_a_second_run_on_the_journal_is_refused(path: Path) -> None:
+    with closing(Journal.continued(path, HEAD)), pytest.raises(OutputError, match="another run writes to the journal"):
+        Journal.continued(path, HEAD)
+    Journal.continued(path, HEAD).close()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_refused(path: Path, make: object) -> None:
+    make(path)  # type: ignore[operator]
+    with pytest.raises(OutputError, match="journal"):
+        Journal.continued(path, HEAD)
+
+
+def test_a_full_disk_leaves_whole_lines_and_says_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, *_ = outcomes()
+    write(path, [first], finish=False)
+    before = path.read_bytes()
+    real = os.pwrite
+
+    def full(fd: int, data: memoryview, offset: int) -> int:
+        if len(data) > 100:
+            return real(fd, data[:100], offset)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with closing(Journal.continued(path, HEAD)) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            with pytest.raises(OutputError, match="No space left on device; what is in it stays, make room"):
+                journal.add(line(second).encode(), rank(second), EVERYONE, "x")
+        assert path.read_bytes() == before
+        journal.add(line(second).encode(), rank(second), EVERYONE, "x")
+    with closing(Journal.continued(path, HEAD)) as journal:
+        assert len(journal.known) == 2
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[Path]:
+    a, b, c, failed = outcomes()
+    write(tmp_path / "1.jsonl", [b, failed])
+    write(tmp_path / "2.jsonl", [c, a])
+    return [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
+
+
+def test_journals_together_are_in_the_order_of_paths(parts: list[Path]) -> None:
+    opened = [Journal.read(path) for path in parts]
+    found = merged(opened)
+    assert list(found) == outcomes()
+    assert list(found.ranks) == list(map(rank, found))
+    for journal in opened:
+        journal.close()
+
+
+def test_a_journal_of_a_run_that_is_not_complete_is_not_reported(path: Path) -> None:
+    write(path, outcomes(), finish=False)
+    with closing(Journal.read(path)) as journal, pytest.raises(FormatError, match="is not complete"):
+        merged([journal])
+
+
+def test_what_many_may_read_is_what_all_may_read() -> None:
+    with closing(Journal.temporary(HEAD)) as journal:
+        found = Outcomes(2, [journal])
+        for at, readers in enumerate((EVERYONE, Readers(False, 7))):
+            one = outcomes()[at]
+            found.put(at, journal.add(line(one).encode(), rank(one), readers, ""))
+        assert found.readers == Readers(False, 7)
+        assert found[-1] == outcomes()[1]
+        assert found[0:2] == list(found) == outcomes()[:2]
