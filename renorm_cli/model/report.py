@@ -69,6 +69,12 @@ class Row:
         return self.step.variable
 
     @property
+    def status(self) -> Literal["constrained", "measured"]:
+        """Whether anything is asked of the variable, or it is only measured."""
+        asked = self.step.constraint
+        return "measured" if asked.limit is None and asked.low is None and not asked.nonnegative else "constrained"
+
+    @property
     def excess(self) -> float | None:
         """How far the largest norm is above the limit, relatively; 0 if it is not."""
         limit = self.step.constraint.limit

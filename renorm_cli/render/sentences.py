@@ -24,7 +24,8 @@ def account(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
     What a check has seen is in its verdict.
     """
     totals, order = report.totals, orders(report)
-    done = "constrained" if is_bounded(report) or report.command != "inspect" else "measured"
+    asked = any(row.status == "constrained" for row in report.rows) or not report.rows
+    done = "constrained" if asked else "measured"
     units = counted(totals.units, "unit")
     if len(order) == 1 and order != {2.0}:
         units += f" (p = {exact_text(*order)})"

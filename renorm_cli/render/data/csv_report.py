@@ -1,4 +1,4 @@
-"""Reports as CSV: one line per variable, constrained or skipped."""
+"""Reports as CSV: one line per variable, constrained, measured or skipped."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HEADER = ("path", "status", "reason", *(column.key for column in COLUMNS))
 
 
 def render_csv(found: Iterable[Outcome]) -> Iterator[str]:
-    """Write a header, then a line for each constrained and each skipped variable of each report, and for each failure;
-    lines end with LF. Comes in parts of one checkpoint each.
+    """Write a header, then a line for each variable of each report, constrained, measured or skipped, and for each
+    failure; lines end with LF. Comes in parts of one checkpoint each.
 
     Numbers are exact; a missing value is an empty cell. Text is escaped as `show` does, and a text cell that a
     spreadsheet would read as a formula starts with an apostrophe.
@@ -38,12 +38,12 @@ def _text(lines: Iterable[Sequence[Cell]]) -> str:
 
 
 def lines(report: Outcome) -> Iterator[list[Cell]]:
-    """The exact values of each variable under `HEADER`, constrained ones first; text is as the file has it."""
+    """The exact values of each variable under `HEADER`, skipped ones last; text is as the file has it."""
     if isinstance(report, Failure):
         yield [report.path, "failed", report.text, *(None for _ in COLUMNS)]
         return
     for row in report.rows:
-        yield [report.path, "constrained", None, *(column.value(row) for column in COLUMNS)]
+        yield [report.path, row.status, None, *(column.value(row) for column in COLUMNS)]
     for skip in report.skips:
         facts = [None if column.skipped is None else column.skipped(skip) for column in COLUMNS]
         yield [report.path, "skipped", skip.reason, *facts]

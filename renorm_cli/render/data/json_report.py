@@ -119,6 +119,7 @@ def _row(row: Row) -> dict[str, Any]:
         "copies": list(variable.copies),
         "aliases": list(variable.aliases),
         "layer": variable.layer,
+        "status": row.status,
         "role": step.role,
         "shape": list(variable.shape),
         "dtype": variable.dtype,
@@ -141,7 +142,7 @@ def _row(row: Row) -> dict[str, Any]:
         "excess": None if row.excess is None else _number(row.excess),
         "norm": _norm(row.norm),
         "norm_after": _norm(row.norm_after),
-        "histogram": list(row.histogram),
+        "histogram": _histogram(row),
         "worst": [{"index": list(unit.index), "norm": _number(unit.norm)} for unit in row.worst],
         "declared": _declared(variable.declared),
         "spectral": None if row.spectral is None else _spectral(row.spectral),
@@ -229,6 +230,12 @@ def _declared(declared: Declared | None) -> dict[str, Any] | None:
             "problem": declared.problem,
         }
     )
+
+
+def _histogram(row: Row) -> dict[str, Any] | None:
+    if row.norm is None or not row.histogram:
+        return None
+    return {"low": _number(row.norm.min), "high": _number(row.norm.max), "counts": list(row.histogram)}
 
 
 def _norm(stats: NormStats | None) -> dict[str, float | None] | None:

@@ -250,3 +250,30 @@ def test_colour_is_for_terminals_unless_it_is_asked_for_or_refused() -> None:
 def test_no_format_for_machines_has_an_escape_even_where_colour_is_asked_for(name: str, capfd: Capture) -> None:
     done = renorm_here(capfd, "check", DENSE, "--max-norm", "1", "--format", name, "--color", "always")
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("inspect", "dense.h5"), "measured"),
+        (("inspect", "dense.h5", "--max-norm", "1"), "constrained"),
+        (("check", "dense.h5", "--max-norm", "1"), "constrained"),
+        (("check", "declared.h5", "--declared"), "constrained"),
+    ],
+)
+def test_the_table_the_csv_and_the_json_say_alike_whether_a_variable_is_constrained_or_measured(
+    arguments: tuple[str, ...], status: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SAMPLES)
+    lines = list(csv.DictReader(renorm_here(capfd, *arguments, "--format", "csv").stdout.splitlines()))
+    assert {line["status"] for line in lines} == {status, "skipped"}
+    report = json.loads(renorm_here(capfd, *arguments, "--format", "json").stdout)
+    assert {one["status"] for one in report["variables"]} == {status}
+    for one in report["variables"]:
+        bins = one["histogram"]
+        assert (bins["low"], bins["high"], sum(bins["counts"])) == (
+            one["norm"]["min"],
+            one["norm"]["max"],
+            one["units"],
+        )
+    assert f" {status}, " in renorm_here(capfd, *arguments, "--format", "table").stdout

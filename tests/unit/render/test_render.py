@@ -452,6 +452,7 @@ VARIABLE = {
     "copies": [str],
     "aliases": [str],
     "layer": (str, None),
+    "status": str,
     "role": str,
     "shape": [int],
     "dtype": str,
@@ -474,7 +475,7 @@ VARIABLE = {
     "excess": (float, None),
     "norm": (NORM, None),
     "norm_after": (NORM, None),
-    "histogram": [int],
+    "histogram": ({"low": float, "high": float, "counts": [int]}, None),
     "worst": [{"index": [int], "norm": (float, None)}],
     "declared": (DECLARED, None),
     "spectral": (SPECTRAL, None),
@@ -572,7 +573,11 @@ def test_the_json_says_what_the_report_says() -> None:
         )
         assert (found["limit"], found["p"]) == (0.9, 2.0)
         assert (found["units"], found["over"], found["nonfinite"]) == (row.units, row.over, row.nonfinite)
-        assert found["histogram"] == list(row.histogram)
+        bins = found["histogram"] or {"low": None, "high": None, "counts": []}
+        assert bins["counts"] == list(row.histogram)
+        assert (bins["low"], bins["high"]) == (
+            (row.norm.min, row.norm.max) if row.norm and row.histogram else (None,) * 2
+        )
         for key in ("norm", "norm_after"):
             stats = getattr(row, key)
             assert found[key] == (None if stats is None else stats._asdict())
