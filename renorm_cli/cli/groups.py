@@ -46,6 +46,7 @@ class Wholes(NamedTuple):
 @under("Many checkpoints")
 class Kept(NamedTuple):
     journal: opt.JournalFile = None
+    shard: opt.Shard = None
     timeout: opt.Timeout = None
 
 

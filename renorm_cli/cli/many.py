@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -26,7 +27,7 @@ from renorm_cli.cli.output import (
 from renorm_cli.cli.signals import Stopped, Written, untouched
 from renorm_cli.cli.terminal import Meter, print_text, progress
 from renorm_cli.errors import UsageError
-from renorm_cli.fleet.discover import Item, Search
+from renorm_cli.fleet.discover import Item, Search, Shard
 from renorm_cli.fleet.drive import ask_all
 from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import merged
@@ -38,6 +39,7 @@ from renorm_cli.text import bytes_text, count_text, counted
 from renorm_cli.text import show as show_name
 
 _LONGEST_PATH = 1 << 16
+_SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _FILES = ("rules", "baseline")
 """Options that name a file whose content is part of the question."""
 
@@ -54,7 +56,8 @@ def examine_all(
     lines: Lines,
 ) -> int:
     """Ask all checkpoints, and report; returns the exit code. `said` are the groups of options that ask."""
-    items = _found(paths, searched)
+    shard = _shard(kept.shard)
+    items = _found(paths, searched, shard)
     if searched.only_list:
         return 0
     if getattr(reporting, "norms", None) is not None and len(items) > 1:
@@ -63,7 +66,7 @@ def examine_all(
     files = targets(reporting, [*about, *taken, kept.journal])
     refuse_taken(files, about, force=reporting.force)
     question = Question(verb, asked, words.spoken())
-    head = _head(verb, said, searched, paths)
+    head = _head(verb, said, searched, paths, shard)
     journal = Journal.temporary(head) if kept.journal is None else Journal.continued(kept.journal, head)
     with closing(journal):
         stream = reporting.format == "jsonl" and not reporting.quiet
@@ -118,7 +121,17 @@ def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int
         return exit_code(found)
 
 
-def _found(paths: Sequence[Path], searched: groups.Searched) -> list[Item]:
+def _shard(text: str | None) -> Shard | None:
+    """Read `3/64`. Raises UsageError for anything else, such as a part 0."""
+    if text is None:
+        return None
+    found = _SHARD.fullmatch(text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--shard {text!r}: a part and the number of parts were expected, from 1/N to N/N")
+    return Shard(int(found[1]), int(found[2]))
+
+
+def _found(paths: Sequence[Path], searched: groups.Searched, shard: Shard | None = None) -> list[Item]:
     """The checkpoints that are asked for, or where only a list is, none, once it is printed.
 
     Raises UsageError where there are none.
@@ -129,9 +142,9 @@ def _found(paths: Sequence[Path], searched: groups.Searched) -> list[Item]:
         items = list(found)
         if not items:
             raise UsageError(f"no checkpoint was found, {counted(search.passed, 'other file')} passed over; see --list")
-        return items
+        return items if shard is None else list(filter(shard.has, items))
     count = nbytes = 0
-    for item in found:
+    for item in found if shard is None else filter(shard.has, found):
         count, nbytes = count + 1, nbytes + item.bytes
         print_text(f"{bytes_text(item.bytes):>10}  {show_name(item.path, _LONGEST_PATH)}\n")
     passed = f"; {counted(search.passed, 'other file')} passed over" if search.passed else ""
@@ -170,7 +183,9 @@ def _names(file: IO[bytes], shown: str) -> Iterator[str]:
         rest += more
 
 
-def _head(verb: str, said: Sequence[Any], searched: groups.Searched, paths: Sequence[Path]) -> dict[str, Any]:
+def _head(
+    verb: str, said: Sequence[Any], searched: groups.Searched, paths: Sequence[Path], shard: Shard | None
+) -> dict[str, Any]:
     """What is asked, for the first line of a journal: a run goes on only with the same."""
     options = {name: value for group in said for name, value in group._asdict().items() if value not in (None, False)}
     where = {"folders": [str(path) for path in paths]} if searched.recursive else {}
@@ -180,6 +195,7 @@ def _head(verb: str, said: Sequence[Any], searched: groups.Searched, paths: Sequ
         "command": verb,
         "options": {name: _content(name, value) for name, value in options.items()},
         "checkpoints": where | {name: value for name, value in which.items() if value},
+        "shard": None if shard is None else list(shard),
     }
 
 

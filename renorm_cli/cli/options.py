@@ -72,6 +72,14 @@ JournalFile = Annotated[
         help="Keep a line of JSON for each checkpoint here as soon as it is done; a run that was stopped goes on.",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Take only part I of N, from 1 to N: for N runs at the same time, on machines that see the same paths.",
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Give up a checkpoint that takes longer."),

@@ -32,6 +32,17 @@ class Item(NamedTuple):
     identity: str
 
 
+class Shard(NamedTuple):
+    """Part `number` `of` so many, from 1: which part a checkpoint is in depends on its path alone."""
+
+    number: int
+    of: int
+
+    def has(self, item: Item) -> bool:
+        digest = hashlib.blake2b(os.fsencode(item.path), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.of == self.number - 1
+
+
 class Search:
     """Finds checkpoints; `passed` counts the files that are none, and the links to folders, which are not followed.
 

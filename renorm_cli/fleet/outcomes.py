@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 from renorm_cli.errors import FormatError
 from renorm_cli.fleet.journal import Journal, Kept
 from renorm_cli.model.failure import Outcome
 from renorm_cli.model.findings import Rank
 from renorm_cli.model.readers import EVERYONE
+
+_MOST_SHARDS = 1_000_000
 
 
 class Outcomes(Sequence[Outcome]):
@@ -56,14 +58,19 @@ class Outcomes(Sequence[Outcome]):
 def merged(journals: Sequence[Journal]) -> Outcomes:
     """What is in all these journals, in the order of the bytes of the paths.
 
-    Raises FormatError where they are of different questions, not complete, or one of them is missing.
+    Raises FormatError where they are of different questions, or not complete, or where a part of them is missing.
     """
-    first = journals[0]
+    first, parts = journals[0], set[int]()
     for journal in journals:
-        if journal.head != first.head:
+        if _asked(journal) != _asked(first) or _shard(journal)[1] != _shard(first)[1]:
             raise FormatError(f"the journals {first.shown!r} and {journal.shown!r} are of different questions")
         if not journal.complete:
             raise FormatError(f"the run of the journal {journal.shown!r} is not complete; run it again")
+        parts.add(_shard(journal)[0])
+    missing = [str(part) for part in range(1, _shard(first)[1] + 1) if part not in parts]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise FormatError(f"of {_shard(first)[1]} parts, {', '.join(missing[:3])}{more} are missing; give all journals")
     where = sorted(
         (os.fsencode(path), owner, kept)
         for owner, journal in enumerate(journals)
@@ -73,3 +80,17 @@ def merged(journals: Sequence[Journal]) -> Outcomes:
     for at, (_, owner, kept) in enumerate(where):
         found.put(at, kept, owner)
     return found
+
+
+def _asked(journal: Journal) -> dict[str, Any]:
+    return {name: value for name, value in journal.head.items() if name != "shard"}
+
+
+def _shard(journal: Journal) -> tuple[int, int]:
+    """The part that a journal is of, and of how many. Raises FormatError."""
+    match journal.head.get("shard"):
+        case None:
+            return 1, 1
+        case [int() as number, int() as count] if 1 <= number <= count <= _MOST_SHARDS:
+            return number, count
+    raise FormatError(f"the journal {journal.shown!r} is damaged in line 1: it names no part of so many")

@@ -330,3 +330,25 @@ def test_journals_of_different_questions_are_not_reported_together(tree: Path, c
     refused(renorm_here(capfd, "report", "1.jsonl", "2.jsonl"), "are of different questions")
     refused(renorm_here(capfd, "report", HOLD[0]), "no journal")
     refused(renorm_here(capfd, "report", "gone.jsonl"), "cannot be opened")
+
+
+def test_the_parts_of_a_run_are_together_the_whole(tree: Path, capfd: Capture) -> None:
+    asked = ("check", "-r", "runs", "--max-norm", "9")
+    whole = renorm_here(capfd, *asked, "--format", "json")
+    listed = [renorm_here(capfd, *asked, "--shard", f"{part}/4", "--list").stdout for part in range(1, 5)]
+    assert sorted(line.split()[-1] for text in listed for line in text.splitlines()[:-1]) == ALL
+    for part in range(1, 5):
+        renorm_here(capfd, *asked, "--shard", f"{part}/4", "--journal", f"part-{part}.jsonl", "-q")
+    names = [f"part-{part}.jsonl" for part in range(1, 5)]
+    done = renorm_here(capfd, "report", *names, "--format", "json")
+    assert without_seconds(done.stdout) == without_seconds(whole.stdout)
+    assert done.returncode == whole.returncode == 2
+    refused(renorm_here(capfd, "report", *names[:2], *names[3:]), "of 4 parts, 3 are missing; give all journals")
+    refused(renorm_here(capfd, *asked, "--shard", "1/4", "--journal", names[1]), "is of another question")
+    renorm_here(capfd, *asked, "--journal", "whole.jsonl", "-q")
+    refused(renorm_here(capfd, "report", names[0], "whole.jsonl"), "are of different questions")
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "1/0", "-1/4", "a/b", "1/4/5", "99999999/99999999"])
+def test_a_part_that_cannot_be_is_refused(shard: str, tree: Path, capfd: Capture) -> None:
+    refused(renorm_here(capfd, "check", "-r", "runs", "--max-norm", "9", "--shard", shard), "from 1/N to N/N")
