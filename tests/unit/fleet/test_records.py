@@ -96,7 +96,14 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [one for key, item in inside for one in [(*path, key), *places(item, (*path, key))]]
 
 
-ANYTHING = ({"totals"}, {"variables", 0, "excess"}, {"variables", 0, "coverage"})
+ANYTHING = (
+    {"totals"},
+    {"status"},
+    {"low", "histogram"},
+    {"high", "histogram"},
+    {"variables", 0, "excess"},
+    {"variables", 0, "coverage"},
+)
 """What is computed anew, and so may be anything."""
 
 
