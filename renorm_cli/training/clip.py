@@ -86,17 +86,21 @@ def shared(limit: float) -> Any:
 def _is_fused() -> bool:
     """Whether XLA compiles what is traced now, and so fuses what would be passes over memory in a graph.
 
-    TensorFlow has no public name for it. Only speed depends on the answer.
+    TensorFlow has no public name for it. Only speed depends on the answer: a version without these names gets False.
     """
     graph = tf.compat.v1.get_default_graph()
     while graph is not None:
-        context = getattr(graph, "_get_control_flow_context", lambda: None)()
+        context = _asked(graph, "_get_control_flow_context")
         while context is not None:
-            if context.IsXLAContext():
+            if _asked(context, "IsXLAContext"):
                 return True
-            context = context.outer_context
+            context = getattr(context, "outer_context", None)
         graph = getattr(graph, "outer_graph", None)
     return False
+
+
+def _asked(owner: Any, method: str) -> Any:
+    return getattr(owner, method, lambda: None)()
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -283,6 +284,34 @@ def test_powers_of_two_and_factors_out_of_float32_are_as_in_files(renormed: Func
             stored, _ = bounded(before, (1,), limit, 2.0, NumpyEngine())
             apart = np.abs(bits(renormed(before, 1, limit)).astype(np.int64) - bits(stored).astype(np.int64))
             assert apart.max() <= 1
+
+
+def test_what_xla_compiles_is_told_from_other_graphs_also_in_branches_and_functions() -> None:
+    from renorm_cli.training import clip
+
+    found: list[bool] = []
+
+    def tell(x: Any) -> Any:
+        found.append(clip._is_fused())
+        return x
+
+    inner = tf.function(tell)
+    branches = tf.function(lambda x: tf.cond(x > 0, lambda: tell(x), lambda: inner(x)), jit_compile=True)
+    for function in (tf.function(tell, jit_compile=True), branches, tell, tf.function(tell)):
+        function(tf.constant(1.0))
+    assert found == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("gone", ["_get_control_flow_context", "IsXLAContext", "outer_context", "outer_graph"])
+def test_a_tensorflow_without_a_private_name_takes_the_usual_path(monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    from renorm_cli.training import clip
+
+    context: dict[str, Any] = {"IsXLAContext": lambda: False, "outer_context": None}
+    context.pop(gone, None)
+    graph: dict[str, Any] = {"_get_control_flow_context": lambda: SimpleNamespace(**context), "outer_graph": None}
+    graph.pop(gone, None)
+    monkeypatch.setattr(tf.compat.v1, "get_default_graph", lambda: SimpleNamespace(**graph))
+    assert not clip._is_fused()
 
 
 def test_a_hundred_variables_are_bounded_by_calls_of_one_function_with_one_constant() -> None:
