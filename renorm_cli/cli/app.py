@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from renorm_cli import __version__
-from renorm_cli.cli import groups, help, words
+from renorm_cli.cli import completion, groups, help, words
 from renorm_cli.cli import options as opt
 from renorm_cli.cli.groups import grouped, is_one, keywords
 from renorm_cli.cli.signals import Stopped, Written, heard, untouched
@@ -25,6 +25,7 @@ WIDEST = 1000
 app = typer.Typer(
     name="renorm-ckpt",
     cls=help.Group,
+    add_completion=False,  # its options take no name of a shell
     help="Bound the norm of every unit in a weight checkpoint, and report the norms.",
     epilog=help.EXIT_CODES,
     invoke_without_command=True,
@@ -40,12 +41,42 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _show_completion(shell: str | None) -> None:
+    if shell is not None:
+        print_text(completion.shown(shell) + "\n")
+        raise typer.Exit
+
+
+def _install_completion(shell: str | None) -> None:
+    if shell is not None:
+        print_text(completion.installed(shell) + "\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[SHELL]",
+            help="Set up completion in bash, zsh or fish; in $SHELL if none is given.",
+            callback=_install_completion,
+            is_eager=True,
+        ),
+    ] = None,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[SHELL]",
+            help="Print what that sets up.",
+            callback=_show_completion,
+            is_eager=True,
+        ),
+    ] = None,
 ) -> None:
     if context.invoked_subcommand is None:
         print_text(context.get_help() + "\n")
@@ -297,6 +328,8 @@ def main() -> NoReturn:
     """The entry point: exits with 0, 1 or 2, or 128 plus the signal that ended the run."""
     try:
         with heard():
+            if _COMPLETING in os.environ:
+                completion.prepare()
             code = _run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt"))
     except Stopped as stopped:  # between two lines up there, or while an error was told
         code = stopped.code

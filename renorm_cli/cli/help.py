@@ -69,6 +69,8 @@ DIFF = _epilog(
     DIFF_EXIT_CODES,
 )
 
+_OF_SHELLS = ("--install-completion", "--show-completion")
+
 _STREAMS = ("report", "listed")
 """Parameters for which `-` has a meaning."""
 
@@ -77,6 +79,13 @@ _EMPTY = re.compile(r"--[a-z-]+=")
 
 class Group(TyperGroup):
     """The commands; one that is not there is answered with what was meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse, with the user's own shell for an option that takes one and has none."""
+        for place, option in enumerate(args):
+            if option in _OF_SHELLS and not args[place + 1 :]:
+                args = [*args, os.path.basename(os.environ.get("SHELL", ""))]  # noqa: PTH119
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if not ctx.resilient_parsing and args[0] not in self.commands:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from renorm_cli.cli.completion import reports, variable_names
+from renorm_cli.cli.completion import files_called, reports, variable_names
 
 ReportFormat = Literal["table", "json", "jsonl", "csv", "md", "github", "junit", "sarif", "gitlab"]
 DiffFormat = Literal["table", "json", "csv", "md"]
@@ -127,6 +127,7 @@ RulesFile = Annotated[
         help="Bounds by name, from a TOML file: [[rule]] with match = GLOB and max_norm = C (also p, units, per),"
         " or leave = true. The first that matches decides; only what one matches is bounded, unless --max-norm is"
         " there for the rest.",
+        autocompletion=files_called(".toml"),
     ),
 ]
 Clip = Annotated[
@@ -222,6 +223,7 @@ BaselineFile = Annotated[
         "--baseline",
         metavar="FILE",
         help="A JSON report: fail where a variable's largest norm grew since, or a variable came or went.",
+        autocompletion=files_called(".json"),
     ),
 ]
 MaxGrowth = Annotated[
@@ -252,6 +254,7 @@ RulesPath = Annotated[
         "-o",
         metavar="FILE",
         help="Write the bounds as rules, for --rules of the other commands.",
+        autocompletion=files_called(".toml"),
     ),
 ]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the input, in one step.")]
@@ -309,6 +312,7 @@ NormsFile = Annotated[
         "--norms",
         metavar="FILE.npz",
         help="Also write the norm of every unit: a NumPy file with an array for each variable, by its name.",
+        autocompletion=files_called(".npz"),
     ),
 ]
 DiffReports = Annotated[

@@ -25,6 +25,9 @@ AxisSource = Literal["option", "rule", "declared", "like", "layer", "graph", "sh
 BOUNDED: frozenset[Role] = frozenset({"kernel", "embedding"})
 """The roles whose units are bounded by default; only they have unit axes."""
 
+NEVER_BY_NAME: frozenset[Role] = frozenset({"optimizer", "statistic", "state"})
+"""Roles whose variables are selected by their role alone, whatever names them."""
+
 
 class Claim(NamedTuple):
     """What one source says of one variable; None where it does not say.

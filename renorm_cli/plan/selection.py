@@ -10,15 +10,12 @@ from typing import NamedTuple
 
 from renorm_cli.errors import SelectionError, Way
 from renorm_cli.model.constraint import Selection
-from renorm_cli.model.identity import Role
+from renorm_cli.model.identity import NEVER_BY_NAME, Role
 from renorm_cli.model.plan import Left
 from renorm_cli.model.variable import Variable
 
 LONGEST_NAME = 1024
 """Longer names never match: no pattern can be made to work on a megabyte of name."""
-
-NEVER_BY_NAME: frozenset[Role] = frozenset({"optimizer", "statistic", "state"})
-"""Roles whose variables are selected by their role alone, whatever names them."""
 
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 _WILD = re.compile(r"[*?\[]")

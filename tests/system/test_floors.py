@@ -75,7 +75,7 @@ HEAVY = {
     "h5py": {"formats/hdf5/worker.py"},
     "jinja2": {"render/page/page.py"},
     "rich": {"render/terminal/progress.py"},
-    "typer": {"cli/app.py", "cli/help.py", "cli/options.py"},
+    "typer": {"cli/app.py", "cli/completion.py", "cli/help.py", "cli/options.py"},
 }
 
 

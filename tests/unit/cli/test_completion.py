@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import builders
+from support.cli import refused, renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.cli.completion import reports
@@ -189,6 +190,55 @@ def test_reports_offer_formats_and_files_and_files_behind_a_format(
     assert {"json=report.json", "gitlab=gl-code-quality-report.json", "notes.json", "sub/"} <= set(reports(""))
     assert reports("json=sub/") == ["json=sub/a.json"]
     assert reports("nothing=") == reports("x") == reports("none/") == []
+
+
+def test_weights_are_offered_and_the_state_of_an_optimizer_where_no_weight_begins_so(folder: Path) -> None:
+    words = offered("renorm-ckpt check dense.h5 -i ", folder, "bash").stdout.split()
+    assert {"hidden/kernel", "hidden/bias", "digit/kernel"} <= set(words)
+    assert not any("optimizer" in word for word in words)
+    words = offered("renorm-ckpt check dense.h5 -x opt", folder, "bash").stdout.split()
+    assert words
+    assert all(word.startswith("optimizer_weights/") for word in words)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("check --rules", "r.toml"),
+        ("check --baseline", "notes.json"),
+        ("inspect --norms", "n.npz"),
+        ("suggest -o", "r.toml"),
+    ],
+)
+def test_an_option_of_a_file_offers_the_files_that_it_reads_or_writes(option: str, name: str, folder: Path) -> None:
+    (folder / "more").mkdir()
+    for one in ("r.toml", "n.npz"):
+        (folder / one).touch()
+    assert set(offered(f"renorm-ckpt {option} ", folder, "bash").stdout.split()) == {name, "more/"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_of_the_shell_that_is_named_is_shown(
+    shell: str, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = offered("renorm-ckpt", folder, _RENORM_CKPT_COMPLETE=f"source_{shell}").stdout
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    assert renorm_here(capfd, "--show-completion", shell).stdout.strip() == asked.strip()
+    refused(renorm_here(capfd, "--show-completion"), "'tcsh' is no shell that is completed in; give bash, zsh or fish")
+    monkeypatch.setenv("SHELL", f"/usr/bin/{shell}")
+    assert renorm_here(capfd, "--show-completion").stdout.strip() == asked.strip()
+
+
+def test_completion_is_set_up_in_the_shell_that_is_named_or_the_error_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = renorm_here(capfd, "--install-completion", "zsh")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(tmp_path / ".zfunc" / "_renorm-ckpt") in done.stdout
+    assert (tmp_path / ".zfunc" / "_renorm-ckpt").read_text().startswith("#compdef renorm-ckpt")
+    (tmp_path / ".bash_completions").write_text("a file")
+    refused(renorm_here(capfd, "--install-completion", "bash"), "completion in bash cannot be set up: File exists")
 
 
 def test_a_completion_imports_what_reading_a_header_needs_and_no_more(folder: Path) -> None:
