@@ -259,7 +259,7 @@ def claims(hint: Hint, shape: tuple[int, ...]) -> Iterator[Claim]:
         yield Claim(hint.source, None if known is None else known.role, axes, told, shared)
     role = next((ROLES[end] for end in suffixes(hint.weight) if end in ROLES), None) if known is None else None
     tells = axes is None and hint.layer != "EinsumDense"
-    own, shared = _by_own_name(hint, hint.weight, len(shape)) if tells else _NO_AXES
+    own, shared = _by_own_name(hint.weight, len(shape)) if tells else _NO_AXES
     if role is not None or own is not None:
         yield Claim("name", role, own, f"the name {hint.weight!r}", shared)
 
@@ -281,17 +281,12 @@ def _of_weight(weight: Weight, rank: int) -> tuple[Axes | None, Axes]:
     return weight.unit_axes(rank), weight.shared_axes(rank)
 
 
-def _by_own_name(hint: Hint, weight: str, rank: int) -> tuple[Axes | None, Axes]:
-    """What names alone tell; of a matrix called "kernel" only in a layer of a class that is known.
-
-    One alone can be an EinsumDense's, which has no bias by default and any order of axes. Beside a bias it is a Dense's
-    for `shapes`, which sees siblings.
-    """
-    of_class = hint.layer is not None and hint.source == "layer"
+def _by_own_name(weight: str, rank: int) -> tuple[Axes | None, Axes]:
+    """What a weight's own name tells; a matrix called "kernel" is (in, out), as all of Keras' but EinsumDense's are."""
     for end in suffixes(weight):
         if end in TELLING:
             return _of_weight(TELLING[end], rank)
-        if end == "kernel" and rank == 2 and of_class:
+        if end == "kernel" and rank == 2:
             return (1,), ()
     return _NO_AXES
 

@@ -107,7 +107,6 @@ def claims(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[
         if path.rpartition("/")[2] == "vars":
             _numbered([members[name] for name in sorted(members, key=int)], path, found)
         else:
-            _recurrent(members, found)
             _named(members, found)
             if _FIRST_KERAS.fullmatch(path.rpartition("/")[2]):
                 _parameters(members, found)
@@ -215,15 +214,6 @@ def _separable(members: Sequence[_Member], found: _Found) -> bool:
     return True
 
 
-def _recurrent(members: Mapping[str, _Member], found: _Found) -> None:
-    """The kernel of a recurrent cell beside its recurrent kernel, by their names and gates."""
-    kernel, recurrent = members.get("kernel"), members.get("recurrent_kernel")
-    if kernel is not None and recurrent is not None:
-        cell = cell_class((kernel.shape, recurrent.shape))
-        if cell is not None:
-            found.left(kernel, [(len(kernel.shape) - 1,)], f"the gates of a {cell}")
-
-
 def _named(members: Mapping[str, _Member], found: _Found) -> None:
     """Kernels and biases whose own names have the same stem: `w` and `b`, `conv1_W` and `conv1_b`."""
     stems: dict[tuple[str, str], tuple[list[tuple[str, _Member]], list[_Member]]] = {}
@@ -236,8 +226,7 @@ def _named(members: Mapping[str, _Member], found: _Found) -> None:
     for kernels, biases in stems.values():
         if len(kernels) == len(biases) == 1 and kernels[0][1].open and biases[0].open:
             word, kernel = kernels[0]
-            usual = (1,) if word == "kernel" and len(kernel.shape) == 2 else None
-            _pair(kernel, biases[0], found, any_axis=word == "weight", usual=usual)
+            _pair(kernel, biases[0], found, any_axis=word == "weight")
 
 
 def _parameters(members: Mapping[str, _Member], found: _Found) -> None:

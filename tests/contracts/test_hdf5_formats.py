@@ -12,7 +12,7 @@ from support import small_checkpoints as small
 
 LEGACY = {"model_weights/hidden/hidden/kernel": (1,), "model_weights/digit/digit/kernel": (1,)}
 V3 = {"layers/dense/vars/0": (1,), "layers/dense_1/vars/0": (1,)}
-PLAIN = {"dense/kernel": (1,)}
+PLAIN = {"a/kernel": (1,)}
 
 
 class Hdf5Contract(CheckpointContract):

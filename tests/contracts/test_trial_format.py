@@ -20,12 +20,12 @@ from renorm_cli.model.blocks import partition
 ARRAYS = {
     "dense/kernel": builders.kernel((12, 6)),
     "dense/bias": np.full(6, 9.0, np.float32),
-    "dense_1/kernel": builders.kernel((5, 4)).astype(np.float16),
+    "half/kernel": builders.kernel((5, 4)).astype(np.float16),
     "step": np.array(7, np.int64),
     "none/kernel": np.zeros((0, 4), np.float32),
 }
 
-KERNELS = {"dense/kernel": (1,), "dense_1/kernel": (1,)}
+KERNELS = {"dense/kernel": (1,), "half/kernel": (1,)}
 
 
 @pytest.fixture(autouse=True)

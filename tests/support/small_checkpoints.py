@@ -45,7 +45,7 @@ def _shards(folder: Path) -> Path:
 
 
 def _plain(folder: Path) -> Path:
-    builders.write_h5(folder / "m.hdf5", {"dense/kernel": KERNEL, "b": BIAS})
+    builders.write_h5(folder / "m.hdf5", {"a/kernel": KERNEL, "b": BIAS})
     return folder / "m.hdf5"
 
 

@@ -209,7 +209,7 @@ def test_hostile_names_come_through_rules_and_every_format(model: Path, tmp_path
     tables = tomllib.loads(text)["rule"]
     assert [table for table in tables if "leave" in table] == [{"match": "zero/kernel", "leave": True}]
     assert len(tables) == 10
-    done = renorm("apply", model, "--rules", rules, "-o", out, "--format", "json", "--allow-guess")
+    done = renorm("apply", model, "--rules", rules, "-o", out, "--format", "json")
     assert done.returncode == 0, done
     report = json.loads(done.stdout)
     assert [one["over"] for one in report["variables"]] == [4] * 9

@@ -12,14 +12,5 @@ ROWS = (
     ),
     Row("embedding_decoder", "embedding", "*tokens size", "embeddings/decoder/embedding_decoder", (7709, 512), _HELPER),
     Row("embedding_share", "embedding", "*tokens size", "embeddings/embedding_share", (36549, 1024), _HELPER),
-    Row(
-        "kernel",
-        "kernel",
-        "in *out",
-        "dynamic_seq2seq/decoder/memory_layer/kernel",
-        (512, 512),
-        "tensorflow/nmt nmt/attention_model.py",
-        True,
-    ),
 )
 """The rows of this convention."""

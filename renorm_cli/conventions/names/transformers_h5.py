@@ -250,18 +250,6 @@ ROWS = (
         (1026, 768),
         _MODELS + "bart/modeling_tf_bart.py",
     ),
-    Row("kernel", "kernel", "in *out", "lm_head/kernel", (768, 50257), _OPENAI, True),
-    *(
-        Row(
-            f"multi_head_attention/{part}/kernel",
-            "kernel",
-            "in *out",
-            f"transformer/h_._0/multi_head_attention/{part}/kernel",
-            (1280, 1280),
-            _MODELS + "ctrl/modeling_tf_ctrl.py",
-        )
-        for part in ("Wq", "Wk", "Wv")
-    ),
     Row("final_logits_bias", "bias", "1 n", "final_logits_bias", (1, 50265), _MODELS + "bart/modeling_tf_bart.py"),
 )
 """The rows of this convention."""

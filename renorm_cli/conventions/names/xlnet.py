@@ -23,14 +23,7 @@ ROWS = (
     Row("rel_attn/q/kernel", "kernel", _HEADS, "model/transformer/layer_0/rel_attn/q/kernel", (768, 12, 64), _XLNET),
     Row("rel_attn/k/kernel", "kernel", _HEADS, "model/transformer/layer_0/rel_attn/k/kernel", (768, 12, 64), _XLNET),
     Row("rel_attn/v/kernel", "kernel", _HEADS, "model/transformer/layer_0/rel_attn/v/kernel", (768, 12, 64), _XLNET),
-    Row(
-        "rel_attn/r/kernel",
-        "kernel",
-        f"{_HEADS}|in *out",
-        "model/transformer/layer_0/rel_attn/r/kernel",
-        (768, 12, 64),
-        _XLNET,
-    ),
+    Row("rel_attn/r/kernel", "kernel", _HEADS, "model/transformer/layer_0/rel_attn/r/kernel", (768, 12, 64), _XLNET),
     Row(
         "rel_attn/o/kernel",
         "kernel",
@@ -39,7 +32,6 @@ ROWS = (
         (768, 12, 64),
         _XLNET,
     ),
-    Row("kernel", "kernel", "in *out", "transformer/layer_0/rel_attn/qkv/kernel", (1024, 3072), _TXL, True),
     Row("lm_loss/weight", "kernel", "*tokens size", "model/lm_loss/weight", (32000, 768), _XLNET),
     Row("mask_emb", "parameter", "1 1 n", "model/transformer/mask_emb/mask_emb", (1, 1, 768), _XLNET),
     Row("seg_embed", "parameter", "layers 2 heads size", "model/transformer/seg_embed", (12, 2, 12, 64), _XLNET),

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from renorm_cli.conventions import shapes
 from renorm_cli.conventions.identify import identify
-from renorm_cli.formats.naming import from_names
 from renorm_cli.model.identity import Claim, Role
 from renorm_cli.model.variable import Hint, Variable
 
@@ -318,34 +317,6 @@ def test_a_square_matrix_of_keras_is_taken_for_in_and_out_as_keras_orders_all_an
 ):
     claims = claimed(numbered("x", [kernel((8, 8), -1), bias(8)]))
     assert claims["x/vars/0"][:3] == ("name", "kernel", (1,))
-
-
-LONE = [
-    ({"x/kernel": (5, 7)}, (None, "guess")),
-    ({"x/kernel": (7, 7)}, (None, "guess")),
-    ({"x/kernel": (5, 7), "x/bias": (3,)}, (None, "guess")),
-    ({"einsum_dense/kernel": (5, 7)}, (None, "guess")),
-    ({"my_dense/kernel": (5, 7)}, (None, "guess")),
-    ({"x/kernel": (5, 7), "x/bias": (7,)}, ((1,), "shape")),
-    ({"x/kernel": (5, 7), "x/bias": (5,)}, ((0,), "shape")),
-    ({"x/kernel": (7, 7), "x/bias": (7,)}, ((1,), "name")),
-    ({"dense/kernel": (5, 7)}, ((1,), "name")),
-    ({"x/dense_3/kernel": (7, 7)}, ((1,), "name")),
-    ({"x/kernel": (5, 12), "x/recurrent_kernel": (3, 12)}, ((1,), "shape")),
-    ({"x/kernel": (5, 12), "x/recurrent_kernel": (12, 3)}, (None, "guess")),
-]
-
-
-@pytest.mark.parametrize(("shapes_of", "expected"), LONE)
-def test_a_matrix_called_a_kernel_is_in_and_out_beside_its_bias_and_alone_where_its_layer_is_no_einsum_dense(
-    shapes_of: Mapping[str, Shape], expected: tuple[Shape | None, str]
-) -> None:
-    variables = [from_names(Variable(name, name, shape, "float32"), name) for name, shape in shapes_of.items()]
-    told = identify(variables)[0].identity
-    assert told is not None
-    assert told.role == "kernel"
-    assert told.axis_source == expected[1]
-    assert expected[0] in (None, told.unit_axes)
 
 
 def test_a_matrix_called_an_embedding_is_not_taken_for_a_kernel() -> None:

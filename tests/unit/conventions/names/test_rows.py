@@ -59,7 +59,6 @@ OPERATIONS = {
         matmul, transposed: seq_relationship/output_weights squad/output_weights output_weights""",
     "XLNet": """
         lookup: lookup_table
-        matmul: kernel
         to heads: rel_attn/q/kernel rel_attn/k/kernel rel_attn/v/kernel rel_attn/r/kernel
         from heads, out first: rel_attn/o/kernel
         matmul, transposed: lm_loss/weight adaptive_softmax/cutoff_1/proj adaptive_softmax/cutoff_0/cluster_W""",
@@ -83,9 +82,7 @@ OPERATIONS = {
         matmul, transposed: sm_w_t
         conv: DW
         matmul: local3/weights softmax_linear/weights softmax_w""",
-    "nmt": """
-        lookup: embedding_encoder embedding_decoder embedding_share
-        matmul: kernel""",
+    "nmt": "lookup: embedding_encoder embedding_decoder embedding_share",
     "ELMo": """
         lookup: char_embed
         conv: W_cnn_0
@@ -159,7 +156,6 @@ OPERATIONS = {
     "transformers": """
         lookup: wte/weight tokens_embed/weight word_embeddings/weight token_type_embeddings/embeddings shared/weight
         lookup: word_embedding/weight token_embedding/weight embed_tokens/weight transformer/embeddings/weight
-        matmul: kernel multi_head_attention/Wq/kernel multi_head_attention/Wk/kernel multi_head_attention/Wv/kernel
         matmul: c_attn/weight c_proj/weight c_fc/weight self/query/kernel self/key/kernel self/value/kernel
         matmul: attention/query/kernel attention/key/kernel attention/value/kernel
         to heads: rel_attn/q rel_attn/k rel_attn/v rel_attn/r

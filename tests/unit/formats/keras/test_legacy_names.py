@@ -13,7 +13,7 @@ import pytest
 from support import keras_zoo
 from support.h5_survey import same_bytes, survey_of, values_of
 
-from renorm_cli.conventions.identify import identify, role_of, unit_axes
+from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.naming import name_plainly
 from renorm_cli.formats.keras import legacy_names as keras_legacy
@@ -403,8 +403,8 @@ def test_a_custom_class_is_no_layer_of_ours_whatever_its_name(tmp_path: Path) ->
         pass
 
     keras.Sequential([keras.Input((4,)), Embedding(3, name="it")]).save(tmp_path / "m.h5")
-    kernel = next(item for item in identify(named(tmp_path / "m.h5").variables) if item.hint.weight == "kernel")
-    assert (kernel.layer, unit_axes(kernel)) == (None, ((1,), "shape"))
+    kernel = next(item for item in named(tmp_path / "m.h5").variables if item.hint.weight == "kernel")
+    assert (kernel.layer, unit_axes(kernel)) == (None, ((1,), "name"))
 
 
 def test_a_custom_attention_is_no_attention_of_keras(tmp_path: Path) -> None:
