@@ -14,6 +14,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
+from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
 from renorm_cli.formats.unread import Orbax, TorchDistributed
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
@@ -30,6 +31,8 @@ FORMATS: tuple[Format, ...] = (
     Safetensors(),
     NpyFormat(),
     NpzFormat(),
+    TorchZipFormat(),
+    TorchStreamFormat(),
     FlaxFormat(),
     ShardIndexFormat(),
     KerasShardsFormat(),

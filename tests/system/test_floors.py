@@ -41,7 +41,7 @@ INNER = {
     "formats": [
         {"registry"},
         {"tensorflow", "hub"},
-        {"keras", "safetensors", "numpy", "flax", "unread"},
+        {"keras", "safetensors", "numpy", "flax", "torch", "unread"},
         {"hdf5", "zip", "mistaken"},
         {"plain"},
         {"numbers"},

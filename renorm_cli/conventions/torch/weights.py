@@ -21,7 +21,7 @@ from renorm_cli.conventions.torch.modules import (
     stored,
     word,
 )
-from renorm_cli.model.identity import Claim, Role
+from renorm_cli.model.identity import AxisSource, Claim, Role
 from renorm_cli.model.variable import Variable
 
 Axes = tuple[int, ...]
@@ -51,7 +51,7 @@ class _Told(NamedTuple):
 
     axes: Axes | None
     by: str
-    source: str = "shape"
+    source: AxisSource = "shape"
 
 
 _OPEN = _Told(None, "the name 'weight'", "name")
@@ -104,7 +104,7 @@ def _claim(own: str, weight: Weight, module: Module) -> Claim | None:
 
 def _as_claim(role: Role, told: _Told, weight: Weight) -> Claim:
     axes = None if told.axes is None else stored(told.axes, weight.variable)
-    return Claim("shape" if told.source == "shape" else "name", role, axes, told.by)
+    return Claim(told.source, role, axes, told.by)
 
 
 def _class(weight: Weight) -> Claim | None:
@@ -136,7 +136,7 @@ def _layouts(kernels: Sequence[Weight], found: Mapping[str, Module], outputs_fir
 def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: bool, outputs_first: bool) -> _Told:
     known = _class(weight)
     if known is not None and known.unit_axes is not None and _class_fits(weight, found):
-        return _Told(_CLASSES[weight.variable.layer or ""][1], known.told)
+        return _Told(_CLASSES[weight.variable.layer or ""][1], known.told, "layer")
     if outputs_first and "expert" not in weight.module:
         return _Told((0,), "the layout of MLX", "name")
     if len(weight.shape) == 2:

@@ -89,13 +89,13 @@ class Archive:
     shown: str
 
 
-def read_archive(file: SourceFile) -> Archive:
-    """Read and check all headers of a zip.
+def read_archive(file: SourceFile, most: int = MAX_MEMBERS, *, colons: bool = False) -> Archive:
+    """Read and check all headers of a zip of at most so many members, in whose names there may be `colons`.
 
     Raises FormatError for damage, and for anything that two readers could understand differently.
     """
     shown = file.shown
-    frame, entries = _read_frame(file)
+    frame, entries = _read_frame(file, most)
     directory = read_range(file, frame.central_start, frame.central_end - frame.central_start)
     members: dict[str, Member] = {}
     at = 0
@@ -104,6 +104,7 @@ def read_archive(file: SourceFile) -> Archive:
         where = f"{shown}: member {quoted(name)}"
         if name in members:
             raise FormatError(f"{where} is there twice; expected every name once")
+        _check_name(name, extra, where, colons)
         members[name] = _member(file, frame, record, name, extra, frame.central_start + at, where)
         at += central_length(record)
     if at != len(directory):
@@ -112,7 +113,7 @@ def read_archive(file: SourceFile) -> Archive:
     return replace(frame, members=tuple(members.values()))
 
 
-def _read_frame(file: SourceFile) -> tuple[Archive, int]:
+def _read_frame(file: SourceFile, most: int) -> tuple[Archive, int]:
     """The archive without its members, and their number."""
     shown = file.shown
     end_start, end = _find_end(file)
@@ -121,8 +122,8 @@ def _read_frame(file: SourceFile) -> tuple[Archive, int]:
     last: End | End64 = end64 or end
     if last.disk or last.central_disk or last.disk_entries != last.entries:
         raise FormatError(f"{shown}: the zip is one part of several; expected an archive in one file")
-    if last.entries > MAX_MEMBERS:
-        raise FormatError(f"{shown}: the zip has {last.entries} members; expected at most {MAX_MEMBERS}")
+    if last.entries > most:
+        raise FormatError(f"{shown}: the zip has {last.entries} members; expected at most {most}")
     if last.size > MAX_DIRECTORY:
         raise FormatError(f"{shown}: the central directory has {last.size} bytes; expected at most {MAX_DIRECTORY}")
     central_start = central_end - last.size
@@ -203,7 +204,6 @@ def _member(
     file: Readable, frame: Archive, record: Central, name: str, extra: bytes, central_offset: int, where: str
 ) -> Member:
     """Check a central record by itself, then against its local record."""
-    _check_name(name, extra, where)
     _check_readable(record, where)
     narrow = (record.size, record.compressed, record.offset)
     size, compressed, offset = widen(narrow, extra, where)
@@ -258,9 +258,9 @@ def _check_sizes(method: int, compressed: int, size: int, where: str) -> None:
         raise FormatError(f"{where} claims to inflate to {size} bytes; expected at most {MAX_INFLATED}")
 
 
-def _check_name(name: str, extra: bytes, where: str) -> None:
+def _check_name(name: str, extra: bytes, where: str, colons: bool) -> None:
     """Refuse names that lead out of a directory, and a second name (APPNOTE 4.6.9), which only some readers see."""
-    names = [name]
+    names, signs = [name], "\\\0" if colons else "\\:\0"
     for kind, start, end in extra_blocks(extra, where):
         if kind == UNICODE_PATH:
             try:
@@ -270,7 +270,7 @@ def _check_name(name: str, extra: bytes, where: str) -> None:
             if names[-1] != name and (name.isascii() or names[-1].isascii()):
                 raise FormatError(f"{where} has a second name, {quoted(names[-1])}; expected one")
     for each in names:
-        if not each or each.startswith("/") or ".." in each.split("/") or any(sign in each for sign in "\\:\0"):
+        if not each or each.startswith("/") or ".." in each.split("/") or any(sign in each for sign in signs):
             raise FormatError(f"{where} has an unsafe name; expected a relative path without '..', '\\\\', ':' and NUL")
 
 

@@ -47,7 +47,8 @@ class ZipCheckpoint(PlainCheckpoint):
         starts = [one.payload_offset for one in stored]
         numbers = {bisect_right(starts, offset) - 1 for offset in holding}
         self._holding = [stored[number] for number in sorted(numbers)]
-        self._rest = [one for one in archive.members if one not in set(self._holding)]
+        held = set(self._holding)
+        self._rest = [one for one in archive.members if one not in held]
 
     @property
     def checksums(self) -> dict[str, int]:

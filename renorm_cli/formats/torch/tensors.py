@@ -1,0 +1,237 @@
+"""The tensors in what a pickle of PyTorch describes: their names, their storages, and how they lie in these.
+
+Sources: torch/_utils.py, torch/serialization.py 2.14. Offsets and strides count elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from renorm_cli.formats.torch.stack_machine import Damaged, Global, Made, Pairs
+from renorm_cli.model.dtypes import DTYPES
+
+Axes = tuple[int, ...]
+
+_KINDS = {
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
+    "UntypedStorage": "uint8",
+}
+"""The dtype of each class of storage."""
+
+_UTILS = "torch._utils."
+_MOST_AXES = 64
+_DEEPEST = 200
+_LONGEST_PART = 1000
+_LONGEST_PATH = 4000
+_MODULES = ("torch.nn.modules.", "transformers.pytorch_utils.Conv1D", "transformers.modeling_utils.Conv1D")
+
+
+@dataclass(eq=False, slots=True)
+class Storage:
+    """Numbers that tensors share: the dtype of its class, its key, and how many numbers it has."""
+
+    dtype: str
+    key: str
+    numbers: int
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """A tensor as a view of a storage; `odd` says why its bytes are not its values, if they are not."""
+
+    storage: Storage
+    offset: int
+    size: Axes
+    stride: Axes
+    dtype: str
+    odd: str | None = None
+    layer: str | None = None
+
+    @property
+    def item_bytes(self) -> int | None:
+        found = DTYPES.get(self.dtype)
+        return None if found is None else found.nbytes
+
+    @property
+    def end(self) -> int:
+        """The first element of the storage behind it."""
+        if 0 in self.size:
+            return self.offset
+        reach = sum((length - 1) * step for length, step in zip(self.size, self.stride, strict=True))
+        return self.offset + reach + 1
+
+    def order(self) -> Axes | None:
+        """The axes from the outermost to the innermost, where its elements lie without gaps; None where they do not."""
+        long = [axis for axis, length in enumerate(self.size) if length != 1]
+        order = sorted(long, key=lambda axis: -self.stride[axis])
+        step = 1
+        for axis in reversed(order):
+            if self.stride[axis] != step:
+                return tuple(range(len(self.size))) if 0 in self.size else None
+            step *= self.size[axis]
+        return tuple(order) if len(order) == len(self.size) else _with_short(order, self.size)
+
+
+def _with_short(order: list[int], size: Axes) -> Axes:
+    """Axes of length 1 can be anywhere: where the others are in their order, they are, too."""
+    if order == sorted(order):
+        return tuple(range(len(size)))
+    return (*(axis for axis, length in enumerate(size) if length == 1), *order)
+
+
+def call(what: Any, args: Any) -> Any:
+    """What the functions of PyTorch that a checkpoint needs would return; anything else is only noted."""
+    name = what.name if isinstance(what, Global) and isinstance(args, tuple) else None
+    if name == "collections.OrderedDict":
+        return Pairs([pair for pair in args[0] if _is_pair(pair)] if args and isinstance(args[0], list | tuple) else [])
+    if name in (f"{_UTILS}_rebuild_parameter", f"{_UTILS}_rebuild_parameter_with_state") and args:
+        return args[0]
+    if name == "torch._tensor._rebuild_from_type_v2" and len(args) >= 3:
+        return call(args[0], args[2])
+    if name is not None and name.startswith(f"{_UTILS}_rebuild_") and _is_view(args):
+        return _tensor(name.removeprefix(f"{_UTILS}_rebuild_"), args) or Made(what, args)
+    return Made(what, args)
+
+
+def _tensor(kind: str, args: tuple[Any, ...]) -> Tensor | None:
+    storage, offset, size, stride = args[:4]
+    dtype, odd, extra = storage.dtype, None, None
+    if kind in ("tensor", "tensor_v2"):
+        extra = args[6] if len(args) > 6 else None
+    elif kind == "tensor_v3" and len(args) > 6 and isinstance(args[6], Global):
+        dtype, extra = args[6].name.removeprefix("torch."), args[7] if len(args) > 7 else None
+    elif kind == "qtensor":
+        odd = "quantized"
+    else:
+        return None
+    if isinstance(extra, Pairs) and any(value for _, value in extra.items):
+        odd = "stored as its conjugate or its negative"
+    return Tensor(storage, offset, tuple(size), tuple(stride), dtype, odd)
+
+
+def _is_view(args: tuple[Any, ...]) -> bool:
+    if len(args) < 4 or not isinstance(args[0], Storage):
+        return False
+    sizes = args[2], args[3]
+    if not _is_size(args[1]) or not all(isinstance(one, list | tuple) and all(map(_is_size, one)) for one in sizes):
+        return False
+    return len(args[2]) == len(args[3]) <= _MOST_AXES
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
+class Storages:
+    """The storages that a pickle refers to, by their keys."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Storage] = {}
+
+    def __call__(self, told: Any) -> Any:
+        """The storage that a persistent id tells: (mark, class, key, place, numbers). Raises Damaged."""
+        if not isinstance(told, tuple) or len(told) < 5 or told[0] not in ("storage", b"storage"):
+            return Made(Global("persistent"), told)
+        key = told[2].decode("utf-8", "backslashreplace") if isinstance(told[2], bytes) else told[2]
+        kind = told[1].name.rpartition(".")[2] if isinstance(told[1], Global) else ""
+        if not isinstance(key, str) or not _is_size(told[4]):
+            raise Damaged("its pickle refers to a storage without key or size")
+        if len(told) > 5 and told[5] is not None:
+            raise Damaged("it has views of storages, as PyTorch before 0.4 wrote them; load and save it again")
+        storage = self.found.setdefault(key, Storage(_KINDS.get(kind, "no number"), key, told[4]))
+        if (storage.dtype, storage.numbers) != (_KINDS.get(kind, "no number"), told[4]):
+            raise Damaged("its pickle tells two things of one storage")
+        return storage
+
+
+def tensors(value: Any) -> list[tuple[str, Tensor]]:
+    """The tensors of a value by their paths in it, each path once; of a pickled module those of its `state_dict`.
+
+    Raises Damaged where they lie deeper, or have longer paths, than those of any model.
+    """
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any, int]] = [("", value, 0)]
+    while waiting:
+        path, one, depth = waiting.pop()
+        if isinstance(one, Tensor):
+            found[_free(path, found)] = one
+        elif isinstance(one, list | tuple | Pairs | Made) and id(one) not in seen:
+            seen.add(id(one))
+            if depth > _DEEPEST or len(path) > _LONGEST_PATH:
+                raise Damaged(f"its pickle is nested deeper than {_DEEPEST} levels, or has longer names than any model")
+            inside = [(f"{path}.{key}" if path else key, inner, depth + 1) for key, inner in _inside(one)]
+            waiting += reversed(inside)
+    return list(found.items())
+
+
+def _free(path: str, used: Mapping[str, object]) -> str:
+    """The path, with a number where the number 5 and the text "5", say, are keys of one dict."""
+    names = (path, *(f"{path}#{number}" for number in range(2, len(used) + 2))) if path in used else (path,)
+    return next(name for name in names if name not in used)
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Pairs):
+        yield from _named(value)
+    elif isinstance(value, Made):
+        state = dict(_named(value.state)) if isinstance(value.state, Pairs) else {}
+        if "_parameters" in state and "_modules" in state:
+            yield from _of_module(value, state)
+            return
+        yield from _enumerated(value.args)
+        yield from state.items() if state else _enumerated(value.state)
+        yield from _enumerated(value.items)
+    else:
+        yield from _enumerated(value)
+
+
+def _of_module(module: Made, state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    name = module.what.name if isinstance(module.what, Global) else ""
+    if not name and isinstance(module.args, tuple) and module.args and isinstance(module.args[0], Global):
+        name = module.args[0].name
+    layer = name.rpartition(".")[2] if name.startswith(_MODULES) else None
+    if layer is not None and layer.startswith("ConvTranspose") and state.get("groups") != 1:
+        layer = None
+    for part in ("_parameters", "_buffers", "_modules"):
+        inside = state.get(part)
+        for key, value in _named(inside) if isinstance(inside, Pairs) else ():
+            if isinstance(value, Tensor) and value.layer is None:
+                value.layer = layer
+            yield key, value
+
+
+def _enumerated(value: Any) -> Iterator[tuple[str, Any]]:
+    """The items of a list, or the pairs in it, by their places or keys."""
+    for place, item in enumerate(value) if isinstance(value, list | tuple) else ():
+        if _is_pair(item) and isinstance(item, tuple) and isinstance(item[0], str):
+            yield item[0][:_LONGEST_PART], item[1]
+        else:
+            yield str(place), item
+
+
+def _named(pairs: Pairs) -> Iterator[tuple[str, Any]]:
+    for key, value in pairs.items:
+        if isinstance(key, bytes):
+            key = key.decode("utf-8", "backslashreplace")
+        yield (str(key) if isinstance(key, str | int) else "?")[:_LONGEST_PART], value

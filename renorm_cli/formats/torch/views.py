@@ -1,0 +1,118 @@
+"""Tensors as variables: each with the place of its bytes, tied ones as one, and those that cannot change locked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats import frameworks
+from renorm_cli.formats.base import Extent
+from renorm_cli.formats.torch.tensors import Storage, Tensor
+from renorm_cli.model.dtypes import DTYPES
+from renorm_cli.model.identity import Role
+from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.untrusted import quoted
+
+_GAPS = "its numbers do not lie one behind the other: it is a view of a larger tensor, or its numbers are repeated"
+_SHARED = "it shares some of its numbers with another tensor"
+_NO_NUMBER = "no number"
+
+
+class Place(NamedTuple):
+    """Where the bytes of a storage are."""
+
+    start: int
+    size: int
+
+
+class Views(NamedTuple):
+    """The variables of a file, and the extents of those that are plain bytes."""
+
+    variables: tuple[Variable, ...]
+    extents: Mapping[str, Extent]
+
+
+def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], shown: str, order: str) -> Views:
+    """The tensors as variables, whose storages are at `places`, by key, in byte order "<" or ">".
+
+    Raises FormatError for a tensor that runs over its storage, and a storage that is not there or too short.
+    """
+    first: dict[object, str] = {}
+    aliases: dict[str, list[str]] = {}
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        _check(name, tensor, places, shown)
+        view = (tensor.storage.key, tensor.offset, tensor.size, tensor.stride, tensor.dtype)
+        original = first.setdefault(view, name) if math.prod(tensor.size) else name
+        if original == name:
+            kept[name] = tensor
+        else:
+            aliases.setdefault(original, []).append(name)
+    overlapping = _overlapping(kept)
+    variables: list[Variable] = []
+    extents: dict[str, Extent] = {}
+    for name, tensor in kept.items():
+        axes = tensor.order()
+        locked = _why_locked(tensor, name in overlapping, axes, order)
+        shape = tensor.size if axes is None else tuple(tensor.size[axis] for axis in axes)
+        stored = None if axes is None or axes == tuple(range(len(axes))) else axes
+        dtype = tensor.dtype if tensor.dtype in DTYPES else _NO_NUMBER
+        hint = Hint(layer=tensor.layer, order=stored)
+        state: Role | None = "quantized" if tensor.odd == "quantized" else None
+        variables.append(Variable(name, name, shape, dtype, hint, state, locked=locked))
+        width = tensor.item_bytes
+        if locked is None and width is not None:
+            start = places[tensor.storage.key].start + tensor.offset * width
+            extents[name] = Extent(0, start, math.prod(shape) * width)
+    described = frameworks.described(variables, "torch")
+    return Views(
+        tuple(replace(one, aliases=tuple(aliases[one.key])) if one.key in aliases else one for one in described),
+        extents,
+    )
+
+
+def _check(name: str, tensor: Tensor, places: Mapping[str, Place], shown: str) -> None:
+    where = f"{shown!r}: the tensor {quoted(name)}"
+    place = places.get(tensor.storage.key)
+    if place is None:
+        raise FormatError(f"{where} lies in a storage that is not there: {quoted(tensor.storage.key)}")
+    needed = tensor.end * (tensor.item_bytes or 0)
+    if max(needed, bytes_of(tensor.storage)) > place.size:
+        raise FormatError(f"{where} needs {max(needed, bytes_of(tensor.storage))} bytes of a storage of {place.size}")
+
+
+def bytes_of(storage: Storage) -> int:
+    """Bytes of a storage; 0 for a dtype that is not known."""
+    known = DTYPES.get(storage.dtype)
+    return 0 if known is None else storage.numbers * known.nbytes
+
+
+def _why_locked(tensor: Tensor, overlaps: bool, axes: Sequence[int] | None, order: str) -> str | None:
+    if tensor.odd is not None:
+        return f"its bytes are {tensor.odd}, not its values"
+    if axes is None:
+        return _GAPS
+    if order == ">" and tensor.dtype == "bfloat16":
+        return "bfloat16 in big-endian order is not read"
+    return _SHARED if overlaps else None
+
+
+def _overlapping(kept: Mapping[str, Tensor]) -> set[str]:
+    """The names of the tensors that have bytes in common with another one."""
+    spans: dict[str, list[tuple[int, int, str]]] = {}
+    for name, tensor in kept.items():
+        width = tensor.item_bytes or 0
+        if tensor.end > tensor.offset:
+            spans.setdefault(tensor.storage.key, []).append((tensor.offset * width, tensor.end * width, name))
+    found: set[str] = set()
+    for ranges in spans.values():
+        reach, last = -1, ""
+        for start, end, name in sorted(ranges):
+            if start < reach:
+                found |= {name, last}
+            if end > reach:
+                reach, last = end, name
+    return found

@@ -1,0 +1,235 @@
+"""Files of PyTorch: which tensors are bounded and how they lie, and what PyTorch reads of an output."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import builders, torch_files
+from support.files import agrees, bound, look
+
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.registry import open_checkpoint
+
+KERNEL = builders.kernel((6, 4), (0,))
+
+
+@pytest.fixture
+def torch() -> Any:
+    return pytest.importorskip("torch")
+
+
+def saved(torch: Any, value: Any, path: Path, **options: Any) -> Path:
+    torch.save(value, path, **options)
+    return path
+
+
+def model(torch: Any) -> Any:
+    nn = torch.nn
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ConvTranspose2d(8, 4, 3),
+        nn.Linear(4, 5),
+        nn.Embedding(7, 3),
+        nn.LSTM(3, 4),
+    )
+
+
+AXES = {
+    "0.weight": (0,),
+    "2.weight": (1,),
+    "3.weight": (0,),
+    "4.weight": (0,),
+    "5.weight_ih_l0": (0,),
+    "5.weight_hh_l0": (0,),
+}
+
+
+def states(torch: Any, path: Path) -> Iterator[dict[str, Any]]:
+    """The state in a file in each way that PyTorch loads it."""
+    options = [{"weights_only": True}, {"weights_only": False}]
+    if path.read_bytes()[:2] == b"PK":
+        options.append({"weights_only": True, "mmap": True})
+    for each in options:
+        yield torch.load(path, **each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["pt", "pth"])
+def test_pytorch_reads_an_output_in_each_way_as_the_oracle_makes_it(ending: str, tmp_path: Path, torch: Any) -> None:
+    state = model(torch).state_dict()
+    path, out = tmp_path / f"m.{ending}", tmp_path / f"out.{ending}"
+    saved(torch, state, path, _use_new_zipfile_serialization=ending == "pt")
+    report = bound(path, out, limit=0.5)
+    assert {row.step.variable.key: row.step.unit_axes for row in report.rows} == AXES
+    for after in states(torch, out):
+        assert list(after) == list(state)
+        for name, array in state.items():
+            if name in AXES:
+                agrees(array.numpy(), after[name].numpy(), AXES[name], 0.5)
+            else:
+                assert torch.equal(array, after[name])
+    if ending == "pt":
+        with zipfile.ZipFile(out) as archive:
+            assert archive.testzip() is None
+        assert subprocess.run(["unzip", "-tq", out], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_pickled_module_tells_its_classes_and_is_loaded_again(tmp_path: Path, torch: Any) -> None:
+    path, out = saved(torch, model(torch), tmp_path / "m.pt"), tmp_path / "out.pt"
+    report = bound(path, out, limit=0.5)
+    assert {row.step.variable.name: row.step.unit_axes for row in report.rows} == AXES
+    assert {row.step.variable.layer for row in report.rows} == {
+        "Conv2d",
+        "ConvTranspose2d",
+        "Linear",
+        "Embedding",
+        "LSTM",
+    }
+    before, after = model(torch).state_dict(), torch.load(out, weights_only=False).state_dict()
+    for name, axes in AXES.items():
+        agrees(before[name].numpy(), after[name].numpy(), axes, 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_loads_an_output(tmp_path: Path, torch: Any) -> None:
+    nn = torch.nn
+    path, out = tmp_path / "m.pt", tmp_path / "out.pt"
+    script = torch.jit.script(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)))
+    script.save(path)
+    bound(path, out, limit=0.3)
+    before, after = script.state_dict(), torch.jit.load(out).state_dict()
+    for name in ("0.weight", "2.weight"):
+        agrees(before[name].numpy(), after[name].numpy(), (0,), 0.3)
+
+
+@pytest.mark.slow
+def test_views_are_bounded_where_their_numbers_lie_together_and_alone(tmp_path: Path, torch: Any) -> None:
+    base, rows = torch.randn(10, 10), torch.randn(9, 4)
+    last = torch.randn(6, 3, 2, 2).to(memory_format=torch.channels_last)
+    tensors = {
+        "t.weight": torch.randn(4, 6).t(),
+        "last.weight": last,
+        "last.bias": torch.zeros(6),
+        "part.weight": rows[2:5],
+        "tied.weight": rows[6:8],
+        "also.weight": rows[6:8],
+        "one.weight": base[:3],
+        "overlaps.weight": base[2:5],
+        "columns.weight": torch.randn(5, 5)[:, 3:5],
+        "repeated.weight": torch.randn(3, 1).expand(3, 4),
+    }
+    path, out = saved(torch, tensors, tmp_path / "m.pt"), tmp_path / "out.pt"
+    locked = [f"{name}.weight" for name in ("one", "overlaps", "columns", "repeated")]
+    with open_checkpoint(path) as source:
+        found = {variable.name: variable for variable in source.variables}
+    assert sorted(name for name, one in found.items() if one.locked) == sorted(locked)
+    assert found["tied.weight"].aliases == ("also.weight",)
+    assert (found["t.weight"].shape, found["last.weight"].shape) == ((4, 6), (6, 2, 2, 3))
+    from renorm_cli.api.verbs import apply
+
+    apply(path, out, max_norm=0.5, exclude=locked, engine="numpy")
+    after = torch.load(out)
+    for name, array in tensors.items():
+        if array.dim() < 2 or name in locked:
+            assert torch.equal(array, after[name])
+        else:
+            agrees(array.numpy(), after[name].numpy(), (0,), 0.5)
+
+
+@pytest.mark.slow
+def test_a_file_without_checksums_keeps_none_and_one_with_many_tensors_is_read(tmp_path: Path, torch: Any) -> None:
+    from torch.utils.serialization import config
+
+    state = {f"{number}.weight": torch.ones(2, 3) for number in range(10_100)}
+    config.save.compute_crc32 = False
+    try:
+        path, out = saved(torch, state, tmp_path / "a:b.pt"), tmp_path / "out.pt"
+    finally:
+        config.save.compute_crc32 = True
+    assert bound(path, out).totals.over == 2 * 10_100
+    assert torch.load(out)["7.weight"].norm(dim=1).max() <= 1
+    with zipfile.ZipFile(out) as archive:
+        assert {info.CRC for info in archive.infolist()} == {0}
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_a_training_is_bounded_but_for_the_state_of_its_optimizer(tmp_path: Path, torch: Any) -> None:
+    made = model(torch)
+    optimizer = torch.optim.Adam(made.parameters())
+    sum((weight**2).sum() for weight in made.parameters()).backward()
+    optimizer.step()
+    value = {
+        "state_dict": made.state_dict(),
+        "optimizer_states": [optimizer.state_dict()],
+        "epoch": 3,
+        5: torch.ones(2),
+    }
+    report = look(saved(torch, value | {"5": torch.ones(2)}, tmp_path / "m.ckpt"))
+    assert {row.step.variable.name for row in report.rows} == {f"state_dict.{name}" for name in AXES}
+    roles = {skip.variable.name: skip.role for skip in report.skips}
+    assert {role for name, role in roles.items() if name.startswith("optimizer_states")} == {"optimizer"}
+    assert {"5", "5#2"} <= roles.keys()
+
+
+# --- without PyTorch
+
+
+def test_an_array_stored_in_another_order_of_axes_is_bounded_along_its_own_units(tmp_path: Path) -> None:
+    """As facenet-pytorch stores its convolutions: (out, in, h, w) in the order of (h, w, in, out)."""
+    kernel = builders.kernel((4, 3, 2, 2), (0,))
+    torch_files.write_torch(tmp_path / "m.pt", {"a.weight": np.asfortranarray(kernel), "a.bias": np.zeros(4, "f4")})
+    (row,) = bound(tmp_path / "m.pt", tmp_path / "out.pt").rows
+    assert (row.step.variable.shape, row.step.unit_axes) == ((2, 2, 3, 4), (3,))
+    agrees(kernel, torch_files.read_torch(tmp_path / "out.pt")["a.weight"], (0,), 1.0)
+
+
+def test_a_checksum_of_zero_stays_and_is_no_damage(tmp_path: Path) -> None:
+    torch_files.write_torch(tmp_path / "m.pt", {"a.weight": KERNEL}, unsummed=True)
+    bound(tmp_path / "m.pt", tmp_path / "out.pt")
+    with zipfile.ZipFile(tmp_path / "out.pt") as archive:
+        assert {info.CRC for info in archive.infolist()} == {0}
+    agrees(KERNEL, _unsummed(tmp_path / "out.pt"), (0,), 1.0)
+
+
+def _unsummed(path: Path) -> np.ndarray:
+    with open_checkpoint(path) as source:
+        return np.array(source.read(source.variables[0]))
+
+
+def test_a_checksum_that_is_not_true_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch_files.write_torch(path, {"a.weight": KERNEL})
+    content = bytearray(path.read_bytes())
+    content[content.index(KERNEL.tobytes())] ^= 1
+    path.write_bytes(content)
+    assert any("is damaged" in note.text for note in look(path).notes)
+    with pytest.raises(FormatError, match="is damaged"):
+        bound(path, tmp_path / "out.pt")
+
+
+PLACES = {
+    "beyond its storage": ("FloatStorage", 24, 1, "needs 100 bytes of a storage of 96"),
+    "in a storage that is shorter than it says": ("FloatStorage", 25, 0, "needs 100 bytes of a storage of 96"),
+    "of wider numbers": ("DoubleStorage", 24, 0, "needs 192 bytes of a storage of 96"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_tensor_that_runs_over_its_storage_is_refused(name: str, tmp_path: Path) -> None:
+    kind, numbers, offset, said = PLACES[name]
+    told = {"a.weight": torch_files.tensor("0", kind, numbers, offset, (6, 4), (4, 1))}
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", torch_files.pickled(told))
+        archive.writestr("m/data/0", KERNEL.tobytes())
+    with pytest.raises(FormatError, match=said):
+        look(tmp_path / "m.pt")
