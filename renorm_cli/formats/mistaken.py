@@ -16,7 +16,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.storage.files import open_beside, open_source
 
 _USUAL = re.compile(
-    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json|npz|msgpack)"
+    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json|npz|msgpack|pt|pth)"
 )
 """Usual names of checkpoints."""
 
@@ -53,7 +53,7 @@ _MARKS = (
     Mark(0, b"GGUF", "a GGUF file", _SAVE),
     *(Mark(0, bytes([0x80, protocol]), "a pickle", _NEVER_RUN) for protocol in range(2, 6)),
 )
-"""Pickles of PyTorch and joblib begin so; those of protocols below 2 have no mark."""
+"""Pickles of joblib, say, begin so; those of protocols below 2 have no mark."""
 
 
 def why_unknown(head: Head) -> str | None:
@@ -74,7 +74,7 @@ def why_unknown(head: Head) -> str | None:
 def why_no_archive(names: Collection[str]) -> str:
     """What a zip archive is that holds no weights where a `.keras` archive has them, by the names of its members."""
     if any(name.endswith("data.pkl") for name in names):
-        return f"it is a file of PyTorch; {_NEVER_RUN}"
+        return f"it holds a pickle; {_NEVER_RUN}"
     inside = next((name for name in sorted(names) if _USUAL.fullmatch(name.rpartition("/")[2])), None)
     if inside is not None:
         return f"it holds {inside!r}; {_UNPACK}"
@@ -130,7 +130,7 @@ def _is_checkpoint(path: Path, formats: Sequence[Format]) -> bool:
             raise FormatError(f"{str(path)!r} is {what}")
         if format is not None and not format.is_read:
             format.open(Found(path, Location(path, path.name), open_beside, format, file))
-        return format is not None and (head.first[:2] != b"PK" or b"model.weights.h5" in head.last)
+        return format is not None and (format.endings != (".keras",) or b"model.weights.h5" in head.last)
 
 
 def _entries(folder: Path) -> list[Path]:

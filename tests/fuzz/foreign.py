@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from support import msgpack_files, tensor_files
+from support import msgpack_files, tensor_files, torch_files
 from support.found import file_at
 from support.memory_file import MemoryFile
 
@@ -19,6 +19,7 @@ from renorm_cli.formats.base import Format, Head
 from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.safetensors.format import Safetensors
+from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
 
 
 class OpenTarget:
@@ -86,6 +87,33 @@ MSGPACK_TOKENS = [
     b"\xcf",
 ]
 
+PICKLE_TOKENS = [
+    *(bytes([code]) for code in b"(.0123}])tuasebRQNhjqr\x81\x85\x86\x87\x88\x89\x93\x94\x95"),
+    b"X\xff\xff\xff\x7f",
+    b"J\xff\xff\xff\x7f",
+    b"\x8a\x08" + b"\xff" * 7 + b"\x7f",
+    b"ctorch._utils\n_rebuild_tensor_v3\n",
+    b"ctorch\nBFloat16Storage\n",
+    b"cos\nsystem\n",
+]
+
+
+def _torch(write: Callable[..., object], **options: object) -> bytes:
+    arrays = {name: array for name, array in tensor_files.torch_arrays().items() if name != "scale"}
+    return _written(lambda path: write(path, arrays, **options), "m.pt")
+
+
+def _edit_pickle(chance: random.Random, data: bytes) -> bytes:
+    """Another pickle of the same length in its archive, so that only its checksum is not true: PyTorch never asks."""
+    start = data.index(b"\x80\x02")
+    end = data.index(b"u.", start) + 2
+    edited = bytearray(data[start:end])
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        at, token = chance.randrange(len(edited)), chance.choice(PICKLE_TOKENS)
+        edited[at : at + len(token)] = token
+    return data[:start] + bytes(edited)[: end - start] + data[end:]
+
+
 FOREIGN: Mapping[str, tuple[Kind, Format]] = {
     "safetensors": (Kind(_safetensors(), JSON_TOKENS, (_edit_header,)), Safetensors()),
     "npy": (Kind(_npy(), NPY_TOKENS), NpyFormat()),
@@ -93,6 +121,11 @@ FOREIGN: Mapping[str, tuple[Kind, Format]] = {
         Kind({"stored": _npz(), "deflated": _npz(np.savez_compressed)}, NPY_TOKENS + ZIP_TOKENS, (edit_zip_fields,)),
         NpzFormat(),
     ),
+    "torch": (
+        Kind({"stored": _torch(torch_files.write_torch, unsummed=True)}, PICKLE_TOKENS, (_edit_pickle,)),
+        TorchZipFormat(),
+    ),
+    "torch stream": (Kind({"stream": _torch(torch_files.write_stream)}, PICKLE_TOKENS), TorchStreamFormat()),
     "flax": (Kind({"model": msgpack_files.packed(msgpack_files.flax_tree())}, MSGPACK_TOKENS), FlaxFormat()),
 }
 """The mutants of each format, by its name, and the format that reads them."""

@@ -73,7 +73,7 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 
 FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
     "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header flax.checkpoint"
-    " flax.tree zip.members",
+    " flax.tree zip.members torch.checkpoint torch.stack_machine torch.tensors torch.views",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""
@@ -93,7 +93,7 @@ FOREIGN = {
     | FOREIGN_NAMES
     | {"h5py"},
     ".safetensors": (NOT_HDF5 - FOREIGN_NAMES)
-    | rooms("formats.numpy.checkpoint formats.flax.tree conventions.flax formats.hdf5.worker")
+    | rooms("formats.numpy.checkpoint formats.flax.tree formats.torch.checkpoint conventions.flax formats.hdf5.worker")
     | rooms("formats.keras.hdf5_files formats.keras.v3_names")
     | {"h5py"},
 }

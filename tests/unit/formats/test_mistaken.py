@@ -52,7 +52,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: zipped(**{"run/m.keras": DENSE}),
         "it holds 'run/m.keras'; unpack it first",
     ),
-    "PyTorch": (lambda: zipped(**{"m/data.pkl": b""}), "a file of PyTorch; it could run code, and is never opened"),
+    "pickle in a zip": (lambda: zipped(**{"data.pkl": b""}), "holds a pickle; it could run code, and is never opened"),
     "photos": (lambda: zipped(**{"a.jpg": b""}), "a zip archive without model.weights.h5: a .keras file was expected"),
     "web page": (lambda: b"\n<!DOCTYPE html>\n<html>", "a web page; was its download refused?"),
     "config": (lambda: b'{"class_name": "Functional", "config": {}}', "the config of a Keras model, without weights"),
@@ -159,7 +159,7 @@ def test_a_folder_names_the_checkpoints_that_it_holds(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "bert"}')
     (folder / "model.gguf").write_bytes(b"GGUF" + bytes(20))
-    (folder / "pytorch_model.bin").write_bytes(zipped(**{"m/data.pkl": b""}))
+    (folder / "training_args.bin").write_bytes(zipped(**{"data.pkl": b""}))
     assert "is a GGUF file" in refused(folder)
     shutil.copy(SAMPLES / "dense.h5", folder / "tf_model.h5")
     assert refused(folder) == "; it holds 'tf_model.h5'; give that"

@@ -177,7 +177,8 @@ def test_what_is_found_holds_one_open_file_until_it_is_closed_or_opened(tmp_path
         ("m.hdf", "m-renorm.hdf", "m.hdf.report.json"),
         ("m.safetensors", "m-renorm.safetensors", "m.safetensors.report.json"),
         ("m.safetensors.index.json", "m-renorm.safetensors.index.json", "m.safetensors.index.json.report.json"),
-        ("m.ckpt", "m.ckpt-renorm", "m.ckpt.report.json"),
+        ("m.ckpt", "m-renorm.ckpt", "m.ckpt.report.json"),
+        ("m.ckpt-7", "m.ckpt-7-renorm", "m.ckpt-7.report.json"),
         (".keras", ".keras-renorm", ".keras.report.json"),
     ],
 )
