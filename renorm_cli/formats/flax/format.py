@@ -15,6 +15,7 @@ class FlaxFormat(Format):
 
     reads = ".msgpack of flax"
     endings = (".msgpack",)
+    searched = (".msgpack",)
 
     def recognises(self, head: Head) -> bool:
         first = head.first

@@ -33,6 +33,7 @@ class NpzFormat(Format):
 
     reads = ".npz"
     endings = (".npz",)
+    searched = (".npz",)
 
     def recognises(self, head: Head) -> bool:
         """Whether the name of the first member is that of an array (APPNOTE 4.3.7)."""

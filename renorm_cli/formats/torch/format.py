@@ -21,6 +21,7 @@ class TorchZipFormat(Format):
 
     reads = ".pt of PyTorch"
     endings = (".pth", ".pt", ".bin", ".ckpt")
+    searched = (".pth", ".pt", ".ckpt")
 
     def recognises(self, head: Head) -> bool:
         """Whether the first member is in a folder, and one is the pickle that is in it (APPNOTE 4.3.7)."""
