@@ -48,6 +48,8 @@ class Kept(NamedTuple):
     journal: opt.JournalFile = None
     shard: opt.Shard = None
     timeout: opt.Timeout = None
+    cluster: opt.Cluster = None
+    cluster_insecure: opt.ClusterInsecure = False
 
 
 @under("The bound")

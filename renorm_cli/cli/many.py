@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -26,9 +27,9 @@ from renorm_cli.cli.output import (
 )
 from renorm_cli.cli.signals import Stopped, Written, untouched
 from renorm_cli.cli.terminal import Meter, print_text, progress
-from renorm_cli.errors import UsageError
+from renorm_cli.errors import EngineError, UsageError
 from renorm_cli.fleet.discover import Item, Search, Shard
-from renorm_cli.fleet.drive import ask_all
+from renorm_cli.fleet.drive import Workers, ask_all
 from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import merged
 from renorm_cli.fleet.question import Question
@@ -66,6 +67,7 @@ def examine_all(
     files = targets(reporting, [*about, *taken, kept.journal])
     refuse_taken(files, about, force=reporting.force)
     question = Question(verb, asked, words.spoken())
+    workers = _workers(kept, asked, items)
     head = _head(verb, said, searched, paths, shard)
     journal = Journal.temporary(head) if kept.journal is None else Journal.continued(kept.journal, head)
     with closing(journal):
@@ -73,7 +75,8 @@ def examine_all(
         with _stoppable(items, journal, [file.path for file in files]):
             with progress("", reporting) as meter:
                 watch = _Watch(meter, stream=stream)
-                found = ask_all(question, items, journal, watch, jobs=asked.get("jobs"), timeout=kept.timeout)
+                jobs = asked.get("jobs")
+                found = ask_all(question, items, journal, watch, jobs=jobs, timeout=kept.timeout, workers=workers)
             save(rendered(found, files), readers=found.readers)
             printing = reporting._replace(quiet=True) if stream else reporting
             show(found, printing, files, gate=verb == "check", lines=lines)
@@ -119,6 +122,20 @@ def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int
         save(rendered(found, files), readers=found.readers)
         show(found, reporting, files, gate=len(found) > 0 and found[0].command == "check")
         return exit_code(found)
+
+
+def _workers(kept: groups.Kept, asked: Mapping[str, Any], items: Sequence[Item]) -> Workers | None:
+    """The workers of the cluster that is asked for. Raises UsageError where it cannot be one."""
+    if kept.cluster is None:
+        if kept.cluster_insecure:
+            raise UsageError("--cluster-insecure is about a cluster; give one with --cluster")
+        return None
+    from renorm_cli.fleet.cluster import check_address, cluster
+
+    if asked.get("engine") == "tensorflow" or asked.get("device") == "gpu":
+        raise UsageError("--cluster computes with NumPy on its workers; leave out --engine and --device")
+    check_address(kept.cluster, insecure=kept.cluster_insecure)
+    return partial(cluster, address=kept.cluster, first=items[0], timeout=kept.timeout)
 
 
 def _shard(text: str | None) -> Shard | None:
@@ -235,6 +252,10 @@ def _stoppable(items: Sequence[Item], journal: Journal | None = None, files: Seq
     try:
         with untouched([Path(item.path) for item in items], [Written(path, path) for path in files]):
             yield
+    except EngineError as error:  # the cluster is gone, or no process can be started
+        if journal is None or not journal.shown:
+            raise
+        raise EngineError(f"{error.text}; the same command goes on where the journal {journal.shown!r} ends") from None
     except Stopped as stopped:
         if journal is not None and journal.shown:
             stopped.files += f"; the same command goes on where the journal {journal.shown!r} ends"

@@ -80,6 +80,21 @@ Shard = Annotated[
         help="Take only part I of N, from 1 to N: for N runs at the same time, on machines that see the same paths.",
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="URL",
+        help="Work on a dask cluster, tcp:// or tls://HOST:PORT of its scheduler, whose workers see the same files.",
+    ),
+]
+ClusterInsecure = Annotated[
+    bool,
+    typer.Option(
+        "--cluster-insecure",
+        help="Accept tcp:// to another machine: who reaches it can run anything on the cluster.",
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Give up a checkpoint that takes longer."),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from renorm_cli.fleet.discover import Item
 from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import Outcomes
-from renorm_cli.fleet.pool import Job, Lost, pool
+from renorm_cli.fleet.pool import Do, Job, Lost, pool
 from renorm_cli.fleet.question import Question
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.findings import Rank, rank
@@ -33,6 +33,10 @@ class Watch(Protocol):
     def start(self, count: int, nbytes: int) -> None: ...
 
     def done(self, nbytes: int, line: bytes) -> None: ...
+
+
+Workers = Callable[[Do["Answer"], Sequence[Job]], Iterator[tuple[Job, "Answer | Lost"]]]
+"""What does all jobs somewhere, and gives the answers as they come."""
 
 
 class Answer(NamedTuple):
@@ -61,12 +65,14 @@ def ask_all(
     *,
     jobs: int | None = None,
     timeout: float | None = None,
+    workers: Workers | None = None,
 ) -> Outcomes:
     """Ask all checkpoints and return the outcomes in their order; what the journal knows already is not asked again.
 
     `jobs` are the processors that are used at once, over checkpoints and within them. One that takes more than
-    `timeout` seconds is given up. Raises UsageError for a question that makes no sense, OutputError where the journal
-    cannot be written, EngineError where there can be no process.
+    `timeout` seconds is given up. `workers` are others than the processes of this machine. Raises UsageError for a
+    question that makes no sense, OutputError where the journal cannot be written, EngineError where there can be no
+    process, or a cluster is gone.
     """
     outcomes, todo = Outcomes(len(items), [journal]), []
     for number, item in enumerate(items):
@@ -78,7 +84,7 @@ def ask_all(
     gone = set(journal.known).difference(item.path for item in items)
     journal.known.clear()
     watch.start(len(todo), sum(items[number].bytes for number in todo))
-    for number, found in _answers(question, items, todo, jobs or default_jobs(), timeout):
+    for number, found in _answers(question, items, todo, jobs or default_jobs(), timeout, workers):
         outcomes.put(number, journal.add(found.line, found.rank, found.readers, items[number].identity))
         watch.done(items[number].bytes, found.line)
     journal.finish(gone, len(items))
@@ -86,24 +92,31 @@ def ask_all(
 
 
 def _answers(
-    question: Question, items: Sequence[Item], todo: Sequence[int], jobs: int, timeout: float | None
+    question: Question,
+    items: Sequence[Item],
+    todo: Sequence[int],
+    jobs: int,
+    timeout: float | None,
+    workers: Workers | None,
 ) -> Iterator[tuple[int, Answer]]:
     nbytes = sum(items[number].bytes for number in todo)
     seconds = len(todo) * ITEM_SECONDS + nbytes / BYTES_PER_SECOND
-    if timeout is None and (jobs == 1 or len(todo) == 1 or seconds < _WORTH_PROCESSES):
+    if workers is None and timeout is None and (jobs == 1 or len(todo) == 1 or seconds < _WORTH_PROCESSES):
         yield from ((number, answer(question, Job(number, items[number].path, jobs))) for number in todo)
         return
-    for job, found in pool(partial(answer, question), ordered(items, todo, jobs), jobs, timeout):
+    ask, given = partial(answer, question), ordered(items, todo, jobs, split=workers is None)
+    for job, found in pool(ask, given, jobs, timeout) if workers is None else workers(ask, given):
         if isinstance(found, Lost):
             found = _answer(question.failure(job.path, found.kind, found.text))
         yield job.number, found
 
 
-def ordered(items: Sequence[Item], todo: Iterable[int], jobs: int) -> list[Job]:
-    """The largest first, so that none of them is the last to end; one that is a large part of all has all threads."""
+def ordered(items: Sequence[Item], todo: Iterable[int], jobs: int, *, split: bool = True) -> list[Job]:
+    """The largest first, so that none of them is the last to end; with `split`, one that is a large part of all has all
+    threads."""
     order = sorted(todo, key=lambda number: -items[number].bytes)
     share = sum(items[number].bytes for number in order) / (2 * jobs)
-    alone = [items[number].bytes > max(share, _LARGE) for number in order]
+    alone = [split and items[number].bytes > max(share, _LARGE) for number in order]
     return [
         Job(number, items[number].path, jobs if large else 1, large) for number, large in zip(order, alone, strict=True)
     ]

@@ -27,6 +27,8 @@ def work(job: Job) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     if job.path.startswith("hang"):
         time.sleep(600)
+    if job.path.startswith("slow"):
+        time.sleep(0.2)
     if job.path.startswith("usage"):
         raise UsageError("p is wrong")
     if job.path.startswith("once"):

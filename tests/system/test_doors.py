@@ -25,7 +25,7 @@ NOT_ASKED = {"meter", "companions", "keep_norms"}
 """What a verb takes from a program alone."""
 
 OF_THE_COMMAND = {"whole", "force", "norms", "report", "format", "sort", "top", "color", "quiet"} | {
-    *("recursive", "match", "skip", "listed", "only_list", "journal", "shard", "timeout")
+    *("recursive", "match", "skip", "listed", "only_list", "journal", "shard", "timeout", "cluster", "cluster_insecure")
 }
 """What a command does with its arguments, and with what a verb gives."""
 

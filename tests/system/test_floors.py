@@ -27,7 +27,12 @@ LINES = [
 """Rooms from the top down: each may import what is on the lines below its own, and nothing on its own line."""
 
 INNER = {
-    "fleet": [{"drive"}, {"question", "discover", "pool", "outcomes"}, {"journal"}, {"records"}],
+    "fleet": [
+        {"drive", "cluster"},
+        {"question", "discover", "pool", "outcomes"},
+        {"journal"},
+        {"records"},
+    ],
     "api": [{"verbs"}, {"asked"}, {"keywords"}, {"report", "difference", "suggestion"}],
     "cli": [
         {"app"},
@@ -72,6 +77,7 @@ HEAVY = {
         *(f"training/{name}.py" for name in ("arguments", "callback", "clip", "function", "gradient")),
     },
     "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
+    "distributed": {"fleet/cluster.py"},
     "h5py": {"formats/hdf5/worker.py"},
     "jinja2": {"render/page/page.py"},
     "rich": {"render/terminal/progress.py"},

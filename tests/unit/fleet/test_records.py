@@ -97,12 +97,8 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 ANYTHING = (
-    {"totals"},
-    {"status"},
-    {"low", "histogram"},
-    {"high", "histogram"},
-    {"variables", 0, "excess"},
-    {"variables", 0, "coverage"},
+    *({"totals"}, {"status"}, {"low", "histogram"}, {"high", "histogram"}),
+    *({"variables", 0, "excess"}, {"variables", 0, "coverage"}),
 )
 """What is computed anew, and so may be anything."""
 
