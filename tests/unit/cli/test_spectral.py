@@ -1,0 +1,139 @@
+"""Spectral norms through the command line: reported, bounded, checked, compared, suggested."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from support.cli import refused, renorm_here
+from support.matrices import largest
+from support.places import SAMPLES
+
+SAMPLE = "convolutions.weights.h5"
+BLOCKS = "9\u00d72 (8)"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(SAMPLES / SAMPLE, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def truth(path: Path) -> dict[tuple[int, ...], float]:
+    """The largest singular value of each kernel by its shape, as h5py reads it and a plain loop unfolds it."""
+    found: dict[tuple[int, ...], float] = {}
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim == 4:
+            array = item[()]
+            if item.shape in ((3, 3, 8, 2), (3, 3, 16, 1)):  # depthwise
+                found[item.shape] = max(largest(array[:, :, at].reshape(9, -1)) for at in range(item.shape[2]))
+            elif item.shape == (3, 3, 6, 12):  # transposed
+                found[item.shape] = largest(array.transpose(0, 1, 3, 2).reshape(-1, 6))
+            else:
+                found[item.shape] = largest(array.reshape(-1, item.shape[-1]))
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+@pytest.mark.parametrize("option", ["--spectral", "--spectrum"])
+def test_the_norms_of_all_matrices_are_those_of_numpy(
+    folder: Path, capfd: pytest.CaptureFixture[str], option: str
+) -> None:
+    done = renorm_here(capfd, "inspect", SAMPLE, option, "--format", "json")
+    expected = truth(folder / SAMPLE)
+    found = {tuple(one["shape"]): one for one in json.loads(done.stdout)["variables"]}
+    assert found.keys() == expected.keys()
+    for shape, one in found.items():
+        figures = one["spectral"]
+        assert (one["norm_kind"], one["p"], one["per"], one["tolerance"]) == ("spectral", None, "tensor", 2e-8)
+        assert figures["lower"] <= expected[shape] * (1 + 1e-14)
+        assert expected[shape] <= figures["upper"] * (1 + 1e-14)
+        assert one["norm"]["max"] == figures["norm"] == pytest.approx(expected[shape], rel=1e-12)
+        assert (figures["effective_rank"] is not None) == (option == "--spectrum")
+
+
+def test_csv_and_table_have_the_columns_of_matrices(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = renorm_here(capfd, "inspect", SAMPLE, "--spectral", "--report", "out.csv")
+    assert "matrix  " in done.stdout
+    assert BLOCKS in done.stdout
+    assert "units  " not in done.stdout
+    rows = list(csv.DictReader(io.StringIO((folder / "out.csv").read_text("utf-8"))))
+    one = next(row for row in rows if row["matrix"] == BLOCKS)
+    assert float(one["spectral_lower"]) < float(one["spectral"]) < float(one["spectral_upper"])
+    assert float(one["stable_rank"]) == pytest.approx((float(one["frobenius"]) / float(one["spectral"])) ** 2)
+
+
+def test_what_is_bounded_holds_is_proven_and_stays(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bound = ("--norm", "spectral", "--max-norm", "1.5")
+    assert renorm_here(capfd, "check", SAMPLE, *bound).returncode == 1
+    assert renorm_here(capfd, "apply", SAMPLE, *bound, "-o", "out.weights.h5").returncode == 0
+    assert all(norm <= 1.5 for norm in truth(folder / "out.weights.h5").values())
+    assert renorm_here(capfd, "check", "out.weights.h5", *bound).returncode == 0
+    assert renorm_here(capfd, "diff", SAMPLE, "out.weights.h5", *bound, "--expect-renorm").returncode == 0
+    assert renorm_here(capfd, "apply", "out.weights.h5", *bound, "-o", "again.weights.h5").returncode == 0
+    assert (folder / "again.weights.h5").read_bytes() == (folder / "out.weights.h5").read_bytes()
+    for jobs in ("1", "3"):
+        renorm_here(capfd, "apply", SAMPLE, *bound, "-o", f"{jobs}.weights.h5", "--jobs", jobs)
+        assert (folder / f"{jobs}.weights.h5").read_bytes() == (folder / "out.weights.h5").read_bytes()
+
+
+def test_suggested_rules_have_the_norm_and_hold(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = renorm_here(capfd, "suggest", SAMPLE, "--norm", "spectral", "--clip", "50%", "-o", "rules.toml")
+    assert done.returncode == 0, done
+    assert (folder / "rules.toml").read_text("utf-8").count('norm = "spectral"') == 6
+    assert renorm_here(capfd, "apply", SAMPLE, "--rules", "rules.toml", "-o", "out.weights.h5").returncode == 0
+    assert renorm_here(capfd, "check", "out.weights.h5", "--rules", "rules.toml").returncode == 0
+
+
+def test_a_baseline_of_another_norm_is_an_error(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for norm in ("p", "spectral"):
+        renorm_here(capfd, "inspect", SAMPLE, "--norm", norm, "--report", f"{norm}.json", "-q")
+    assert renorm_here(capfd, "check", SAMPLE, "--norm", "spectral", "--baseline", "spectral.json").returncode == 0
+    refused(renorm_here(capfd, "check", SAMPLE, "--baseline", "spectral.json"), "with norm spectral, this run with p")
+    refused(
+        renorm_here(capfd, "check", SAMPLE, "--norm", "spectral", "--baseline", "p.json"),
+        "with norm p, this run with spectral",
+    )
+    old = json.loads((folder / "p.json").read_text("utf-8"))
+    for one in old["variables"]:
+        del one["norm_kind"], one["spectral"]  # a report from before there were spectral norms
+    (folder / "p.json").write_text(json.dumps(old))
+    assert renorm_here(capfd, "check", SAMPLE, "--baseline", "p.json").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("inspect --norm spectral --p 3", "a spectral norm has no p, got 3; leave out --p, or leave out --norm"),
+        ("inspect --spectral --p 3", "a spectral norm has no p, got 3; leave out --p, or leave out --spectral"),
+        ("inspect --spectrum --per global", "not of all tensors together; leave out --per, or leave out --spectrum"),
+        ("check --norm spectral --max-norm 1 --per global", "leave out --per, or leave out --norm"),
+        ("check --norm spectral --declared", "leave out --declared, or leave out --norm"),
+        ("check --norm schatten --max-norm 1", "'schatten' is not one of 'p', 'spectral'"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_named(
+    folder: Path, capfd: pytest.CaptureFixture[str], arguments: str, said: str
+) -> None:
+    refused(renorm_here(capfd, *arguments.split(), SAMPLE), said)
+
+
+def test_a_matrix_of_nan_is_refused_and_counted(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with h5py.File("nan.hdf5", "w") as file:
+        file["a/kernel"] = np.full((6, 5), np.nan, np.float32)
+        file["b/kernel"] = np.eye(6, dtype=np.float32)
+    bound = ("--norm", "spectral", "--max-norm", "1")
+    done = renorm_here(capfd, "apply", "nan.hdf5", *bound, "-i", "*/kernel", "-o", "out.hdf5")
+    refused(done, "'a/kernel' holds NaN or Inf in 1 of 1 units; nothing was written")
+    assert renorm_here(capfd, "check", "nan.hdf5", *bound).returncode == 1
+    assert renorm_here(capfd, "check", "nan.hdf5", *bound, "-x", "a/*").returncode == 0
