@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from renorm_cli.api.keywords import Device, Engine, NormKind, PathLike, Patterns, Roles, Units, shown
+from renorm_cli.api.keywords import Convolution, Device, Engine, NormKind, PathLike, Patterns, Roles, Units, shown
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.model.constraint import Constraint, Per, Selection
 from renorm_cli.model.identity import Role
-from renorm_cli.model.norm import EUCLIDEAN, SPECTRAL, PNorm
+from renorm_cli.model.norm import EUCLIDEAN, PNorm, SpectralNorm
 from renorm_cli.plan.bounds import bound_source
 from renorm_cli.plan.planner import Request
 from renorm_cli.plan.units import Units as UnitAxes
@@ -32,13 +32,17 @@ _LEAVE_OUT = {
 """What asks for spectral norms, and can be left out."""
 
 
-def constraint_of(max_norm: float | None, norm: NormKind, p: float, per: Per, by: str = "norm") -> Constraint:
+def constraint_of(
+    max_norm: float | None, norm: NormKind, p: float, per: Per, by: str = "norm", conv: Convolution = "matrix"
+) -> Constraint:
     """What is asked of norms, of spectral ones `by` a parameter.
 
     Raises UsageError for a p or a scope with the spectral norm, which has neither.
     """
     limit, order = None if max_norm is None else float(max_norm), PNorm(float(p))
     if norm == "p":
+        if conv == "operator":
+            raise UsageError("an operator norm is a spectral norm", Way("norm", "ask for it", "spectral"))
         return Constraint(limit, order, per)
     leave = _LEAVE_OUT[by]
     if order != EUCLIDEAN:
@@ -46,7 +50,7 @@ def constraint_of(max_norm: float | None, norm: NormKind, p: float, per: Per, by
     if per == "global":
         text = "a spectral norm is that of one matrix, not of all tensors together"
         raise UsageError(text, Way("per", "leave out {}"), leave)
-    return Constraint(limit, SPECTRAL, "tensor")
+    return Constraint(limit, SpectralNorm(operator=conv == "operator"), "tensor")
 
 
 def selection_of(role: Roles | None, include: Patterns, exclude: Patterns) -> Selection:

@@ -30,6 +30,7 @@ Device = Literal["auto", "cpu", "gpu"]
 PerEach = Literal["unit", "tensor"]
 NonFinite = Literal["refuse", "skip"]
 NormKind = Literal["p", "spectral"]
+Convolution = Literal["matrix", "operator"]
 Companions = Callable[[Report], Mapping[Path, Iterable[bytes]]]
 
 
@@ -123,5 +124,6 @@ KINDS = {
     "Device": _one_of(Device),
     "NonFinite": _one_of(NonFinite),
     "NormKind": _one_of(NormKind),
+    "Convolution": _one_of(Convolution),
 }
 """What values each part of an annotation stands for, and how a message calls them."""

@@ -3,9 +3,9 @@
 The keywords are the options of the command line:
 
 - `max_norm` is the bound on the norm of every unit: its `p`-norm, or with `norm` "spectral" the largest singular value
-  of every matrix. `per` says what one p-norm runs over: a "unit", a "tensor", or all selected tensors together
-  ("global"). `rules` is a TOML file of bounds by name. `declared` takes the bounds from the constraints in the file's
-  own config.
+  of every matrix, and with `conv` "operator" of a convolution an upper bound of its operator norm. `per` says what one
+  p-norm runs over: a "unit", a "tensor", or all selected tensors together ("global"). `rules` is a TOML file of bounds
+  by name. `declared` takes the bounds from the constraints in the file's own config.
 - `role` are the kinds of variables that are taken, "kernel" and "embedding" where none is said; `include` and `exclude`
   are shell-style patterns over their names. `units` are the axes that name units, () those that the file tells: an axis
   or several; as a text "GLOB=AXES", several of them, or a mapping, they are those of what a pattern names.
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from renorm_cli.api.asked import allowed_of, axes_of, computing_of, constraint_of, request_of, selection_of
 from renorm_cli.api.keywords import (
     Companions,
+    Convolution,
     Device,
     Engine,
     NonFinite,
@@ -89,6 +90,7 @@ def inspect(
     *,
     max_norm: float | None = None,
     norm: NormKind = "p",
+    conv: Convolution = "matrix",
     spectral: bool = False,
     spectrum: bool = False,
     p: float = 2.0,
@@ -111,7 +113,7 @@ def inspect(
     """
     by = "spectrum" if spectrum else "spectral" if spectral else "norm"
     request = request_of(
-        constraint_of(max_norm, norm if by == "norm" else "spectral", p, per, by),
+        constraint_of(max_norm, norm if by == "norm" else "spectral", p, per, by, conv),
         selection_of(role, include, exclude),
         units,
         rules=rules,
@@ -129,6 +131,7 @@ def show(
     *,
     max_norm: float | None = None,
     norm: NormKind = "p",
+    conv: Convolution = "matrix",
     p: float = 2.0,
     per: PerEach = "unit",
     units: Units = (),
@@ -143,7 +146,9 @@ def show(
     Raises SelectionError where there is no such variable, and where several have that name.
     """
     selection = Selection((as_literal(name),), roles=frozenset(get_args(Role)), called="the name")
-    request = Request(OneBound(constraint_of(max_norm, norm, p, per), axes_of(units)), selection, must_act=False)
+    request = Request(
+        OneBound(constraint_of(max_norm, norm, p, per, conv=conv), axes_of(units)), selection, must_act=False
+    )
     report = _measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), True, meter)
     report.row(name)
     return report
@@ -155,6 +160,7 @@ def check(
     *,
     max_norm: float | None = None,
     norm: NormKind = "p",
+    conv: Convolution = "matrix",
     p: float = 2.0,
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
@@ -189,7 +195,7 @@ def check(
     if not (declared or baseline is not None):
         _need_bound(max_norm, rules, _DECLARED, Way("baseline", "compare with an earlier report"))
     request = request_of(
-        constraint_of(max_norm, norm, p, per),
+        constraint_of(max_norm, norm, p, per, conv=conv),
         selection_of(role, include, exclude),
         units,
         rules=rules,
@@ -214,6 +220,7 @@ def apply(
     *,
     max_norm: float | None = None,
     norm: NormKind = "p",
+    conv: Convolution = "matrix",
     p: float = 2.0,
     per: Per = "unit",
     rules: PathLike | Rules | None = None,
@@ -251,7 +258,7 @@ def apply(
     if not declared:
         _need_bound(max_norm, rules, _DECLARED)
     request = request_of(
-        constraint_of(max_norm, norm, p, per),
+        constraint_of(max_norm, norm, p, per, conv=conv),
         selection_of(role, include, exclude),
         units,
         rules=rules,
@@ -275,7 +282,7 @@ def apply(
         said = partial(session.report, "apply", started=started, output=written, readings=readings, allowed=allowed)
         work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
         if dry_run:
-            meter.start(session.nbytes, "reading")
+            session.start(meter)
             rows = session.bounded(work)
             source.check_unchanged()
             report = _told(said(rows, dry_run=True), source, kept)
@@ -312,6 +319,7 @@ def diff(
     weights_only: bool = False,
     max_norm: float | None = None,
     norm: NormKind = "p",
+    conv: Convolution = "matrix",
     p: float = 2.0,
     per: PerEach = "unit",
     role: Roles | None = None,
@@ -341,7 +349,7 @@ def diff(
             Way("expect_renorm", "leave out {}"),
         )
     bound, selection = (
-        OneBound(constraint_of(max_norm, norm, p, per), axes_of(units)),
+        OneBound(constraint_of(max_norm, norm, p, per, conv=conv), axes_of(units)),
         selection_of(role, include, exclude),
     )
     jobs = computing_of(jobs=jobs).jobs
@@ -398,7 +406,7 @@ def suggest(
         if rules is not None:
             refuse_taken(rules, source, force=force)
         session = _session(source, request, like, computing)
-        meter.start(session.nbytes, "reading")
+        session.start(meter)
         collector = Collector(session.plan.steps, aim)
         rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
         damaged = session.damage(refuse=False)
@@ -432,7 +440,7 @@ def _measured(
     started = time.monotonic()
     with open_checkpoint(path) as source:
         session = _session(source, request, like, computing)
-        meter.start(session.nbytes, "reading")
+        session.start(meter)
         kept = _room(session, keep_norms)
         rows = session.run(Work(source, session.engine, advance=meter.advance, spectrum=spectrum, norms=kept))
         readings = session.readings()

@@ -56,6 +56,7 @@ class Kept(NamedTuple):
 class Bound(NamedTuple):
     max_norm: opt.Limit = None
     norm: opt.Norm = "p"
+    conv: opt.Conv = "matrix"
     p: opt.P = 2.0
     per: opt.Scope = "unit"
     rules: opt.RulesFile = None
@@ -77,6 +78,7 @@ class DiffBound(NamedTuple):
     expect_renorm: opt.ExpectRenorm = False
     max_norm: opt.Limit = None
     norm: opt.Norm = "p"
+    conv: opt.Conv = "matrix"
     p: opt.P = 2.0
     per: opt.DiffScope = "unit"
 
@@ -103,6 +105,7 @@ class Which(NamedTuple):
 class ShownBound(NamedTuple):
     max_norm: opt.Limit = None
     norm: opt.Norm = "p"
+    conv: opt.Conv = "matrix"
     p: opt.P = 2.0
     per: opt.DiffScope = "unit"
 

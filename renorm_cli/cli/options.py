@@ -108,6 +108,14 @@ Norm = Annotated[
     Literal["p", "spectral"],
     typer.Option("--norm", help="The norm: the p-norm of a unit, or the largest singular value of each matrix."),
 ]
+Conv = Annotated[
+    Literal["matrix", "operator"],
+    typer.Option(
+        "--conv",
+        help="The spectral norm of a convolution: that of its matrix, or an upper bound of that of the operator on"
+        " images of every size.",
+    ),
+]
 Spectral = Annotated[
     bool, typer.Option("--spectral", help="Short for --norm spectral: norms of matrices, and their stable ranks.")
 ]

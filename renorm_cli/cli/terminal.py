@@ -41,7 +41,7 @@ class Reporting(Printing, Protocol):
 def progress(label: str, printing: Printing) -> Iterator[Meter]:
     """A meter for the work on what has that label; its bar goes when the block ends."""
     enabled = not printing.quiet and sys.stderr.isatty()
-    meter = Meter(label, enabled=enabled, colour=printing.color != "never")
+    meter = Meter(label, enabled=enabled, colour=printing.color != "never", quiet=printing.quiet)
     try:
         yield meter
     finally:
@@ -51,8 +51,9 @@ def progress(label: str, printing: Printing) -> Iterator[Meter]:
 class Meter:
     """A progress bar that is made when it is known how much there is to do."""
 
-    def __init__(self, label: str, *, enabled: bool, colour: bool) -> None:
+    def __init__(self, label: str, *, enabled: bool, colour: bool, quiet: bool = False) -> None:
         self._label = label
+        self._quiet = quiet
         self._colour = colour
         self._enabled = enabled
         self._bar: Progress | None = None
@@ -65,6 +66,11 @@ class Meter:
             from renorm_cli.render.terminal.progress import Progress
 
             self._bar = Progress(total, enabled=True, label=label, colour=self._colour)
+
+    def tell(self, text: str) -> None:
+        """Say beforehand what takes long."""
+        if not self._quiet:
+            complain(f"{self._label}: {text}")
 
     def advance(self, nbytes: int) -> None:
         if self._bar is not None:

@@ -119,6 +119,25 @@ def unit_axes(variable: Variable) -> tuple[tuple[int, ...], AxisSource]:
     return identity.unit_axes, identity.axis_source
 
 
+_CONVOLVING = frozenset(
+    f"{op}{end}"
+    for op in ("Conv2D", "Conv3D", "DepthwiseConv2dNative")
+    for end in ("", "BackpropInput", "BackpropInputV2")
+)
+"""Ops of a graph whose filter has its spatial axes first."""
+
+
+def spatial_axes(variable: Variable) -> tuple[int, ...]:
+    """The axes along which a convolution moves its kernel; () where it is not known to be one."""
+    rank, hint = len(variable.shape), variable.hint
+    if rank < 3:
+        return ()
+    if hint.convention == "torch" and role_of(variable) == "kernel":
+        return tuple(range(2, rank))  # its matrices have no more than two axes
+    by_graph = variable.use is not None and bool(variable.use.ops) and _CONVOLVING.issuperset(variable.use.ops)
+    return tuple(range(rank - 2)) if by_graph or keras.convolves(hint.layer, rank) else ()
+
+
 def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]:
     """What the variable tells by itself, and what another file lends to it."""
     convention = CONVENTIONS.get(variable.hint.convention)

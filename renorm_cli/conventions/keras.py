@@ -379,6 +379,15 @@ def biased(shapes: Sequence[tuple[int, ...]]) -> bool:
     return shapes[1][0] in ((columns,) if len(shapes[0]) == 2 else (columns, rows, rows * columns))
 
 
+_CONVOLUTION = re.compile(r"(?:Depthwise|Separable)?Conv(?:LSTM)?([123])D(?:Transpose)?")
+
+
+def convolves(layer: str | None, rank: int) -> bool:
+    """Whether kernels of this rank in a layer of this class are moved over an input."""
+    found = _CONVOLUTION.fullmatch(layer or "")
+    return found is not None and rank == int(found[1]) + 2
+
+
 _EINSUM = re.compile(r"(?:\.\.\.)?([A-Za-z]*)(?:\.\.\.)?,([A-Za-z]+)->([A-Za-z.]*)")
 
 

@@ -140,6 +140,7 @@ def _check_alike(row: Row, old: Earlier, path: str) -> None:
     constraint = row.step.constraint
     pairs: list[tuple[str, object, object]] = [
         ("norm", old.norm_kind, constraint.norm.kind),
+        ("conv", _conv(old.operator), _conv(row.spectral is not None and row.spectral.operator is not None)),
         ("p", old.p, constraint.norm.record),
         ("per", old.per, constraint.per),
         ("unit axes", list(old.unit_axes), list(row.step.unit_axes)),
@@ -150,6 +151,10 @@ def _check_alike(row: Row, old: Earlier, path: str) -> None:
                 f"the baseline {path!r} has {row.step.variable.name!r} measured with {what} {then},"
                 f" this run with {now}; measure both alike"
             )
+
+
+def _conv(operator: bool) -> str:
+    return "operator" if operator else "matrix"
 
 
 def _unique(names: Sequence[str]) -> bool:

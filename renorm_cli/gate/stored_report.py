@@ -42,6 +42,8 @@ class Earlier:
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
     norm_kind: str = "p"
+    operator: bool = False
+    """Whether it is the operator norm of a convolution."""
 
 
 class Stored(NamedTuple):
@@ -110,7 +112,12 @@ def _earlier(found: object, applied: bool) -> Earlier:
         aliases=items(record.get("aliases", []), text),
         copies=items(record.get("copies", []), text),
         norm_kind=text(record.get("norm_kind", "p")),
+        operator=_is_operator(record.get("spectral")),
     )
+
+
+def _is_operator(spectral: object) -> bool:
+    return spectral is not None and table(spectral).get("operator") is not None
 
 
 def _largest(stats: object) -> float:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model.identity import Role
-from renorm_cli.model.norm import EUCLIDEAN, SPECTRAL, Norm
+from renorm_cli.model.norm import EUCLIDEAN, Norm, SpectralNorm
 
 Per = Literal["unit", "tensor", "global"]
 
@@ -44,7 +44,7 @@ class Constraint:
     @property
     def is_spectral(self) -> bool:
         """Whether norms are those of matrices."""
-        return self.norm == SPECTRAL
+        return isinstance(self.norm, SpectralNorm)
 
     @property
     def highest(self) -> float | None:

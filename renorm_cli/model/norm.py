@@ -50,7 +50,11 @@ class SpectralNorm:
 
     It cannot be told in floating point whether that of an identity is above 1, so that a norm may be above its limit by
     `tolerance`, relatively: at half of that it counts as over, and it is known better than to the other half.
+
+    With `operator`, that of a convolution is an upper bound of its norm as an operator on images of every size.
     """
+
+    operator: bool = False
 
     kind: ClassVar[Literal["spectral"]] = "spectral"
     tolerance: ClassVar[float] = 2e-8
@@ -58,7 +62,7 @@ class SpectralNorm:
     @property
     def text(self) -> str:
         """What people call it."""
-        return "spectral norm"
+        return "operator norm" if self.operator else "spectral norm"
 
     @property
     def record(self) -> None:

@@ -44,7 +44,8 @@ class Step:
     """One variable, fully decided: `unit_axes` are the axes that name units, the norm runs over all others.
 
     `copies` are further stored copies of the weight: the same bytes, measured once and written alike.
-    Under the spectral norm a unit is a matrix, whose columns `columns` name and whose rows all other axes.
+    Under the spectral norm a unit is a matrix, whose columns `columns` name and whose rows all other axes; `spatial`
+    are those along which a convolution moves.
     """
 
     variable: Variable
@@ -54,6 +55,7 @@ class Step:
     constraint: Constraint
     copies: tuple[Variable, ...] = ()
     columns: tuple[int, ...] = ()
+    spatial: tuple[int, ...] = ()
 
     @property
     def stored(self) -> tuple[Variable, ...]:

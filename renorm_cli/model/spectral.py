@@ -35,6 +35,13 @@ class Spectrum(NamedTuple):
     counts: tuple[int, ...]
 
 
+class Span(NamedTuple):
+    """What a number is proven to be between."""
+
+    lower: float
+    upper: float
+
+
 MOST_CONDITION = 1e6
 
 
@@ -45,7 +52,7 @@ class Spectral:
     Each block has `rows` (inputs) and `columns` (outputs). `norm` is the spectral norm, the largest singular value of
     any block, which is proven to be from `lower` to `upper`. `frobenius` is the Frobenius norm of all blocks together.
     They are those of the checkpoint, before anything was bounded. `spectrum` is there where it was asked for and there
-    is a singular value above zero.
+    is a singular value above zero, `operator` where the operator norm of a convolution was.
     """
 
     __module__ = "renorm_cli"
@@ -58,6 +65,7 @@ class Spectral:
     upper: float
     frobenius: float
     spectrum: Spectrum | None = None
+    operator: Span | None = None
 
     @property
     def stable_rank(self) -> float | None:

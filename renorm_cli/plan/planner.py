@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from renorm_cli.conventions.identify import identify
+from renorm_cli.conventions.identify import identify, spatial_axes
 from renorm_cli.errors import FormatError, SelectionError, Way, some_names
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.coverage import coverage, matrices
@@ -70,11 +70,25 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
         raise _nothing(variables, skips, left, bounds)
     together = _together(steps, bounds, request.selection)
     remarks = [*left, *bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
+    if any(step.constraint.is_spectral for step in steps):
+        from renorm_cli.plan.matrices import matrix_notes
+
+        remarks += matrix_notes(steps)
     return Plan(tuple(steps), tuple(skips), (*notes, *remarks))
 
 
 def _step(variable: Variable, role: Role, found: Bounded) -> Step:
-    return Step(variable, role, found.unit_axes, found.axis_source, found.constraint, columns=found.columns)
+    spatial = spatial_axes(variable) if found.constraint.is_spectral else ()
+    named = {*found.unit_axes, *found.columns}
+    return Step(
+        variable,
+        role,
+        found.unit_axes,
+        found.axis_source,
+        found.constraint,
+        columns=found.columns,
+        spatial=tuple(axis for axis in spatial if axis not in named and variable.shape[axis] > 1),
+    )
 
 
 def _once(found: Sequence[_Decided], decision: Callable[[_Decided], object]) -> list[_Decided]:

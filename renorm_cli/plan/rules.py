@@ -34,9 +34,11 @@ class Rule(NamedTuple):
 
     def constraint(self, otherwise: Constraint) -> Constraint:
         """The constraint for its variables; what it does not say is as `otherwise` has it."""
-        norm = self.norm or otherwise.norm
+        norm = otherwise.norm if self.norm == SPECTRAL and otherwise.is_spectral else self.norm or otherwise.norm
         rest = "unit" if otherwise.is_spectral else otherwise.per
-        return replace(otherwise, limit=self.limit, norm=norm, per="tensor" if norm == SPECTRAL else self.per or rest)
+        return replace(
+            otherwise, limit=self.limit, norm=norm, per="tensor" if norm.kind == "spectral" else self.per or rest
+        )
 
 
 class Rules(NamedTuple):

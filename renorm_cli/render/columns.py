@@ -10,7 +10,7 @@ from renorm_cli.model.coverage import coverage
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import NormStats, Report, Row
-from renorm_cli.model.spectral import MOST_CONDITION, Spectral, Spectrum
+from renorm_cli.model.spectral import MOST_CONDITION, Span, Spectral, Spectrum
 from renorm_cli.model.variable import Variable
 from renorm_cli.text import count_text, exact_text, number_text, shape_text, show, sparkline
 
@@ -91,6 +91,11 @@ def has_spectra(report: Report) -> bool:
     return any(row.spectral is not None and row.spectral.spectrum is not None for row in report.rows)
 
 
+def has_operators(report: Report) -> bool:
+    """Whether any row has the operator norm of a convolution."""
+    return any(row.spectral is not None and row.spectral.operator is not None for row in report.rows)
+
+
 def has_matrices(report: Report) -> bool:
     """Whether any row has spectral norms."""
     return any(row.step.constraint.is_spectral for row in report.rows)
@@ -163,6 +168,13 @@ def _figure(
         return None if row.spectral is None else of(row.spectral)
 
     return Column(key, title, lambda row, ascii: number_text(value(row)), value, right=True, rank=rank, shown=shown)
+
+
+def _operator(key: str, title: str, of: Callable[[Span], float], rank: int | None) -> Column:
+    def value(found: Spectral) -> float | None:
+        return None if found.operator is None else of(found.operator)
+
+    return _figure(key, title, value, rank, has_operators)
 
 
 def _spectrum(key: str, title: str, of: Callable[[Spectrum], float | None], rank: int | None) -> Column:
@@ -239,6 +251,8 @@ MATRIX_COLUMNS: tuple[Column, ...] = (
     _figure("spectral", "spectral", lambda found: found.norm, 1, has_matrices),
     _figure("spectral_lower", "at least", lambda found: found.lower, None, has_matrices),
     _figure("spectral_upper", "at most", lambda found: found.upper, None, has_matrices),
+    _operator("operator_lower", "at least", lambda found: found.lower, None),
+    _operator("operator", "operator", lambda found: found.upper, 1),
     _figure("frobenius", "Frobenius", lambda found: found.frobenius, 6, has_matrices),
     _figure("stable_rank", "stable rank", lambda found: found.stable_rank, 5, has_matrices),
     _figure("rms_norm", "RMS norm", lambda found: found.rms_norm, 8, has_matrices),

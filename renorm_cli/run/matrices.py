@@ -12,18 +12,42 @@ import numpy.typing as npt
 from renorm_cli.model.blocks import Block, grid_shape, partition
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Row
-from renorm_cli.model.spectral import Spectral
+from renorm_cli.model.spectral import Span, Spectral
 from renorm_cli.norms import policy
 from renorm_cli.norms.distribution import Distribution, Worst
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Read
 from renorm_cli.norms.spectral.enclosure import Enclosure
-from renorm_cli.norms.spectral.measured import enclosures, sides, weight
+from renorm_cli.norms.spectral.gram import IN_MEMORY
+from renorm_cli.norms.spectral.measured import enclosures, operator_work, sides, weight
 from renorm_cli.norms.spectral.spectrum import spectrum
 from renorm_cli.parallel.memory import Purpose
 from renorm_cli.parallel.threads import Imap, by_size
 from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, reader, refuse_nonfinite, renorm_variable
+from renorm_cli.text import bytes_text
+
+_LONG = 10.0
+"""Seconds that are worth a word before."""
+
+_MUCH = 256 << 20
+"""Bytes that are."""
+
+_PER_SECOND = 16e9
+"""Products of a row and a column of a matrix, and of the rows of a Gram matrix, on one processor of 2023 (Zen 4)."""
+
+
+def ahead(steps: Sequence[Step]) -> str | None:
+    """How long spectral norms take, and how much memory, if that is long or much."""
+    spectral = [(step, *sides(step)) for step in steps if step.constraint.is_spectral]
+    matrices = [(step.variable.elements, min(rows, columns)) for step, rows, columns in spectral]
+    seconds = sum(elements * side + side**3 * 0.3 for elements, side in matrices) / _PER_SECOND
+    seconds += sum(operator_work(step) for step, *_ in spectral) / _PER_SECOND
+    memory = max((8 * side**2 for _, side in matrices), default=0)
+    if seconds < _LONG and memory < _MUCH:
+        return None
+    room = f"{bytes_text(memory)} of {'memory' if memory <= IN_MEMORY else 'disk in TMPDIR'}"
+    return f"spectral norms take some {seconds:.2g} seconds of one processor, and {room}"
 
 
 def run_matrices(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -74,12 +98,13 @@ def _renorm(step: Step, work: Work, imap: Imap) -> Row:
 
 
 def _norms(found: Sequence[Enclosure], grid: tuple[int, ...]) -> Float64:
-    return np.array([one.norm for one in found]).reshape(grid)
+    return np.array([one.bounded for one in found]).reshape(grid)
 
 
 def _spectral(step: Step, found: Sequence[Enclosure]) -> Spectral:
     values = [one.values for one in found if one.values is not None]
     norm = max(one.norm for one in found)
+    operators = [one.operator for one in found if one.operator is not None]
     return Spectral(
         *sides(step),
         len(found),
@@ -88,6 +113,7 @@ def _spectral(step: Step, found: Sequence[Enclosure]) -> Spectral:
         upper=max(one.upper for one in found),
         frobenius=math.hypot(*(one.frobenius for one in found)),
         spectrum=spectrum(np.concatenate(values)) if values and norm else None,
+        operator=Span(max(one.lower for one in operators), max(one.upper for one in operators)) if operators else None,
     )
 
 

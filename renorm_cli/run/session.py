@@ -18,7 +18,7 @@ from renorm_cli.model.plan import Note, Plan, Step
 from renorm_cli.model.report import Allowed, Readings, Report, Row
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, threads
-from renorm_cli.run.steps import Work, run
+from renorm_cli.run.steps import Meter, Told, Work, run
 from renorm_cli.storage.staging import existing
 
 _WORTH_THREADS = 4 << 20
@@ -94,6 +94,15 @@ class Session:
             from renorm_cli.run.joint import run_joint
 
             return run_joint(steps, work, imap)
+
+    def start(self, meter: Meter) -> None:
+        """Start a meter of what is read, and tell it of work that takes long."""
+        if any(step.constraint.is_spectral for step in self.plan.steps) and isinstance(meter, Told):
+            from renorm_cli.run.matrices import ahead
+
+            if (text := ahead(self.plan.steps)) is not None:
+                meter.tell(text)
+        meter.start(self.nbytes, "reading")
 
     def measure(self, source: Checkpoint) -> tuple[Row, ...]:
         """The norms of the planned variables in another checkpoint."""

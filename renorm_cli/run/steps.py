@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,13 @@ class Meter(Protocol):
     def start(self, total: int, doing: Pass) -> None: ...
 
     def advance(self, nbytes: int) -> None: ...
+
+
+@runtime_checkable
+class Told(Protocol):
+    """A meter that is also told, in a sentence, of work that takes long, before it begins."""
+
+    def tell(self, text: str) -> None: ...
 
 
 class _Silent:

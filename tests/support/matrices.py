@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.norm import SPECTRAL
+from renorm_cli.model.norm import SpectralNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.model.report import Row
 from renorm_cli.model.variable import Variable
@@ -75,10 +75,15 @@ def largest(matrix: np.ndarray) -> float:
 
 
 def matrix_step(
-    array: np.ndarray, limit: float | None = None, columns: tuple[int, ...] = (-1,), blocks: tuple[int, ...] = ()
+    array: np.ndarray,
+    limit: float | None = None,
+    columns: tuple[int, ...] = (-1,),
+    blocks: tuple[int, ...] = (),
+    spatial: tuple[int, ...] | None = None,
 ) -> Step:
+    """A step for matrices; with `spatial` axes they are a convolution that is bounded as an operator."""
     variable = Variable("w", "w", array.shape, array.dtype.name)
-    constraint = Constraint(limit, SPECTRAL, "tensor")
+    constraint = Constraint(limit, SpectralNorm(operator=spatial is not None), "tensor")
     rank = array.ndim
     return Step(
         variable,
@@ -87,6 +92,7 @@ def matrix_step(
         "option",
         constraint,
         columns=tuple(axis % rank for axis in columns if rank),
+        spatial=tuple(axis for axis in spatial or () if array.shape[axis] > 1),
     )
 
 
@@ -95,20 +101,27 @@ def measured(
     limit: float | None = None,
     columns: tuple[int, ...] = (-1,),
     blocks: tuple[int, ...] = (),
+    spatial: tuple[int, ...] | None = None,
     imap: Imap = map,
     **work: Any,
 ) -> Row:
     """The row of an array whose matrices have these columns, and blocks along these axes."""
-    step = matrix_step(array, limit, columns, blocks)
+    step = matrix_step(array, limit, columns, blocks, spatial)
     (row,) = run_matrices([step], Work(Tensor(array), NumpyEngine(), **work), imap)
     return row
 
 
 def scaled(
-    array: np.ndarray, limit: float, engine: Engine | None = None, *, blocks: tuple[int, ...] = (), **work: Any
+    array: np.ndarray,
+    limit: float,
+    engine: Engine | None = None,
+    *,
+    blocks: tuple[int, ...] = (),
+    spatial: tuple[int, ...] | None = None,
+    **work: Any,
 ) -> tuple[np.ndarray, Row]:
     """What `apply` would store, and the row."""
     sink = Tensor(array.copy())
     done = Work(Tensor(array), engine or NumpyEngine(), bound=True, **({"sink": sink} | work))
-    (row,) = run_matrices([matrix_step(array, limit, blocks=blocks)], done)
+    (row,) = run_matrices([matrix_step(array, limit, blocks=blocks, spatial=spatial)], done)
     return sink.array, row

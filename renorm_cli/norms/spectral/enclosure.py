@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from renorm_cli.errors import EngineError, UsageError, Way
+from renorm_cli.model.spectral import Span
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.spectral.gram import Gram, Matrix, gram, refuse_wrong_products
@@ -28,7 +29,8 @@ _RESIDUALS = (3e-8, 1e-9, *(1e-12,) * 6)
 class Enclosure(NamedTuple):
     """A spectral norm, with the numbers that it is proven to be between, and the Frobenius norm.
 
-    All are NaN where a weight is NaN or Inf. `values` are all singular values, where they were asked for.
+    All are NaN where a weight is NaN or Inf. `values` are all singular values, and `operator` is what the operator
+    norm of a convolution is between, where they were asked for.
     """
 
     lower: float
@@ -36,6 +38,12 @@ class Enclosure(NamedTuple):
     upper: float
     frobenius: float
     values: Float64 | None = None
+    operator: Span | None = None
+
+    @property
+    def bounded(self) -> float:
+        """The number that is held against a limit."""
+        return self.norm if self.operator is None else self.operator.upper
 
     def times_two_to(self, exponent: int) -> Enclosure:
         """That of the matrix times a power of two, also where its norms are subnormal. Raises OverflowError."""

@@ -85,21 +85,36 @@ def _stored(
     return Matrix(slabs[-1].stop, second, slabs, rows)
 
 
+def kernels(step: Step, read: Read, region: Block) -> Iterator[Float64]:
+    """The kernels of a convolution in the order of the unit grid: a matrix for each position, in float64."""
+    axes = _axes(step, region.shape)
+    rows = tuple(axis for axis in axes.rows if axis not in step.spatial)
+    store = _stored_by(read, region, (axes.blocks, step.spatial, rows, axes.columns))
+    for kernel in store:
+        yield _widened(kernel)
+
+
 def _rearranged(read: Read, region: Block, axes: _Axes, elements: int) -> Iterator[Matrix]:
-    """The matrices one after the other, each with its longer side first, in memory or in an unnamed file."""
+    """The matrices one after the other, each with its longer side first."""
+    sides = sorted((axes.rows, axes.columns), key=lambda side: -math.prod(region.shape[axis] for axis in side))
+    store = _stored_by(read, region, (axes.blocks, *sides))
+    long, short = store.shape[1:]
+    slabs = spans(long, max(1, elements // short))
+    for matrix in store:
+        yield Matrix(long, short, slabs, lambda slab, matrix=matrix: _widened(matrix[slab]))  # type: ignore[misc]
+
+
+def _stored_by(read: Read, region: Block, kinds: Sequence[tuple[int, ...]]) -> npt.NDArray[Any]:
+    """A region with the axes of each kind as one, in memory or in an unnamed file."""
     shape = region.shape
-    sides = sorted((axes.rows, axes.columns), key=lambda side: -math.prod(shape[axis] for axis in side))
-    order = [*(axis for axis, size in enumerate(shape) if size == 1), *axes.blocks, *sides[0], *sides[1]]
-    blocks = partition(shape, elements)
+    order = [*(axis for axis, size in enumerate(shape) if size == 1), *(axis for kind in kinds for axis in kind)]
+    blocks = partition(shape, SLAB_ELEMENTS)
     dtype = read(blocks[0].shifted(region.start)).dtype
     store = room(tuple(shape[axis] for axis in order), dtype, _REARRANGED)
     as_stored = store.transpose(np.argsort(order))
     for block in blocks:
         as_stored[block.box] = read(block.shifted(region.start))
-    long, short = (math.prod(shape[axis] for axis in side) for side in sides)
-    slabs = spans(long, max(1, elements // short))
-    for matrix in store.reshape(-1, long, short):
-        yield Matrix(long, short, slabs, lambda slab, matrix=matrix: _widened(matrix[slab]))  # type: ignore[misc]
+    return store.reshape([math.prod(shape[axis] for axis in kind) for kind in kinds])
 
 
 def _widened(values: npt.NDArray[Any]) -> Float64:

@@ -12,11 +12,13 @@ import numpy.typing as npt
 from renorm_cli.model.blocks import Block, grid_shape
 from renorm_cli.model.norm import SpectralNorm
 from renorm_cli.model.plan import Step
+from renorm_cli.model.spectral import Span
 from renorm_cli.norms.engines.base import SMALL_BYTES, Engine
 from renorm_cli.norms.error_free import Float64
+from renorm_cli.norms.spectral.convolution import frequencies, operator
 from renorm_cli.norms.spectral.enclosure import Enclosure, enclose
-from renorm_cli.norms.spectral.matrices import matrices
-from renorm_cli.norms.spectral.tiles import TILE
+from renorm_cli.norms.spectral.matrices import kernels, matrices
+from renorm_cli.norms.spectral.tiles import TILE, U
 from renorm_cli.parallel.threads import Imap
 
 Read = Callable[[Block], npt.NDArray[Any]]
@@ -40,7 +42,7 @@ class SpectralMeasure:
         """The norms of the matrices in `blocks`, as the part of the unit grid they cover; see `measure`."""
         found = enclosures(step, read, blocks, imap)
         advance(step.variable.nbytes * sum(block.elements for block in blocks) // step.variable.elements)
-        return np.array([one.norm for one in found]).reshape(grid_shape(_region(blocks).shape, step.unit_axes))
+        return np.array([one.bounded for one in found]).reshape(grid_shape(_region(blocks).shape, step.unit_axes))
 
 
 def enclosures(step: Step, read: Read, blocks: Sequence[Block], imap: Imap, *, values: bool = False) -> list[Enclosure]:
@@ -53,7 +55,26 @@ def enclosures(step: Step, read: Read, blocks: Sequence[Block], imap: Imap, *, v
     if len(blocks) == 1:
         held, origin = read(blocks[0]), tuple(-at for at in region.start)
         read = lambda block: held[block.shifted(origin).box]  # noqa: E731
-    return [enclose(matrix, step.variable, imap, values=values) for matrix in matrices(step, read, region)]
+    found = [enclose(matrix, step.variable, imap, values=values) for matrix in matrices(step, read, region)]
+    norm = step.constraint.norm
+    if not (isinstance(norm, SpectralNorm) and norm.operator and step.spatial):
+        return found
+    sizes = tuple(step.variable.shape[axis] for axis in step.spatial)
+    return [
+        _as_operator(one, kernel, sizes, imap) for one, kernel in zip(found, kernels(step, read, region), strict=True)
+    ]
+
+
+def _as_operator(found: Enclosure, kernel: Float64, sizes: tuple[int, ...], imap: Imap) -> Enclosure:
+    """With the operator norm: from that of the matrix to that times the square root of the positions, or less."""
+    if not 0 < found.upper < math.inf:
+        return found._replace(operator=Span(found.lower, found.upper))
+    exponent = math.frexp(found.upper)[1]
+    widest = Span(found.lower, found.upper * math.sqrt(math.prod(sizes)) * (1 + 4 * U))
+    on_grid = operator(np.ldexp(kernel, -exponent), sizes, imap) or Span(0.0, math.inf)
+    with np.errstate(over="ignore"):
+        low, high = (float(np.ldexp(number, exponent)) for number in on_grid)
+    return found._replace(operator=Span(max(widest.lower, low), min(widest.upper, math.nextafter(high, math.inf))))
 
 
 def sides(step: Step) -> tuple[int, int]:
@@ -66,8 +87,21 @@ def sides(step: Step) -> tuple[int, int]:
 def weight(step: Step) -> int:
     """The bytes of a variable, by which jobs are given work: all of them do a large matrix together, as its Gram matrix
     can be larger than the variable."""
-    large = step.constraint.is_spectral and min(sides(step)) > TILE
+    norm = step.constraint.norm
+    large = isinstance(norm, SpectralNorm) and (min(sides(step)) > TILE or (norm.operator and bool(step.spatial)))
     return max(step.variable.nbytes, SMALL_BYTES + 1) if large else step.variable.nbytes
+
+
+def operator_work(step: Step) -> float:
+    """The products of rows and columns that the operator norms of a convolution take."""
+    norm = step.constraint.norm
+    if not (isinstance(norm, SpectralNorm) and norm.operator and step.spatial):
+        return 0.0
+    sizes = tuple(step.variable.shape[axis] for axis in step.spatial)
+    rows, columns = sides(step)
+    inner = rows // math.prod(sizes)
+    small, blocks = min(inner, columns), step.variable.elements // (rows * columns)
+    return 0.0 if small == 1 else blocks * frequencies(sizes, small) * 8 * small**2 * (inner + columns)
 
 
 def _region(blocks: Sequence[Block]) -> Block:

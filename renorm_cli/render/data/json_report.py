@@ -13,7 +13,7 @@ from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.norm import PNorm, SpectralNorm
 from renorm_cli.model.plan import Note, Skip
 from renorm_cli.model.report import Baseline, NormStats, Report, Row
-from renorm_cli.model.spectral import Spectral, Spectrum
+from renorm_cli.model.spectral import Span, Spectral, Spectrum
 from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.render.columns import BEYOND
 
@@ -160,8 +160,13 @@ def _spectral(found: Spectral) -> dict[str, Any]:
         "frobenius": _number(found.frobenius),
         "stable_rank": None if rank is None else _number(rank),
         "rms_norm": _number(found.rms_norm),
+        "operator": None if found.operator is None else _span(found.operator),
         **_spectrum(found.spectrum),
     }
+
+
+def _span(found: Span) -> dict[str, float | None]:
+    return {"lower": found.lower, "upper": _number(found.upper)}
 
 
 def _spectrum(found: Spectrum | None) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from support.cli import refused, renorm_here
 from support.matrices import largest
 from support.places import SAMPLES
 
+from renorm_cli.run import matrices
+
 SAMPLE = "convolutions.weights.h5"
 BLOCKS = "9\u00d72 (8)"
 
@@ -87,6 +89,46 @@ def test_what_is_bounded_holds_is_proven_and_stays(folder: Path, capfd: pytest.C
         assert (folder / f"{jobs}.weights.h5").read_bytes() == (folder / "out.weights.h5").read_bytes()
 
 
+def test_convolutions_are_bounded_as_operators_and_others_as_matrices(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bound = ("--norm", "spectral", "--conv", "operator", "--max-norm", "1")
+    assert renorm_here(capfd, "apply", SAMPLE, *bound, "-o", "out.weights.h5", "--report", "r.json").returncode == 0
+    for one in json.loads((folder / "r.json").read_text("utf-8"))["variables"]:
+        figures, positions = one["spectral"], one["shape"][0] * one["shape"][1]
+        assert (figures["operator"] is None) == (positions == 1)
+        if positions > 1:
+            assert figures["norm"] < figures["operator"]["lower"] < figures["operator"]["upper"] < 3 * figures["norm"]
+            assert one["norm"]["max"] == figures["operator"]["upper"]
+        assert one["norm_after"]["max"] <= 1
+    assert renorm_here(capfd, "check", "out.weights.h5", *bound).returncode == 0
+    done = renorm_here(capfd, "diff", SAMPLE, "out.weights.h5", *bound, "--expect-renorm")
+    assert done.returncode == 0, done
+    assert max(norm for shape, norm in truth(folder / "out.weights.h5").items() if shape[:2] == (3, 3)) < 0.8
+
+
+def test_a_note_says_how_far_a_convolution_is_from_its_matrix_and_what_bounds_it(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    note = "a convolution of 3x3 is up to 3 times the norm of its matrix; bound it with --conv operator"
+    assert note in renorm_here(capfd, "inspect", SAMPLE, "--spectral").stdout
+    assert "Lipschitz" not in renorm_here(capfd, "inspect", SAMPLE, "--spectral", "--conv", "operator").stdout
+    with h5py.File("own.hdf5", "w") as file:
+        file["a/kernel"] = np.ones((2, 3, 4), np.float32)
+    done = renorm_here(capfd, "inspect", "own.hdf5", "-i", "*", "--spectral", "--conv", "operator")
+    assert "'a/kernel': it is not known whether it is a convolution: its norm is that of a matrix" in done.stderr
+
+
+def test_work_that_takes_long_is_told_before(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "spectral norms take some"
+    assert said not in renorm_here(capfd, "inspect", SAMPLE, "--spectral").stderr
+    monkeypatch.setattr(matrices, "_LONG", 1e-9)
+    assert f"{SAMPLE}: {said} " in renorm_here(capfd, "inspect", SAMPLE, "--spectral").stderr
+    assert said not in renorm_here(capfd, "inspect", SAMPLE, "--spectral", "-q").stderr
+
+
 def test_suggested_rules_have_the_norm_and_hold(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     done = renorm_here(capfd, "suggest", SAMPLE, "--norm", "spectral", "--clip", "50%", "-o", "rules.toml")
     assert done.returncode == 0, done
@@ -104,6 +146,9 @@ def test_a_baseline_of_another_norm_is_an_error(folder: Path, capfd: pytest.Capt
         renorm_here(capfd, "check", SAMPLE, "--norm", "spectral", "--baseline", "p.json"),
         "with norm p, this run with spectral",
     )
+    renorm_here(capfd, "inspect", SAMPLE, "--spectral", "--conv", "operator", "--report", "operator.json", "-q")
+    done = renorm_here(capfd, "check", SAMPLE, "--norm", "spectral", "--baseline", "operator.json")
+    refused(done, "with conv operator, this run with matrix")
     old = json.loads((folder / "p.json").read_text("utf-8"))
     for one in old["variables"]:
         del one["norm_kind"], one["spectral"]  # a report from before there were spectral norms
@@ -119,6 +164,7 @@ def test_a_baseline_of_another_norm_is_an_error(folder: Path, capfd: pytest.Capt
         ("inspect --spectrum --per global", "not of all tensors together; leave out --per, or leave out --spectrum"),
         ("check --norm spectral --max-norm 1 --per global", "leave out --per, or leave out --norm"),
         ("check --norm spectral --declared", "leave out --declared, or leave out --norm"),
+        ("check --conv operator --max-norm 1", "an operator norm is a spectral norm; ask for it with --norm spectral"),
         ("check --norm schatten --max-norm 1", "'schatten' is not one of 'p', 'spectral'"),
     ],
 )

@@ -84,6 +84,29 @@ def test_the_name_of_a_depthwise_kernel_and_a_depthwise_op_tell_blocks() -> None
     assert axes(step(Variable("w", "w", (3, 3, 8, 2), "float32", use=used))) == ((2,), (3,))
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "spatial"),
+    [
+        ("Conv1D", (5, 4, 3), (0,)),
+        ("Conv2D", (3, 3, 4, 5), (0, 1)),
+        ("Conv2D", (3, 1, 4, 5), (0,)),
+        ("Conv2DTranspose", (3, 3, 4, 5), (0, 1)),
+        ("Conv3D", (2, 2, 2, 4, 5), (0, 1, 2)),
+        ("DepthwiseConv2D", (3, 3, 4, 2), (0, 1)),
+        ("ConvLSTM2D", (3, 3, 4, 20), (0, 1)),
+        ("LocallyConnected1D", (6, 8, 5), ()),
+        ("EinsumDense", (6, 8, 5), ()),
+        ("Dense", (8, 5), ()),
+    ],
+)
+def test_the_axes_along_which_a_convolution_moves_are_known(
+    layer: str, shape: tuple[int, ...], spatial: tuple[int, ...]
+) -> None:
+    assert step(keras_variable("a", "a", shape, layer=layer, weight="kernel")).spatial == spatial
+    by_graph = GraphUse("kernel", (3,), ("Conv2D",))
+    assert step(Variable("w", "w", (3, 3, 8, 2), "float32", use=by_graph)).spatial == (0, 1)
+
+
 def test_the_user_names_the_columns_and_then_there_are_no_blocks() -> None:
     depthwise = keras_variable("a", "a", (3, 3, 4, 2), layer="DepthwiseConv2D", weight="kernel")
     told = OneBound(BOUND, units_of([(None, "2,3")]))
