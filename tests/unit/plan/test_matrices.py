@@ -117,7 +117,6 @@ def test_the_user_names_the_columns_and_then_there_are_no_blocks() -> None:
 
 
 def test_the_axes_of_two_are_no_guess_and_those_of_more_are() -> None:
-    assert step(keras_variable("a/kernel", "a", (4, 3), weight="kernel")).axis_source == "shape"
     assert step(keras_variable("a/kernel", "a", (4, 1, 3), weight="kernel")).axis_source == "shape"
     assert step(keras_variable("a/kernel", "a", (4, 2, 3), weight="kernel")).axis_source == "guess"
 
