@@ -54,6 +54,12 @@ _MATRICES = {
     "swin_transformer/swin_transformer_layers.py": "downsample/reduction",
     "video_prism/video_prism_layers.py": "spatial_patching_and_embedding/patch_embedding",
 }
+_ATTRIBUTES = {
+    "llama/llama_decoder.py": "_feedforward_gate_dense _feedforward_intermediate_dense _feedforward_output_dense",
+    "mixtral/mixtral_decoder.py": "_sparse_feedforward_gate_dense",
+    "gemma/gemma_decoder_block.py": "gating_ffw",
+}
+"""Attributes that hold layers: the paths of files in which the layers' own names are not stored."""
 _CONVS = {
     "hgnetv2/hgnetv2_layers.py": (
         "*_squeeze_conv *_excite_conv embedder_stem1_conv embedder_stem2a_conv embedder_stem2b_conv"
@@ -96,13 +102,16 @@ ROWS = (
         (768, 768),
         _MODELS + "deberta_v3/disentangled_self_attention.py",
     ),
-    Row(
-        "rel_attn/encoding/vars/0",
-        "kernel",
-        "in *heads *size",
-        "xlnet_encoder_0/rel_attn/encoding/vars/0",
-        (768, 12, 64),
-        _MODELS + "xlnet/relative_attention.py",
+    *(
+        Row(
+            f"{name}/vars/0",
+            "kernel",
+            "in *heads *size",
+            f"xlnet_encoder_0/{name}/vars/0",
+            (768, 12, 64),
+            _MODELS + "xlnet/relative_attention.py",
+        )
+        for name in ("rel_attn/encoding", "relative_attention/_encoding_dense")
     ),
     *(
         Row(
@@ -113,7 +122,7 @@ ROWS = (
             (768, 3072),
             _MODELS + path,
         )
-        for path, names in _MATRICES.items()
+        for path, names in (*_MATRICES.items(), *_ATTRIBUTES.items())
         for name in names.split()
     ),
     *(
@@ -166,6 +175,7 @@ ROWS = (
         _POSITIONS,
     ),
     Row("word_embedding/vars/0", "embedding", "*tokens size", "word_embedding/vars/0", (32000, 768), _XLNET),
+    Row("word_embed/vars/0", "embedding", "*tokens size", "embedding/word_embed/vars/0", (32000, 768), _XLNET),
     Row(
         "patch_embedding/vars/0",
         "kernel",

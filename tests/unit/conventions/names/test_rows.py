@@ -120,6 +120,8 @@ OPERATIONS = {
         lookup: embedding_1_W""",
     "KerasHub": """
         matmul: feedforward_intermediate_dense/vars/0 feedforward_output_dense/vars/0 feedforward_gate_dense/vars/0
+        matmul: _feedforward_gate_dense/vars/0 _feedforward_intermediate_dense/vars/0 gating_ffw/vars/0
+        matmul: _feedforward_output_dense/vars/0 _sparse_feedforward_gate_dense/vars/0
         matmul: mlp_intermediate_dense/vars/0 mlp_output_dense/vars/0 ffw_gating/vars/0 ffw_linear/vars/0
         matmul: query_projector/vars/0 key_projector/vars/0 value_projector/vars/0 output_projector/vars/0
         matmul: input_projector/vars/0 gate_projector/vars/0 self_attention/output_dense/vars/0
@@ -141,7 +143,7 @@ OPERATIONS = {
         matmul: RWKV_TIME_MIX/value/vars/0 RWKV_TIME_MIX/output_layer/vars/0 RWKV_CMIX/dense_k/vars/0
         matmul: RWKV_CMIX/dense_v/vars/0 self_attn/q_proj/vars/0 self_attn/k_proj/vars/0 self_attn/v_proj/vars/0
         matmul: downsample/reduction/vars/0 spatial_patching_and_embedding/patch_embedding/vars/0
-        to heads: rel_attn/encoding/vars/0
+        to heads: rel_attn/encoding/vars/0 relative_attention/_encoding_dense/vars/0
         conv: conv1/vars/0 encoder/output_projection/vars/0 *_downsample_conv/vars/0 *_1_conv/vars/0
         conv: *_squeeze_conv/vars/0 *_excite_conv/vars/0 embedder_stem1_conv/vars/0 embedder_stem2a_conv/vars/0
         conv: embedder_stem2b_conv/vars/0 *_project_conv/vars/0 *_expand_conv/vars/0 conv1_convolution/vars/0
@@ -151,7 +153,7 @@ OPERATIONS = {
         conv: patch_embedding/vars/0
         depthwise: *_dwconv2/vars/0
         from heads: self_attn/o_proj/vars/0
-        lookup: denoising_class_embed/vars/0 token_embedding/vars/0 word_embedding/vars/0
+        lookup: denoising_class_embed/vars/0 token_embedding/vars/0 word_embed/vars/0 word_embedding/vars/0
         matmul: token_embedding/vars/1""",
     "transformers": """
         lookup: wte/weight tokens_embed/weight word_embeddings/weight token_type_embeddings/embeddings shared/weight
