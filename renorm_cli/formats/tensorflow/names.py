@@ -175,7 +175,8 @@ def _used(variable: Variable, use: GraphUse | None, trained: bool) -> Variable:
     elif state is None and not trained and not _is_identified(variable):
         used = use is not None and use.unit_axes is not None and is_matrix(variable, use.role)
         state = None if used else "state"
-    return replace(variable, use=use or variable.use, state=state)
+    changed = use is not None or state != variable.state
+    return replace(variable, use=use or variable.use, state=state) if changed else variable
 
 
 def _renamed(variable: Variable, second: bool) -> Variable:
@@ -194,7 +195,7 @@ def _with_aliases(
         by_key = (plain_key(variable.key),) if untold else ()
         labels = dict.fromkeys((*variable.aliases, draft.name, *by_key))
         aliases = tuple(label for label in labels if label not in (variable.name, variable.key))
-        found.append(replace(variable, aliases=aliases))
+        found.append(variable if aliases == variable.aliases else replace(variable, aliases=aliases))
     return tuple(found)
 
 
