@@ -199,7 +199,8 @@ def _kind(found: float | None) -> Any:
 def _readers(found: object) -> Readers:
     match found:
         case [bool() as everyone, int() | None as group]:
-            return Readers(everyone, group)
+            found = Readers(everyone, group)
+            return EVERYONE if found == EVERYONE else found  # one for all
     raise UnexpectedError("whether everyone may read it, and a group", found)
 
 

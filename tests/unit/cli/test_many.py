@@ -18,7 +18,6 @@ from support.cli import refused, renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.api import verbs
-from renorm_cli.fleet import drive
 
 Capture = pytest.CaptureFixture[str]
 
@@ -311,17 +310,6 @@ def test_a_checkpoint_that_takes_too_long_is_given_up(tree: Path, capfd: Capture
     done = renorm_here(capfd, "check", *HOLD[:2], "--max-norm", "9", "--timeout", "0.001", "--format", "json")
     assert done.returncode == 2
     assert {one["error"]["kind"] for one in json.loads(done.stdout)} == {"timeout"}
-
-
-def test_the_largest_come_first_and_a_large_part_of_all_has_all_threads() -> None:
-    items = [drive.Item(str(size), size << 20, "") for size in (1, 300, 2, 900, 3)]
-    assert [(job.path, job.threads, job.alone) for job in drive.ordered(items, range(5), 2)] == [
-        ("900", 2, True),
-        ("300", 1, False),
-        ("3", 1, False),
-        ("2", 1, False),
-        ("1", 1, False),
-    ]
 
 
 def test_journals_of_different_questions_are_not_reported_together(tree: Path, capfd: Capture) -> None:
