@@ -11,7 +11,8 @@ The keywords are the options of the command line:
   or several; as a text "GLOB=AXES", several of them, or a mapping, they are those of what a pattern names.
 - `like` is another checkpoint of the same model, which lends names and axes. `allow_guess` and `allow_unidentified`
   accept unit axes that are a guess, and matrices that nothing identifies.
-- `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit.
+- `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit. `sha256` reads a small
+  checkpoint whole, for its `provenance`.
 - `engine` ("auto", "numpy", "tensorflow"), `device` ("auto", "cpu", "gpu") and `jobs`, a number of threads, say how it
   is computed. `meter` is told of each pass over the checkpoint and of its progress.
 
@@ -102,6 +103,7 @@ def inspect(
     units: Units = (),
     like: PathLike | None = None,
     keep_norms: bool = True,
+    sha256: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -121,7 +123,9 @@ def inspect(
         measures=True,
     )
     computing = computing_of(engine, device, jobs)
-    return _measured("inspect", Path(checkpoint), request, like, computing, keep_norms, meter, spectrum=spectrum)
+    return _measured(
+        "inspect", Path(checkpoint), request, like, computing, keep_norms, meter, spectrum=spectrum, sha256=sha256
+    )
 
 
 @checked
@@ -177,6 +181,7 @@ def check(
     allow_new: bool = False,
     allow_gone: bool = False,
     keep_norms: bool = True,
+    sha256: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -210,7 +215,9 @@ def check(
         stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
         reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
     computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)
-    return _measured("check", Path(checkpoint), request, like, computing, keep_norms, meter, reference, allowed)
+    return _measured(
+        "check", Path(checkpoint), request, like, computing, keep_norms, meter, reference, allowed, sha256=sha256
+    )
 
 
 @checked
@@ -238,6 +245,7 @@ def apply(
     nonfinite: NonFinite = "refuse",
     verify: bool = True,
     keep_norms: bool = True,
+    sha256: bool = True,
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -279,7 +287,15 @@ def apply(
 
             refuse_guesses(session.plan, readings, source)
         kept = _room(session, keep_norms)
-        said = partial(session.report, "apply", started=started, output=written, readings=readings, allowed=allowed)
+        said = partial(
+            session.report,
+            "apply",
+            started=started,
+            output=written,
+            readings=readings,
+            allowed=allowed,
+            sha256=sha256,
+        )
         work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
         if dry_run:
             session.start(meter)
@@ -436,6 +452,7 @@ def _measured(
     allowed: tuple[Allowed, ...] = (),
     *,
     spectrum: bool = False,
+    sha256: bool = False,
 ) -> Report:
     started = time.monotonic()
     with open_checkpoint(path) as source:
@@ -446,7 +463,9 @@ def _measured(
         readings = session.readings()
         damaged = session.damage(refuse=command == "check")
         source.check_unchanged()
-        found = session.report(command, rows, started, readings=readings, allowed=allowed, damage=damaged)
+        found = session.report(
+            command, rows, started, readings=readings, allowed=allowed, damage=damaged, sha256=sha256
+        )
     if reference is not None:
         from renorm_cli.gate.baseline import held_against
 

@@ -270,6 +270,8 @@ def _examined(
     )
 
     lines = Lines.asked(getattr(reporting, "sort", None), getattr(reporting, "top", None), reporting.format)
+    written = reporting.report or kept.journal or reporting.format not in (None, "table")
+    asked = asked | {"sha256": bool(written)}
     if not is_one(paths, searched, kept):
         from renorm_cli.cli.many import examine_all
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from renorm_cli.cli import words
+from renorm_cli.cli import again, words
 from renorm_cli.errors import UsageError
 
 EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite, or out of
@@ -146,6 +146,7 @@ class Command(TyperCommand):
         Raises UsageError for `-` in place of a file.
         """
         words.speak_of(self.params)
+        again.remember(self.params, ctx.params)
         for param in self.params:
             value = ctx.params.get(param.name)
             if param.name not in _STREAMS and "-" in map(str, value if isinstance(value, list | tuple) else [value]):

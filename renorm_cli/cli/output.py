@@ -11,7 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from renorm_cli.cli import words
+from renorm_cli.cli import again, words
 from renorm_cli.cli.terminal import Colour, Printing, Reporting, complain, has_colour, print_text, warn
 from renorm_cli.errors import OutputError, UsageError, Way
 from renorm_cli.model.failure import MANY, Failure, Outcome
@@ -311,8 +311,12 @@ def _suggested(found: Suggestions) -> Suggestions:
 
 
 def _in_words(report: _Noted) -> _Noted:
-    """The report with its notes in the words of the command that runs."""
-    return replace(report, notes=words.told(report.notes))
+    """The report with its notes in the words of the command that runs, and with that command."""
+    told = replace(report, notes=words.told(report.notes))
+    if not isinstance(told, Report) or told.provenance is None or told.provenance.command is not None:
+        return told
+    made = told.provenance._replace(command=again.command_line(), bounding=again.bounding(told.path))
+    return replace(told, provenance=made)
 
 
 def _warn(found: Sequence[Outcome | DiffReport], colour: Colour, *, quiet: bool = False, several: bool = False) -> None:

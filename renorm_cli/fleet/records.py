@@ -9,6 +9,7 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from renorm_cli.model.constraint import Constraint, Per
@@ -16,7 +17,7 @@ from renorm_cli.model.failure import Failure, FailureKind, Outcome
 from renorm_cli.model.identity import AxisSource, Identity, Role
 from renorm_cli.model.norm import LARGEST_P, SPECTRAL, Norm, PNorm
 from renorm_cli.model.plan import Note, Skip, SkipCode, Step
-from renorm_cli.model.report import Allowed, Baseline, Growth, NormStats, Readings, Report, Row, UnitNorm
+from renorm_cli.model.report import Allowed, Baseline, Growth, NormStats, Provenance, Readings, Report, Row, UnitNorm
 from renorm_cli.model.spectral import PowerLaw, Spectral, Spectrum
 from renorm_cli.model.variable import ConstraintKind, Declared, Hint, Variable
 from renorm_cli.render.columns import BEYOND
@@ -84,6 +85,18 @@ def _report(record: Mapping[str, Any]) -> Report:
         baseline=field(record, "baseline", optional(_baseline)),
         allowed=field(record, "allowed", lambda found: items(found, _one_of(get_args(Allowed)))),
         seconds=field(record, "seconds", finite),
+        provenance=field(record, "provenance", optional(_provenance)),
+    )
+
+
+def _provenance(found: object) -> Provenance:
+    record = table(found)
+    versions = field(record, "versions", table)
+    return Provenance(
+        _exact(record, "started"),
+        tuple((name, _exact(versions, name)) for name in versions),
+        _exact(record, "sha256") if record.get("sha256") is not None else None,
+        _exact(record, "command") if record.get("command") is not None else None,
     )
 
 
@@ -108,7 +121,7 @@ def _row(found: object) -> Row:
         nonnegative=source == "declared" and declared is not None and declared.kind == "NonNeg",
     )
     return Row(
-        Step(variable, role, axes, source, constraint),
+        Step(variable, role, axes, source, constraint, _copies(variable)),
         units=field(record, "units", _count),
         over=field(record, "over", _count),
         nonfinite=field(record, "nonfinite", _count),
@@ -158,7 +171,12 @@ def _two(found: tuple[int, ...]) -> tuple[int, int]:
 def _skip(found: object) -> Skip:
     record = table(found)
     role, code = field(record, "role", _one_of(get_args(Role))), field(record, "code", _one_of(get_args(SkipCode)))
-    return Skip(_variable(record), role, code, _exact(record, "reason"))
+    variable = _variable(record)
+    return Skip(variable, role, code, _exact(record, "reason"), _copies(variable))
+
+
+def _copies(variable: Variable) -> tuple[Variable, ...]:
+    return tuple(replace(variable, key=key) for key in variable.copies)
 
 
 def _variable(record: Mapping[str, Any], **known: Any) -> Variable:

@@ -125,6 +125,20 @@ class Totals(NamedTuple):
     copies: int = 0
 
 
+class Provenance(NamedTuple):
+    """Where a report comes from: when the run started (UTC), the versions of what computed, and the checkpoint's bytes.
+
+    `sha256` is that of a small checkpoint of one file, None for others. `command` is the command line, and `bounding`
+    one that bounds the same weights, with `{bound}` for the bound; both are None from Python.
+    """
+
+    started: str
+    versions: tuple[tuple[str, str], ...]
+    sha256: str | None = None
+    command: str | None = None
+    bounding: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of one command on one checkpoint; all renderers start here.
@@ -147,6 +161,7 @@ class Report:
     baseline: Baseline | None = None
     allowed: tuple[Allowed, ...] = ()
     seconds: float = field(default=0.0, compare=False)
+    provenance: Provenance | None = field(default=None, compare=False)
     readers: Readers = field(default=EVERYONE, compare=False)
     """Who may read the checkpoint, and so files that are made of this report."""
 

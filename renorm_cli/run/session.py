@@ -18,6 +18,7 @@ from renorm_cli.model.plan import Note, Plan, Step
 from renorm_cli.model.report import Allowed, Readings, Report, Row
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, threads
+from renorm_cli.run.provenance import provenance_of
 from renorm_cli.run.steps import Meter, Told, Work, run
 from renorm_cli.storage.staging import existing
 
@@ -153,8 +154,9 @@ class Session:
         damage: tuple[Note, ...] = (),
         output: Location | None = None,
         dry_run: bool = False,
+        sha256: bool = True,
     ) -> Report:
-        """The report of a run that `started` at that time of the monotonic clock."""
+        """The report of a run that `started` at that time of the monotonic clock; with `sha256` it has the file's."""
         if readings:
             rows = tuple(replace(row, readings=readings.get(row.step.variable.key)) for row in rows)
         notes: tuple[Note, ...] = (*self._notes, *self.plan.notes, *damage)
@@ -181,6 +183,7 @@ class Session:
             dry_run=dry_run,
             allowed=allowed,
             seconds=time.monotonic() - started,
+            provenance=provenance_of(self.source, started, sha256=sha256),
             readers=self.source.readers,
         )
 

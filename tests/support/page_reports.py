@@ -9,7 +9,7 @@ import numpy as np
 
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Skip, Step
-from renorm_cli.model.report import Baseline, Growth, NormStats, Report, Row
+from renorm_cli.model.report import Baseline, Growth, NormStats, Provenance, Report, Row
 from renorm_cli.model.variable import Declared, Hint, Variable
 from renorm_cli.norms.distribution import Distribution, Worst
 
@@ -111,4 +111,6 @@ def hostile_report(text: str) -> Report:
     growth = Growth(text, "vanished", 1.0)
     notes = (Note(text), Note(text, warning=True))
     baseline = Baseline(text, 0.05, (growth,))
-    return report_of([row], [skip], path=text or "-", notes=notes, baseline=baseline, output=text, format=text)
+    made = Provenance(text, ((text, text),), text, text)
+    told = {"notes": notes, "baseline": baseline, "output": text, "format": text, "provenance": made}
+    return report_of([row], [skip], path=text or "-", **told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -16,7 +17,7 @@ from support.places import SAMPLES
 
 import renorm_cli
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.report import Report, Row
+from renorm_cli.model.report import Provenance, Report, Row
 from renorm_cli.render.page.page import render_html
 from renorm_cli.render.page.pooled import Pool
 
@@ -311,6 +312,22 @@ def test_the_slider_counts_the_lines_and_the_findings_again_and_comes_back(page:
     assert (column(page, "over"), page.locator(".faults li:visible").all_text_contents()) == (before, findings)
     again = page.eval_on_selector_all("table.all svg path", "paths => paths.map((path) => path.getAttribute('d'))")
     assert [path for path in again if path] == [path for path in drawn if path]
+
+
+def test_the_command_line_for_the_bound_chosen_can_be_copied(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(**LOOKS["light"], permissions=["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    line = "renorm-ckpt apply --max-norm {bound} 'a b.h5' -i '*/kernel'"
+    asked = Provenance("2026-01-31T12:00:00Z", (), bounding=line)
+    opened.goto(written(render_html([dataclasses.replace(network(9), provenance=asked)]), tmp_path))
+    opened.get_by_label("Bound to try").focus()
+    opened.keyboard.press("ArrowRight")
+    opened.locator(".copy").click()
+    expected = line.replace("{bound}", f"{told(opened)[0]:g}")
+    assert opened.locator(".again code").text_content() == expected
+    assert opened.evaluate("navigator.clipboard.readText()") == expected
+    assert opened.locator(".copy").text_content() == "Copied"
+    context.close()
 
 
 def test_a_page_without_a_bound_gets_a_column_for_the_bound_to_try(browser: Any, tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ INNER = {
         {"app"},
         {"many"},
         {"groups", "help", "output"},
-        {"options", "words"},
+        {"again", "options", "words"},
         {"completion", "terminal", "signals"},
     ],
-    "run": [{"session"}, {"joint", "matrices", "readings", "verify"}, {"steps"}, {"unit_norms"}],
+    "run": [{"session"}, {"joint", "matrices", "provenance", "readings", "verify"}, {"steps"}, {"unit_norms"}],
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax"}],
     "formats": [
         {"registry"},

@@ -12,7 +12,7 @@ from renorm_cli.model.coverage import coverage
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.norm import PNorm, SpectralNorm
 from renorm_cli.model.plan import Note, Skip
-from renorm_cli.model.report import Baseline, NormStats, Report, Row
+from renorm_cli.model.report import Baseline, NormStats, Provenance, Report, Row
 from renorm_cli.model.spectral import Span, Spectral, Spectrum
 from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.render.columns import BEYOND
@@ -107,6 +107,7 @@ def _fields(report: Report) -> dict[str, Any]:
                 valid({"text": str(note), "warning": note.warning, "doubt": note.doubt}) for note in report.notes
             ],
             "seconds": _number(report.seconds),
+            "provenance": None if report.provenance is None else _provenance(report.provenance),
         }
     )
 
@@ -116,7 +117,7 @@ def _row(row: Row) -> dict[str, Any]:
     return {
         "name": variable.name,
         "key": variable.key,
-        "copies": list(variable.copies),
+        "copies": [one.key for one in step.copies],
         "aliases": list(variable.aliases),
         "layer": variable.layer,
         "status": row.status,
@@ -180,6 +181,17 @@ def _spectrum(found: Spectrum | None) -> dict[str, Any]:
     }
 
 
+def _provenance(made: Provenance) -> dict[str, Any]:
+    return valid(
+        {
+            "started": made.started,
+            "command": made.command,
+            "sha256": made.sha256,
+            "versions": dict(made.versions),
+        }
+    )
+
+
 def _baseline(baseline: Baseline) -> dict[str, Any]:
     return valid(
         {
@@ -198,7 +210,7 @@ def _skip(skip: Skip) -> dict[str, Any]:
     return {
         "name": variable.name,
         "key": variable.key,
-        "copies": list(variable.copies),
+        "copies": [one.key for one in skip.copies],
         "layer": variable.layer,
         "shape": list(variable.shape),
         "dtype": variable.dtype,

@@ -29,7 +29,10 @@ _ROW = (
     "per",
     "units",
 )
-_MEASURED = ("schema_version", "tool", "version", "source", "engine", "device", "totals", "skipped", "notes", "seconds")
+_MEASURED = (
+    *("schema_version", "tool", "version", "source", "engine", "device", "totals"),
+    *("skipped", "notes", "seconds", "provenance"),
+)
 _HEAD = ("path", "of", "name", "key", "units", "nonfinite", "share", "limit", "over", "clipped")
 
 

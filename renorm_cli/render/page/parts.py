@@ -106,6 +106,7 @@ class Section:
     table: Table
     skipped: tuple[tuple[str, str, str], ...]
     declared: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str], ...]
     baseline: str | None
     changes: tuple[Change, ...]
     more_changes: int

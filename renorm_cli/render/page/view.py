@@ -93,6 +93,7 @@ def section_of(report: Report, drawn: int, listed: int) -> Section:
             for (role, reason), count in Counter((one.role, one.reason) for one in report.skips).most_common(REASONS)
         ),
         declared=_declared(report),
+        provenance=_provenance(report),
         baseline=None if report.baseline is None else show(report.baseline.path, PATH_LIMIT),
         changes=tuple(
             Change(
@@ -231,11 +232,30 @@ def _chart(report: Report, pool: Pool, axis: Axis, bound: float | None) -> Chart
         axis.log,
         pool.units,
         None if bound is None else exact_text(bound),
-        None,
+        _again(report),
         " ".join(facts),
         described,
         tuple(_quantiles(pool, tried)),
     )
+
+
+def _again(report: Report) -> str | None:
+    """A command line that bounds the same weights, if it can be shown as it is."""
+    line = None if report.provenance is None else report.provenance.bounding
+    return line if line is not None and show(line, PATH_LIMIT) == line else None
+
+
+def _provenance(report: Report) -> tuple[tuple[str, str], ...]:
+    made = report.provenance
+    if made is None:
+        return ()
+    found = [("Started", show(made.started))]
+    if made.command is not None:
+        found.append(("Command line", show(made.command, PATH_LIMIT)))
+    if made.sha256 is not None:
+        found.append(("SHA-256 of the checkpoint", show(made.sha256)))
+    versions = (("renorm-ckpt", report.version), *made.versions)
+    return (*found, ("Versions", ", ".join(show(f"{name} {version}") for name, version in versions)))
 
 
 def _quantiles(pool: Pool, tried: Trials) -> list[tuple[str, str, str]]:

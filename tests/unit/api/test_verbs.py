@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from renorm_cli.errors import FormatError, NonFiniteError, OutputError, RenormEr
 from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json
+from renorm_cli.run import provenance
 
 Capture = pytest.CaptureFixture[str]
 DENSE = str(SAMPLES / "dense.h5")
@@ -30,6 +33,7 @@ def same(printed: str, made: str) -> None:
     one, other = json.loads(printed), json.loads(made)
     for record in (one, other):
         record.pop("seconds")
+        record.pop("provenance", None)
     assert one == other
 
 
@@ -235,3 +239,25 @@ def test_a_meter_is_told_of_each_pass_and_of_the_bytes_of_the_file_itself(name: 
     size = 2 if name == "bfloat16.keras" else 4
     read = sum(size * int(np.prod(row.variable.shape)) for row in report.rows)
     assert meter.told == [["reading", read, read]]
+
+
+def test_a_report_says_when_it_was_made_of_which_bytes_and_by_what(capfd: Capture) -> None:
+    made = verbs.check(DENSE, max_norm=1).to_dict()["provenance"]
+    assert made["sha256"] == hashlib.sha256(Path(DENSE).read_bytes()).hexdigest()
+    assert made["versions"].keys() - {"tensorflow"} == {"python", "numpy"}
+    assert made["versions"]["numpy"] == np.__version__
+    started = datetime.strptime(made["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert abs(started - datetime.now(UTC)) < timedelta(minutes=5)
+    assert made["command"] is None
+    printed = renorm_here(capfd, "check", DENSE, "--max-norm", "1", "-x", "a b*", "-i", "hidden/*", "--format", "json")
+    assert printed.returncode == 2  # nothing is called so
+    printed = renorm_here(capfd, "inspect", DENSE, "-x", "digit/*", "--format", "json")
+    assert (
+        json.loads(printed.stdout)["provenance"]["command"] == f"renorm-ckpt inspect {DENSE} -x 'digit/*' --format json"
+    )
+
+
+def test_of_a_large_checkpoint_and_of_several_files_no_sum_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verbs.inspect(SAMPLES / "dense.weights.json").to_dict()["provenance"]["sha256"] is None
+    monkeypatch.setattr(provenance, "HASHED", 100)
+    assert verbs.inspect(DENSE).to_dict()["provenance"]["sha256"] is None
