@@ -105,10 +105,10 @@ def hostile_report(name: str, command: Literal["apply", "inspect", "check"] = "c
     """A report with `name` wherever a file, or a path, can have its own text."""
     variable = Variable(name, name, (2, 3), name or "?", Hint(layer=name), aliases=(name,), copies=(name,))
     row = a_row(name, 2.0)
-    step = Step(variable, "kernel", (1,), "guess", Constraint(1.0))
+    step = Step(variable, "kernel", (1,), "guess", Constraint(1.0), (variable,))
     return a_report(
         [Row(step, row.units, row.over, 1, row.norm, histogram=row.histogram, worst=row.worst, readings="fail")],
-        [Skip(variable, "bias", "role", name)],
+        [Skip(variable, "bias", "role", name, (variable,))],
         command=command,
         path=name,
         format=name,

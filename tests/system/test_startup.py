@@ -42,7 +42,8 @@ NUMBERS = words("numpy h5py json dataclasses ctypes logging pickle socket")
 """What comes with reading a file, and has no place in `--help`."""
 
 HELP = rooms(
-    "__main__ cli cli.again cli.app cli.completion cli.groups cli.help cli.options cli.signals cli.terminal cli.words errors"
+    "__main__ cli cli.again cli.app cli.completion cli.groups cli.help cli.options cli.signals cli.terminal cli.words"
+    " errors"
 ) | {"renorm_cli"}
 
 OTHER_COMMANDS = rooms(

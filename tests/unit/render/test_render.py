@@ -711,10 +711,9 @@ HOSTILE = [
 
 def _hostile(name: str) -> Report:
     variable = Variable(name, name, (2, 3), name or "float32", Hint(layer=name), aliases=(name,), copies=(name,))
-    row = dataclasses.replace(
-        _report().rows[1], step=dataclasses.replace(_report().rows[1].step, variable=variable, axis_source="guess")
-    )
-    skip = Skip(variable, "bias", "role", name)
+    step = dataclasses.replace(_report().rows[1].step, variable=variable, axis_source="guess", copies=(variable,))
+    row = dataclasses.replace(_report().rows[1], step=step)
+    skip = Skip(variable, "bias", "role", name, (variable,))
     return _report(
         path=name,
         format=name,
