@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of
-from support.places import SAMPLES
 
-import renorm_cli
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.plan import Note, Skip
 from renorm_cli.model.report import Provenance, Report, Row
+from renorm_cli.model.variable import Variable
 from renorm_cli.render.page.page import render_html
 from renorm_cli.render.page.pooled import Pool
 
@@ -358,7 +358,12 @@ def test_a_line_opens_to_its_histogram_large_and_closes_again(page: Any) -> None
 def test_guesses_and_what_is_not_identified_can_be_shown_alone_and_have_a_colour(browser: Any, tmp_path: Path) -> None:
     context = browser.new_context(**LOOKS["light"])
     opened = context.new_page()
-    opened.goto(written(render_html([renorm_cli.inspect(SAMPLES / "generic.hdf5")]), tmp_path))
+    row = row_of([0.5, 1.0, 3.0], Constraint(2))
+    guess = dataclasses.replace(row, step=dataclasses.replace(row.step, axis_source="guess"))
+    unseen = Skip(Variable("mixture", "g/mixture", (8, 8), "float32"), "unknown", "unidentified", "nothing tells it")
+    rows = [guess, row_of([0.5, 1.0], Constraint(2), "known")]
+    report = report_of(rows, [unseen], notes=(Note("not all was seen", warning=True),))
+    opened.goto(written(render_html([report]), tmp_path))
     opened.get_by_label("Only guesses and warnings").click()
     shown = names(opened)
     assert [any(one in name for one in ("guess", "not identified")) for name in shown] == [True, True]
