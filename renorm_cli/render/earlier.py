@@ -17,11 +17,19 @@ _MOST_BYTES = 256 << 20
 
 
 class Mark(NamedTuple):
-    """How a report of a format begins, where it names a checkpoint, and what the name there stands for."""
+    """How a report of a format begins, where it names a checkpoint, and what the name there stands for.
+
+    Where it has findings alone, it may name none (`bare`).
+    """
 
     begins: str
     names: str
     read: Callable[[str], Any]
+    bare: bool = False
+
+
+def _cell(text: str) -> str:
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text
 
 
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
@@ -36,7 +44,7 @@ _MARKS = {
         rf'^\{{"schema_version":1,"tool":"renorm-ckpt","version":{_STRING},"command":{_STRING},"source":\{{"path":({_STRING})',
         json.loads,
     ),
-    "csv": Mark(r"path,status,reason,name,key,", r"^(?!path,)([^\",\n]*),", str),
+    "csv": Mark(r"path,(?:status,reason|of),name,key,", r'^(?!path,)("(?:[^"\n]|"")*"|[^",\n]*),', _cell),
     "html": Mark(r"<!DOCTYPE html>\n", r'^<meta name="checkpoint" content="([^"]*)">$', html.unescape),
     "junit": Mark(
         r'<\?xml version="1.0" encoding="utf-8"\?>\n<testsuites name="renorm-ckpt"',
@@ -47,11 +55,13 @@ _MARKS = {
         r'\{"\$schema": "[^"]*", "version": "2.1.0", "runs": \[\{"tool": \{"driver": \{"name": "renorm-ckpt"',
         r'"artifactLocation": \{"uri": "((?:[^"\\]|\\.)*)"',
         unquote,
+        bare=True,
     ),
     "gitlab": Mark(
         r'\[\]\n\Z|\[\n\{"description": "[^\n]*", "check_name": "renorm-',
         rf'"location": \{{"path": ({_STRING}), "lines": ',
         json.loads,
+        bare=True,
     ),
 }
 """Of the formats whose files name the program that made them, or have columns that no other has."""
@@ -71,6 +81,7 @@ def checkpoints_in(path: Path, format: str) -> frozenset[str] | None:
         text = read_small(path, _MOST_BYTES, "the report", "a report", FormatError).decode("utf-8", "replace")
         if re.match(mark.begins, text) is None:
             return None
-        return frozenset(str(mark.read(found[1])) for found in re.finditer(mark.names, text, re.MULTILINE))
+        named = frozenset(str(mark.read(found[1])) for found in re.finditer(mark.names, text, re.MULTILINE))
+        return named if named or mark.bare else None
     except (FormatError, ValueError):
         return None

@@ -49,9 +49,10 @@ def test_a_report_of_ours_on_the_same_checkpoint_is_replaced_and_another_is_not(
         elif named or not is_told(format):
             refused(done, exists)
             assert report.read_bytes() == before
-    report.write_text("my notes")
-    refused(renorm_here(capfd, "check", "dense.h5", *check), "or replace it with --force")
-    assert report.read_text() == "my notes"
+    for mine in ("my notes", "<!DOCTYPE html>\n<html><p>dense.h5</p></html>", "path,of,name,key,mine\n", "{}", ""):
+        report.write_text(mine)
+        refused(renorm_here(capfd, "check", "dense.h5", *check), "or replace it with --force")
+        assert report.read_text() == mine
     assert renorm_here(capfd, "check", "dense.h5", *check, "--force").stderr == ""
     assert report.read_bytes() != b"my notes"
 
@@ -62,6 +63,17 @@ def test_a_report_on_more_checkpoints_is_not_replaced_by_one_on_fewer(folder: Pa
         assert renorm_here(capfd, "check", "dense.h5", "dense.keras", *BOUND, *report).stderr == ""
         refused(renorm_here(capfd, "check", "dense.h5", *BOUND, *report), "and is no report on this checkpoint; give")
         assert renorm_here(capfd, "check", "dense.keras", "dense.h5", *BOUND, *report).stderr == ""
+
+
+def test_a_report_on_a_checkpoint_whose_name_needs_quotes_is_its_own_and_no_others(
+    folder: Path, capfd: Capture
+) -> None:
+    (folder / "dense.h5").rename(folder / 'a,"b&c.h5')
+    for format in filter(is_told, FORMATS):
+        report = ("--report", f"{format}={format}", "-q")
+        for _ in range(2):
+            assert renorm_here(capfd, "check", 'a,"b&c.h5', *BOUND, *report).stderr == "", format
+        refused(renorm_here(capfd, "check", "dense.keras", *BOUND, *report), "and is no report on this checkpoint")
 
 
 def test_two_outputs_that_differ_in_the_ending_have_a_report_each(folder: Path, capfd: Capture) -> None:
