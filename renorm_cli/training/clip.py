@@ -133,6 +133,8 @@ def measured(x: Any, bound: Bound) -> Norms:
     if math.isinf(bound.p):
         peaks = _peaks(x, bound.axes)
         return Norms(peaks, tf.zeros_like(peaks, tf.int64), peaks, tf.math.is_finite(peaks))
+    if bound.p == 2 and x.dtype != tf.float64:
+        return _euclidean(x, bound)
     sums, exponents = _sums(x, bound, exact=False)
     found = _norms(sums, exponents, bound.p)
     sums, exponents = tf.cond(
@@ -186,13 +188,39 @@ def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
         return exact_power_sums(tf, magnitudes(tf, x, halves(-exponents)), axes, p), exponents
     whole = int(p) if is_small_whole(p) else None
     scaled = needs_exponents(x.dtype.name, PNorm(p))
-    if p == 2 and not scaled:  # without the pass that takes |x|
-        sums = tf.reduce_sum(tf.square(tf.cast(x, tf.float64)), axis=axes, keepdims=True)
-        return sums, tf.zeros_like(sums, tf.int64)
     exponents = exponents_of(x, axes) if scaled else None
     base = magnitudes(tf, x, [] if exponents is None else halves(-exponents))
     sums = power_sums(tf, base, axes, tf.constant(p, tf.float64), whole, keepdims=True)
     return sums, tf.zeros_like(sums, tf.int64) if exponents is None else exponents
+
+
+def _euclidean(x: Any, bound: Bound) -> Norms:
+    """`measured` for p = 2 and weights whose squares are exact in float64, of which no sum is out of its range.
+
+    With few operations: XLA compiles them anew for each variable, the exact sums too, though they hardly ever run.
+    """
+    sums = tf.reduce_sum(tf.square(tf.cast(x, tf.float64)), axis=bound.axes, keepdims=True)
+    found = _from_squares(sums)
+    return _from_squares(
+        tf.cond(
+            tf.reduce_any(_doubtful(x, found, bound)),
+            lambda: _exact_squares(x, sums, bound.axes),
+            lambda: sums,
+        )
+    )
+
+
+def _exact_squares(x: Any, sums: Any, axes: Any) -> Any:
+    """The sums of squares per unit, rounded once; `sums` are those up to rounding, which tell how to scale them."""
+    above = tf.bitwise.right_shift(tf.bitcast(sums, tf.int64), tf.constant(53, tf.int64)) - 510  # of their roots
+    base = tf.cast(x, tf.float64) * power_of_two(tf, -above)
+    back = power_of_two(tf, above)
+    return exact_power_sums(tf, base, axes, 2.0, bits=_FLOAT32.precision) * back * back
+
+
+def _from_squares(sums: Any) -> Norms:
+    found = tf.sqrt(sums)
+    return Norms(found, tf.zeros_like(found, tf.int64), found, tf.math.is_finite(sums))
 
 
 def _norms(sums: Any, exponents: Any, p: float) -> Norms:

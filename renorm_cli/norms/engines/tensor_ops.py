@@ -55,16 +55,17 @@ def power_sums(tf: Any, base: Any, axes: Any, p: Any, whole: int | None, keepdim
     return tf.reduce_sum(powers(tf, base, p, whole), axis=axes, keepdims=keepdims)
 
 
-def exact_power_sums(tf: Any, base: Any, axes: Any, p: float) -> Any:
+def exact_power_sums(tf: Any, base: Any, axes: Any, p: float, bits: int = 53) -> Any:
     """Sum of `base ** p` per unit for 0 <= base < 1, summed axes of size 1: the last bit does not depend on order.
 
     Powers are cut at 2**-26 and 2**-52 into two whole numbers and a rest. The sums of whole numbers are exact in any
     order, up to 2**27 elements; the sum of the rests is off by about 2**-104 of the largest power. The total is rounded
     once, at the end. Fused multiply-adds and reordering change nothing, so eager, graph and XLA agree. The square of a
-    float64 is no float64: its lower half is added to the rest, exact to 2**-78 of the square.
+    float64 is no float64: its lower half is added to the rest, exact to 2**-78 of the square. That of a `base` of at
+    most 26 `bits` is.
     """
     lower = 0.0
-    if p == 2:
+    if p == 2 and bits > 26:
         upper_half = cut(tf, base, 26)  # its square is exactly a float64
         rest = base - upper_half
         base, lower = upper_half, (upper_half + base) * rest

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -284,6 +285,21 @@ def test_powers_of_two_and_factors_out_of_float32_are_as_in_files(renormed: Func
             stored, _ = bounded(before, (1,), limit, 2.0, NumpyEngine())
             apart = np.abs(bits(renormed(before, 1, limit)).astype(np.int64) - bits(stored).astype(np.int64))
             assert apart.max() <= 1
+
+
+def test_squares_of_narrow_weights_are_summed_exactly_in_graphs_and_xla() -> None:
+    from renorm_cli.training import clip
+
+    rng = np.random.default_rng(5)
+    rows = [(rng.standard_normal(40) * 2.0**power).astype(np.float32) for power in range(-99, 124, 3)]
+    weights = np.stack([*rows, np.zeros(40, np.float32), np.full(40, np.inf, np.float32), np.full(40, np.nan, "f4")])
+    exact = [float(sum(Fraction(float(value)) ** 2 for value in row)) for row in rows]
+    rough = np.array([*(number * (1 + 1e-13) for number in exact), 0.0, np.inf, np.nan])[:, None]
+    for jit in (False, True):
+        summed = tf.function(lambda x, sums: clip._exact_squares(x, sums, (1,)), jit_compile=jit)
+        found = summed(tf.constant(weights), tf.constant(rough)).numpy()[:, 0]
+        assert found[:-2].tolist() == [*exact, 0.0]
+        assert not np.isfinite(found[-2:]).any()
 
 
 def test_what_xla_compiles_is_told_from_other_graphs_also_in_branches_and_functions() -> None:
