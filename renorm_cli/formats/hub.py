@@ -21,7 +21,7 @@ _PART = re.compile(r"(.+)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)")
 _MAP_BYTES = 64 << 20
 _SHARD = re.compile(rb':\s*"[^"]*\.(?:safetensors|bin)"')
 _FIRST = "model.safetensors"
-_ENDINGS = (".safetensors.index.json", ".safetensors")
+_ENDINGS = (".safetensors.index.json", ".safetensors", ".bin.index.json")
 
 
 class ShardIndexFormat(Format):
@@ -30,8 +30,8 @@ class ShardIndexFormat(Format):
     In a Keras `.weights.json` map, which has the same key, the values are lists of HDF5 files.
     """
 
-    endings = (".safetensors.index.json",)
-    searched = (".safetensors.index.json",)
+    endings = (".safetensors.index.json", ".bin.index.json")
+    searched = endings
 
     def named_by(self, path: Path) -> Path | None:
         """The checkpoint in a folder: a link in it could lead out of the folder, and is not followed."""
@@ -64,9 +64,16 @@ class ShardIndexFormat(Format):
         return is_map and _SHARD.search(head.first + head.last) is not None
 
     def open(self, found: Found) -> Checkpoint:
-        from renorm_cli.formats.safetensors.checkpoint import open_safetensors_index  # each alone needs its parser
+        from renorm_cli.formats.shard_index import read_shard_index  # each format alone needs its parser
 
-        return open_safetensors_index(found)
+        index = read_shard_index(found.only)
+        if all(name.endswith(".safetensors") for name in index.names):
+            from renorm_cli.formats.safetensors.checkpoint import open_safetensors_index
+
+            return open_safetensors_index(found, index)
+        from renorm_cli.formats.torch.shards import open_torch_index
+
+        return open_torch_index(found, index)
 
 
 def _weights_in(folder: Path) -> Path | None:

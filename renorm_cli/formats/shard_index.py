@@ -19,6 +19,7 @@ _MAP_BYTES = 64 << 20
 _MOST_VALUES = 2_000_000
 _MOST_SHARDS = 10_000
 _DEPTH = 16
+_ENDINGS = (".safetensors.index.json", ".bin.index.json", ".index.json", ".json")
 _PART = re.compile(r"-[0-9]+-of-[0-9]+(\.[a-z]+)\Z")
 
 
@@ -63,11 +64,11 @@ def _is_plain(name: object) -> bool:
     return is_file_name(name) and "\\" not in name
 
 
-def output_names(index: ShardIndex, own: Path, output: str, endings: tuple[str, ...]) -> dict[str, str]:
+def output_names(index: ShardIndex, own: Path, output: str) -> dict[str, str]:
     """The names of the files of an output by those of the input; the same where the index keeps its name."""
     if output == own.name:
         return {name: name for name in index.names}
-    stem = next((output.removesuffix(ending) for ending in endings if output.endswith(ending)), Path(output).stem)
+    stem = next((output.removesuffix(ending) for ending in _ENDINGS if output.endswith(ending)), Path(output).stem)
     made = {}
     for number, name in enumerate(index.names, 1):
         ending = part[1] if (part := _PART.search(name)) is not None else Path(name).suffix

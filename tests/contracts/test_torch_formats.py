@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -48,3 +49,28 @@ class TestTorchStream(CheckpointContract):
 
     def arrays(self, path: Path) -> dict[str, np.ndarray]:
         return torch_files.read_torch(path)
+
+
+class TestTorchIndex(TestTorchZip):
+    """One shard is an archive, the other a stream."""
+
+    format, name = "torch-index", "pytorch_model.bin.index.json"
+
+    def make(self, folder: Path) -> Path:
+        first, second = tensor_files.halves(arrays())
+        names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+        torch_files.write_torch(folder / names[0], first, prefix="archive")
+        torch_files.write_stream(folder / names[1], second)
+        weight_map = dict.fromkeys(first, names[0]) | dict.fromkeys(second, names[1])
+        path = folder / "pytorch_model.bin.index.json"
+        path.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+        return path
+
+    def arrays(self, path: Path) -> dict[str, np.ndarray]:
+        names = sorted({*json.loads(path.read_text())["weight_map"].values()})
+        return {key: array for name in names for key, array in torch_files.read_torch(path.with_name(name)).items()}
+
+    def rest(self, path: Path) -> object:
+        with zipfile.ZipFile(path.with_name("pytorch_model-00001-of-00002.bin")) as archive:
+            assert archive.testzip() is None
+            return json.loads(path.read_text()), archive.namelist(), archive.read("archive/data.pkl")

@@ -74,7 +74,7 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 
 FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
     "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header flax.checkpoint"
-    " flax.tree zip.members torch.checkpoint torch.stack_machine torch.tensors torch.views",
+    " flax.tree zip.members torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""

@@ -13,13 +13,11 @@ from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.safetensors.header import METADATA, Header, read_header
-from renorm_cli.formats.shard_index import ShardIndex, output_names, read_shard_index, renamed
+from renorm_cli.formats.shard_index import ShardIndex, output_names, renamed
 from renorm_cli.model.variable import Variable
 from renorm_cli.storage.files import SourceFile
 from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import quoted
-
-INDEX_ENDINGS = (".safetensors.index.json", ".index.json", ".json")
 
 _FRAMEWORKS = {"pt": "torch", "tf": "keras", "flax": "flax", "mlx": "mlx"}
 """What the metadata call frameworks, under `format`."""
@@ -51,7 +49,7 @@ class SafetensorsShards(PlainCheckpoint):
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         *shards, index = self.files
-        names = output_names(self._index, index.path, output.name, INDEX_ENDINGS)
+        names = output_names(self._index, index.path, output.name)
         staged = self.copies(staging, [output.beside(names[shard.path.name]) for shard in shards], changing)
         staging.write(output.path, renamed(self._index, names, index.shown))
         return PlainSink(self.data.staged(staged), staged)
@@ -67,12 +65,9 @@ def open_safetensors(found: Found) -> SafetensorsFile:
     return SafetensorsFile(found, file, read_header(file))
 
 
-def open_safetensors_index(found: Found) -> SafetensorsShards:
-    """Open an index and all files it names. Raises FormatError for a bad index, or a file missing or damaged."""
+def open_safetensors_index(found: Found, index: ShardIndex) -> SafetensorsShards:
+    """Open all files that an index names. Raises FormatError for a file that is missing or damaged."""
     file = found.only
-    index = read_shard_index(file)
-    if any(name.endswith(".bin") for name in index.names):
-        raise FormatError(f"{file.shown!r} is an index of PyTorch files, which are not read yet; save safetensors")
     with ExitStack() as opened:
         shards: list[SourceFile] = []
         for name in index.names:

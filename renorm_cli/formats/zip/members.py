@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -25,8 +25,51 @@ from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
 
 
+class Held:
+    """The stored members of an archive that hold variables, and their checksums.
+
+    `number` is that of its file among those that extents refer to. With `unsummed`, a checksum of 0 was not computed,
+    and stays.
+    """
+
+    def __init__(self, archive: Archive, extents: Iterable[Extent], number: int = 0, *, unsummed: bool = False) -> None:
+        self._number, self._unsummed = number, unsummed
+        stored = sorted((one for one in archive.members if one.method == STORED), key=lambda one: one.payload_offset)
+        starts = [one.payload_offset for one in stored]
+        places = {bisect_right(starts, one.offset) - 1 for one in extents if one.size and one.file == number}
+        self.members = [stored[place] for place in sorted(places)]
+        self._starts = [member.payload_offset for member in self.members]
+
+    @property
+    def checksums(self) -> dict[str, int]:
+        return {member.name: member.crc for member in self.members}
+
+    def damage(self, data: PlainData, imap: Imap) -> tuple[str, ...]:
+        """The names of the members that have another checksum than their headers tell."""
+        told = [member for member in self.members if not self._is_unsummed(member)]
+        found = data.checksums(map(self._payload, told), imap)
+        return tuple(member.name for member, crc in zip(told, found, strict=True) if member.crc != crc)
+
+    def patch(self, staged: Staged, data: PlainData, imap: Imap) -> dict[str, int]:
+        """Put the new checksums of the members that were written to in their headers."""
+        written = [extent for extent in data.written if extent.file == self._number]
+        places = sorted({bisect_right(self._starts, extent.offset) - 1 for extent in written})
+        changed = [self.members[place] for place in places if not self._is_unsummed(self.members[place])]
+        sums = dict(zip(changed, data.checksums(map(self._payload, changed), imap), strict=True))
+        for member, crc in sums.items():
+            for place in crc_places(staged, member):
+                staged.write(place, memoryview(crc.to_bytes(4, "little")))
+        return {member.name: crc for member, crc in sums.items()}
+
+    def _is_unsummed(self, member: Member) -> bool:
+        return self._unsummed and member.crc == 0
+
+    def _payload(self, member: Member) -> Extent:
+        return Extent(self._number, member.payload_offset, member.size)
+
+
 class ZipCheckpoint(PlainCheckpoint):
-    """A zip of which some members hold variables. With `unsummed`, a checksum of 0 was not computed, and stays."""
+    """A zip of which some stored members hold variables; `unsummed` is that of `Held`."""
 
     def __init__(
         self,
@@ -41,46 +84,26 @@ class ZipCheckpoint(PlainCheckpoint):
         unsummed: bool = False,
     ) -> None:
         super().__init__(format, found, [file], variables, PlainData([file], layout, CRC32), notes)
-        self._unsummed = unsummed
-        holding = {extent.offset for variable in variables if (extent := self.extent(variable)) and extent.size}
-        stored = sorted((one for one in archive.members if one.method == STORED), key=lambda one: one.payload_offset)
-        starts = [one.payload_offset for one in stored]
-        numbers = {bisect_right(starts, offset) - 1 for offset in holding}
-        self._holding = [stored[number] for number in sorted(numbers)]
-        held = set(self._holding)
-        self._rest = [one for one in archive.members if one not in held]
+        self.archive = archive
+        extents = [extent for variable in variables if (extent := self.extent(variable)) is not None]
+        self._held = Held(archive, extents, unsummed=unsummed)
 
     @property
     def checksums(self) -> dict[str, int]:
-        return {member.name: member.crc for member in self._holding}
+        return self._held.checksums
 
     def damage(self, imap: Imap = map) -> tuple[str, ...]:
-        told = [member for member in self._holding if not self._is_unsummed(member)]
-        found = self.data.checksums(map(_payload, told), imap)
-        return tuple(member.name for member, crc in zip(told, found, strict=True) if member.crc != crc)
+        return self._held.damage(self.data, imap)
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        for member in self._rest:
-            yield member.name, stored_parts(self.files[0], member)
+        held = set(self._held.members)
+        for member in self.archive.members:
+            if member not in held:
+                yield member.name, stored_parts(self.files[0], member)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         (staged,) = self.copies(staging, [output.path], changing)
-        return PlainSink(self.data.staged([staged]), [staged], partial(self._patch, staged))
-
-    def _is_unsummed(self, member: Member) -> bool:
-        return self._unsummed and member.crc == 0
-
-    def _patch(self, staged: Staged, data: PlainData, imap: Imap) -> dict[str, int]:
-        """Put the new checksums of the members that were written to in their headers."""
-        starts = [member.payload_offset for member in self._holding]
-        numbers = {bisect_right(starts, extent.offset) - 1 for extent in data.written}
-        changed = [self._holding[number] for number in sorted(numbers)]
-        changed = [member for member in changed if not self._is_unsummed(member)]
-        sums = dict(zip(changed, data.checksums(map(_payload, changed), imap), strict=True))
-        for member, crc in sums.items():
-            for place in crc_places(staged, member):
-                staged.write(place, memoryview(crc.to_bytes(4, "little")))
-        return {member.name: crc for member, crc in sums.items()}
+        return PlainSink(self.data.staged([staged]), [staged], partial(self._held.patch, staged))
 
 
 class PackedZip(PlainCheckpoint):
@@ -146,7 +169,3 @@ class PackedZip(PlainCheckpoint):
     def close(self) -> None:
         super().close()
         self._unpacked.close()
-
-
-def _payload(member: Member) -> Extent:
-    return Extent(0, member.payload_offset, member.size)

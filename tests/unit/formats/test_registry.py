@@ -38,7 +38,7 @@ def test_an_index_of_safetensors_is_told_as_one_and_not_as_a_damaged_map(
 ) -> None:
     path = tmp_path / "model.safetensors.index.json"
     path.write_text(json.dumps(INDEXES[name], indent=indent))
-    with pytest.raises(FormatError, match=r"no such file|an index of PyTorch files"):
+    with pytest.raises(FormatError, match=r"no such file"):
         look(path)
 
 

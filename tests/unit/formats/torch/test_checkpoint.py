@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -179,6 +180,31 @@ def test_a_checkpoint_of_a_training_is_bounded_but_for_the_state_of_its_optimize
     roles = {skip.variable.name: skip.role for skip in report.skips}
     assert {role for name, role in roles.items() if name.startswith("optimizer_states")} == {"optimizer"}
     assert {"5", "5#2"} <= roles.keys()
+
+
+@pytest.mark.slow
+def test_transformers_reads_an_output_in_shards_as_the_oracle_makes_it(tmp_path: Path, torch: Any) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=50, n_positions=12, n_embd=8, n_layer=2, n_head=2)
+    made = transformers.GPT2Model(config)
+    state = made.state_dict()
+    names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+    half = len(state) // 2
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    weight_map = {}
+    for name, part in zip(names, (list(state.items())[:half], list(state.items())[half:]), strict=True):
+        saved(torch, dict(part), tmp_path / "in" / name)
+        weight_map |= dict.fromkeys(dict(part), name)
+    index = json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map})
+    (tmp_path / "in" / "pytorch_model.bin.index.json").write_text(index)
+    config.save_pretrained(tmp_path / "out")
+    bound(tmp_path / "in", tmp_path / "out" / "pytorch_model.bin.index.json", limit=0.05)
+    after = transformers.GPT2Model.from_pretrained(tmp_path / "out").state_dict()
+    for name, array in state.items():
+        if array.dim() == 2:
+            agrees(array.numpy(), after[name].numpy(), (1,) if "h." in name else (0,), 0.05)
 
 
 # --- without PyTorch
