@@ -67,13 +67,13 @@ class ShardIndexFormat(Format):
         from renorm_cli.formats.shard_index import read_shard_index  # each format alone needs its parser
 
         index = read_shard_index(found.only)
-        if all(name.endswith(".safetensors") for name in index.names):
-            from renorm_cli.formats.safetensors.checkpoint import open_safetensors_index
+        if any(name.endswith(".bin") for name in index.names):
+            from renorm_cli.formats.torch.shards import open_torch_index
 
-            return open_safetensors_index(found, index)
-        from renorm_cli.formats.torch.shards import open_torch_index
+            return open_torch_index(found, index)
+        from renorm_cli.formats.safetensors.checkpoint import open_safetensors_index
 
-        return open_torch_index(found, index)
+        return open_safetensors_index(found, index)
 
 
 def _weights_in(folder: Path) -> Path | None:
