@@ -392,7 +392,7 @@ def test_a_switch_draws_the_bars_by_the_logarithm_of_their_units(page: Any) -> N
 def test_no_column_is_cut_and_no_table_scrolls_sideways(browser: Any, tmp_path: Path, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900})
     opened = context.new_page()
-    opened.goto(written(render_html([network(12)]), tmp_path))
+    opened.goto(written(render_html([network(12, "apply")]), tmp_path))
     assert opened.locator(".box.tall").evaluate("box => box.scrollWidth <= box.clientWidth")
     assert not opened.evaluate(WIDE)
     if width == 390:

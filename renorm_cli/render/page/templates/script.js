@@ -361,12 +361,18 @@ function makeOpening(table) {
     button.setAttribute("aria-expanded", "true");
     open(row);
   });
+}
+
+/* A narrow screen shows a line as a card, each cell with its title. */
+
+function makeCards(table) {
   const titles = [...table.tHead.rows[0].cells].map((head) => head.textContent);
   table.classList.add("cards");
   for (const row of table.tBodies[0].rows) for (const cell of row.cells) if (cell.cellIndex && cell.colSpan === 1) cell.dataset.label = titles[cell.cellIndex];
 }
 
 document.querySelectorAll(".share").forEach(makeSlider);
+document.querySelectorAll("table.all").forEach(makeCards);
 document.querySelectorAll("table.all[data-axis]").forEach(makeOpening);
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 document.querySelectorAll(".controls").forEach(makeFilter);
