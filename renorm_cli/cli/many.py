@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from renorm_cli import __version__
-from renorm_cli.cli import groups, words
+from renorm_cli.cli import again, groups, words
 from renorm_cli.cli.output import (
     Lines,
     exit_code,
@@ -66,7 +66,7 @@ def examine_all(
     about = [Path(item.path) for item in items]
     files = targets(reporting, [*about, *taken, kept.journal])
     refuse_taken(files, about, force=reporting.force)
-    question = Question(verb, asked, words.spoken())
+    question = Question(verb, asked, words.spoken(), again.command_line())
     workers = _workers(kept, asked, items)
     head = _head(verb, said, searched, paths, shard)
     journal = Journal.temporary(head) if kept.journal is None else Journal.continued(kept.journal, head)

@@ -20,6 +20,7 @@ from renorm_cli.errors import (
 )
 from renorm_cli.model.failure import Failure, FailureKind, Outcome
 from renorm_cli.model.plan import Note
+from renorm_cli.model.report import Report
 from renorm_cli.run.steps import SILENT, Meter
 
 _KINDS: dict[type[RenormError], FailureKind] = {
@@ -40,16 +41,20 @@ class Words(Protocol):
 
 
 class Question(NamedTuple):
-    """A verb, its keywords, and the words of who asks. Can be sent to another process."""
+    """A verb, its keywords, and the words and the command line of who asks. Can be sent to another process."""
 
     verb: Literal["inspect", "check", "suggest"]
     keywords: Mapping[str, Any]
     words: Words
+    command: str | None = None
 
     def ask(self, path: str, jobs: int | None) -> Outcome:
         """The report on one checkpoint, made with so many threads, in the words of who asks; raises as `attempt`."""
-        found = self.attempt(path, jobs)
-        return found if isinstance(found, Failure) else replace(found, notes=self.words.notes(found.notes))
+        found: Report | Failure = self.attempt(path, jobs)
+        if isinstance(found, Failure):
+            return found
+        made = found.provenance and found.provenance._replace(command=self.command)
+        return replace(found, notes=self.words.notes(found.notes), provenance=made)
 
     def attempt(self, path: str, jobs: int | None, meter: Meter = SILENT) -> Any:
         """What the verb returns, or a Failure.

@@ -138,7 +138,10 @@ def test_a_cluster_finds_what_this_machine_finds_and_a_dead_scheduler_ends_it_so
 
 
 def told(text: str) -> list[object]:
-    return [{name: value for name, value in one.items() if name != "seconds"} for one in json.loads(text)]
+    return [
+        {name: value for name, value in one.items() if name not in ("seconds", "provenance")}
+        for one in json.loads(text)
+    ]
 
 
 def test_a_scheduler_that_dies_in_the_middle_ends_it(two: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:

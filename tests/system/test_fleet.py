@@ -46,6 +46,7 @@ def records(path: Path) -> dict[str, Any]:
     assert len(by_path) == len(found)
     for one in found:
         one.pop("seconds", None)
+        one.pop("provenance", None)
     return by_path
 
 
