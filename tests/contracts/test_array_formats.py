@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from contracts.checkpoint import CheckpointContract
 from support import builders, msgpack_files, tensor_files
 
@@ -42,6 +43,7 @@ class TestNpz(CheckpointContract):
             return [(info.filename, info.date_time, info.compress_type) for info in archive.infolist()]
 
 
+@pytest.mark.slow
 class TestCompressedNpz(TestNpz):
     save, rewrites = staticmethod(np.savez_compressed), True
 

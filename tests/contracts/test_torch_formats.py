@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from contracts.checkpoint import CheckpointContract
 from support import tensor_files, torch_files
 
@@ -36,6 +37,7 @@ class TestTorchZip(CheckpointContract):
             return found, archive.read("m/data.pkl")
 
 
+@pytest.mark.slow
 class TestTorchZipDeflated(TestTorchZip):
     method, rewrites = zipfile.ZIP_DEFLATED, True
 
