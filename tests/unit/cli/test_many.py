@@ -95,6 +95,7 @@ def test_a_list_of_paths_is_taken_from_a_file_or_stdin_by_lines_or_by_nuls(tree:
     refused(renorm_here(capfd, "check", "--max-norm", "9"), "no CHECKPOINT is given")
 
 
+@pytest.mark.slow
 def test_stdin_is_a_list_of_paths_too(tree: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "renorm_cli", "check", "--from", "-", "--max-norm", "9"],
@@ -294,6 +295,7 @@ def test_in_processes_the_same_is_found(fleet: Path, capfd: Capture) -> None:
     assert (there.returncode, there.stderr) == (here.returncode, here.stderr)
 
 
+@pytest.mark.slow
 def test_inspect_of_many_prints_those_of_the_largest_norms(fleet: Path, capfd: Capture) -> None:
     done = renorm_here(capfd, "inspect", "-r", ".", "--skip", "bad*", "--jobs", "1")
     assert done.returncode == 0
@@ -321,6 +323,7 @@ def test_journals_of_different_questions_are_not_reported_together(tree: Path, c
     refused(renorm_here(capfd, "report", "gone.jsonl"), "cannot be opened")
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_run_are_together_the_whole(tree: Path, capfd: Capture) -> None:
     asked = ("check", "-r", "runs", "--max-norm", "9")
     whole = renorm_here(capfd, *asked, "--format", "json")
