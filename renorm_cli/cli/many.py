@@ -63,7 +63,7 @@ def examine_all(
         return 0
     if getattr(reporting, "norms", None) is not None and len(items) > 1:
         raise UsageError(f"--norms writes the norms of one checkpoint, {len(items)} are given; give one")
-    about = [Path(item.path) for item in items]
+    about = [Path(item.path) for item in items] if reporting.report else []
     files = targets(reporting, [*about, *taken, kept.journal])
     refuse_taken(files, about, force=reporting.force)
     question = Question(verb, asked, words.spoken(), again.command_line())
@@ -135,6 +135,8 @@ def _workers(kept: groups.Kept, asked: Mapping[str, Any], items: Sequence[Item])
     if asked.get("engine") == "tensorflow" or asked.get("device") == "gpu":
         raise UsageError("--cluster computes with NumPy on its workers; leave out --engine and --device")
     check_address(kept.cluster, insecure=kept.cluster_insecure)
+    if not items:
+        return None
     return partial(cluster, address=kept.cluster, first=items[0], timeout=kept.timeout)
 
 
@@ -249,8 +251,9 @@ class _Watch:
 @contextmanager
 def _stoppable(items: Sequence[Item], journal: Journal | None = None, files: Sequence[Path] = ()) -> Iterator[None]:
     """Say of a signal in this block what became of the files, and where the run goes on."""
+    first = Path(items[0].path if items else ".")  # a part may be empty
     try:
-        with untouched([Path(item.path) for item in items], [Written(path, path) for path in files]):
+        with untouched([first] * max(1, len(items)), [Written(path, path) for path in files]):
             yield
     except EngineError as error:  # the cluster is gone, or no process can be started
         if journal is None or not journal.shown:

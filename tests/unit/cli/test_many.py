@@ -344,3 +344,10 @@ def test_the_parts_of_a_run_are_together_the_whole(tree: Path, capfd: Capture) -
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "1/0", "-1/4", "a/b", "1/4/5", "99999999/99999999"])
 def test_a_part_that_cannot_be_is_refused(shard: str, tree: Path, capfd: Capture) -> None:
     refused(renorm_here(capfd, "check", "-r", "runs", "--max-norm", "9", "--shard", shard), "from 1/N to N/N")
+
+
+def test_a_part_may_be_empty(tree: Path, capfd: Capture) -> None:
+    asked = ("check", "-r", "runs", "--max-norm", "9", "--shard", "1/999999", "--journal", "j.jsonl")
+    for more, printed in (((), ""), (("--format", "json"), "[]\n"), (("--cluster", "tcp://127.0.0.1:1"), "")):
+        done = renorm_here(capfd, *asked, *more)
+        assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
