@@ -11,6 +11,9 @@ from renorm_cli.norms.error_free import Float64
 
 BINS = 48
 
+_ALIKE = 1e-6
+"""Logarithms that are so near are one: those of an orthogonal matrix differ by rounding."""
+
 _TAIL = 8
 """The fewest eigenvalues that a power law is fitted to."""
 
@@ -33,6 +36,8 @@ def spectrum(values: Float64) -> Spectrum:
     known = values[values > largest / MOST_CONDITION]
     logs = 2 * np.log10(np.maximum(values, largest / MOST_CONDITION))
     low, high = float(logs.min()), float(logs.max())
+    if high - low < _ALIKE:
+        low, high = low - 0.5, high + 0.5
     counts, _ = np.histogram(logs, BINS, (low, high))
     return Spectrum(
         effective_rank=float(np.exp(-(shares * np.log(shares)).sum())),

@@ -263,3 +263,10 @@ def test_a_norm_that_is_known_too_badly_is_an_error_that_says_how_well(monkeypat
 def test_a_cluster_that_hides_its_largest_is_found_by_trying_again() -> None:
     one = found(orthogonal(400, 400).astype(np.float32))
     assert_encloses(one, 1, 1e-7)
+
+
+@pytest.mark.parametrize("width", [1e-9, 1e-8])
+def test_clusters_are_known_as_well(width: float) -> None:
+    for _ in range(examples(64)):
+        array = with_values(120, 80, [*(1 - width * np.arange(10)), *np.linspace(0.9, 0, 70)])
+        assert_encloses(found(array), largest(array))
