@@ -101,7 +101,7 @@ CASES = (
     _handled("extension", "a code of a registry of classes", b"\x82\x01"),
     _handled("persistent", "an id of no storage", text("../outside/secret.txt") + b"Q"),
     Case(
-        "torch-names",
+        "torch-local-name",
         "names that are escapes, formulas and markup",
         put(_archive(_ESCAPES)),
         "handled",
