@@ -101,7 +101,7 @@ CASES = (
     _handled("extension", "a code of a registry of classes", b"\x82\x01"),
     _handled("persistent", "an id of no storage", text("../outside/secret.txt") + b"Q"),
     Case(
-        "torch-local-name",
+        "torch-names",
         "names that are escapes, formulas and markup",
         put(_archive(_ESCAPES)),
         "handled",
@@ -180,7 +180,7 @@ CASES = (
     ),
     _refused("traversal", "a member in the folder above", put(_archive(_SOUND_PICKLE, {"../m/x": b""})), "unsafe name"),
     _refused(
-        "names",
+        "local-name",
         "a member that has another name in its local header (CVE-2025-1944)",
         put(make_zip([Entry("m/data.pkl", _SOUND_PICKLE, local_name=b"m/data.pkx"), Entry("m/data/0", ONE.tobytes())])),
         "local header",
