@@ -87,17 +87,20 @@ def identify(variables: Sequence[Variable], lent: Mapping[str, Claim] | None = N
     `lent` has what another file of the same model says of them, by key.
     """
     claims = [_claims(variable, lent) for variable in variables]
-    roles = {variable.key: _identity(variable, found).role for variable, found in zip(variables, claims, strict=True)}
+    alone = [_identity(variable, found) for variable, found in zip(variables, claims, strict=True)]
+    roles = {variable.key: known.role for variable, known in zip(variables, alone, strict=True)}
+    joined: set[str] = set()
     for convention in dict.fromkeys(variable.hint.convention for variable in variables):
         own = [variable for variable in variables if variable.hint.convention == convention]
         for source in WHOLE_FILE.get(convention, ()):
             together = source(own, roles)
+            joined.update(together)
             for variable, found in zip(variables, claims, strict=True):
                 if variable.key in together:  # first, because names together tell more than a name alone
                     found.insert(0, together[variable.key])
     return tuple(
-        replace(variable, identity=_identity(variable, found))
-        for variable, found in zip(variables, claims, strict=True)
+        replace(variable, identity=_identity(variable, found) if variable.key in joined else known)
+        for variable, found, known in zip(variables, claims, alone, strict=True)
     )
 
 

@@ -43,7 +43,7 @@ def test_no_variant_in_any_format_is_told_wrong_with_certainty(
     assert wrong(table.in_formats(flavour, structure, names, tmp_path)) == []
 
 
-@pytest.mark.parametrize("names", live.NAMED)
+@pytest.mark.parametrize("names", ["neutral", pytest.param("default", marks=pytest.mark.exhaustive)])
 def test_no_variant_in_a_checkpoint_of_tensorflow_1_is_told_wrong_with_certainty(names: str, tmp_path: Path) -> None:
     assert wrong(table.in_tensorflow_1(names, tmp_path)) == []
 
