@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from support.variables import keras_variable
 
 from renorm_cli.errors import UsageError
 from renorm_cli.model.constraint import Constraint
-from renorm_cli.model.norm import SPECTRAL, PNorm
+from renorm_cli.model.norm import SPECTRAL, PNorm, SpectralNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.model.variable import GraphUse, Variable
 from renorm_cli.plan.bounds import OneBound, bound_source
@@ -18,6 +19,7 @@ from renorm_cli.plan.rules import Rule, RuleBounds, Rules
 from renorm_cli.plan.units import units_of
 
 BOUND = Constraint(1.0, SPECTRAL, "tensor")
+OPERATORS = Constraint(None, SpectralNorm(operator=True), "tensor")
 
 
 def step(variable: Variable, source: Any = None) -> Step:
@@ -125,6 +127,7 @@ def test_a_rule_has_its_own_norm_and_what_it_does_not_say_is_as_the_options_have
     variable = keras_variable("a", "a", (4, 3), layer="Dense", weight="kernel")
     for rule, rest, constraint in (
         (Rule(1, ("*",), 2.0, SPECTRAL), Constraint(), Constraint(2.0, SPECTRAL, "tensor")),
+        (Rule(1, ("*",), 2.0, SPECTRAL), OPERATORS, replace(OPERATORS, limit=2.0)),
         (Rule(1, ("*",), 2.0), Constraint(None, SPECTRAL, "tensor"), Constraint(2.0, SPECTRAL, "tensor")),
         (Rule(1, ("*",), 2.0, PNorm(1.0)), Constraint(None, SPECTRAL, "tensor"), Constraint(2.0, PNorm(1.0), "unit")),
     ):
