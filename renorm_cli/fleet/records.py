@@ -127,17 +127,13 @@ def _row(found: object) -> Row:
         nonfinite=field(record, "nonfinite", _count),
         norm=field(record, "norm", optional(_stats)),
         norm_after=field(record, "norm_after", optional(_stats)),
-        histogram=() if record.get("histogram") is None else field(record, "histogram", _counts),
+        histogram=field(record, "histogram", integers),
         under=field(record, "under", _count),
         negative=field(record, "negative", _count),
         worst=field(record, "worst", lambda units: items(units, _unit)),
         readings=field(record, "readings", optional(_one_of(get_args(Readings)))),
         spectral=field(record, "spectral", optional(_spectral)),
     )
-
-
-def _counts(found: object) -> tuple[int, ...]:
-    return field(table(found), "counts", integers)
 
 
 def _spectral(found: object) -> Spectral:

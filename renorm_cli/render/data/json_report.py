@@ -143,7 +143,8 @@ def _row(row: Row) -> dict[str, Any]:
         "excess": None if row.excess is None else _number(row.excess),
         "norm": _norm(row.norm),
         "norm_after": _norm(row.norm_after),
-        "histogram": _histogram(row),
+        "histogram": list(row.histogram),
+        "histogram_range": _histogram_range(row),
         "worst": [{"index": list(unit.index), "norm": _number(unit.norm)} for unit in row.worst],
         "declared": _declared(variable.declared),
         "spectral": None if row.spectral is None else _spectral(row.spectral),
@@ -249,10 +250,8 @@ def _declared(declared: Declared | None) -> dict[str, Any] | None:
     )
 
 
-def _histogram(row: Row) -> dict[str, Any] | None:
-    if row.norm is None or not row.histogram:
-        return None
-    return {"low": _number(row.norm.min), "high": _number(row.norm.max), "counts": list(row.histogram)}
+def _histogram_range(row: Row) -> list[float | None]:
+    return [] if row.norm is None or not row.histogram else [_number(row.norm.min), _number(row.norm.max)]
 
 
 def _norm(stats: NormStats | None) -> dict[str, float | None] | None:

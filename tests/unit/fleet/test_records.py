@@ -97,7 +97,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 ANYTHING = (
-    *({"totals"}, {"status"}, {"low", "histogram"}, {"high", "histogram"}),
+    *({"totals"}, {"status"}, {"histogram_range"}),
     *({"variables", 0, "excess"}, {"variables", 0, "coverage"}),
 )
 """What is computed anew, and so may be anything."""
