@@ -23,11 +23,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from renorm_cli.api.asked import allowed_of, axes_of, computing_of, constraint_of, request_of, selection_of
 from renorm_cli.api.keywords import (
@@ -44,21 +43,20 @@ from renorm_cli.api.keywords import (
     Units,
     checked,
 )
+from renorm_cli.api.measuring import identified, measured, room, session_for, told
 from renorm_cli.api.report import Report
-from renorm_cli.conventions.identify import identify
-from renorm_cli.errors import FormatError, UsageError, Way
+from renorm_cli.errors import UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.endings import check_ending
 from renorm_cli.formats.registry import find, open_checkpoint, open_staged
 from renorm_cli.model.constraint import Per, Selection
-from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.pick import pick
 from renorm_cli.plan.bounds import OneBound
-from renorm_cli.plan.planner import Request, make_plan
+from renorm_cli.plan.planner import Request
 from renorm_cli.plan.selection import as_literal
-from renorm_cli.run.session import Computing, Destination, Session, damage, threads_for
+from renorm_cli.run.session import Destination, damage, threads_for
 from renorm_cli.run.steps import SILENT, Meter, Work
 from renorm_cli.storage.journal import recover
 from renorm_cli.storage.staging import Staging, save
@@ -67,13 +65,8 @@ from renorm_cli.storage.staging import Staging, save
 if TYPE_CHECKING:
     from renorm_cli.api.difference import DiffReport
     from renorm_cli.api.suggestion import Suggestion
-    from renorm_cli.gate.baseline import Reference
     from renorm_cli.gate.stored_report import Stored
-    from renorm_cli.model import report
-    from renorm_cli.model.report import Allowed
-    from renorm_cli.model.variable import Variable
     from renorm_cli.plan.rules import Rules
-    from renorm_cli.run.unit_norms import UnitNorms
 
 _GIVE_ONE = Way("max_norm", "give one")
 _DECLARED = Way("declared", "take those that the file declares", True)
@@ -123,7 +116,7 @@ def inspect(
         measures=True,
     )
     computing = computing_of(engine, device, jobs)
-    return _measured(
+    return measured(
         "inspect", Path(checkpoint), request, like, computing, keep_norms, meter, spectrum=spectrum, sha256=sha256
     )
 
@@ -153,7 +146,7 @@ def show(
     request = Request(
         OneBound(constraint_of(max_norm, norm, p, per, conv=conv), axes_of(units)), selection, must_act=False
     )
-    report = _measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), True, meter)
+    report = measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), True, meter)
     report.row(name)
     return report
 
@@ -215,7 +208,7 @@ def check(
         stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
         reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
     computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)
-    return _measured(
+    return measured(
         "check", Path(checkpoint), request, like, computing, keep_norms, meter, reference, allowed, sha256=sha256
     )
 
@@ -280,13 +273,13 @@ def apply(
         opened = open_checkpoint(found.path if recovered else found)
     with opened as source:
         check_ending(source.output_format, source.location.name, written.path)
-        session = _session(source, request, like, computing)
+        session = session_for(source, request, like, computing)
         readings = session.readings()
         if readings and not allow_guess:
             from renorm_cli.gate.doubts import refuse_guesses
 
             refuse_guesses(session.plan, readings, source)
-        kept = _room(session, keep_norms)
+        kept = room(session, keep_norms)
         said = partial(
             session.report,
             "apply",
@@ -301,7 +294,7 @@ def apply(
             session.start(meter)
             rows = session.bounded(work)
             source.check_unchanged()
-            report = _told(said(rows, dry_run=True), source, kept)
+            report = told(said(rows, dry_run=True), source, kept)
             save(companions(report), readers=report.readers)
             return report
         protected = () if in_place else [file.path for file in source.files]
@@ -319,7 +312,7 @@ def apply(
 
                     reopen = partial(open_staged, staging, written, source)
                     verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap, meter)
-            report = _told(said(rows), source, kept)
+            report = told(said(rows), source, kept)
             for target, content in companions(report).items():
                 staging.companion(target, content)
             source.check_unchanged()  # nothing newer than what was read may be replaced
@@ -370,7 +363,7 @@ def diff(
     )
     jobs = computing_of(jobs=jobs).jobs
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
-        (old, lent), (new, lent_too) = _identified(one, like), _identified(other, like)
+        (old, lent), (new, lent_too) = identified(one, like), identified(other, like)
         lent = (*_of(one, lent), *_of(other, lent_too))
         how = {"expected": expect_renorm, "weights_only": weights_only}
         comparison = plan_comparison(one, other, bound, selection, **how, identified=(old, new))
@@ -421,13 +414,13 @@ def suggest(
     with open_checkpoint(Path(checkpoint)) as source:
         if rules is not None:
             refuse_taken(rules, source, force=force)
-        session = _session(source, request, like, computing)
+        session = session_for(source, request, like, computing)
         session.start(meter)
         collector = Collector(session.plan.steps, aim)
         rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
         damaged = session.damage(refuse=False)
         source.check_unchanged()
-        found = collector.suggestion(_told(session.report("inspect", rows, started, damage=damaged), source))
+        found = collector.suggestion(told(session.report("inspect", rows, started, damage=damaged), source))
         if rules is None:
             return Suggestion.of(found)
         made = rules_for(found, aim, source.variables)
@@ -440,79 +433,9 @@ def suggest(
     return Suggestion.of(replace(found, rules=str(rules)))
 
 
-def _measured(
-    command: Literal["inspect", "check"],
-    path: Path,
-    request: Request,
-    like: PathLike | None,
-    computing: Computing,
-    keep_norms: bool,
-    meter: Meter,
-    reference: Reference | None = None,
-    allowed: tuple[Allowed, ...] = (),
-    *,
-    spectrum: bool = False,
-    sha256: bool = False,
-) -> Report:
-    started = time.monotonic()
-    with open_checkpoint(path) as source:
-        session = _session(source, request, like, computing)
-        session.start(meter)
-        kept = _room(session, keep_norms)
-        rows = session.run(Work(source, session.engine, advance=meter.advance, spectrum=spectrum, norms=kept))
-        readings = session.readings()
-        damaged = session.damage(refuse=command == "check")
-        source.check_unchanged()
-        found = session.report(
-            command, rows, started, readings=readings, allowed=allowed, damage=damaged, sha256=sha256
-        )
-    if reference is not None:
-        from renorm_cli.gate.baseline import held_against
-
-        found = held_against(found, reference)
-    return _told(found, source, kept)
-
-
-def _identified(source: Checkpoint, like: PathLike | None) -> tuple[Sequence[Variable], tuple[Note, ...]]:
-    """The variables of a checkpoint, with what another one lends them, and notes on that."""
-    if like is None:
-        return identify(source.variables), ()
-    from renorm_cli.plan.like import Like, lent
-
-    with open_checkpoint(Path(like)) as other:
-        return lent(source.variables, Like.of(str(other.path), other.variables))
-
-
 def _of(source: Checkpoint, notes: tuple[Note, ...]) -> tuple[Note, ...]:
     """The notes on one of two checkpoints, which name it."""
     return tuple(note._replace(text=f"{str(source.path)!r}: {note.text}") for note in notes)
-
-
-def _told(found: report.Report, source: Checkpoint, kept: UnitNorms | None = None) -> Report:
-    """The public report, with notes on what makes a verdict, or a bound, less than it seems."""
-    if found.unidentified or any(row.step.axis_source == "guess" for row in found.rows):
-        from renorm_cli.gate.doubts import told
-
-        found = told(found, source)
-    return Report.of(found, kept)
-
-
-def _session(source: Checkpoint, request: Request, like: PathLike | None, computing: Computing) -> Session:
-    """The plan for a checkpoint, and what carries it out. Raises FormatError where there is nothing to measure."""
-    if not any(variable.dtype in FLOATS for variable in source.variables):
-        among = f"floating variable among its {len(source.variables)}" if source.variables else "variable"
-        raise FormatError(f"{str(source.path)!r} holds no {among}: there is nothing to measure")
-    variables, notes = _identified(source, like)
-    return Session(source, make_plan(variables, (*source.notes, *notes), request), computing)
-
-
-def _room(session: Session, keep_norms: bool) -> UnitNorms | None:
-    """Room for the norms of all units, if they are to be kept."""
-    if not keep_norms:
-        return None
-    from renorm_cli.run.unit_norms import UnitNorms
-
-    return UnitNorms.of(session.plan.steps)
 
 
 def _need_bound(max_norm: float | None, rules: PathLike | Rules | None, *others: Way) -> None:

@@ -33,7 +33,7 @@ INNER = {
         {"journal"},
         {"records"},
     ],
-    "api": [{"verbs"}, {"asked"}, {"keywords"}, {"report", "difference", "suggestion"}],
+    "api": [{"verbs"}, {"measuring"}, {"asked"}, {"keywords"}, {"report", "difference", "suggestion"}],
     "cli": [
         {"app"},
         {"many"},

@@ -1,0 +1,98 @@
+"""What verbs have in common: one checkpoint, opened, planned, measured, and what is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from renorm_cli.api.keywords import PathLike
+from renorm_cli.api.report import Report
+from renorm_cli.conventions.identify import identify
+from renorm_cli.errors import FormatError
+from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.registry import open_checkpoint
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.plan import Note
+from renorm_cli.plan.planner import Request, make_plan
+from renorm_cli.run.session import Computing, Session
+from renorm_cli.run.steps import Meter, Work
+
+if TYPE_CHECKING:
+    from renorm_cli.gate.baseline import Reference
+    from renorm_cli.model import report
+    from renorm_cli.model.report import Allowed
+    from renorm_cli.model.variable import Variable
+    from renorm_cli.run.unit_norms import UnitNorms
+
+
+def measured(
+    command: Literal["inspect", "check"],
+    path: Path,
+    request: Request,
+    like: PathLike | None,
+    computing: Computing,
+    keep_norms: bool,
+    meter: Meter,
+    reference: Reference | None = None,
+    allowed: tuple[Allowed, ...] = (),
+    *,
+    spectrum: bool = False,
+    sha256: bool = False,
+) -> Report:
+    """Measure one checkpoint, and hold it against an earlier report, if one is given."""
+    started = time.monotonic()
+    with open_checkpoint(path) as source:
+        session = session_for(source, request, like, computing)
+        session.start(meter)
+        kept = room(session, keep_norms)
+        rows = session.run(Work(source, session.engine, advance=meter.advance, spectrum=spectrum, norms=kept))
+        readings = session.readings()
+        damaged = session.damage(refuse=command == "check")
+        source.check_unchanged()
+        found = session.report(
+            command, rows, started, readings=readings, allowed=allowed, damage=damaged, sha256=sha256
+        )
+    if reference is not None:
+        from renorm_cli.gate.baseline import held_against
+
+        found = held_against(found, reference)
+    return told(found, source, kept)
+
+
+def session_for(source: Checkpoint, request: Request, like: PathLike | None, computing: Computing) -> Session:
+    """The plan for a checkpoint, and what carries it out. Raises FormatError where there is nothing to measure."""
+    if not any(variable.dtype in FLOATS for variable in source.variables):
+        among = f"floating variable among its {len(source.variables)}" if source.variables else "variable"
+        raise FormatError(f"{str(source.path)!r} holds no {among}: there is nothing to measure")
+    variables, notes = identified(source, like)
+    return Session(source, make_plan(variables, (*source.notes, *notes), request), computing)
+
+
+def identified(source: Checkpoint, like: PathLike | None) -> tuple[Sequence[Variable], tuple[Note, ...]]:
+    """The variables of a checkpoint, with what another one lends them, and notes on that."""
+    if like is None:
+        return identify(source.variables), ()
+    from renorm_cli.plan.like import Like, lent
+
+    with open_checkpoint(Path(like)) as other:
+        return lent(source.variables, Like.of(str(other.path), other.variables))
+
+
+def room(session: Session, keep_norms: bool) -> UnitNorms | None:
+    """Room for the norms of all units, if they are to be kept."""
+    if not keep_norms:
+        return None
+    from renorm_cli.run.unit_norms import UnitNorms
+
+    return UnitNorms.of(session.plan.steps)
+
+
+def told(found: report.Report, source: Checkpoint, kept: UnitNorms | None = None) -> Report:
+    """The public report, with notes on what makes a verdict, or a bound, less than it seems."""
+    if found.unidentified or any(row.step.axis_source == "guess" for row in found.rows):
+        from renorm_cli.gate import doubts
+
+        found = doubts.told(found, source)
+    return Report.of(found, kept)
