@@ -43,7 +43,8 @@ def _closest(name: str, folder: Path) -> list[str]:
     """Names in a folder that are close to `name`, case aside, the closest first."""
     try:
         with os.scandir(folder) as entries:
-            names = {entry.name.casefold(): entry.name for entry in islice(entries, _MOST_ENTRIES)}
+            there = (entry.name for entry in islice(entries, _MOST_ENTRIES))
+            names = {one.casefold(): one for one in there if one != name}  # a link that leads nowhere is there
     except OSError:
         return []
     return [names[one] for one in difflib.get_close_matches(name.casefold(), sorted(names), cutoff=_ALIKE)]

@@ -134,7 +134,7 @@ def _of_guess(row: Row) -> Finding:
 
 
 def _share(count: int, units: int) -> str:
-    return f"{count:,} of {units:,} units {'has' if count == 1 else 'have'}"
+    return f"{count:,} of {units:,} unit{'' if units == 1 else 's'} {'has' if count == 1 else 'have'}"
 
 
 def _unit(row: Row, wanted: Callable[[UnitNorm], bool]) -> str:

@@ -79,7 +79,8 @@ class Labels:
         else:
             close = difflib.get_close_matches(pattern, sorted(self._with)[:5000], n=3, cutoff=0.4)
             hint = f"closest: {', '.join(map(repr, close))}" if close else "`inspect` lists the names"
-        return f"{who} {pattern!r} matches none of the {len(self._of)} variables; {hint}"
+        said = literal(pattern) or pattern
+        return f"{who} {said!r} matches none of the {len(self._of)} variables; {hint}"
 
     def _wider(self, pattern: str) -> str | None:
         """A pattern that matches, with `*` for what a part of a name lacks; None where there is none."""

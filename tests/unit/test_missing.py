@@ -36,6 +36,11 @@ def test_the_closest_that_is_there_is_named(path: str, said: str) -> None:
     assert no_such_file(Path(path)) == said
 
 
+def test_a_link_that_leads_nowhere_is_not_its_own_closest(folder: Path) -> None:
+    (folder / "lost.h5").symlink_to("gone")
+    assert no_such_file(folder / "lost.h5") == "no such file"
+
+
 def test_a_folder_of_very_many_names_is_not_read_to_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("renorm_cli.missing._MOST_ENTRIES", 0)
     assert no_such_file(folder / "modle.h5") == "no such file"

@@ -59,7 +59,7 @@ def test_a_finding_names_the_unit_with_the_largest_norm(axes: tuple[int, ...], b
     (found,) = findings(report(row(values, 0.5, *axes, block_bytes=block_bytes)))
     named = f" (unit {', '.join(map(str, largest))})" if axes else ""
     assert found.text.endswith(f"the largest is {norms.max():.9g}{named}")
-    assert f"of {norms.size} units" in found.text
+    assert f"of {norms.size} unit{'' if norms.size == 1 else 's'} " in found.text
 
 
 def test_the_worst_finding_comes_first() -> None:
@@ -67,9 +67,9 @@ def test_the_worst_finding_comes_first() -> None:
     broken = row(np.array([[np.nan]], np.float32), 1.0, 1)
     grown = Baseline("old.json", 0.05, (Growth("v", "grew", 1.0, 3.0), Growth("x", "vanished", 1.0)))
     assert [finding.text for finding in findings(report(little, much, broken, baseline=grown))] == [
-        "1 of 1 units has NaN or Inf (unit 0)",
-        "1 of 1 units has a norm over 1; the largest is 9 (unit 0)",
+        "1 of 1 unit has NaN or Inf (unit 0)",
+        "1 of 1 unit has a norm over 1; the largest is 9 (unit 0)",
         "the largest norm grew from 1 to 3, more than the 5 % allowed",
-        "1 of 1 units has a norm over 1; the largest is 1.10000002 (unit 0)",
+        "1 of 1 unit has a norm over 1; the largest is 1.10000002 (unit 0)",
         "is in the baseline and not in the checkpoint",
     ]

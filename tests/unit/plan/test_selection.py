@@ -74,6 +74,11 @@ def test_a_pattern_that_matches_nothing_names_the_closest(option: str) -> None:
         take(Selection(**{option: ("dense_1/kernal",)}))
 
 
+def test_a_name_with_wildcards_in_it_is_told_as_it_is() -> None:
+    with pytest.raises(SelectionError, match=r"include 'hidden/\*' matches none"):
+        take(Selection(("hidden/[*]",)))
+
+
 def test_stored_copies_of_one_weight_are_selected_together() -> None:
     copies = [
         Variable("shared/kernel", "a", (1, 1), "float32", copies=("b",)),
