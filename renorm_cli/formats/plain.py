@@ -249,6 +249,20 @@ class PlainCheckpoint(Checkpoint):
             raise FormatError(f"{str(self.path)!r} was closed; open it again")
 
 
+class PlainFile(PlainCheckpoint):
+    """A checkpoint that is one file, in which all that lies beside its variables tells what they are."""
+
+    def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        yield "what lies beside the variables", self._beside()
+
+    def _beside(self) -> Iterator[bytes]:
+        (file,), at = self.files, 0
+        extents = {extent for variable in self.variables if (extent := self.extent(variable)) is not None}
+        for extent in sorted((*extents, Extent(0, file.size, 0))):
+            yield from read_parts(file, at, extent.offset - at)
+            at = max(at, extent.offset + extent.size)
+
+
 Seal = Callable[[PlainData, Imap], dict[str, int]]
 """Makes the checksums of a staged copy true again, given its final bytes; returns those of what was written."""
 

@@ -6,13 +6,13 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent, Found
 from renorm_cli.formats.flax.tree import read_leaves
-from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData
+from renorm_cli.formats.plain import Extents, PlainData, PlainFile
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.variable import Variable
 from renorm_cli.untrusted import quoted
 
 
-def open_msgpack(found: Found) -> PlainCheckpoint:
+def open_msgpack(found: Found) -> PlainFile:
     """Open a msgpack file of flax. Raises FormatError where it is damaged."""
     file = found.only
     variables: list[Variable] = []
@@ -24,4 +24,4 @@ def open_msgpack(found: Found) -> PlainCheckpoint:
         variables.append(Variable(leaf.path, leaf.path, leaf.shape, leaf.dtype))
     plain = {variable.key: extents[variable.key] for variable in variables if variable.dtype in DTYPES}
     data = PlainData([file], Extents(plain))
-    return PlainCheckpoint("flax-msgpack", found, [file], frameworks.described(variables, "flax"), data)
+    return PlainFile("flax-msgpack", found, [file], frameworks.described(variables, "flax"), data)

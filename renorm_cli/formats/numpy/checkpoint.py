@@ -10,7 +10,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent, Found
 from renorm_cli.formats.numpy.header import Array, parse_array
-from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData
+from renorm_cli.formats.plain import Extents, PlainData, PlainFile
 from renorm_cli.formats.zip.archive import Member, read_archive
 from renorm_cli.formats.zip.members import PackedZip, ZipCheckpoint
 from renorm_cli.formats.zip.records import STORED
@@ -24,12 +24,12 @@ ARRAY = "array"
 """The name of the one array in a `.npy` file."""
 
 
-def open_npy(found: Found) -> PlainCheckpoint:
+def open_npy(found: Found) -> PlainFile:
     """Open a `.npy` file. Raises FormatError where it is damaged."""
     file = found.only
     array = parse_array(file, 0, file.size, repr(file.shown))
     data = PlainData([file], _layout({ARRAY: array}))
-    return PlainCheckpoint("npy", found, [file], [_variable(ARRAY, array)], data)
+    return PlainFile("npy", found, [file], [_variable(ARRAY, array)], data)
 
 
 def open_npz(found: Found) -> ZipCheckpoint | PackedZip:

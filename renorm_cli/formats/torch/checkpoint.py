@@ -14,7 +14,7 @@ from typing import Any
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Found
-from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData
+from renorm_cli.formats.plain import Extents, PlainData, PlainFile
 from renorm_cli.formats.torch.stack_machine import MOST_BYTES, Damaged, Machine, Pairs
 from renorm_cli.formats.torch.tensors import Storages, call, tensors
 from renorm_cli.formats.torch.views import Place, bytes_of, views
@@ -95,7 +95,7 @@ def _tensors(value: Any, shown: str) -> Sequence[tuple[str, Any]]:
         raise FormatError(f"{shown!r}: {problem.text}") from None
 
 
-def open_torch_stream(found: Found) -> PlainCheckpoint:
+def open_torch_stream(found: Found) -> PlainFile:
     """Open a file that PyTorch wrote before 1.6. Raises FormatError where it is damaged."""
     file = found.only
     shown = file.shown
@@ -125,4 +125,4 @@ def open_torch_stream(found: Found) -> PlainCheckpoint:
     found_views = views(_tensors(value, shown), places, shown, order)
     data = PlainData([file], Extents(found_views.extents, order))
     notes = frameworks.notes(found_views.variables)
-    return PlainCheckpoint("torch-legacy", found, [file], found_views.variables, data, notes)
+    return PlainFile("torch-legacy", found, [file], found_views.variables, data, notes)

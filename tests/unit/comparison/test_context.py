@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import keras_zoo, tf_files
+from support import keras_zoo, msgpack_files, tf_files
 from support.files import bound
 from support.places import SAMPLES
 
@@ -165,6 +165,16 @@ def test_another_graph_beside_a_checkpoint_is_told(tmp_path: Path) -> None:
     report = diff(source, tmp_path / "out", expect_renorm=True, max_norm=LIMIT)
     assert report.context == ((".meta", "changed"),)
     assert report.exit_code == 1
+
+
+def test_what_is_no_array_in_a_file_of_flax_is_told(tmp_path: Path) -> None:
+    before, after = tmp_path / "a.msgpack", tmp_path / "b.msgpack"
+    for path, step in ((before, 1), (after, 2)):
+        msgpack_files.write_msgpack(path, {"params": {"Dense_0": {"kernel": np.eye(3, dtype="f4")}}, "step": step})
+    assert (
+        diff(before, before, max_norm=9, expect_renorm=True).exit_code,
+        diff(before, after, max_norm=9, expect_renorm=True).exit_code,
+    ) == (0, 1)
 
 
 def test_files_of_two_formats_are_not_proven_since_what_else_they_hold_cannot_be_compared(tmp_path: Path) -> None:
