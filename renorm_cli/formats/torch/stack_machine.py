@@ -16,6 +16,7 @@ from renorm_cli.errors import FormatError
 MOST_BYTES = 64 << 20
 _MOST_STEPS = 6_000_000
 _LONGEST_LINE = 4096
+_LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,9 @@ class Machine:
 
     def _stack_global(self) -> None:
         name, module = self._pop(), self._pop()
-        self._push(Global(f"{module}.{name}"[:_LONGEST_LINE]) if isinstance(module, str) else Made(module, name))
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Damaged("its pickle imports what has no name")
+        self._push(Global(f"{module[:_LONGEST_NAME]}.{name[:_LONGEST_NAME]}"))
 
     def _global(self) -> Global:
         module = self._line()

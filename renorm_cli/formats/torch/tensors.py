@@ -35,6 +35,7 @@ _KINDS = {
 """The dtype of each class of storage."""
 
 _UTILS = "torch._utils."
+_SUBCLASS = Global("torch._tensor._rebuild_from_type_v2")
 _MOST_AXES = 64
 _DEEPEST = 200
 _LONGEST_PART = 1000
@@ -97,13 +98,13 @@ def _with_short(order: list[int], size: Axes) -> Axes:
 
 def call(what: Any, args: Any) -> Any:
     """What the functions of PyTorch that a checkpoint needs would return; anything else is only noted."""
+    if what == _SUBCLASS and isinstance(args, tuple) and len(args) >= 3 and args[0] != _SUBCLASS:
+        what, args = args[0], args[2]
     name = what.name if isinstance(what, Global) and isinstance(args, tuple) else None
     if name == "collections.OrderedDict":
         return Pairs([pair for pair in args[0] if _is_pair(pair)] if args and isinstance(args[0], list | tuple) else [])
     if name in (f"{_UTILS}_rebuild_parameter", f"{_UTILS}_rebuild_parameter_with_state") and args:
         return args[0]
-    if name == "torch._tensor._rebuild_from_type_v2" and len(args) >= 3:
-        return call(args[0], args[2])
     if name is not None and name.startswith(f"{_UTILS}_rebuild_") and _is_view(args):
         return _tensor(name.removeprefix(f"{_UTILS}_rebuild_"), args) or Made(what, args)
     return Made(what, args)
@@ -233,5 +234,7 @@ def _enumerated(value: Any) -> Iterator[tuple[str, Any]]:
 def _named(pairs: Pairs) -> Iterator[tuple[str, Any]]:
     for key, value in pairs.items:
         if isinstance(key, bytes):
-            key = key.decode("utf-8", "backslashreplace")
-        yield (str(key) if isinstance(key, str | int) else "?")[:_LONGEST_PART], value
+            key = key[:_LONGEST_PART].decode("utf-8", "backslashreplace")
+        # A longer integer has no text in Python, or one that takes long to make.
+        shown = isinstance(key, str) or (isinstance(key, int) and key.bit_length() <= 64)
+        yield (str(key) if shown else "?")[:_LONGEST_PART], value

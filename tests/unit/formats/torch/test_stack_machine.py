@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import torch_files
 from support.files import look
+from support.torch_files import text
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.torch.stack_machine import Damaged, Global, Machine, Made, Pairs
@@ -120,6 +122,9 @@ DAMAGED: dict[str, bytes] = {
     "an odd number of items": b"}(Nu.",
     "a line that does not end": b"I" + b"1" * 5000,
     "a line that is no number": b"Ix\n.",
+    "a name that is a tuple doubled 40 times": text("torch") + b")" + b"q\x00h\x00\x86" * 40 + b"\x93.",
+    "a name that is 200,000 tuples": text("torch") + b")" + b"\x85" * 200_000 + b"\x93.",
+    "a module that is a number": b"K\x01" + text("a") + b"\x93.",
 }
 
 
@@ -142,6 +147,21 @@ BOMBS: dict[str, bytes] = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_would_need_much_memory_or_depth_takes_little(name: str) -> None:
     Machine(BOMBS[name]).load()
+
+
+SUBCLASS = b"ctorch._tensor\n_rebuild_from_type_v2\n"
+ODD: dict[str, bytes] = {
+    "100,000 subclasses in each other": SUBCLASS + b"(" + (SUBCLASS + b"N(") * 100_000 + b")" + b"t" * 100_000 + b"tR",
+    "a key of 6,000 digits": b"}" + b"\x8b" + struct.pack("<i", 2600) + b"\1" * 2600 + b"K\x01s",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_object_without_tensors_is_one_error(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", b"\x80\x02" + ODD[name] + b".")
+    with pytest.raises(FormatError, match=r"\A[^\n]+\Z"):
+        look(tmp_path / "m.pt")
 
 
 def test_a_pickle_of_more_instructions_than_any_model_has_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
