@@ -176,6 +176,18 @@ CASES = (
         "has 2 pickles",
     ),
     _refused(
+        "case-pickle",
+        "two pickles whose names differ in case: PyTorch finds one of them",
+        put(_archive(_SOUND_PICKLE, {"m/DATA.pkl": b"N."})),
+        "only in case",
+    ),
+    _refused(
+        "case-storage",
+        "two storages whose names differ in case",
+        put(_archive(_SOUND_PICKLE, {"m/DATA/0": ONE.tobytes()})),
+        "only in case",
+    ),
+    _refused(
         "order", "a byte order of no machine", put(_archive(_SOUND_PICKLE, {"m/byteorder": b"middle"})), "byte order"
     ),
     _refused("traversal", "a member in the folder above", put(_archive(_SOUND_PICKLE, {"../m/x": b""})), "unsafe name"),

@@ -23,6 +23,7 @@ from renorm_cli.formats.zip.members import PackedZip, ZipCheckpoint
 from renorm_cli.formats.zip.records import STORED
 from renorm_cli.formats.zip.unpacked import unpack
 from renorm_cli.storage.files import SourceFile, read_range, read_start
+from renorm_cli.untrusted import quoted
 
 _PICKLE = "/data.pkl"
 _MOST_MEMBERS = 200_000
@@ -34,6 +35,7 @@ def open_torch_zip(found: Found) -> ZipCheckpoint | PackedZip:
     """Open an archive of PyTorch. Raises FormatError where it is damaged, or holds no pickle of tensors."""
     file = found.only
     archive = read_archive(file, _MOST_MEMBERS, colons=True)
+    _refuse_twins(archive, file.shown)
     members = {member.name: member for member in archive.members}
     (pickled, prefix), folder = _pickle(archive, file.shown), "data/"
     storages = Storages()
@@ -57,6 +59,15 @@ def open_torch_zip(found: Found) -> ZipCheckpoint | PackedZip:
     unpacked = unpack(file, held)
     layout = Extents(found_views.extents, order)
     return PackedZip("torch", found, archive, held, unpacked, found_views.variables, layout, notes)
+
+
+def _refuse_twins(archive: Archive, shown: str) -> None:
+    """PyTorch finds a member whatever the case of its name: of two such members it reads one, and we the other."""
+    seen: dict[str, str] = {}
+    for name in (member.name for member in archive.members):
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise FormatError(f"{shown!r}: members {quoted(other)} and {quoted(name)} differ only in case to PyTorch")
 
 
 def _pickle(archive: Archive, shown: str) -> tuple[Member, str]:
