@@ -169,6 +169,8 @@ class Machine:
 
     def _reduce(self) -> None:
         args, what = self._pop(), self._pop()
+        if isinstance(args, tuple) and args and isinstance(args[0], list | tuple):
+            self._steps += len(args[0])  # one list may be the argument of every call, and is read by each
         self._push(self._call(what, args))
 
     def _new_with_keywords(self) -> None:

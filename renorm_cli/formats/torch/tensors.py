@@ -40,6 +40,8 @@ _MOST_AXES = 64
 _DEEPEST = 200
 _LONGEST_PART = 1000
 _LONGEST_PATH = 4000
+_MOST_SPENT = 1 << 29
+_ITEM_BYTES = 64
 _MODULES = ("torch.nn.modules.", "transformers.pytorch_utils.Conv1D", "transformers.modeling_utils.Conv1D")
 
 
@@ -121,7 +123,7 @@ def _tensor(kind: str, args: tuple[Any, ...]) -> Tensor | None:
         odd = "quantized"
     else:
         return None
-    if isinstance(extra, Pairs) and any(value for _, value in extra.items):
+    if isinstance(extra, Pairs) and (len(extra.items) > _MOST_AXES or any(value for _, value in extra.items)):
         odd = "stored as its conjugate or its negative"
     return Tensor(storage, offset, tuple(size), tuple(stride), dtype, odd)
 
@@ -130,9 +132,9 @@ def _is_view(args: tuple[Any, ...]) -> bool:
     if len(args) < 4 or not isinstance(args[0], Storage):
         return False
     sizes = args[2], args[3]
-    if not _is_size(args[1]) or not all(isinstance(one, list | tuple) and all(map(_is_size, one)) for one in sizes):
+    if not _is_size(args[1]) or not all(isinstance(one, list | tuple) for one in sizes):
         return False
-    return len(args[2]) == len(args[3]) <= _MOST_AXES
+    return len(args[2]) == len(args[3]) <= _MOST_AXES and all(_is_size(one) for size in sizes for one in size)
 
 
 def _is_size(value: object) -> bool:
@@ -153,7 +155,7 @@ class Storages:
         """The storage that a persistent id tells: (mark, class, key, place, numbers). Raises Damaged."""
         if not isinstance(told, tuple) or len(told) < 5 or told[0] not in ("storage", b"storage"):
             return Made(Global("persistent"), told)
-        key = told[2].decode("utf-8", "backslashreplace") if isinstance(told[2], bytes) else told[2]
+        key = told[2][:_LONGEST_PART].decode("utf-8", "backslashreplace") if isinstance(told[2], bytes) else told[2]
         kind = told[1].name.rpartition(".")[2] if isinstance(told[1], Global) else ""
         if not isinstance(key, str) or not _is_size(told[4]):
             raise Damaged("its pickle refers to a storage without key or size")
@@ -173,23 +175,39 @@ def tensors(value: Any) -> list[tuple[str, Tensor]]:
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     waiting: list[tuple[str, Any, int]] = [("", value, 0)]
+    repeats: dict[str, int] = {}
+    spent = 0
     while waiting:
         path, one, depth = waiting.pop()
         if isinstance(one, Tensor):
-            found[_free(path, found)] = one
+            found[_free(path, found, repeats)] = one
         elif isinstance(one, list | tuple | Pairs | Made) and id(one) not in seen:
             seen.add(id(one))
             if depth > _DEEPEST or len(path) > _LONGEST_PATH:
                 raise Damaged(f"its pickle is nested deeper than {_DEEPEST} levels, or has longer names than any model")
-            inside = [(f"{path}.{key}" if path else key, inner, depth + 1) for key, inner in _inside(one)]
+            if isinstance(one, Made) and isinstance(one.state, Pairs):
+                spent += len(one.state.items) * _ITEM_BYTES
+            inside: list[tuple[str, Any, int]] = []
+            for key, inner in _inside(one):
+                spent += _ITEM_BYTES
+                if isinstance(inner, Tensor | list | tuple | Pairs | Made):
+                    inside.append((f"{path}.{key}" if path else key, inner, depth + 1))
+                    spent += len(path) + len(key)
+                if spent > _MOST_SPENT:
+                    raise Damaged("its pickle names more objects, or has longer names, than any model")
             waiting += reversed(inside)
     return list(found.items())
 
 
-def _free(path: str, used: Mapping[str, object]) -> str:
+def _free(path: str, used: Mapping[str, object], repeats: dict[str, int]) -> str:
     """The path, with a number where the number 5 and the text "5", say, are keys of one dict."""
-    names = (path, *(f"{path}#{number}" for number in range(2, len(used) + 2))) if path in used else (path,)
-    return next(name for name in names if name not in used)
+    if path not in used:
+        return path
+    number = repeats.get(path, 2)
+    while f"{path}#{number}" in used:
+        number += 1
+    repeats[path] = number + 1
+    return f"{path}#{number}"
 
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:

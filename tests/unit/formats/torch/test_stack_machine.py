@@ -21,6 +21,7 @@ from support.torch_files import text
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.torch.stack_machine import Damaged, Global, Machine, Made, Pairs
+from renorm_cli.formats.torch.tensors import Storages, call, tensors
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -154,6 +155,34 @@ ODD: dict[str, bytes] = {
     "100,000 subclasses in each other": SUBCLASS + b"(" + (SUBCLASS + b"N(") * 100_000 + b")" + b"t" * 100_000 + b"tR",
     "a key of 6,000 digits": b"}" + b"\x8b" + struct.pack("<i", 2600) + b"\1" * 2600 + b"K\x01s",
 }
+
+
+ORDERED = b"ccollections\nOrderedDict\nq\1"
+ITEMS = b"(" + b"NN\x86" * 1_000 + b"t\x85q\0"
+SHARED: dict[str, bytes] = {
+    "the items of ordered dicts": ITEMS + ORDERED + b"](" + b"h\1h\0R" * 1_000 + b"e",
+    "the arguments of calls": ITEMS + b"0(" + b"N" * 1_000 + b"tq\0](" + b"ca\nb\nh\0R" * 1_000 + b"e",
+    "the state of objects": b"}(" + b"K\1N" * 1_000 + b"uq\0](" + b"ca\nb\n)Rh\0b" * 1_000 + b"e",
+    "the path of lists": b"}" + text("n" * 1000) + b"}" + text("n" * 1000) + b"](" + b"]" * 2_000 + b"ess",
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_many_objects_share_is_not_read_for_each(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("renorm_cli.formats.torch.stack_machine._MOST_STEPS", 20_000)
+    monkeypatch.setattr("renorm_cli.formats.torch.tensors._MOST_SPENT", 1 << 21)
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", b"\x80\x02" + SHARED[name] + b".")
+    with pytest.raises(FormatError, match=r"its pickle (names more objects|has more than)[^\n]+\Z"):
+        look(tmp_path / "m.pt")
+
+
+def test_a_name_that_20_000_tensors_have_is_numbered(tmp_path: Path) -> None:
+    pair = text("a") + torch_files.of_array("0", np.ones((2, 2), np.float32))
+    value = Machine(b"}(" + pair + b"q\0" + b"X\1\0\0\0ah\0" * 20_000 + b"u.", call, Storages()).load()
+    names = [name for name, _ in tensors(value)]
+    assert names[:3] == ["a", "a#2", "a#3"]
+    assert len(set(names)) == 20_001
 
 
 @pytest.mark.parametrize("name", ODD)
