@@ -103,6 +103,9 @@ def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
         return replace(row, verdict="added" if old is None else "missing")
     if old.shape != new.shape:
         return replace(row, verdict="shape changed", reason=f"{list(old.shape)} became {list(new.shape)}")
+    if old.hint.order != new.hint.order:
+        reason = f"stored in the order of axes {_order(old)}, and now in {_order(new)}"
+        return replace(row, verdict="shape changed", reason=reason)
     if old.dtype != new.dtype:
         return replace(row, verdict="dtype changed", reason=f"{old.dtype} became {new.dtype}")
     if not old.elements:
@@ -112,6 +115,10 @@ def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
     if item_bytes(old.dtype) is None:
         return _named(_compare_raw(work, row, old, new), task.pair)
     return _named(_compare_numbers(work, imap, row, old, new), task.pair)
+
+
+def _order(variable: Variable) -> list[int]:
+    return list(variable.hint.order or range(len(variable.shape)))
 
 
 def _named(row: DiffRow, pair: Pair) -> DiffRow:

@@ -597,3 +597,24 @@ def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
     assert set(verdicts(report).values()) == {"pure renorm"}
     assert report.proven is True
     assert peak < 16 << 20
+
+
+def test_an_array_that_is_stored_as_its_transpose_is_another_one(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(5, 5))
+    bounded = array * np.minimum(1, 1 / np.linalg.norm(array, axis=0))
+    for name, weights in {
+        "a": array,
+        "transposed": np.asfortranarray(array.T),
+        "bounded": np.asfortranarray(bounded.T),
+        "c": np.asfortranarray(bounded),
+    }.items():
+        np.savez(tmp_path / f"{name}.npz", **{"d/kernel": weights, "d/bias": np.zeros(5)})
+    assert not np.array_equal(np.load(tmp_path / "transposed.npz")["d/kernel"], array)
+    for name in ("transposed", "bounded", "c"):
+        for report in (
+            look(tmp_path / "a.npz", tmp_path / f"{name}.npz"),
+            judge(tmp_path / "a.npz", tmp_path / f"{name}.npz", 1.0, units=(1,)),
+        ):
+            row = row_of(report, "d/kernel")
+            assert (row.verdict, report.exit_code) == ("shape changed", 1), name
+            assert row.reason == "stored in the order of axes [0, 1], and now in [1, 0]"
