@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -131,3 +132,20 @@ class Variable:
         """Bytes of the plain C-order array; 0 for a dtype we do not read."""
         found = FLOATS.get(self.dtype)
         return 0 if found is None else self.elements * found.nbytes
+
+
+def logical(variable: Variable) -> tuple[int, ...]:
+    """The shape that the framework sees."""
+    order = variable.hint.order
+    if order is None:
+        return variable.shape
+    shape = [0] * len(order)
+    for stored, axis in enumerate(order):
+        shape[axis] = variable.shape[stored]
+    return tuple(shape)
+
+
+def stored(axes: Iterable[int], variable: Variable) -> tuple[int, ...]:
+    """Axes of the framework as axes of the stored array."""
+    order = variable.hint.order
+    return tuple(sorted(axes if order is None else (order.index(axis) for axis in axes)))

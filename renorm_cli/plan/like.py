@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from renorm_cli.conventions.identify import identify, identity_of
@@ -10,7 +10,7 @@ from renorm_cli.errors import SelectionError, Way
 from renorm_cli.model.coverage import is_matrix
 from renorm_cli.model.identity import BOUNDED, Claim
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Variable, logical, stored
 from renorm_cli.text import show, some_matrices
 
 
@@ -30,11 +30,12 @@ def lent(variables: Sequence[Variable], like: Like) -> tuple[tuple[Variable, ...
     """The variables of a checkpoint with what another one of the same model lends them, and notes on what it does not.
 
     Two variables belong together if a name, an alias or a key of the one is one of the other's, and of no third. Where
-    their shapes are equal, the one has the names of the other as aliases, its class if it has none, and its claims.
+    the framework sees equal shapes, the one has the names of the other as aliases, its class if it has none and stores
+    the axes in the same order, and its claims.
     Raises SelectionError for a checkpoint of another model: nothing fits, or more matrices have other shapes than fit.
     """
     partners = _partners(variables, like)
-    fitting = {key: other for key, (one, other) in partners.items() if one.shape == other.shape}
+    fitting = {key: other for key, (one, other) in partners.items() if logical(one) == logical(other)}
     unfit = [(one, other) for key, (one, other) in partners.items() if key not in fitting]
     fit = sum(_counts(one) for one in variables if one.key in fitting)
     unfit_matrices = [(one, other) for one, other in unfit if _counts(one)]
@@ -42,7 +43,11 @@ def lent(variables: Sequence[Variable], like: Like) -> tuple[tuple[Variable, ...
         raise SelectionError(_another_model(variables, like, unfit_matrices or unfit), Way("like", "give another"))
     notes = (Note(f"{like.path!r} lends nothing to {_shapes(unfit)}", warning=True),) if unfit else ()
     renamed = [_renamed(one, fitting[one.key]) if one.key in fitting else one for one in variables]
-    claims = {key: claim for key, other in fitting.items() if (claim := _claim(other, like)) is not None}
+    claims = {
+        one.key: claim
+        for one in variables
+        if one.key in fitting and (claim := _claim(one, fitting[one.key], like)) is not None
+    }
     return identify(renamed, claims), notes
 
 
@@ -73,18 +78,33 @@ def _by_label(variables: Sequence[Variable]) -> Mapping[str, Variable | None]:
 def _renamed(variable: Variable, other: Variable) -> Variable:
     labels = dict.fromkeys((*variable.aliases, other.name, *other.aliases))
     labels.pop(variable.name, None)
-    lends_class = variable.layer is None and other.layer is not None and identity_of(other).conflict is None
+    lends_class = (
+        variable.layer is None
+        and other.layer is not None
+        and identity_of(other).conflict is None
+        and variable.hint.order == other.hint.order  # a class tells of axes as they are stored
+    )
     hint = other.hint if lends_class else variable.hint
     return replace(variable, aliases=tuple(labels), hint=hint, identity=None)
 
 
-def _claim(other: Variable, like: Like) -> Claim | None:
-    """What the other variable tells for sure."""
+def _claim(variable: Variable, other: Variable, like: Like) -> Claim | None:
+    """What the other variable tells for sure, of the axes as the first one stores them."""
     identity = identity_of(other)
     if identity.role == "unknown":
         return None
     axes = identity.unit_axes if identity.role in BOUNDED and identity.axis_source != "guess" else None
-    return Claim("like", identity.role, axes, f"{other.name!r} in {like.path!r}", identity.shared if axes else ())
+    shared = identity.shared if axes else ()
+    if variable.hint.order != other.hint.order:
+        axes = axes and stored(_seen(axes, other), variable)
+        shared = stored(_seen(shared, other), variable)
+    return Claim("like", identity.role, axes, f"{other.name!r} in {like.path!r}", shared)
+
+
+def _seen(axes: Iterable[int], variable: Variable) -> Iterable[int]:
+    """Axes of the stored array as axes of the framework."""
+    order = variable.hint.order
+    return axes if order is None else (order[axis] for axis in axes)
 
 
 def _counts(variable: Variable) -> bool:
@@ -101,6 +121,6 @@ def _another_model(variables: Sequence[Variable], like: Like, unfit: Sequence[tu
 
 
 def _shapes(unfit: Sequence[tuple[Variable, Variable]]) -> str:
-    found = [(f"'{show(one.name)}'", one.shape) for one, _ in unfit[:4]]
-    there = "x".join(map(str, unfit[0][1].shape)) or "scalar"
+    found = [(f"'{show(one.name)}'", logical(one)) for one, _ in unfit[:4]]
+    there = "x".join(map(str, logical(unfit[0][1]))) or "scalar"
     return f"{some_matrices(found, len(unfit))}; the first is {there} there"

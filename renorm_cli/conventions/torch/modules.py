@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from renorm_cli.model.identity import Role
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Variable, logical
 
 LONGEST = 256
 """Characters of a part of a name that can be a word."""
@@ -117,23 +117,6 @@ def modules(variables: Iterable[Variable]) -> dict[str, dict[str, Weight]]:
                 if weight.role != "bias" and _takes_part(own, module):
                     module[own] = Weight(weight.variable, weight.module, own, weight.shape, "quantized")
     return found
-
-
-def logical(variable: Variable) -> tuple[int, ...]:
-    """The shape that the framework sees."""
-    order = variable.hint.order
-    if order is None:
-        return variable.shape
-    shape = [0] * len(order)
-    for stored, axis in enumerate(order):
-        shape[axis] = variable.shape[stored]
-    return tuple(shape)
-
-
-def stored(axes: Iterable[int], variable: Variable) -> tuple[int, ...]:
-    """Axes of the framework as axes of the stored array."""
-    order = variable.hint.order
-    return tuple(sorted(axes if order is None else (order.index(axis) for axis in axes)))
 
 
 def word(path: str) -> str:

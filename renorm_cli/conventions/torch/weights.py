@@ -18,11 +18,10 @@ from renorm_cli.conventions.torch.modules import (
     in_cell,
     is_cell,
     modules,
-    stored,
     word,
 )
 from renorm_cli.model.identity import AxisSource, Claim, Role
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Variable, stored
 
 Axes = tuple[int, ...]
 

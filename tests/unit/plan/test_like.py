@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from support.variables import keras_variable
 
 import renorm_cli
 from renorm_cli.errors import SelectionError
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.plan.like import Like, lent
 
 KNOWN = (
@@ -147,3 +148,26 @@ def test_a_checkpoint_of_another_model_is_refused_on_the_command_line(
     for verb in ("check", "apply"):
         done = renorm_here(capfd, verb, bare[0], "--max-norm", "1", "--like", str(SAMPLES / "dense.keras"))
         refused(done, "does not fit: ")
+
+
+@pytest.mark.parametrize(("own", "like"), [("C", "F"), ("F", "C"), ("C", "C")])
+def test_axes_are_lent_across_orders_of_storage_as_numpy_sees_them(own: str, like: str, tmp_path: Path) -> None:
+    array, bias = 3 * np.random.default_rng(1).normal(size=(5, 5)), np.zeros(5)
+    orders: dict[str, Any] = {"C": np.ascontiguousarray, "F": np.asfortranarray}
+    np.savez(tmp_path / "own.npz", **{"d/kernel": orders[own](array)})
+    np.savez(tmp_path / "like.npz", **{"d/kernel": orders[like](array), "d/bias": bias})
+    out = tmp_path / "out.npz"
+    renorm_cli.apply(tmp_path / "own.npz", out, max_norm=1.0, like=tmp_path / "like.npz")
+    norms = np.linalg.norm(np.load(out)["d/kernel"], axis=0)
+    assert norms == pytest.approx(np.ones(5), abs=1e-6)
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_a_lent_axis_is_the_one_that_numpy_finds_by_its_length(order: tuple[int, ...]) -> None:
+    kernel = np.empty((5, 3, 2))
+    hint = Hint(convention="torch", layer="Conv1d", order=order)
+    like = Like.of("x", (unknown("c.weight", "c.weight", kernel.transpose(order).shape, hint=hint),))
+    for own in permutations(range(3)):
+        shape = kernel.transpose(own).shape
+        _, axes, source = told(unknown("c.weight", "k", shape, hint=Hint(order=own)), like=like)["c.weight"]
+        assert ([shape[axis] for axis in axes], source) == ([5], "like")
