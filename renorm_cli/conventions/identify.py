@@ -16,7 +16,7 @@ from typing import Protocol, get_args
 from renorm_cli.conventions import keras, shapes
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import BOUNDED, AxisSource, Claim, Identity, Role
-from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.model.variable import Hint, Variable, stored
 
 
 class Convention(Protocol):
@@ -136,9 +136,9 @@ def spatial_axes(variable: Variable) -> tuple[int, ...]:
     if rank < 3:
         return ()
     if hint.convention == "torch" and role_of(variable) == "kernel":
-        return tuple(range(2, rank))  # its matrices have no more than two axes
+        return stored(range(2, rank), variable)  # its matrices have no more than two axes
     by_graph = variable.use is not None and bool(variable.use.ops) and _CONVOLVING.issuperset(variable.use.ops)
-    return tuple(range(rank - 2)) if by_graph or keras.convolves(hint.layer, rank) else ()
+    return stored(range(rank - 2), variable) if by_graph or keras.convolves(hint.layer, rank) else ()
 
 
 def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]:

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -183,3 +184,16 @@ def test_a_matrix_of_nan_is_refused_and_counted(folder: Path, capfd: pytest.Capt
     refused(done, "'a/kernel' holds NaN or Inf in 1 of 1 units; nothing was written")
     assert renorm_here(capfd, "check", "nan.hdf5", *bound).returncode == 1
     assert renorm_here(capfd, "check", "nan.hdf5", *bound, "-x", "a/*").returncode == 0
+
+
+@pytest.mark.parametrize("stored", [np.ascontiguousarray, np.asfortranarray])
+def test_an_operator_is_bounded_in_whichever_order_its_axes_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stored: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kernel = np.random.default_rng(3).normal(size=(6, 4, 3, 3))
+    np.savez("a.npz", **{"c.weight": stored(kernel), "c.bias": np.zeros(6)})
+    how = ("--norm", "spectral", "--conv", "operator")
+    assert renorm_here(capfd, "apply", "a.npz", *how, "--max-norm", "1", "-o", "b.npz", "-q").returncode == 0
+    transfer = np.fft.fft2(np.load("b.npz")["c.weight"], (96, 96)).transpose(2, 3, 0, 1)
+    assert 0.9 < np.linalg.svd(transfer, compute_uv=False).max() <= 1
