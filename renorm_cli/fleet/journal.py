@@ -119,7 +119,7 @@ class Journal:
         order = rank.order if math.isfinite(rank.order) else None
         more = json.dumps({"rank": [rank.kind, order], "readers": readers, "identity": identity})
         whole = line[:-1] + f",{more[1:]}\n".encode("ascii")
-        start = self._end
+        start, self.complete = self._end, False
         self._append(whole)
         return Kept(start, len(whole) - 1, rank, readers)
 

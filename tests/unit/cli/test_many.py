@@ -170,6 +170,19 @@ def test_a_run_goes_on_where_its_journal_ends_and_says_the_same(
     assert paths(reported.stdout) == sorted([*(path for path in ALL if path != HOLD[1]), "runs/new.h5"])
 
 
+def test_a_run_that_ends_whole_leaves_a_journal_that_is_reported_whatever_it_asked_again(
+    tree: Path, capfd: Capture
+) -> None:
+    asked = ("check", HOLD[0], "runs/torn.h5", "--max-norm", "9", "--journal", "j.jsonl", "-q", "--jobs", "1")
+    assert renorm_here(capfd, *asked).returncode == 2
+    os.utime(HOLD[0], ns=(1, 1))
+    for content, code in ((None, 2), ("dense.h5", 0), ("declared.keras", 1)):
+        if content is not None:
+            shutil.copy(SAMPLES / content, "runs/torn.h5")
+        assert renorm_here(capfd, *asked).returncode == code
+        assert renorm_here(capfd, "report", "j.jsonl", "-q").returncode == code
+
+
 def without_seconds(text: str) -> object:
     found = json.loads(text)
     for one in found:
