@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal, cast, overload
 
 from renorm_cli.errors import FormatError
@@ -14,6 +15,8 @@ from renorm_cli.model.findings import Rank
 from renorm_cli.model.readers import EVERYONE
 
 _MOST_SHARDS = 1_000_000
+_NAMED = 3
+"""Missing parts that are named."""
 
 
 class Outcomes(Sequence[Outcome]):
@@ -58,28 +61,47 @@ class Outcomes(Sequence[Outcome]):
 def merged(journals: Sequence[Journal]) -> Outcomes:
     """What is in all these journals, in the order of the bytes of the paths.
 
-    Raises FormatError where they are of different questions, or not complete, or where a part of them is missing.
+    Raises FormatError where they are of different questions, or not complete, or where one, a part of them or a
+    checkpoint is there twice, or a part is missing.
     """
-    first, parts = journals[0], set[int]()
+    first, parts, names = journals[0], dict[int, str](), set[str]()
     for journal in journals:
         if _asked(journal) != _asked(first) or _shard(journal)[1] != _shard(first)[1]:
             raise FormatError(f"the journals {first.shown!r} and {journal.shown!r} are of different questions")
         if not journal.complete:
             raise FormatError(f"the run of the journal {journal.shown!r} is not complete; run it again")
-        parts.add(_shard(journal)[0])
-    missing = [str(part) for part in range(1, _shard(first)[1] + 1) if part not in parts]
+        real = os.path.realpath(journal.shown)
+        if real in names:
+            raise FormatError(f"the journal {journal.shown!r} is given twice; give it once")
+        names.add(real)
+        part, of = _shard(journal)
+        if of > 1 and part in parts:
+            raise FormatError(
+                f"part {part} of {of} is given twice, as {parts[part]!r} and {journal.shown!r}; give one of them"
+            )
+        parts[part] = journal.shown
+    missing = [part for part in range(1, _shard(first)[1] + 1) if part not in parts]
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise FormatError(f"of {_shard(first)[1]} parts, {', '.join(missing[:3])}{more} are missing; give all journals")
+        raise FormatError(f"{_told(missing, _shard(first)[1])} missing; give all journals")
     where = sorted(
         (os.fsencode(path), owner, kept)
         for owner, journal in enumerate(journals)
         for path, kept in journal.known.items()
     )
+    for (path, one, _), (following, other, _) in pairwise(where):
+        if path == following:
+            both = f"{journals[one].shown!r} and {journals[other].shown!r}"
+            raise FormatError(f"the journals {both} both have {os.fsdecode(path)!r}; give one, or ask all in one run")
     found = Outcomes(len(where), journals)
     for at, (_, owner, kept) in enumerate(where):
         found.put(at, kept, owner)
     return found
+
+
+def _told(parts: Sequence[int], of: int) -> str:
+    """Name parts: `part 2 of 2 is`, `parts 2 and 4 of 4 are`."""
+    *first, last = [*map(str, parts[:_NAMED]), *([f"{len(parts) - _NAMED} more"] if len(parts) > _NAMED else [])]
+    return f"parts {', '.join(first)} and {last} of {of} are" if first else f"part {last} of {of} is"
 
 
 def _asked(journal: Journal) -> dict[str, Any]:

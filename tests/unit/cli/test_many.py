@@ -348,7 +348,7 @@ def test_the_parts_of_a_run_are_together_the_whole(tree: Path, capfd: Capture) -
     done = renorm_here(capfd, "report", *names, "--format", "json")
     assert without_seconds(done.stdout) == without_seconds(whole.stdout)
     assert done.returncode == whole.returncode == 2
-    refused(renorm_here(capfd, "report", *names[:2], *names[3:]), "of 4 parts, 3 are missing; give all journals")
+    refused(renorm_here(capfd, "report", *names[:2], *names[3:]), "part 3 of 4 is missing; give all journals")
     refused(renorm_here(capfd, *asked, "--shard", "1/4", "--journal", names[1]), "is of another question")
     renorm_here(capfd, *asked, "--journal", "whole.jsonl", "-q")
     refused(renorm_here(capfd, "report", names[0], "whole.jsonl"), "are of different questions")

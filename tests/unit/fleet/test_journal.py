@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import stat
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,8 @@ def outcomes() -> list[Outcome]:
     return [*reports, Failure("check", "0.1.0", "runs/d.h5", "died", "'runs/d.h5': its process died")]
 
 
-def write(path: Path, found: list[Outcome], *, finish: bool = True) -> None:
-    with closing(Journal.continued(path, HEAD)) as journal:
+def write(path: Path, found: list[Outcome], *, finish: bool = True, **more: object) -> None:
+    with closing(Journal.continued(path, {**HEAD, **more})) as journal:
         for one in found:
             journal.add(line(one).encode(), rank(one), EVERYONE, f"id of {one.path}"[:8])
         if finish:
@@ -175,6 +175,43 @@ def test_a_journal_of_a_run_that_is_not_complete_is_not_reported(path: Path) -> 
     write(path, outcomes(), finish=False)
     with closing(Journal.read(path)) as journal, pytest.raises(FormatError, match="is not complete"):
         merged([journal])
+
+
+def refusal(given: list[Path]) -> str:
+    with ExitStack() as opened, pytest.raises(FormatError) as refused:
+        merged([opened.enter_context(closing(Journal.read(path))) for path in given])
+    return refused.value.text
+
+
+def test_what_is_given_twice_is_named(parts: list[Path], tmp_path: Path) -> None:
+    one, two = parts
+    link, more = tmp_path / "link.jsonl", tmp_path / "3.jsonl"
+    link.symlink_to(one)
+    write(more, outcomes()[:1])
+    assert refusal([one, two, one]) == f"the journal {str(one)!r} is given twice; give it once"
+    assert refusal([one, link]) == f"the journal {str(link)!r} is given twice; give it once"
+    assert refusal([one, two, more]) == (
+        f"the journals {str(two)!r} and {str(more)!r} both have 'runs/a.h5'; give one, or ask all in one run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "told"),
+    [
+        ([1], 2, "part 2 of 2 is missing; give all journals"),
+        ([1, 3], 4, "parts 2 and 4 of 4 are missing; give all journals"),
+        ([2], 4, "parts 1, 3 and 4 of 4 are missing; give all journals"),
+        ([2], 7, "parts 1, 3, 4 and 3 more of 7 are missing; give all journals"),
+        ([1, 2, 1], 2, "part 1 of 2 is given twice, as '0.jsonl' and '2.jsonl'; give one of them"),
+    ],
+)
+def test_the_parts_that_are_missing_or_given_twice_are_named(
+    given: list[int], count: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, part in enumerate(given):
+        write(Path(f"{number}.jsonl"), [], shard=[part, count])
+    assert refusal([Path(f"{number}.jsonl") for number in range(len(given))]) == told
 
 
 def test_what_many_may_read_is_what_all_may_read() -> None:
