@@ -60,7 +60,8 @@ class Stored(NamedTuple):
 def read_stored(path: Path) -> Stored:
     """Read a JSON report of `inspect`, `check` or `apply`, on one checkpoint or on several.
 
-    Of an `apply` its output counts, and the norms after it. Raises FormatError for anything that is no such report.
+    Of an `apply` its output counts, and the norms after it. A checkpoint that failed is passed over.
+    Raises FormatError for anything that is no such report, or has none of a checkpoint.
     """
     where = f"the baseline {str(path)!r}"
     raw = read_small(path, _MOST_BYTES, where, "a JSON report", FormatError, f"; {_WRITE_ONE}")
@@ -69,21 +70,25 @@ def read_stored(path: Path) -> Stored:
     except JsonError as problem:
         raise FormatError(f"{where} {problem}; {_WRITE_ONE}") from None
     records = found if isinstance(found, list) else [found]
-    if not records:
-        raise FormatError(f"{where} has no report in it; {_WRITE_ONE}")
     reports: dict[str, tuple[Earlier, ...]] = {}
     for record in records:
         try:
-            source, variables = _report(record, where)
+            read = _report(record, where)
         except UnexpectedError as problem:
             raise FormatError(f"{where}: {problem}; the report is damaged") from None
+        if read is None:
+            continue
+        source, variables = read
         if source in reports:
             raise FormatError(f"{where} has two reports of {source!r}; one was expected")
         reports[source] = variables
+    if not reports:
+        raise FormatError(f"{where} has no report in it; {_WRITE_ONE}")
     return Stored(str(path), reports, isinstance(found, list))
 
 
-def _report(record: object, where: str) -> tuple[str, tuple[Earlier, ...]]:
+def _report(record: object, where: str) -> tuple[str, tuple[Earlier, ...]] | None:
+    """The path of a checkpoint and its variables; None for one that failed."""
     if not isinstance(record, dict) or record.get("tool") != "renorm-ckpt":
         raise FormatError(f"{where} is no report of renorm-ckpt; {_WRITE_ONE}")
     version, command = record.get("schema_version"), record.get("command")
@@ -91,6 +96,8 @@ def _report(record: object, where: str) -> tuple[str, tuple[Earlier, ...]]:
         raise FormatError(f"{where} has another schema_version than 1, the only one known; {_WRITE_ONE}")
     if command not in ("inspect", "check", "apply"):
         raise FormatError(f"{where} is no report of inspect, check or apply; {_WRITE_ONE}")
+    if "error" in record:
+        return None
     applied = command == "apply" and record.get("dry_run") is not True
     variables = field(record, "variables", lambda found: items(found, lambda one: _earlier(one, applied)))
     if len({one.key for one in variables}) < len(variables):

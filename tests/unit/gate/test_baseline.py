@@ -16,10 +16,11 @@ from support import builders
 from support.cli import refused, renorm_here
 from support.places import SAMPLES
 
-from renorm_cli.errors import FormatError, RenormError, UsageError
+from renorm_cli.errors import FormatError, RenormError, SelectionError, UsageError
 from renorm_cli.gate.baseline import Reference, growth_of, held_against
 from renorm_cli.gate.stored_report import read_stored
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.failure import Failure
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Skip, SkipCode, Step
 from renorm_cli.model.report import Growth, NormStats, Report, Row
@@ -201,6 +202,20 @@ def test_a_report_that_is_none_of_ours_is_one_error_in_one_line(text: str, tmp_p
     with pytest.raises(FormatError, match="the baseline") as error:
         read_stored(path)
     assert "\n" not in str(error.value)
+
+
+def test_checkpoints_that_failed_are_passed_over(tmp_path: Path) -> None:
+    failed = [Failure("check", "0", f"{name}.h5", "format", "damaged") for name in "ab"]
+    path = tmp_path / "baseline.json"
+    path.write_text("".join(render_json([failed[0], report(row("a", 1.0)), failed[1]])))
+    found = read_stored(path)
+    assert (list(found.reports), found.several) == (["m.h5"], True)
+    with pytest.raises(SelectionError, match="has no report of 'a.h5' among its 1"):
+        held_against(report(row("a", 1.0), path="a.h5"), Reference(found, 0.0))
+    for none in (failed, failed[:1]):
+        path.write_text("".join(render_json(none)))
+        with pytest.raises(FormatError, match="has no report in it"):
+            read_stored(path)
 
 
 @given(
