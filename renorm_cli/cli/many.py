@@ -160,15 +160,21 @@ def _found(paths: Sequence[Path], searched: groups.Searched, shard: Shard | None
     if not searched.only_list:
         items = list(found)
         if not items:
-            raise UsageError(f"no checkpoint was found, {counted(search.passed, 'other file')} passed over; see --list")
+            rest = ", ".join([*_left_out(search), f"{counted(search.passed, 'other file')} passed over"])
+            raise UsageError(f"no checkpoint was found, {rest}; see --list")
         return items if shard is None else list(filter(shard.has, items))
     count = nbytes = 0
     for item in found if shard is None else filter(shard.has, found):
         count, nbytes = count + 1, nbytes + item.bytes
         print_text(f"{bytes_text(item.bytes):>10}  {show_name(item.path, _LONGEST_PATH)}\n")
-    passed = f"; {counted(search.passed, 'other file')} passed over" if search.passed else ""
-    print_text(f"{counted(count, 'checkpoint')}, {bytes_text(nbytes)}{passed}\n")
+    passed = [f"{counted(search.passed, 'other file')} passed over"] if search.passed else []
+    rest = ", ".join([*_left_out(search), *passed])
+    print_text(f"{counted(count, 'checkpoint')}, {bytes_text(nbytes)}{'; ' if rest else ''}{rest}\n")
     return []
+
+
+def _left_out(search: Search) -> list[str]:
+    return [f"{counted(search.left_out, 'checkpoint')} left out by --match or --skip"] if search.left_out else []
 
 
 def _paths(paths: Sequence[Path], listed: Path | None) -> Iterator[str]:

@@ -45,13 +45,14 @@ class Shard(NamedTuple):
 
 class Search:
     """Finds checkpoints; `passed` counts the files that are none, and the links to folders, which are not followed.
+    `left_out` counts the checkpoints that are not taken.
 
     A path is taken if it, or its last part, matches one of `match`, where there are any, and none of `skip`. Patterns
     are shell-style, and `*` crosses `/`. Only a `recursive` search looks into folders, and not into hidden ones.
     """
 
     def __init__(self, match: Sequence[str] = (), skip: Sequence[str] = (), *, recursive: bool = False) -> None:
-        self.passed = 0
+        self.passed = self.left_out = 0
         self._match, self._skip = _compiled(match), _compiled(skip)
         self._recursive = recursive
 
@@ -62,9 +63,13 @@ class Search:
         for path in map(_plain, paths):
             found = self._below(path) if self._recursive and os.path.isdir(path) else [_Place(path)]
             for one in found:
-                if one.path not in seen and self._wants(one.path):
-                    seen.add(one.path)
+                if one.path in seen:
+                    continue
+                seen.add(one.path)
+                if self._wants(one.path):
                     yield _item(one)
+                else:
+                    self.left_out += 1
 
     def _wants(self, path: str) -> bool:
         either = (path, os.path.basename(path))

@@ -210,7 +210,7 @@ def test_checkpoints_that_failed_are_passed_over(tmp_path: Path) -> None:
     path.write_text("".join(render_json([failed[0], report(row("a", 1.0)), failed[1]])))
     found = read_stored(path)
     assert (list(found.reports), found.several) == (["m.h5"], True)
-    with pytest.raises(SelectionError, match="has no report of 'a.h5' among its 1"):
+    with pytest.raises(SelectionError, match=r"has no report of 'a\.h5' among its 1"):
         held_against(report(row("a", 1.0), path="a.h5"), Reference(found, 0.0))
     for none in (failed, failed[:1]):
         path.write_text("".join(render_json(none)))
