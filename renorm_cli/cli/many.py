@@ -64,7 +64,7 @@ def examine_all(
     if getattr(reporting, "norms", None) is not None and len(items) > 1:
         raise UsageError(f"--norms writes the norms of one checkpoint, {len(items)} are given; give one")
     about = [Path(item.path) for item in items] if reporting.report else []
-    files = targets(reporting, [*about, *taken, kept.journal])
+    files = targets(reporting, [*about, *taken], journals=[kept.journal])
     refuse_taken(files, about, force=reporting.force)
     question = Question(verb, asked, words.spoken(), again.command_line())
     workers = _workers(kept, asked, items)
@@ -114,7 +114,7 @@ def suggest_all(
 
 def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int:
     """Report what is in the journals; returns the exit code that one run would have had."""
-    files = targets(reporting, journals)
+    files = targets(reporting, [], journals=journals)
     with ExitStack() as opened:
         read = [opened.enter_context(closing(Journal.read(path))) for path in journals]
         refuse_taken(files, [Path(path) for one in read for path in one.known], force=reporting.force)

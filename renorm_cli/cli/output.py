@@ -72,15 +72,19 @@ class Lines(NamedTuple):
 
 
 def targets(
-    reporting: Reporting, taken: Sequence[Path | None], formats: Mapping[str, Format] = FORMATS
+    reporting: Reporting,
+    taken: Sequence[Path | None],
+    formats: Mapping[str, Format] = FORMATS,
+    *,
+    journals: Sequence[Path | None] = (),
 ) -> list[Target]:
     """Take apart what `--report` was given: `FILE`, whose ending chooses the format, or `FORMAT=FILE`.
 
-    Raises UsageError for a file of no known format, under the name of a file that is read (`taken`), or named twice,
-    and for stdout where `--format` has a use for it.
+    Raises UsageError for a file of no known format, under the name of a file that is read (`taken`) or of one of the
+    `journals`, or named twice, and for stdout where `--format` has a use for it.
     """
     texts = reporting.report
-    names = {os.path.realpath(path) for path in taken if path is not None}
+    names, kept = ({os.path.realpath(path) for path in paths if path is not None} for paths in (taken, journals))
     found: dict[str, Target] = {}
     for text in texts or ():
         said, _, rest = text.partition("=")
@@ -90,6 +94,8 @@ def targets(
         if target.path == STDOUT and reporting.format in FORMATS:
             raise UsageError(f"--report {text!r} is stdout, which --format {reporting.format} has; leave out one")
         real = os.path.realpath(target.path)
+        if real in kept:
+            raise UsageError(f"--report {text!r} is a journal of this run; give the report another name")
         if real in names:
             raise UsageError(
                 f"--report {text!r} is a checkpoint of this run, or its baseline; give the report another name"

@@ -334,6 +334,15 @@ def test_a_checkpoint_that_takes_too_long_is_given_up(tree: Path, capfd: Capture
     assert {one["error"]["kind"] for one in json.loads(done.stdout)} == {"timeout"}
 
 
+def test_a_report_under_the_name_of_a_journal_is_told_as_that(tree: Path, capfd: Capture) -> None:
+    asked = ("check", *HOLD[:2], "--max-norm", "9", "--journal", "j.csv", "-q")
+    told = "--report 'j.csv' is a journal of this run; give the report another name"
+    refused(renorm_here(capfd, *asked, "--report", "j.csv"), told)
+    assert not Path("j.csv").exists()
+    renorm_here(capfd, *asked)
+    refused(renorm_here(capfd, "report", "j.csv", "--report", "j.csv"), told)
+
+
 def test_journals_of_different_questions_are_not_reported_together(tree: Path, capfd: Capture) -> None:
     for bound, name in (("9", "1.jsonl"), ("8", "2.jsonl")):
         renorm_here(capfd, "check", *HOLD[:2], "--max-norm", bound, "--journal", name, "-q")
