@@ -131,6 +131,8 @@ class Page:
     entries: tuple[Entry, ...]
     more_entries: int
     sections: tuple[Section, ...]
+    without_section: int
+    """Checkpoints in the contents that could be read and have no section."""
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ def page_of(found: Sequence[Outcome]) -> Page:
     entries = tuple(_entry(reports.get(at) or found[at], numbers.get(at)) for at in listed)
     title = sections[0].title if len(found) == 1 and sections else counted(len(found), "checkpoint")
     version = found[0].version if found else ""
-    return Page(title, show(version), entries, len(found) - len(listed), sections)
+    left = len(listed) - min(failed, len(listed)) - len(sections)
+    return Page(title, show(version), entries, len(found) - len(listed), sections, left)
 
 
 def _entry(found: Outcome, section: int | None) -> Entry:

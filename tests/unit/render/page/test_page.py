@@ -25,6 +25,7 @@ from support.places import ROOT
 
 from renorm_cli.api.verbs import check, inspect
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.failure import Failure
 from renorm_cli.model.findings import findings
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.report import Report
@@ -276,6 +277,16 @@ def test_of_very_many_reports_those_that_fail_have_sections() -> None:
     assert len(titles) == SECTIONS
     assert titles.count("failed.h5") == 3
     assert len(document.xpath("//nav//li")) == 73
+    (told,) = texts(document.xpath("//nav/p"))
+    assert told.startswith("Of the checkpoints that could be read, the worst 50 have a section here")
+
+
+def test_the_contents_miss_no_section_of_what_could_not_be_read() -> None:
+    broken = Failure("check", "0", "torn.h5", "format", "damaged")
+    document = parsed(render_html([sample("dense.h5", 1.0), broken, sample("dense.keras", 9.0)]))
+    assert len(document.xpath("//article")) == 2
+    assert len(document.xpath("//nav//li")) == 3
+    assert document.xpath("//nav/p") == []
 
 
 def test_what_is_out_of_line_with_the_baseline_is_told() -> None:
