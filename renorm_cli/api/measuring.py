@@ -91,7 +91,7 @@ def room(session: Session, keep_norms: bool) -> UnitNorms | None:
 
 def told(found: report.Report, source: Checkpoint, kept: UnitNorms | None = None) -> Report:
     """The public report, with notes on what makes a verdict, or a bound, less than it seems."""
-    if found.unidentified or any(row.step.axis_source == "guess" for row in found.rows):
+    if found.unidentified or any(row.step.axis_source == "guess" or row.readings is not None for row in found.rows):
         from renorm_cli.gate import doubts
 
         found = doubts.told(found, source)

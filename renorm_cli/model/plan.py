@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from renorm_cli.errors import Way, as_keyword, worded
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.identity import AxisSource, Role
+from renorm_cli.model.norm import SpectralNorm
 from renorm_cli.model.variable import Variable
 
 SkipCode = Literal[
@@ -66,6 +67,16 @@ class Step:
     def is_guess(self) -> bool:
         """Whether nothing tells the unit axes, or two that know disagree; one element has them all."""
         return self.axis_source == "guess" and self.variable.elements > 1
+
+    @property
+    def may_convolve(self) -> bool:
+        """Whether its norm is to be that of an operator, and nothing tells whether it is a convolution."""
+        norm, variable = self.constraint.norm, self.variable
+        if not (isinstance(norm, SpectralNorm) and norm.operator) or self.spatial or self.role == "embedding":
+            return False
+        layer = variable.layer
+        told = variable.hint.equation is not None or (layer is not None and not layer.startswith("LocallyConnected"))
+        return sum(size > 1 for size in variable.shape) > 2 and not told
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,9 @@ class Row:
     `norm` is None when no unit has a finite norm, `norm_after` when nothing was bounded. `histogram` counts the
     finite unit norms in equal bins from `norm.min` to `norm.max`. `under` counts units below the lower bound,
     `negative` weights below zero, each where the constraint asks for it. `worst` are the few units to look at first:
-    those that are not finite, then those of the largest norms. `readings` is there where the unit axes are a guess and
-    there is a bound. `spectral` is there where the norm is the spectral norm and all weights are finite.
+    those that are not finite, then those of the largest norms. `readings` is there where there is a bound, and the
+    unit axes are a guess or an operator norm may be that of a convolution. `spectral` is there where the norm is the
+    spectral norm and all weights are finite.
     """
 
     __module__ = "renorm_cli"
@@ -192,11 +193,13 @@ class Report:
 
     @property
     def guessed(self) -> tuple[Row, ...]:
-        """The variables of which it depends on a guess of their unit axes whether what was asked for holds."""
+        """The variables of which it depends on a guess of axes or of what convolves whether what was asked holds."""
         return tuple(row for row in self.rows if self._hangs_on_a_guess(row))
 
     def _hangs_on_a_guess(self, row: Row) -> bool:
-        if row.step.axis_source != "guess" or row.readings == "fail":
+        if row.step.axis_source != "guess":  # an operator's norm, if it is one, is at least that of its matrix
+            return row.readings == "differ" and not row.over
+        if row.readings == "fail":
             return False
         return self.baseline is not None or (row.step.constraint.limit is not None and row.readings != "hold")
 

@@ -33,6 +33,16 @@ def guess_note(guessed: Sequence[Step], among: Sequence[Variable], *, listed: bo
     )
 
 
+def convolution_note(steps: Sequence[Step], among: Sequence[Variable], *, listed: bool = True) -> Note:
+    """A doubt about variables that may be convolutions, where their operator norm is bounded; as `guess_note`."""
+    variables = [step.variable for step in steps]
+    whose = _named(variables) if listed else counted(len(variables), "variable")
+    text = f"it is not known of {whose} whether it is a convolution: the norm is that of a matrix"
+    return Note(
+        text, True, (_LIKE, *_by_name(variables, among, axes=False), Way("allow_guess", "accept it", True)), True
+    )
+
+
 def unidentified_note(unseen: Sequence[Skip], matrices: int, among: Sequence[Variable], *, listed: bool = True) -> Note:
     """A doubt about matrices, of all there are, that were neither measured nor left out by the user.
 

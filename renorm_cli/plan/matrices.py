@@ -21,15 +21,8 @@ def matrix_notes(steps: Sequence[Step]) -> list[Note]:
         kernel, factor = "x".join(map(str, largest)), math.sqrt(math.prod(largest))
         text = f"the Lipschitz constant of a convolution of {kernel} is up to {factor:.3g} times the norm of its matrix"
         return [Note(text, ways=(Way("conv", "bound it", "operator"),))]
-    unknown = [step.variable.name for step in spectral if not step.spatial and _may_convolve(step)]
+    unknown = [step.variable.name for step in spectral if step.may_convolve]
     if not unknown:
         return []
     text = "it is not known whether it is a convolution: its norm is that of a matrix"
     return [Note(f"{some_names(unknown)}: {text}", warning=True)]
-
-
-def _may_convolve(step: Step) -> bool:
-    """Whether it has more axes than a matrix, and neither a layer nor an equation says what they are."""
-    wide, layer = sum(size > 1 for size in step.variable.shape), step.variable.layer
-    told = step.variable.hint.equation is not None or (layer is not None and not layer.startswith("LocallyConnected"))
-    return wide > 2 and not told

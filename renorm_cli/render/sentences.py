@@ -58,13 +58,15 @@ def seen(report: Report) -> tuple[str, ...]:
 
 
 def doubts(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
-    """What was not identified, and which unit axes are a guess, also those that cannot change a verdict."""
+    """What was not identified, may be a convolution, or has guessed axes, also where that cannot change a verdict."""
     guessed = [row for row in report.rows if row.step.axis_source == "guess"]
     open_ones = [row for row in guessed if row.readings not in ("hold", "fail")]
+    others = [row for row in report.guessed if row.step.axis_source != "guess"]
     settled = [row for row in guessed if row.readings in ("hold", "fail")]
     found = (
         ([skip.variable for skip in report.unidentified], "not identified"),
         ([row.step.variable for row in open_ones], "with guessed unit axes"),
+        ([row.step.variable for row in others], "not known to be a convolution or none"),
         ([row.step.variable for row in settled], "with guessed unit axes that cannot change this"),
     )
     return tuple(f"{count_text(len(ones))} {what}: {_named(ones, quote)}" for ones, what in found if ones)

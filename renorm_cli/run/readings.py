@@ -22,7 +22,8 @@ def readings_of(steps: Sequence[Step], source: Source, engine: Engine, imap: Ima
     but each single one, or if a weight is NaN or Inf. A matrix has one unit axis at least, and not all are; a vector is
     one unit, or each of its weights is one.
 
-    A spectral norm is at most the 2-norm of the whole, and at least the largest weight, whatever is a matrix.
+    A spectral norm is at most the 2-norm of the whole, and at least the largest weight, whatever is a matrix. That of
+    an operator is at most the sum of those of its positions, and so the 1-norm of the whole.
     """
     tried = [one for step in steps for one in (*_largest(step), *_smallest(step))]
     rows = iter(run(tried, Work(source, engine), imap))
@@ -31,8 +32,10 @@ def readings_of(steps: Sequence[Step], source: Source, engine: Engine, imap: Ima
 
 def _largest(step: Step) -> list[Step]:
     """The readings that make the largest norms, or a norm that is larger still."""
-    if step.constraint.is_spectral:
-        return [replace(step, unit_axes=(), constraint=replace(step.constraint, norm=EUCLIDEAN))]
+    norm = step.constraint.norm
+    if isinstance(norm, SpectralNorm):
+        whole = PNorm(1.0) if norm.operator else EUCLIDEAN
+        return [replace(step, unit_axes=(), constraint=replace(step.constraint, norm=whole))]
     rank = len(step.variable.shape)
     return [replace(step, unit_axes=(axis,)) for axis in range(rank)] if rank > 1 else [replace(step, unit_axes=())]
 

@@ -120,8 +120,9 @@ class Session:
         return rows
 
     def readings(self) -> Mapping[str, Readings]:
-        """What becomes of the bound where unit axes are a guess, under all readings of them, by key."""
-        steps = [step for step in self.plan.steps if step.axis_source == "guess" and step.constraint.limit is not None]
+        """What becomes of the bound where unit axes are a guess, or it is not known what is a convolution, by key."""
+        steps = [step for step in self.plan.steps if step.constraint.limit is not None]
+        steps = [step for step in steps if step.axis_source == "guess" or step.may_convolve]
         if not steps:
             return {}
         from renorm_cli.run.readings import readings_of

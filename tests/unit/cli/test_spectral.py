@@ -197,3 +197,27 @@ def test_an_operator_is_bounded_in_whichever_order_its_axes_are_stored(
     assert renorm_here(capfd, "apply", "a.npz", *how, "--max-norm", "1", "-o", "b.npz", "-q").returncode == 0
     transfer = np.fft.fft2(np.load("b.npz")["c.weight"], (96, 96)).transpose(2, 3, 0, 1)
     assert 0.9 < np.linalg.svd(transfer, compute_uv=False).max() <= 1
+
+
+def test_what_may_be_a_convolution_is_no_verdict_and_not_bounded_as_an_operator(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32) / 5
+    np.savez("own.npz", **{"c1/kernel": kernel})
+    norm, whole = largest(kernel.reshape(-1, 5)), float(np.abs(kernel).sum())
+    conv = ("own.npz", "--norm", "spectral", "--conv", "operator", "--max-norm")
+    known = ("--units", "-1")
+    done = renorm_here(capfd, "check", *conv, str(norm * 1.1), *known)
+    assert (done.returncode, "undecided" in done.stdout + done.stderr) == (2, True), done
+    assert "it is not known of 1 variable whether it is a convolution" in done.stderr
+    assert renorm_here(capfd, "check", *conv, str(norm * 1.1), *known, "--allow-guess").returncode == 0
+    assert renorm_here(capfd, "check", *conv, str(norm * 1.1)).returncode == 2
+    assert renorm_here(capfd, "check", *conv, str(norm * 0.9), *known).returncode == 1
+    assert renorm_here(capfd, "check", *conv, str(whole * 1.1), *known).returncode == 0
+    assert renorm_here(capfd, "check", *conv, str(np.linalg.norm(kernel) * 1.01)).returncode == 2
+    for bound in (norm * 1.1, norm * 0.9):
+        done = renorm_here(capfd, "apply", *conv, str(bound), *known, "-o", "out.npz")
+        assert done.returncode == 2
+        assert "whether it is a convolution: the norm is that of a matrix; nothing was written" in done.stderr
+    assert not (folder / "out.npz").exists()
+    assert renorm_here(capfd, "apply", *conv, str(norm * 0.9), *known, "--allow-guess", "-o", "out.npz").returncode == 0
