@@ -24,8 +24,8 @@ from renorm_cli.plan.selection import patterns_of
 from renorm_cli.storage.staging import existing
 from renorm_cli.text import share_of
 
-Units = tuple[int, ...] | None
-"""The axes that name units, None for those of the variable's role."""
+Units = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+"""The axes that name units, and those that name blocks; None for those of the variable's role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ def rules_for(found: Suggestion, aim: Aim, among: Sequence[Variable]) -> list[Ru
 
 
 def _told(step: Step) -> Units:
-    """The unit axes, if they are not what the file tells by itself."""
+    """The axes, if they are not what the file tells by itself."""
     if step.axis_source not in ("option", "like"):
-        return None
+        return None, None
     if step.constraint.is_spectral:
-        return step.columns or None
-    return step.unit_axes if step.constraint.per == "unit" else None
+        return step.columns or None, step.unit_axes or None
+    return (step.unit_axes if step.constraint.per == "unit" else None), None
 
 
 def remarks(found: Suggestion, rules: Sequence[Rule], aim: Aim) -> list[str]:
@@ -152,6 +152,7 @@ def _rule(number: int, match: tuple[str, ...], bound: SuggestedBound, constraint
         match,
         bound.limit,
         norm=None if constraint.norm == EUCLIDEAN else constraint.norm,
-        units=units,
+        units=units[0],
+        blocks=units[1],
         per="tensor" if constraint.per == "tensor" and not constraint.is_spectral else None,
     )

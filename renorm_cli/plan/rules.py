@@ -21,8 +21,9 @@ _NO_RULE = Left("no_rule", "no rule matches it")
 class Rule(NamedTuple):
     """What is to be done with the variables that one of the patterns in `match` matches.
 
-    Without a `limit` they are left alone. Where `norm`, `units` or `per` is None, the rule does not say it. `number` is
-    the rule's place in its file, from 1.
+    Without a `limit` they are left alone. Where `norm`, `units` or `per` is None, the rule does not say it. Under the
+    spectral norm `units` are the columns, and `blocks` the axes of which each index is a matrix, of one column where
+    there are no `units`. `number` is the rule's place in its file, from 1.
     """
 
     number: int
@@ -31,6 +32,12 @@ class Rule(NamedTuple):
     norm: Norm | None = None
     units: tuple[int, ...] | None = None
     per: Literal["unit", "tensor"] | None = None
+    blocks: tuple[int, ...] | None = None
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        """The unit axes, or those of columns, that the rule says, if it does."""
+        return self.units if self.units is not None or not self.blocks else ()
 
     def constraint(self, otherwise: Constraint) -> Constraint:
         """The constraint for its variables; what it does not say is as `otherwise` has it."""
@@ -106,7 +113,7 @@ class _Ruled(NamedTuple):
 
     def role(self, variable: Variable) -> Role:
         rule = self._rule(variable)
-        return as_kernel(variable, self.rest.told.get(variable.key) or (rule.units if rule is not None else None))
+        return as_kernel(variable, self.rest.told.get(variable.key) or (rule.axes if rule is not None else None))
 
     def aside(self, variable: Variable) -> Left | None:
         rule = self._rule(variable)
@@ -122,15 +129,23 @@ class _Ruled(NamedTuple):
         if rule is None:
             return rest.bound(variable, role)
         constraint = rule.constraint(rest.constraint)
-        told = None if rule.units is None or rest.axes(variable) is not None else rule.units
+        told = rule.axes if rest.axes(variable) is None else None
         axes = None if told is None else fitting(told, variable, f"{self.source.rules.where(rule)}: units")
         if constraint.is_spectral and axes is not None:
-            return matrix_of(constraint, variable, role, axes, "rule")
+            found = matrix_of(constraint, variable, role, axes, "rule")
+            return found._replace(unit_axes=self._blocks(rule, variable, axes))
         if rule.per == "tensor":
             return Bounded(constraint, (), "rule")
         if axes is not None and constraint.per == "unit":
             return Bounded(constraint, axes, "rule")
         return replace(rest, constraint=constraint).bound(variable, role)
+
+    def _blocks(self, rule: Rule, variable: Variable, columns: tuple[int, ...]) -> tuple[int, ...]:
+        where = self.source.rules.where(rule)
+        blocks = fitting(rule.blocks or (), variable, f"{where}: blocks")
+        if both := sorted({*blocks} & {*columns}):
+            raise SelectionError(f"{where} has axis {both[0]} of {variable.name!r} both in units and in blocks")
+        return blocks
 
     def patterns(self, variable: Variable) -> tuple[str, ...]:
         rule = self._rule(variable)

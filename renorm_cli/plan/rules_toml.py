@@ -27,7 +27,7 @@ _DOTTED = re.compile(r"(?:\.[^.=\n,{}\[\]]*){8}")
 has it."""
 
 _MOST_AXES = 64
-_KEYS = ("match", "max_norm", "norm", "p", "units", "per", "leave")
+_KEYS = ("match", "max_norm", "norm", "p", "units", "blocks", "per", "leave")
 _EXAMPLE = 'begin one with [[rule]], match = "..." and max_norm = 1.5'
 
 _UNSAFE = re.compile(r"""[^ !$-\[\]-~]""")
@@ -37,8 +37,8 @@ _T = TypeVar("_T")
 
 
 def read_rules(path: Path) -> Rules:
-    """Read a rules file: tables `[[rule]]` with `match` and either `max_norm` (and `norm`, `p`, `units`, `per`) or
-    `leave`.
+    """Read a rules file: tables `[[rule]]` with `match` and either `max_norm` (and `norm`, `p`, `units`, `blocks`, `per`)
+    or `leave`.
 
     Raises UsageError for anything else, naming the rule and the key.
     """
@@ -114,11 +114,23 @@ def _rule(number: int, table: dict[str, Any], where: str) -> Rule:
     if match is None:
         raise UsageError(f'{where} has no match; give it a pattern such as "*/kernel", or a list of them')
     kind, order = get("norm", _kind), get("p", _order)
-    rule = Rule(number, match, get("max_norm", _limit), order or kind, get("units", _axes), get("per", _scope))
-    if get("leave", _true) and (extra := next((key for key in ("norm", "p", "units", "per") if key in table), None)):
+    rule = Rule(
+        number,
+        match,
+        get("max_norm", _limit),
+        order or kind,
+        get("units", _axes),
+        get("per", _scope),
+        get("blocks", _axes),
+    )
+    if get("leave", _true) and (
+        extra := next((key for key in ("norm", "p", "units", "blocks", "per") if key in table), None)
+    ):
         raise UsageError(f"{where} has both leave and {extra}; leave out one of them")
     if kind == SPECTRAL and (extra := next((key for key in ("p", "per") if key in table), None)):
         raise UsageError(f'{where} has both norm = "spectral" and {extra}, which it has not; leave out one of them')
+    if rule.blocks is not None and kind != SPECTRAL:
+        raise UsageError(f'{where} has blocks, which go with norm = "spectral"; add it or leave out blocks')
     if rule.per == "tensor" and rule.units is not None:
         raise UsageError(f'{where} has both units and per = "tensor", which has no units; leave out one of them')
     return rule
@@ -187,6 +199,8 @@ def _lines(rule: Rule) -> list[str]:
         lines.append(f"p = {exact_text(rule.norm.p)}")
     if rule.units is not None:
         lines.append(f"units = {list(rule.units)}")
+    if rule.blocks:
+        lines.append(f"blocks = {list(rule.blocks)}")
     if rule.per is not None:
         lines.append(f"per = {_string(rule.per)}")
     return lines

@@ -221,3 +221,29 @@ def test_what_may_be_a_convolution_is_no_verdict_and_not_bounded_as_an_operator(
         assert "whether it is a convolution: the norm is that of a matrix; nothing was written" in done.stderr
     assert not (folder / "out.npz").exists()
     assert renorm_here(capfd, "apply", *conv, str(norm * 0.9), *known, "--allow-guess", "-o", "out.npz").returncode == 0
+
+
+def test_rules_suggested_by_what_another_file_tells_are_of_the_same_matrices(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    like = ("--like", str(SAMPLES / "convolutions.keras"))
+    done = renorm_here(capfd, "suggest", SAMPLE, "--norm", "spectral", "--clip", "0", *like, "-o", "rules.toml")
+    assert done.returncode == 0, done
+    for lent in ((), like):
+        done = renorm_here(capfd, "inspect", SAMPLE, "--rules", "rules.toml", *lent, "--format", "json")
+        found = {tuple(one["shape"]): one for one in json.loads(done.stdout)["variables"]}
+        for shape, norm in truth(folder / SAMPLE).items():
+            assert found[shape]["spectral"]["norm"] == pytest.approx(norm, rel=1e-12)
+            assert found[shape]["over"] == 0
+            assert found[shape]["axis_source"] == "rule"
+    rules = (folder / "rules.toml").read_text("utf-8").replace("units = [3]\nblocks = [2]", "blocks = [2, 3]")
+    (folder / "rules.toml").write_text(rules)
+    done = renorm_here(capfd, "inspect", SAMPLE, "--rules", "rules.toml", "--format", "json")
+    found = {tuple(one["shape"]): one for one in json.loads(done.stdout)["variables"]}
+    assert (found[3, 3, 8, 2]["spectral"]["matrix"], found[3, 3, 8, 2]["units"]) == ([9, 1], 16)
+    for wrong, said in (("[3]", "has axis 3 of 'filters/kernel' both in units and in blocks"), ("[9]", "blocks 9 is")):
+        rule = f'[[rule]]\nmatch = "filters/kernel"\nmax_norm = 1\nnorm = "spectral"\nunits = [3]\nblocks = {wrong}\n'
+        (folder / "wrong.toml").write_text(rule)
+        refused(renorm_here(capfd, "check", SAMPLE, "--rules", "wrong.toml"), said)
+    (folder / "wrong.toml").write_text('[[rule]]\nmatch = "*"\nmax_norm = 1\nblocks = [2]\n')
+    refused(renorm_here(capfd, "check", SAMPLE, "--rules", "wrong.toml"), 'blocks, which go with norm = "spectral"')
