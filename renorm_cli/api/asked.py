@@ -12,7 +12,7 @@ from renorm_cli.api.keywords import Convolution, Device, Engine, NormKind, PathL
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.model.constraint import Constraint, Per, Selection
 from renorm_cli.model.identity import Role
-from renorm_cli.model.norm import EUCLIDEAN, PNorm, SpectralNorm
+from renorm_cli.model.norm import EUCLIDEAN, SPECTRAL, PNorm, SpectralNorm
 from renorm_cli.plan.bounds import bound_source
 from renorm_cli.plan.planner import Request
 from renorm_cli.plan.units import Units as UnitAxes
@@ -33,16 +33,23 @@ _LEAVE_OUT = {
 
 
 def constraint_of(
-    max_norm: float | None, norm: NormKind, p: float, per: Per, by: str = "norm", conv: Convolution = "matrix"
+    max_norm: float | None,
+    norm: NormKind,
+    p: float,
+    per: Per,
+    by: str = "norm",
+    conv: Convolution = "matrix",
+    *,
+    ruled: bool = False,
 ) -> Constraint:
-    """What is asked of norms, of spectral ones `by` a parameter.
+    """What is asked of norms, of spectral ones `by` a parameter; if `ruled`, rules may ask for those.
 
     Raises UsageError for a p or a scope with the spectral norm, which has neither.
     """
     limit, order = None if max_norm is None else float(max_norm), PNorm(float(p))
     if norm == "p":
-        if conv == "operator":
-            raise UsageError("an operator norm is a spectral norm", Way("norm", "ask for it", "spectral"))
+        if conv == "operator" and not ruled:
+            raise _no_operator()
         return Constraint(limit, order, per)
     leave = _LEAVE_OUT[by]
     if order != EUCLIDEAN:
@@ -51,6 +58,10 @@ def constraint_of(
         text = "a spectral norm is that of one matrix, not of all tensors together"
         raise UsageError(text, Way("per", "leave out {}"), leave)
     return Constraint(limit, SpectralNorm(operator=conv == "operator"), "tensor")
+
+
+def _no_operator() -> UsageError:
+    return UsageError("an operator norm is a spectral norm", Way("norm", "ask for it", "spectral"))
 
 
 def selection_of(role: Roles | None, include: Patterns, exclude: Patterns) -> Selection:
@@ -87,6 +98,7 @@ def request_of(
     units: Units,
     *,
     rules: PathLike | Rules | None = None,
+    conv: Convolution = "matrix",
     declared: Literal["apply", "check"] | None = None,
     must_act: bool = True,
     measures: bool = False,
@@ -96,6 +108,10 @@ def request_of(
         from renorm_cli.plan.rules_toml import read_rules
 
         rules = read_rules(Path(rules))
+    if rules is not None and conv == "operator" and not constraint.is_spectral:
+        if not any(rule.norm == SPECTRAL for rule in rules.rules):
+            raise _no_operator()
+        rules = rules.of_operators()
     source = bound_source(constraint, axes_of(units), rules=rules, declared=declared, measures=measures)
     return Request(source, selection, must_act)
 

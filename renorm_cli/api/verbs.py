@@ -108,10 +108,11 @@ def inspect(
     """
     by = "spectrum" if spectrum else "spectral" if spectral else "norm"
     request = request_of(
-        constraint_of(max_norm, norm if by == "norm" else "spectral", p, per, by, conv),
+        constraint_of(max_norm, norm if by == "norm" else "spectral", p, per, by, conv, ruled=rules is not None),
         selection_of(role, include, exclude),
         units,
         rules=rules,
+        conv=conv,
         must_act=False,
         measures=True,
     )
@@ -193,10 +194,11 @@ def check(
     if not (declared or baseline is not None):
         _need_bound(max_norm, rules, _DECLARED, Way("baseline", "compare with an earlier report"))
     request = request_of(
-        constraint_of(max_norm, norm, p, per, conv=conv),
+        constraint_of(max_norm, norm, p, per, conv=conv, ruled=rules is not None),
         selection_of(role, include, exclude),
         units,
         rules=rules,
+        conv=conv,
         declared="check" if declared else None,
         measures=baseline is not None,
     )
@@ -259,10 +261,11 @@ def apply(
     if not declared:
         _need_bound(max_norm, rules, _DECLARED)
     request = request_of(
-        constraint_of(max_norm, norm, p, per, conv=conv),
+        constraint_of(max_norm, norm, p, per, conv=conv, ruled=rules is not None),
         selection_of(role, include, exclude),
         units,
         rules=rules,
+        conv=conv,
         declared="apply" if declared else None,
     )
     computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)

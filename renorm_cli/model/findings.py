@@ -126,6 +126,9 @@ def _of_unidentified(skip: Skip) -> Finding:
 
 
 def _of_guess(row: Row) -> Finding:
+    if row.step.axis_source != "guess":
+        text = "it is not known whether it is a convolution: its norm is that of a matrix"
+        return Finding("guessed", row.step.variable.name, row.step.variable.key, text, 0.0)
     axes = " ".join(map(str, row.step.unit_axes)) or "none"
     identity = row.step.variable.identity
     why = "sources disagree about them" if identity is not None and identity.conflict else "nothing tells them"

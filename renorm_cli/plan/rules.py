@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from renorm_cli.errors import SelectionError, UsageError, Way
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.identity import Role
-from renorm_cli.model.norm import SPECTRAL, Norm
+from renorm_cli.model.norm import SPECTRAL, Norm, SpectralNorm
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, as_kernel, fitting, matrix_of
@@ -53,6 +53,15 @@ class Rules(NamedTuple):
 
     path: str
     rules: tuple[Rule, ...]
+
+    def of_operators(self) -> Rules:
+        """The same rules, whose spectral norms are operator norms where they are of convolutions."""
+        return self._replace(
+            rules=tuple(
+                rule._replace(norm=SpectralNorm(operator=True)) if rule.norm == SPECTRAL else rule
+                for rule in self.rules
+            )
+        )
 
     def where(self, rule: Rule) -> str:
         """How messages name a rule."""

@@ -37,8 +37,8 @@ _T = TypeVar("_T")
 
 
 def read_rules(path: Path) -> Rules:
-    """Read a rules file: tables `[[rule]]` with `match` and either `max_norm` (and `norm`, `p`, `units`, `blocks`, `per`)
-    or `leave`.
+    """Read a rules file: tables `[[rule]]` with `match` and either `max_norm` (and `norm`, `p`, `units`, `blocks`,
+    `per`) or `leave`.
 
     Raises UsageError for anything else, naming the rule and the key.
     """

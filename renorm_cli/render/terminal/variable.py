@@ -78,7 +78,8 @@ def _facts(row: Row, look: Look) -> Iterator[str]:
         )  # fmt: skip
         yield from look.folded(look.joined(*(f"{what} {number_text(value)}" for what, value in values)), 2)
     if row.spectral is not None:
-        figures = (f"{column.title} {column.text(row, look.ascii)}" for column in MATRIX_COLUMNS)
+        there = [column for column in MATRIX_COLUMNS if column.value(row) is not None]
+        figures = (f"{column.title} {column.text(row, look.ascii)}" for column in there)
         yield from look.folded(look.joined(*figures), 2)
     if row.nonfinite:
         yield look.paint(f"{counted(row.nonfinite, 'unit')} not finite", "bad")

@@ -247,3 +247,24 @@ def test_rules_suggested_by_what_another_file_tells_are_of_the_same_matrices(
         refused(renorm_here(capfd, "check", SAMPLE, "--rules", "wrong.toml"), said)
     (folder / "wrong.toml").write_text('[[rule]]\nmatch = "*"\nmax_norm = 1\nblocks = [2]\n')
     refused(renorm_here(capfd, "check", SAMPLE, "--rules", "wrong.toml"), 'blocks, which go with norm = "spectral"')
+
+
+def test_rules_of_spectral_norms_bound_operators_if_asked(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rule = '[[rule]]\nmatch = "edges/kernel"\nmax_norm = 1.9\n'
+    (folder / "rules.toml").write_text(rule + 'norm = "spectral"\n')
+    (folder / "other.toml").write_text(rule)
+    assert renorm_here(capfd, "check", SAMPLE, "--rules", "rules.toml").returncode == 0
+    assert renorm_here(capfd, "check", SAMPLE, "--rules", "rules.toml", "--conv", "operator").returncode == 1
+    both = ("--norm", "spectral", "--conv", "operator")
+    assert renorm_here(capfd, "check", SAMPLE, "--rules", "rules.toml", *both).returncode == 1
+    done = renorm_here(capfd, "check", SAMPLE, "--rules", "other.toml", "--conv", "operator")
+    refused(done, "an operator norm is a spectral norm; ask for it with --norm spectral")
+
+
+@pytest.mark.parametrize("conv", ["matrix", "operator"])
+def test_show_has_operator_norms_only_where_they_are_asked_for(
+    folder: Path, capfd: pytest.CaptureFixture[str], conv: str
+) -> None:
+    done = renorm_here(capfd, "show", SAMPLE, "edges/kernel", "--norm", "spectral", "--conv", conv)
+    assert done.returncode == 0, done
+    assert ("operator " in done.stdout.split("matrix 27", 1)[1].split("Frobenius")[0]) == (conv == "operator")
