@@ -26,7 +26,7 @@ _HELP: dict[Fault, str] = {
     "grew": "Look at what changed in the training since the baseline; if it is meant, make a new baseline.",
     "appeared": "If the new variable is meant, make a new baseline.",
     "unidentified": "Say what it is: with another checkpoint of the same model, or by its unit axes; or leave it out.",
-    "guessed": "Say unit axes that are a guess, or let another checkpoint of the model tell them; or leave it out.",
+    "guessed": "Say the unit axes, or have another checkpoint of the same model tell them; or leave the variable out.",
     "failed": "Mend or replace the checkpoint, or leave it out.",
     "vanished": "If the variable is meant to be gone, make a new baseline.",
 }
