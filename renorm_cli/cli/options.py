@@ -235,7 +235,7 @@ Like = Annotated[
         show_default=False,
     ),
 ]
-AllowGuess = Annotated[bool, typer.Option("--allow-guess", help="Accept unit axes that are a guess.")]
+AllowGuess = Annotated[bool, typer.Option("--allow-guess", help="Accept guesses of unit axes, or of what convolves.")]
 AllowUnidentified = Annotated[
     bool, typer.Option("--allow-unidentified", help="Accept matrices that nothing identifies, and so are not seen.")
 ]
