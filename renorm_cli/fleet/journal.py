@@ -176,7 +176,7 @@ class Journal:
         if "gone" in record:
             self.known.pop(field(record, "gone", text), None)
         elif not self.complete:
-            kind, order = field(record, "rank", lambda found: items(found, optional(number)))
+            kind, order = field(record, "rank", _rank)
             error = record.get("error")
             final = not (isinstance(error, dict) and error.get("kind") in PASSING)
             place = Rank(_kind(kind), -math.inf if order is None else order)
@@ -231,3 +231,10 @@ def _hold(file: BinaryIO, shown: str) -> None:
     except OSError as error:
         if error.errno not in UNLOCKABLE:
             raise OutputError(f"the journal {shown!r} cannot be locked: {reason(error)}") from None
+
+
+def _rank(found: object) -> tuple[float | None, float | None]:
+    both = items(found, optional(number))
+    if len(both) != 2:
+        raise UnexpectedError("two numbers", found)
+    return both[0], both[1]

@@ -127,7 +127,7 @@ def _row(found: object) -> Row:
         nonfinite=field(record, "nonfinite", _count),
         norm=field(record, "norm", optional(_stats)),
         norm_after=field(record, "norm_after", optional(_stats)),
-        histogram=field(record, "histogram", integers),
+        histogram=field(record, "histogram", lambda counts: items(counts, _count)),
         under=field(record, "under", _count),
         negative=field(record, "negative", _count),
         worst=field(record, "worst", lambda units: items(units, _unit)),
