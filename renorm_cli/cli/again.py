@@ -8,10 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _SHARED = (
-    *("p", "per", "role", "include", "exclude", "units", "like"),
+    *("p", "norm", "conv", "per", "role", "include", "exclude", "units", "like"),
     *("allow_guess", "allow_unidentified"),
 )
 """Options that choose the same weights and units for another command."""
+
+_SPECTRAL = {"spectral", "spectrum"}
+"""Options of `inspect` that are short for a norm."""
 
 _OTHER_BOUNDS = {"rules", "declared"}
 
@@ -25,6 +28,8 @@ def remember(params: Iterable[Any], values: Mapping[str, Any]) -> None:
     params = list(params)
     given = {param.name: param for param in params if values.get(param.name) not in (None, param.default)}
     _words[:] = [word for name in _SHARED if name in given for word in _spelled(given[name], values[name])]
+    if given.keys() & _SPECTRAL and "norm" not in given:
+        _words.extend(("--norm", "spectral"))
     _has_one_bound = any(param.name == "max_norm" for param in params) and not given.keys() & _OTHER_BOUNDS
 
 

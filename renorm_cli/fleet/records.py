@@ -18,7 +18,7 @@ from renorm_cli.model.identity import AxisSource, Identity, Role
 from renorm_cli.model.norm import LARGEST_P, SPECTRAL, Norm, PNorm
 from renorm_cli.model.plan import Note, Skip, SkipCode, Step
 from renorm_cli.model.report import Allowed, Baseline, Growth, NormStats, Provenance, Readings, Report, Row, UnitNorm
-from renorm_cli.model.spectral import PowerLaw, Spectral, Spectrum
+from renorm_cli.model.spectral import PowerLaw, Span, Spectral, Spectrum
 from renorm_cli.model.variable import ConstraintKind, Declared, Hint, Variable
 from renorm_cli.render.columns import BEYOND
 from renorm_cli.untrusted import (
@@ -142,7 +142,14 @@ def _spectral(found: object) -> Spectral:
     norms = (field(record, name, optional(finite)) for name in ("lower", "norm", "upper", "frobenius"))
     lower, norm, upper, frobenius = (math.inf if value is None else value for value in norms)
     spectrum = None if record.get("effective_rank") is None else _spectrum(record)
-    return Spectral(rows, columns, field(record, "matrices", _count), lower, norm, upper, frobenius, spectrum)
+    blocks, operator = field(record, "matrices", _count), field(record, "operator", optional(_span))
+    return Spectral(rows, columns, blocks, lower, norm, upper, frobenius, spectrum, operator)
+
+
+def _span(found: object) -> Span:
+    record = table(found)
+    upper = field(record, "upper", optional(finite))
+    return Span(field(record, "lower", finite), math.inf if upper is None else upper)
 
 
 def _spectrum(record: Mapping[str, Any]) -> Spectrum:

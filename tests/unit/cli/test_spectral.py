@@ -199,6 +199,15 @@ def test_an_operator_is_bounded_in_whichever_order_its_axes_are_stored(
     assert 0.9 < np.linalg.svd(transfer, compute_uv=False).max() <= 1
 
 
+@pytest.mark.parametrize("asked", [("--spectral",), ("--norm", "spectral"), ("--norm", "spectral", "--conv", "matrix")])
+def test_the_page_offers_a_command_that_bounds_the_norm_it_shows(
+    folder: Path, capfd: pytest.CaptureFixture[str], asked: tuple[str, ...]
+) -> None:
+    np.savez("offer.npz", **{"d/kernel": np.eye(4, 3, dtype=np.float32), "d/bias": np.zeros(3, np.float32)})
+    assert renorm_here(capfd, "inspect", "offer.npz", *asked, "--report", "offer.html", "-q").returncode == 0
+    assert "--norm spectral" in (folder / "offer.html").read_text("utf-8").partition("apply --max-norm")[2][:200]
+
+
 def test_what_may_be_a_convolution_is_no_verdict_and_not_bounded_as_an_operator(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

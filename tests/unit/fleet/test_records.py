@@ -60,6 +60,9 @@ def reports() -> dict[str, Callable[[], Report]]:
         "spectra": lambda: renorm_cli.inspect(
             SAMPLES / "dense.keras", norm="spectral", spectrum=True, keep_norms=False
         ),
+        "operators": lambda: renorm_cli.inspect(
+            SAMPLES / "convolutions.keras", norm="spectral", conv="operator", include="*filters*", keep_norms=False
+        ),
         "baseline": lambda: dataclasses.replace(made, baseline=grown, allowed=("guess",)),
     }
 
