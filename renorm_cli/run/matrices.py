@@ -20,7 +20,7 @@ from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Read
 from renorm_cli.norms.spectral.enclosure import Enclosure
 from renorm_cli.norms.spectral.gram import IN_MEMORY
-from renorm_cli.norms.spectral.measured import enclosures, operator_work, sides, weight
+from renorm_cli.norms.spectral.measured import bounded_norms, enclosures, operator_work, sides, weight
 from renorm_cli.norms.spectral.spectrum import spectrum
 from renorm_cli.parallel.memory import Purpose
 from renorm_cli.parallel.threads import Imap, by_size
@@ -69,7 +69,7 @@ def _renorm(step: Step, work: Work, imap: Imap) -> Row:
     source = reader(work.source, variable, Purpose.SOURCE)
     blocks = partition(variable.shape, work.elements(variable.dtype))
     found = enclosures(step, _counted(source, step, work), blocks, imap, values=work.spectrum)
-    norms = _norms(found, grid)
+    norms = bounded_norms(found, grid)
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
         refuse_nonfinite(step, nonfinite, norms.size)
@@ -95,10 +95,6 @@ def _renorm(step: Step, work: Work, imap: Imap) -> Row:
         worst=worst.units(),
         spectral=None if nonfinite else _spectral(step, found),
     )
-
-
-def _norms(found: Sequence[Enclosure], grid: tuple[int, ...]) -> Float64:
-    return np.array([one.bounded for one in found]).reshape(grid)
 
 
 def _spectral(step: Step, found: Sequence[Enclosure]) -> Spectral:
@@ -133,7 +129,7 @@ def _bound(
         if work.sink is not None:
             for _ in imap(scaled.put, blocks):
                 pass
-        after = _norms(enclosures(step, scaled.back, blocks, imap), norms.shape)
+        after = bounded_norms(enclosures(step, scaled.back, blocks, imap), norms.shape)
         still_over = changed & (after > limit)
         if not still_over.any():
             return after

@@ -42,7 +42,12 @@ class SpectralMeasure:
         """The norms of the matrices in `blocks`, as the part of the unit grid they cover; see `measure`."""
         found = enclosures(step, read, blocks, imap)
         advance(step.variable.nbytes * sum(block.elements for block in blocks) // step.variable.elements)
-        return np.array([one.bounded for one in found]).reshape(grid_shape(_region(blocks).shape, step.unit_axes))
+        return bounded_norms(found, grid_shape(_region(blocks).shape, step.unit_axes))
+
+
+def bounded_norms(found: Sequence[Enclosure], grid: tuple[int, ...]) -> Float64:
+    """What is held against a bound, of matrices in the order of the unit grid."""
+    return np.array([one.bounded for one in found]).reshape(grid)
 
 
 def enclosures(step: Step, read: Read, blocks: Sequence[Block], imap: Imap, *, values: bool = False) -> list[Enclosure]:
@@ -56,8 +61,7 @@ def enclosures(step: Step, read: Read, blocks: Sequence[Block], imap: Imap, *, v
         held, origin = read(blocks[0]), tuple(-at for at in region.start)
         read = lambda block: held[block.shifted(origin).box]  # noqa: E731
     found = [enclose(matrix, step.variable, imap, values=values) for matrix in matrices(step, read, region)]
-    norm = step.constraint.norm
-    if not (isinstance(norm, SpectralNorm) and norm.operator and step.spatial):
+    if not _is_operator(step):
         return found
     sizes = tuple(step.variable.shape[axis] for axis in step.spatial)
     return [
@@ -77,6 +81,12 @@ def _as_operator(found: Enclosure, kernel: Float64, sizes: tuple[int, ...], imap
     return found._replace(operator=Span(max(widest.lower, low), min(widest.upper, math.nextafter(high, math.inf))))
 
 
+def _is_operator(step: Step) -> bool:
+    """Whether the operator norm of a convolution is asked for."""
+    norm = step.constraint.norm
+    return isinstance(norm, SpectralNorm) and norm.operator and bool(step.spatial)
+
+
 def sides(step: Step) -> tuple[int, int]:
     """The rows and the columns of each matrix."""
     shape = step.variable.shape
@@ -87,15 +97,13 @@ def sides(step: Step) -> tuple[int, int]:
 def weight(step: Step) -> int:
     """The bytes of a variable, by which jobs are given work: all of them do a large matrix together, as its Gram matrix
     can be larger than the variable."""
-    norm = step.constraint.norm
-    large = isinstance(norm, SpectralNorm) and (min(sides(step)) > TILE or (norm.operator and bool(step.spatial)))
+    large = step.constraint.is_spectral and (min(sides(step)) > TILE or _is_operator(step))
     return max(step.variable.nbytes, SMALL_BYTES + 1) if large else step.variable.nbytes
 
 
 def operator_work(step: Step) -> float:
     """The products of rows and columns that the operator norms of a convolution take."""
-    norm = step.constraint.norm
-    if not (isinstance(norm, SpectralNorm) and norm.operator and step.spatial):
+    if not _is_operator(step):
         return 0.0
     sizes = tuple(step.variable.shape[axis] for axis in step.spatial)
     rows, columns = sides(step)
