@@ -7,9 +7,9 @@ and the object, a pickled list of keys, and for each key the number of its eleme
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import accumulate
-from typing import Any
+from typing import TypeVar
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
@@ -24,6 +24,8 @@ from renorm_cli.formats.zip.records import STORED
 from renorm_cli.formats.zip.unpacked import unpack
 from renorm_cli.storage.files import SourceFile, read_range, read_start
 from renorm_cli.untrusted import quoted
+
+_T = TypeVar("_T")
 
 _PICKLE = "/data.pkl"
 _MOST_MEMBERS = 200_000
@@ -40,9 +42,9 @@ def open_torch_zip(found: Found) -> ZipCheckpoint | PackedZip:
     (pickled, prefix), folder = _pickle(archive, file.shown), "data/"
     storages = Storages()
     content = _content(file, pickled)
-    value = _loaded(Machine(content, call, storages), file.shown)
+    value = _told(file.shown, Machine(content, call, storages).load)
     order = _byte_order(file, members.get(f"{prefix}byteorder"))
-    named = _tensors(value, file.shown)
+    named = _told(file.shown, lambda: tensors(value))
     held = [member for member in archive.members if member.name.startswith(prefix + folder)]
     held = [member for member in held if member.name.removeprefix(prefix + folder) in storages.found]
     keys = [member.name.removeprefix(prefix + folder) for member in held]
@@ -92,16 +94,10 @@ def _byte_order(file: SourceFile, member: Member | None) -> str:
     return "<" if told == b"little" else ">"
 
 
-def _loaded(machine: Machine, shown: str) -> Any:
+def _told(shown: str, read: Callable[[], _T]) -> _T:
+    """What is read of a pickle. Raises FormatError, which names the file, where it is damaged."""
     try:
-        return machine.load()
-    except Damaged as problem:
-        raise FormatError(f"{shown!r}: {problem.text}") from None
-
-
-def _tensors(value: Any, shown: str) -> Sequence[tuple[str, Any]]:
-    try:
-        return tensors(value)
+        return read()
     except Damaged as problem:
         raise FormatError(f"{shown!r}: {problem.text}") from None
 
@@ -112,10 +108,10 @@ def open_torch_stream(found: Found) -> PlainFile:
     shown = file.shown
     storages = Storages()
     machine = Machine(read_start(file, MOST_BYTES), call, storages)
-    mark, version, system, value = (_loaded(machine, shown) for _ in range(4))
+    mark, version, system, value = (_told(shown, machine.load) for _ in range(4))
     if mark != _MARK or version != 1001:
         raise FormatError(f"{shown!r} is no file of PyTorch of version 1001, which was expected by its first bytes")
-    keys = _loaded(machine, shown)
+    keys = _told(shown, machine.load)
     if not isinstance(keys, list) or not all(isinstance(key, str | bytes) for key in keys):
         raise FormatError(f"{shown!r} has no list of storages behind its object")
     told = system.items if isinstance(system, Pairs) else []
@@ -133,7 +129,7 @@ def open_torch_stream(found: Found) -> PlainFile:
         at += _LENGTH_BYTES + bytes_of(storage)
     if at != file.size:
         raise FormatError(f"{shown!r} is {file.size} bytes; {at} were expected from its pickles")
-    found_views = views(_tensors(value, shown), places, shown, order)
+    found_views = views(_told(shown, lambda: tensors(value)), places, shown, order)
     data = PlainData([file], Extents(found_views.extents, order))
     notes = frameworks.notes(found_views.variables)
     return PlainFile("torch-legacy", found, [file], found_views.variables, data, notes)
