@@ -28,7 +28,7 @@ from renorm_cli.cli.output import (
 from renorm_cli.cli.signals import Stopped, Written, untouched
 from renorm_cli.cli.terminal import Meter, print_text, progress
 from renorm_cli.errors import EngineError, UsageError
-from renorm_cli.fleet.discover import Item, Search, Shard
+from renorm_cli.fleet.discover import Item, Search, Shard, item_at
 from renorm_cli.fleet.drive import Workers, ask_all
 from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import merged
@@ -229,7 +229,7 @@ def _content(name: str, value: Any) -> Any:
     if name in _FILES:
         return {"sha256": hashlib.sha256(Path(value).read_bytes()).hexdigest()}
     if name == "like":
-        (item,) = Search().items([str(value)])
+        item = item_at(str(value))
         return {"path": item.path, "identity": item.identity}
     return list(value) if isinstance(value, tuple) else value
 

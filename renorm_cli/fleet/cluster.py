@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from renorm_cli import __version__
 from renorm_cli.errors import EngineError, RenormError, UsageError
-from renorm_cli.fleet.discover import Item, Search
+from renorm_cli.fleet.discover import Item, item_at
 from renorm_cli.fleet.pool import Do, Job, Lost
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def cluster(
 
 def seen(path: str) -> tuple[str, str]:
     """The version that runs, and what it sees of a checkpoint."""
-    (item,) = Search().items([path])
-    return __version__, item.identity
+    return __version__, item_at(path).identity
 
 
 def _probe(client: Client, address: str, first: Item) -> None:
@@ -207,7 +206,8 @@ class _Cluster(Generic[_Answer]):
         from distributed import KilledWorker
 
         try:
-            return self._result(future)
+            found: _Answer = future.result(timeout=_GATHER)
+            return found
         except RenormError:
             raise
         except KilledWorker as error:
@@ -225,10 +225,6 @@ class _Cluster(Generic[_Answer]):
             self._todo.append(job)
         return None
 
-    def _result(self, future: Future) -> _Answer:
-        found: _Answer = future.result(timeout=_GATHER)
-        return found
-
     def _late(self) -> Iterator[tuple[Job, Lost]]:
         """Jobs that are not done in time are given up; a worker may go on with them."""
         if self._timeout is None:
@@ -238,8 +234,3 @@ class _Cluster(Generic[_Answer]):
                 del self._out[future]
                 future.cancel()
                 yield job, Lost("timeout", f"{job.path!r} was not done after {self._timeout:g} s, and given up")
-
-
-def _place(error: Any) -> str:
-    """The address of the worker that died last."""
-    return str(getattr(error.last_worker, "address", "an unknown address"))

@@ -108,6 +108,11 @@ class Search:
         return sorted(places, key=lambda one: os.fsencode(one.path + "/" * one.is_folder))
 
 
+def item_at(path: str) -> Item:
+    """The one checkpoint at a path."""
+    return _item(_Place(_plain(path)))
+
+
 class _Place(NamedTuple):
     """A folder to look into, or a checkpoint; `files` are the names of its files beside it, where they are known."""
 

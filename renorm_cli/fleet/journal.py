@@ -14,7 +14,7 @@ import stat
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from renorm_cli.errors import FormatError, OutputError, RenormError, UsageError
 from renorm_cli.fleet.records import outcome_of, path_of, record_of
@@ -176,10 +176,9 @@ class Journal:
         if "gone" in record:
             self.known.pop(field(record, "gone", text), None)
         elif not self.complete:
-            kind, order = field(record, "rank", _rank)
+            place = field(record, "rank", _rank)
             error = record.get("error")
             final = not (isinstance(error, dict) and error.get("kind") in PASSING)
-            place = Rank(_kind(kind), -math.inf if order is None else order)
             readers, identity = field(record, "readers", _readers), field(record, "identity", text)
             self.known[path_of(record)] = Kept(self._end, size - 1, place, readers, identity, final)
 
@@ -190,10 +189,11 @@ class Journal:
         return UsageError(f"the journal {self.shown!r} is damaged in line {line}: {problem}; give another name")
 
 
-def _kind(found: float | None) -> Any:
-    if found not in (0, 1, 2, 3):
-        raise UnexpectedError("a kind from 0 to 3", found)
-    return int(found)
+def _rank(found: object) -> Rank:
+    match items(found, optional(number)):
+        case (0 | 1 | 2 | 3 as kind, order):
+            return Rank(cast("Literal[0, 1, 2, 3]", int(kind)), -math.inf if order is None else order)
+    raise UnexpectedError("a kind from 0 to 3, and a number", found)
 
 
 def _readers(found: object) -> Readers:
@@ -231,10 +231,3 @@ def _hold(file: BinaryIO, shown: str) -> None:
     except OSError as error:
         if error.errno not in UNLOCKABLE:
             raise OutputError(f"the journal {shown!r} cannot be locked: {reason(error)}") from None
-
-
-def _rank(found: object) -> tuple[float | None, float | None]:
-    both = items(found, optional(number))
-    if len(both) != 2:
-        raise UnexpectedError("two numbers", found)
-    return both[0], both[1]

@@ -110,7 +110,17 @@ def test_another_question_is_refused(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("bad", [b"nonsense", b"{}", b'{"source":{"path":"a"},"rank":[9,1],"readers":[true,null]}'])
+BAD = [
+    b"nonsense",
+    b"{}",
+    *(
+        b'{"source":{"path":"a"},"rank":%s,"readers":[true,null],"identity":""}' % rank
+        for rank in (b"[9,1]", b"[]", b"[1]", b"[null,1]", b"[1,2,3]")
+    ),
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
 def test_a_damaged_line_before_the_last_one_is_an_error_that_names_it(path: Path, bad: bytes) -> None:
     write(path, outcomes(), finish=False)
     first, second, *rest = path.read_bytes().splitlines(keepends=True)
