@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ from renorm_cli.model.plan import Note
 from renorm_cli.model.readers import Readers
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
-from renorm_cli.storage.files import Opener, SourceFile, check_unchanged, read_range
+from renorm_cli.storage.files import Opener, SourceFile, check_unchanged, open_beside, read_range, read_start
 from renorm_cli.storage.permissions import readers_of
 from renorm_cli.storage.staging import Staging
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 REACH = (64 << 10) + 22
 """Bytes of a file that formats see at each end: the end record of a zip, and the longest comment after it, fit."""
+
+_ZIP = b"PK\x03\x04"
+_NAME_LENGTH, _NAME = 26, 30
 
 _READ_BYTES = 4 << 20
 """Bytes of a variable that are read at once."""
@@ -53,9 +58,25 @@ class Head:
         """The last `REACH` bytes, or all of a smaller file."""
         return self.first if self.size <= REACH else self.at(self.size - REACH, REACH)
 
+    @property
+    def first_member(self) -> bytes:
+        """The name of the first member of a zip; nothing where the file does not begin as one (APPNOTE 4.3.7)."""
+        if not self.first.startswith(_ZIP):
+            return b""
+        length = int.from_bytes(self.first[_NAME_LENGTH : _NAME_LENGTH + 2], "little")
+        return self.first[_NAME : _NAME + length]
+
     def at(self, offset: int, count: int) -> bytes:
         """Bytes from `offset`, at most `count` and as far as there are any."""
         return read_range(self._file, offset, max(0, min(count, self.size - offset)))
+
+
+def map_of(part: Path, index: Path, most: int) -> Path | None:
+    """The map at `index`, if it is there and names the file `part` in its first bytes, at most so many."""
+    if not index.is_file():
+        return None
+    with closing(open_beside(index)) as file:
+        return index if json.dumps(part.name).encode() in read_start(file, most) else None
 
 
 @dataclass(slots=True)

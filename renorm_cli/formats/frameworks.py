@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from renorm_cli.errors import some_names
@@ -37,6 +37,11 @@ def described(variables: Sequence[Variable], framework: str | None = None) -> tu
         replace(one, hint=replace(one.hint, convention=framework, weight=_own_name(one.name))) for one in variables
     )
     return tuple(_locked(list(hinted)))
+
+
+def with_aliases(variables: Iterable[Variable], aliases: Mapping[str, Sequence[str]]) -> tuple[Variable, ...]:
+    """The variables with further names, by key."""
+    return tuple(replace(one, aliases=tuple(aliases[one.key])) if one.key in aliases else one for one in variables)
 
 
 def notes(variables: Sequence[Variable]) -> tuple[Note, ...]:

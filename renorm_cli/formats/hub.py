@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Format, Found, Head
-from renorm_cli.storage.files import open_beside, read_start
+from renorm_cli.formats.base import Format, Found, Head, map_of
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -43,11 +40,7 @@ class ShardIndexFormat(Format):
     def whole_of(self, path: Path) -> Path | None:
         """The index of a shard, beside it, if it names the shard."""
         found = _PART.fullmatch(path.name)
-        index = None if found is None else path.with_name(f"{found[1]}.{found[2]}.index.json")
-        if index is None or not index.is_file():
-            return None
-        with closing(open_beside(index)) as file:
-            return index if json.dumps(path.name).encode() in read_start(file, _MAP_BYTES) else None
+        return found and map_of(path, path.with_name(f"{found[1]}.{found[2]}.index.json"), _MAP_BYTES)
 
     def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Each index with the files beside it that are called as its shards are."""

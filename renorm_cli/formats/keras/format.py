@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Format, Found, Head
-from renorm_cli.storage.files import open_beside, read_start
+from renorm_cli.formats.base import Format, Found, Head, map_of
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -78,11 +75,7 @@ class KerasShardsFormat(Format):
     def whole_of(self, path: Path) -> Path | None:
         """The map of a shard, beside it, if the map names the shard."""
         found = _SHARD.fullmatch(path.name)
-        index = None if found is None else path.with_name(f"{found[1]}.weights.json")
-        if index is None or not index.is_file():
-            return None
-        with closing(open_beside(index)) as file:
-            return index if json.dumps(path.name).encode() in read_start(file, _MAP_BYTES) else None
+        return found and map_of(path, path.with_name(f"{found[1]}.weights.json"), _MAP_BYTES)
 
     def recognises(self, head: Head) -> bool:
         """Whether it is a JSON object with the key `weight_map`."""

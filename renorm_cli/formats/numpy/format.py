@@ -9,8 +9,7 @@ from renorm_cli.formats.base import Format, Found, Head
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
 
-_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
-_NAME_LENGTH, _NAME = 26, 30
+_NPY = b"\x93NUMPY"
 
 
 class NpyFormat(Format):
@@ -36,9 +35,8 @@ class NpzFormat(Format):
     searched = (".npz",)
 
     def recognises(self, head: Head) -> bool:
-        """Whether the name of the first member is that of an array (APPNOTE 4.3.7)."""
-        length = int.from_bytes(head.first[_NAME_LENGTH : _NAME_LENGTH + 2], "little")
-        return head.first.startswith(_ZIP) and head.first[_NAME : _NAME + length].endswith(b".npy")
+        """Whether the name of the first member is that of an array."""
+        return head.first_member.endswith(b".npy")
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.numpy.checkpoint import open_npz

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
@@ -103,12 +102,7 @@ def _with_aliases(variables: Sequence[Variable], headers: Sequence[Header]) -> t
         for alias, name in header.metadata.items():
             if name in names and alias not in names:
                 aliases.setdefault(name, []).append(alias)
-    if not aliases:
-        return tuple(variables)
-    return tuple(
-        replace(variable, aliases=tuple(aliases[variable.key])) if variable.key in aliases else variable
-        for variable in variables
-    )
+    return frameworks.with_aliases(variables, aliases)
 
 
 def _canonical(metadata: Mapping[str, str]) -> bytes:

@@ -9,8 +9,9 @@ from renorm_cli.formats.base import Format, Found, Head
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
 
-_LENGTH_BYTES = 8
-_MOST_HEADER = 100_000_000
+LENGTH_BYTES = 8
+MOST_HEADER = 100_000_000
+"""Bytes of a header, at most: the limit of the safetensors library."""
 
 
 class Safetensors(Format):
@@ -21,9 +22,9 @@ class Safetensors(Format):
     searched = (".safetensors",)
 
     def recognises(self, head: Head) -> bool:
-        length = int.from_bytes(head.first[:_LENGTH_BYTES], "little")
-        fits = length <= min(_MOST_HEADER, head.size - _LENGTH_BYTES)
-        return fits and head.first[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
+        length = int.from_bytes(head.first[:LENGTH_BYTES], "little")
+        fits = length <= min(MOST_HEADER, head.size - LENGTH_BYTES)
+        return fits and head.first[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.safetensors.checkpoint import open_safetensors  # each format alone needs its parser

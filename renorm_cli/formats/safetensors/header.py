@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats.safetensors.format import LENGTH_BYTES, MOST_HEADER
 from renorm_cli.storage.files import SourceFile, read_range
 from renorm_cli.untrusted import JsonError, parse_json, quoted
 
-LENGTH_BYTES = 8
-MOST_HEADER = 100_000_000
-"""Bytes of a header, at most: the limit of the safetensors library."""
 METADATA = "__metadata__"
 
 _MOST_VALUES = 4_000_000

@@ -9,8 +9,6 @@ from renorm_cli.formats.base import Format, Found, Head
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
 
-_ZIP = b"PK\x03\x04"
-_NAME_LENGTH, _NAME = 26, 30
 _PICKLE = b"/data.pkl"
 _STREAM = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """A pickle of the number 0x1950a86a20f9469cfc6c."""
@@ -24,11 +22,9 @@ class TorchZipFormat(Format):
     searched = (".pth", ".pt", ".ckpt")
 
     def recognises(self, head: Head) -> bool:
-        """Whether the first member is in a folder, and one is the pickle that is in it (APPNOTE 4.3.7)."""
-        length = int.from_bytes(head.first[_NAME_LENGTH : _NAME_LENGTH + 2], "little")
-        folder, slash, _ = head.first[_NAME : _NAME + length].partition(b"/")
-        is_told = head.first.startswith(_ZIP) and slash == b"/"
-        return is_told and (folder + _PICKLE in head.first or folder + _PICKLE in head.last)
+        """Whether the first member is in a folder, and one is the pickle that is in it."""
+        folder, slash, _ = head.first_member.partition(b"/")
+        return slash == b"/" and (folder + _PICKLE in head.first or folder + _PICKLE in head.last)
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.torch.checkpoint import open_torch_zip  # each format alone needs its parser

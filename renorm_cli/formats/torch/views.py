@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
@@ -68,10 +67,7 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
             start = places[tensor.storage.key].start + tensor.offset * width
             extents[name] = Extent(0, start, math.prod(shape) * width)
     described = frameworks.described(variables, "torch")
-    return Views(
-        tuple(replace(one, aliases=tuple(aliases[one.key])) if one.key in aliases else one for one in described),
-        extents,
-    )
+    return Views(frameworks.with_aliases(described, aliases), extents)
 
 
 def _check(name: str, tensor: Tensor, places: Mapping[str, Place], shown: str) -> None:
