@@ -20,18 +20,17 @@ from renorm_cli.formats.zip.archive import (
     Archive,
     Member,
     crc_places,
+    other_parts,
     read_archive,
     read_member,
     repack,
-    stored_parts,
 )
-from renorm_cli.formats.zip.unpacked import unpack
+from renorm_cli.formats.zip.unpacked import staged_apart, unpack
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
-from renorm_cli.storage.bytes import copy_range
 from renorm_cli.storage.checksum import CRC32, Crc
 from renorm_cli.storage.files import LocalFile, Readable, SourceFile
-from renorm_cli.storage.staged import Staged, unwritten
+from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 
 WEIGHTS = "model.weights.h5"
@@ -76,13 +75,7 @@ class KerasZip(Hdf5Checkpoint):
     def _stage_repacked(self, staging: Staging, output: Location) -> Sink:
         """Unpack the weights beside the output; they are packed into a new archive once they are changed."""
         (store,) = self.data.stores
-        staged = staging.copy(self.files[0], output.path)
-        staged.rewritten = True
-        weights = staging.scratch(output.path)
-        try:
-            copy_range(store.fd, store.base, weights.fd, 0, store.length)
-        except OSError as error:
-            raise unwritten(error) from None
+        staged, weights = staged_apart(staging, self.files[0], output.path, store.fd, store.base, store.length)
         data = Hdf5Data([weights], [store.staged(weights, 0)], self.data.places)
         return PlainSink(data, [staged], partial(self._repack, weights, staged))
 
@@ -113,10 +106,7 @@ class KerasZip(Hdf5Checkpoint):
         return {member.name: member.crc for member in self._archive.members}
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        file = self.files[0]
-        for member in self._archive.members:
-            if member is not self._weights:
-                yield member.name, stored_parts(file, member)
+        return other_parts(self.files[0], self._archive, [self._weights])
 
     def close(self) -> None:
         super().close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 from renorm_cli.errors import FormatError
@@ -14,7 +13,7 @@ from renorm_cli.formats.plain import Extents, PlainData, PlainFile
 from renorm_cli.formats.zip.archive import Member, read_archive
 from renorm_cli.formats.zip.members import PackedZip, ZipCheckpoint
 from renorm_cli.formats.zip.records import STORED
-from renorm_cli.formats.zip.unpacked import unpack
+from renorm_cli.formats.zip.unpacked import unpack, unpacked_at
 from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.storage.files import LocalFile, Readable, SourceFile
 from renorm_cli.untrusted import quoted
@@ -46,8 +45,7 @@ def open_npz(found: Found) -> ZipCheckpoint | PackedZip:
     unpacked = unpack(file, archive.members)
     try:
         image = LocalFile.of(Path(file.shown), unpacked.fileno())
-        places = list(accumulate((member.size for member in archive.members[:-1]), initial=0))
-        variables, layout = _arrays(file, archive.members, places, image)
+        variables, layout = _arrays(file, archive.members, unpacked_at(archive.members), image)
         notes = frameworks.notes(variables)
         return PackedZip("npz", found, archive, archive.members, unpacked, variables, layout, notes)
     except BaseException:

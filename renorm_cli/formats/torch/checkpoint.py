@@ -8,7 +8,6 @@ and the object, a pickled list of keys, and for each key the number of its eleme
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import accumulate
 from typing import TypeVar
 
 from renorm_cli.errors import FormatError
@@ -21,7 +20,7 @@ from renorm_cli.formats.torch.views import Place, bytes_of, views
 from renorm_cli.formats.zip.archive import Archive, Member, read_archive, read_member
 from renorm_cli.formats.zip.members import PackedZip, ZipCheckpoint
 from renorm_cli.formats.zip.records import STORED
-from renorm_cli.formats.zip.unpacked import unpack
+from renorm_cli.formats.zip.unpacked import unpack, unpacked_at
 from renorm_cli.storage.files import SourceFile, read_range, read_start
 from renorm_cli.untrusted import quoted
 
@@ -54,8 +53,8 @@ def open_torch_zip(found: Found) -> ZipCheckpoint | PackedZip:
         layout = Extents(found_views.extents, order)
         notes = frameworks.notes(found_views.variables)
         return ZipCheckpoint("torch", found, file, archive, found_views.variables, layout, notes, unsummed=True)
-    starts = accumulate((member.size for member in held), initial=0)
-    places = {key: Place(start, one.size) for key, start, one in zip(keys, starts, held, strict=False)}
+    starts = unpacked_at(held)
+    places = {key: Place(start, one.size) for key, start, one in zip(keys, starts, held, strict=True)}
     found_views = views(named, places, file.shown, order)
     notes = frameworks.notes(found_views.variables)
     unpacked = unpack(file, held)

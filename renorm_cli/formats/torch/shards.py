@@ -14,7 +14,7 @@ from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainS
 from renorm_cli.formats.shard_index import ShardIndex, output_names, renamed
 from renorm_cli.formats.torch.checkpoint import open_torch_stream, open_torch_zip
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
-from renorm_cli.formats.zip.archive import stored_parts
+from renorm_cli.formats.zip.archive import other_parts
 from renorm_cli.formats.zip.members import Held, PackedZip, ZipCheckpoint
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
@@ -63,11 +63,10 @@ class TorchShards(PlainCheckpoint):
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         for number, held in self._held.items():
-            shard, known = self._shards[number], set(held.members)
+            shard = self._shards[number]
             assert isinstance(shard, ZipCheckpoint)
-            for member in shard.archive.members:
-                if member not in known:
-                    yield _named(number, member.name.partition("/")[2]), stored_parts(self.files[number], member)
+            for name, content in other_parts(self.files[number], shard.archive, set(held.members)):
+                yield _named(number, name.partition("/")[2]), content
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         *shards, index = self.files

@@ -10,7 +10,7 @@ import os
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -50,6 +50,7 @@ __all__ = [
     "Member",
     "crc_places",
     "inflate",
+    "other_parts",
     "read_archive",
     "read_member",
     "repack",
@@ -96,6 +97,13 @@ def crc_places(file: Readable, member: Member) -> Iterator[int]:
 def stored_parts(file: Readable, member: Member) -> Iterator[bytes]:
     """The stored bytes of a member (compressed if it is compressed), in parts."""
     return read_parts(file, member.payload_offset, member.compressed)
+
+
+def other_parts(file: Readable, archive: Archive, held: Collection[Member]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The names and the stored payloads of all members but those that are `held`."""
+    for member in archive.members:
+        if member not in held:
+            yield member.name, stored_parts(file, member)
 
 
 class Content(NamedTuple):

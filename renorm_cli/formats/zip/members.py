@@ -6,22 +6,21 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
 from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Layout, PlainCheckpoint, PlainData, PlainSink
-from renorm_cli.formats.zip.archive import Archive, Content, Member, crc_places, repack_members, stored_parts
+from renorm_cli.formats.zip.archive import Archive, Content, Member, crc_places, other_parts, repack_members
 from renorm_cli.formats.zip.records import STORED
+from renorm_cli.formats.zip.unpacked import staged_apart, unpacked_at
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
-from renorm_cli.storage.bytes import copy_range
 from renorm_cli.storage.checksum import CRC32
 from renorm_cli.storage.files import LocalFile, SourceFile
-from renorm_cli.storage.staged import Staged, unwritten
+from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 
 
@@ -96,10 +95,7 @@ class ZipCheckpoint(PlainCheckpoint):
         return self._held.damage(self.data, imap)
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        held = set(self._held.members)
-        for member in self.archive.members:
-            if member not in held:
-                yield member.name, stored_parts(self.files[0], member)
+        return other_parts(self.files[0], self.archive, set(self._held.members))
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         (staged,) = self.copies(staging, [output.path], changing)
@@ -126,7 +122,7 @@ class PackedZip(PlainCheckpoint):
         self._image = LocalFile.of(Path(found.only.shown), unpacked.fileno())
         super().__init__(format, found, [found.only], variables, PlainData([self._image], layout), notes)
         self._archive, self._unpacked = archive, unpacked
-        self._starts = list(accumulate((member.size for member in members), initial=0))
+        self._starts = unpacked_at(members)
         self._members = tuple(members)
 
     def extent(self, variable: Variable) -> None:
@@ -137,20 +133,12 @@ class PackedZip(PlainCheckpoint):
         return {member.name: member.crc for member in self._members}
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        held = set(self._members)
-        for member in self._archive.members:
-            if member not in held:
-                yield member.name, stored_parts(self.files[0], member)
+        return other_parts(self.files[0], self._archive, set(self._members))
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         """The contents lie beside the output; they are packed into a new archive once they are changed."""
-        staged = staging.copy(self.files[0], output.path)
-        staged.rewritten = True
-        contents = staging.scratch(output.path)
-        try:
-            copy_range(self._image.fd, 0, contents.fd, 0, self._image.size)
-        except OSError as error:
-            raise unwritten(error) from None
+        image = self._image
+        staged, contents = staged_apart(staging, self.files[0], output.path, image.fd, 0, image.size)
         return PlainSink(PlainData([contents], self.data.layout), [staged], partial(self._pack, contents, staged))
 
     def _pack(self, contents: Staged, staged: Staged, data: PlainData, imap: Imap) -> dict[str, int]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from itertools import accumulate
+from pathlib import Path
 from typing import IO
 
 from renorm_cli.errors import OutputError
 from renorm_cli.formats.zip.archive import Member, inflate
+from renorm_cli.storage.bytes import copy_range
 from renorm_cli.storage.files import SourceFile, reason
+from renorm_cli.storage.staged import Staged, unwritten
+from renorm_cli.storage.staging import Staging
 
 
 def unpack(file: SourceFile, members: Iterable[Member]) -> IO[bytes]:
@@ -32,6 +37,29 @@ def unpack(file: SourceFile, members: Iterable[Member]) -> IO[bytes]:
         unpacked.close()
         raise
     return unpacked
+
+
+def unpacked_at(members: Iterable[Member]) -> list[int]:
+    """Where `unpack` puts the content of each member."""
+    *places, _ = accumulate((member.size for member in members), initial=0)
+    return places
+
+
+def staged_apart(
+    staging: Staging, file: SourceFile, target: Path, fd: int, start: int, length: int
+) -> tuple[Staged, Staged]:
+    """A staged copy of an archive that will be written anew, and beside it one of `length` unpacked bytes of `fd`.
+
+    Raises OutputError.
+    """
+    staged = staging.copy(file, target)
+    staged.rewritten = True
+    contents = staging.scratch(target)
+    try:
+        copy_range(fd, start, contents.fd, 0, length)
+    except OSError as error:
+        raise unwritten(error) from None
+    return staged, contents
 
 
 def _no_room(file: SourceFile, error: OSError) -> OutputError:
