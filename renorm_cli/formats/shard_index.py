@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats.location import Location
+from renorm_cli.formats.plain import PlainCheckpoint
+from renorm_cli.model.variable import Variable
 from renorm_cli.storage.files import SourceFile, read_start
+from renorm_cli.storage.staged import Staged
+from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import JsonError, is_file_name, parse_json, quoted
 
 _MAP_BYTES = 64 << 20
@@ -64,7 +69,18 @@ def _is_plain(name: object) -> bool:
     return is_file_name(name) and "\\" not in name
 
 
-def output_names(index: ShardIndex, own: Path, output: str) -> dict[str, str]:
+def staged_shards(
+    checkpoint: PlainCheckpoint, index: ShardIndex, staging: Staging, output: Location, changing: Sequence[Variable]
+) -> list[Staged]:
+    """Staged copies of the shards of a checkpoint, whose last file is its index, and the index with their names."""
+    *shards, own = checkpoint.files
+    names = _output_names(index, own.path, output.name)
+    staged = checkpoint.copies(staging, [output.beside(names[shard.path.name]) for shard in shards], changing)
+    staging.write(output.path, _renamed(index, names, own.shown))
+    return staged
+
+
+def _output_names(index: ShardIndex, own: Path, output: str) -> dict[str, str]:
     """The names of the files of an output by those of the input; the same where the index keeps its name."""
     if output == own.name:
         return {name: name for name in index.names}
@@ -76,7 +92,7 @@ def output_names(index: ShardIndex, own: Path, output: str) -> dict[str, str]:
     return made
 
 
-def renamed(index: ShardIndex, names: Mapping[str, str], shown: str) -> bytes:
+def _renamed(index: ShardIndex, names: Mapping[str, str], shown: str) -> bytes:
     """The index with other names of files, every other byte kept."""
     text = index.text
     for old, new in names.items():

@@ -12,7 +12,7 @@ from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.safetensors.header import METADATA, Header, read_header
-from renorm_cli.formats.shard_index import ShardIndex, output_names, renamed
+from renorm_cli.formats.shard_index import ShardIndex, staged_shards
 from renorm_cli.model.variable import Variable
 from renorm_cli.storage.files import SourceFile
 from renorm_cli.storage.staging import Staging
@@ -47,10 +47,7 @@ class SafetensorsShards(PlainCheckpoint):
         super().__init__("safetensors-index", found, (*shards, file), variables, data, frameworks.notes(variables))
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
-        *shards, index = self.files
-        names = output_names(self._index, index.path, output.name)
-        staged = self.copies(staging, [output.beside(names[shard.path.name]) for shard in shards], changing)
-        staging.write(output.path, renamed(self._index, names, index.shown))
+        staged = staged_shards(self, self._index, staging, output, changing)
         return PlainSink(self.data.staged(staged), staged)
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:

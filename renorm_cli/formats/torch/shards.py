@@ -11,7 +11,7 @@ from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent, Found, Head, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
-from renorm_cli.formats.shard_index import ShardIndex, output_names, renamed
+from renorm_cli.formats.shard_index import ShardIndex, staged_shards
 from renorm_cli.formats.torch.checkpoint import open_torch_stream, open_torch_zip
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
 from renorm_cli.formats.zip.archive import other_parts
@@ -69,10 +69,7 @@ class TorchShards(PlainCheckpoint):
                 yield _named(number, name.partition("/")[2]), content
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
-        *shards, index = self.files
-        names = output_names(self._index, index.path, output.name)
-        staged = self.copies(staging, [output.beside(names[shard.path.name]) for shard in shards], changing)
-        staging.write(output.path, renamed(self._index, names, index.shown))
+        staged = staged_shards(self, self._index, staging, output, changing)
         return PlainSink(self.data.staged(staged), staged, partial(self._patch, staged))
 
     def _patch(self, staged: Sequence[Staged], data: PlainData, imap: Imap) -> dict[str, int]:
