@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -250,18 +250,26 @@ def show(
         _warn(found, printing.color, quiet=printing.quiet, several=len(found) > 1)
     else:
         _warn_of_many(found, printing.color)
+    verdicts = gate and printing.format is None
+    printed = _printed(found, kind, printing, files, lambda: _for_eyes(found, printing, verdicts, lines))
+    if printed and isinstance(found, Sequence):
+        _tell_github(found, printing, verdicts)
+
+
+def _printed(
+    found: _Found, kind: Kind, printing: Printing, files: Sequence[Target], for_eyes: Callable[[], str]
+) -> bool:
+    """Print what is asked for on stdout; whether that was more than the report of a file, or nothing."""
     sent = next((file.format for file in files if file.path == STDOUT), None)
     if sent is not None:
         _print(found, sent, kind)
     if sent is not None or printing.quiet:
-        return
-    verdicts = gate and printing.format is None
+        return False
     if printing.format in FORMATS:
         _print(found, printing.format, kind)
     else:
-        print_text(_for_eyes(found, printing, verdicts, lines))
-    if isinstance(found, Sequence):
-        _tell_github(found, printing, verdicts)
+        print_text(for_eyes())
+    return True
 
 
 def show_variable(found: PublicReport, name: str, printing: Printing) -> None:
@@ -281,28 +289,24 @@ def show_suggestions(found: Suggestions, printing: Printing, files: Sequence[Tar
     measured = [one if isinstance(one, Failure) else one.measured for one in found]
     quiet = printing.quiet and not any(not isinstance(one, Failure) and one.rules for one in found)
     _warn(measured, printing.color, quiet=quiet, several=len(found) > 1)
-    sent = next((file.format for file in files if file.path == STDOUT), None)
-    if sent is not None:
-        _print(found, sent, "suggestion")
-    if sent is not None or printing.quiet:
-        return
-    if printing.format in FORMATS:
-        _print(found, printing.format, "suggestion")
-    else:
-        from renorm_cli.render.terminal.suggest_table import Advice, render_suggestion
+    _printed(found, "suggestion", printing, files, lambda: _suggestions_for_eyes(found, printing))
 
-        advice = Advice(
-            "limits are rounded up to five digits, --format json has more",
-            "use one bound with --max-norm, a bound for each with -o rules.toml and then --rules rules.toml",
-            "use it with --rules",
-        )
-        width, colour, ascii = _look(printing)
-        tables = (
-            render_suggestion(one, width=width, colour=colour, ascii=ascii, advice=advice)
-            for one in found
-            if not isinstance(one, Failure)
-        )
-        print_text("\n".join(tables))
+
+def _suggestions_for_eyes(found: Suggestions, printing: Printing) -> str:
+    from renorm_cli.render.terminal.suggest_table import Advice, render_suggestion
+
+    advice = Advice(
+        "limits are rounded up to five digits, --format json has more",
+        "use one bound with --max-norm, a bound for each with -o rules.toml and then --rules rules.toml",
+        "use it with --rules",
+    )
+    width, colour, ascii = _look(printing)
+    tables = (
+        render_suggestion(one, width=width, colour=colour, ascii=ascii, advice=advice)
+        for one in found
+        if not isinstance(one, Failure)
+    )
+    return "\n".join(tables)
 
 
 def _told(found: Sequence[Outcome] | DiffReport) -> Sequence[Outcome] | DiffReport:
