@@ -22,6 +22,7 @@ BLOCK = re.compile(r"(?:<!-- needs: (?P<needs>\w+) -->\n)?```(?P<kind>python|sh)
 PROMISE = re.compile(r"^print\(.*\)  # (?P<said>.*)$", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_every_block_runs_and_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(SAMPLES / "dense.h5", tmp_path / "model.h5")
     monkeypatch.chdir(tmp_path)

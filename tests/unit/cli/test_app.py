@@ -488,6 +488,7 @@ def test_a_closed_stdout_changes_nothing(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "model-renorm.weights.h5").exists()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colour_unless_it_asks_for_none_and_a_pipe_gets_no_escape(model: Path) -> None:
     arguments = ("check", model, "--max-norm", 1)
     assert "\x1b[" in on_a_terminal(*arguments, TERM="xterm")
@@ -554,6 +555,7 @@ def test_the_options_are_under_headings_and_help_is_quick() -> None:
     assert all("Examples:" in renorm(command, "--help").stdout for command in COMMANDS)
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_help_do_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -192,6 +192,7 @@ def test_reports_offer_formats_and_files_and_files_behind_a_format(
     assert reports("nothing=") == reports("x") == reports("none/") == []
 
 
+@pytest.mark.slow
 def test_weights_are_offered_and_the_state_of_an_optimizer_where_no_weight_begins_so(folder: Path) -> None:
     words = offered("renorm-ckpt check dense.h5 -i ", folder, "bash").stdout.split()
     assert {"hidden/kernel", "hidden/bias", "digit/kernel"} <= set(words)
@@ -201,6 +202,7 @@ def test_weights_are_offered_and_the_state_of_an_optimizer_where_no_weight_begin
     assert all(word.startswith("optimizer_weights/") for word in words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"),
     [
@@ -217,6 +219,7 @@ def test_an_option_of_a_file_offers_the_files_that_it_reads_or_writes(option: st
     assert set(offered(f"renorm-ckpt {option} ", folder, "bash").stdout.split()) == {name, "more/"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_of_the_shell_that_is_named_is_shown(
     shell: str, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

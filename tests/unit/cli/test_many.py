@@ -197,6 +197,7 @@ def without_seconds(text: str) -> object:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [("--max-norm", "8"), ("--p", "1"), ("-x", "digit/*"), ("--match", "*.h5")])
 def test_a_journal_of_another_question_is_refused(changed: tuple[str, ...], tree: Path, capfd: Capture) -> None:
     asked = ("check", "-r", "runs", "--max-norm", "9", "--journal", "j.jsonl")

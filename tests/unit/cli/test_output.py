@@ -228,6 +228,7 @@ def test_a_summary_never_grows_above_what_github_takes_nor_changes_the_exit_code
         assert re.fullmatch(r"warning: the summary [^\n]*\n", done.stderr), path
 
 
+@pytest.mark.slow
 def test_colour_is_for_terminals_unless_it_is_asked_for_or_refused() -> None:
     def coloured(*options: str, terminal: bool, **environment: str) -> bool:
         arguments = ("check", DENSE, "--max-norm", 1, *options)

@@ -28,6 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("limit", ["1", "9"])
 def test_a_report_of_ours_on_the_same_checkpoint_is_replaced_and_another_is_not(

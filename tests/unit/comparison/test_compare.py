@@ -312,6 +312,7 @@ def test_a_key_of_either_file_selects_the_pair() -> None:
         assert [row.name for row in report.rows if row.verdict == "identical"] == ["hidden/bias"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_bytes", [8, 36, 200, 1000])
 @pytest.mark.parametrize(("shape", "unit_axes"), [((6, 50), (1,)), ((50, 6), (0,)), ((3, 4, 5, 6), (0, 2))])
 def test_every_unit_is_judged_for_itself_however_the_tensor_is_cut(
@@ -577,6 +578,7 @@ def test_another_edit_of_one_weight_is_another_change_unless_its_unit_is_that_we
         assert (row.verdict, row.changed, row.changed_units, row.foreign_units) == ("other", 1, 1, 1)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
     paths = tmp_path / "a.h5", tmp_path / "b.h5"
     rng = np.random.default_rng(0)

@@ -82,6 +82,7 @@ HDF5_EDITS: dict[str, tuple[Callable[[Any], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HDF5_EDITS)
 def test_an_edit_of_an_hdf5_file_besides_its_variables_is_told_and_nothing_is_proven(name: str, tmp_path: Path) -> None:
     source, output = SAMPLES / "dense.h5", tmp_path / "out.h5"
@@ -96,6 +97,7 @@ def test_an_edit_of_an_hdf5_file_besides_its_variables_is_told_and_nothing_is_pr
     assert diff(source, output).context == ()
 
 
+@pytest.mark.slow
 @given(numbers=st.lists(st.floats(width=32), max_size=4), other=st.lists(st.floats(width=32), max_size=4))
 def test_attributes_are_alike_where_all_their_bits_are(
     numbers: list[float], other: list[float], tmp_path_factory: pytest.TempPathFactory

@@ -528,6 +528,7 @@ HUGE: dict[str, Callable[[], list[Variable]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HUGE)
 def test_the_cost_is_linear(name: str) -> None:
     variables = HUGE[name]()

@@ -66,6 +66,7 @@ def test_a_map_of_keras_has_lists_of_files_and_is_read_whatever_its_name_is(tmp_
     assert look(tmp_path / "model.safetensors.index.json").format == "keras-weights-json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", ["dense.h5", "dense.keras", "deflated.keras", "dense.weights.h5"])
 def test_the_name_of_a_file_decides_nothing(sample: str, tmp_path: Path) -> None:
     for name in ("m.keras", "m.h5", "m.weights.json", "m.safetensors", "m.index", "m"):

@@ -48,6 +48,7 @@ def test_a_graph_that_is_encoded_anew_tells_the_same(name: str) -> None:
     assert stored_graphs.uses.__wrapped__(name, graph_mutants.encode(name, made, held)) == stored_graphs.uses(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_content_gives_no_impossible_axes(name: str) -> None:
     made, held = bodies(name)
@@ -58,6 +59,7 @@ def test_wrong_content_gives_no_impossible_axes(name: str) -> None:
     assert changed > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_changed_bytes_are_damage_or_give_no_impossible_axes(name: str) -> None:
     outcomes = [

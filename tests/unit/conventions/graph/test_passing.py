@@ -95,6 +95,7 @@ PRESENT = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", PRESENT)
 def test_without_an_op_weights_are_open_and_never_wrong(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(passing.PASSING, op)  # type: ignore[arg-type]
@@ -110,6 +111,7 @@ def test_the_stored_graphs_have_all_witnesses() -> None:
     assert set(WITNESSES) <= set(PRESENT)
 
 
+@pytest.mark.slow
 def test_without_calls_weights_are_open_and_never_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = flow._CALLS
     for op in ("PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile", "If", "StatelessIf", "Case"):

@@ -126,6 +126,7 @@ def seconds(files: list[Variable]) -> float:
     return time.process_time() - start
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_names_take_ten_times_as_long_as_ten_thousand() -> None:
     files = [
         named(f"InceptionV3/Mixed_{number}/Branch_{number % 4}/Conv2d_{number}a_3x3/{name}", shape)

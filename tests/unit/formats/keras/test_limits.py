@@ -120,6 +120,7 @@ def test_four_times_the_layers_take_four_times_the_time(make: Callable[[int], Ca
     assert growth(make) < 8
 
 
+@pytest.mark.slow
 def test_a_quadratic_search_would_be_noticed() -> None:
     def search(count: int) -> Callable[[], object]:
         return lambda: [next((n for n in range(count) if n == k), None) for k in range(count)]

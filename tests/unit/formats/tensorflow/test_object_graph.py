@@ -280,6 +280,7 @@ def test_state_is_found_in_any_graph_as_paths_say(edges: list[list[tuple[str, in
     assert optimizer_state_keys(graph) == {str(number) for number in state}
 
 
+@pytest.mark.slow
 def test_a_chain_of_fifty_thousand_objects_in_a_circle_is_walked(proto: Any) -> None:
     count, message = 50_000, proto()
     for number in range(count):

@@ -207,6 +207,7 @@ def test_a_file_that_shrinks_after_its_headers_were_read_is_refused() -> None:
         content_of(data[: member.payload_offset + 9], member)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 5, 3 * BLOCK])
 @pytest.mark.parametrize("method", [0, 8])
 @pytest.mark.parametrize("random", [False, True])
@@ -221,6 +222,7 @@ def test_members_around_and_above_the_block_size_are_read_and_edited(size: int, 
         assert contents(patched(data, WEIGHTS, new))[WEIGHTS] == new
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_member() -> None:
     content = bytes(64 * BLOCK)
     data = two(content=content, method=8)
