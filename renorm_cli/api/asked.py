@@ -54,9 +54,8 @@ def constraint_of(
     leave = _LEAVE_OUT[by]
     if order != EUCLIDEAN:
         raise UsageError(f"a spectral norm has no p, got {p:g}", Way("p", "leave out {}"), leave)
-    if per == "global":
-        text = "a spectral norm is that of one matrix, not of all tensors together"
-        raise UsageError(text, Way("per", "leave out {}"), leave)
+    if per != "unit":
+        raise UsageError(f"a spectral norm is that of one matrix, not per {per}", Way("per", "leave out {}"), leave)
     return Constraint(limit, SpectralNorm(operator=conv == "operator"), "tensor")
 
 

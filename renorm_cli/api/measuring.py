@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from renorm_cli.api.keywords import PathLike
 from renorm_cli.api.report import Report
 from renorm_cli.conventions.identify import identify
-from renorm_cli.errors import FormatError
+from renorm_cli.errors import FormatError, OutputError, Way
 from renorm_cli.formats.base import Checkpoint
-from renorm_cli.formats.registry import open_checkpoint
+from renorm_cli.formats.registry import is_one_of, open_checkpoint
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.plan.planner import Request, make_plan
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from renorm_cli.model import report
     from renorm_cli.model.report import Allowed
     from renorm_cli.model.variable import Variable
+    from renorm_cli.plan.rules import Rules
     from renorm_cli.run.unit_norms import UnitNorms
 
 
@@ -59,6 +61,13 @@ def measured(
 
         found = held_against(found, reference)
     return told(found, source, kept)
+
+
+def refuse_read(output: Path, *read: PathLike | Rules | None) -> None:
+    """Raise OutputError where an output has the name of what the run reads besides the input: rules, or what lends."""
+    paths = [Path(one if isinstance(one, str | os.PathLike) else one.path) for one in read if one is not None]
+    if is_one_of(output, paths):
+        raise OutputError(f"{str(output)!r} is another file that this run reads", Way("output", "give another name"))
 
 
 def session_for(source: Checkpoint, request: Request, like: PathLike | None, computing: Computing) -> Session:

@@ -43,7 +43,7 @@ from renorm_cli.api.keywords import (
     Units,
     checked,
 )
-from renorm_cli.api.measuring import identified, measured, room, session_for, told
+from renorm_cli.api.measuring import identified, measured, refuse_read, room, session_for, told
 from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
@@ -276,6 +276,8 @@ def apply(
         opened = open_checkpoint(found.path if recovered else found)
     with opened as source:
         check_ending(source.output_format, source.location.name, written.path)
+        if not in_place:
+            refuse_read(written.path, rules, like)
         session = session_for(source, request, like, computing)
         readings = session.readings()
         if readings and not allow_guess:
@@ -417,6 +419,7 @@ def suggest(
     with open_checkpoint(Path(checkpoint)) as source:
         if rules is not None:
             refuse_taken(rules, source, force=force)
+            refuse_read(rules, like)
         session = session_for(source, request, like, computing)
         session.start(meter)
         collector = Collector(session.plan.steps, aim)

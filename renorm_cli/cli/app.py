@@ -97,7 +97,8 @@ def apply(
 ) -> None:
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
     from renorm_cli.api import verbs
-    from renorm_cli.cli.output import Target, refuse_taken, rendered, show, targets
+    from renorm_cli.cli.output import rendered, show
+    from renorm_cli.cli.targets import Target, refuse_taken, targets
     from renorm_cli.formats.registry import find
     from renorm_cli.run.session import Destination
 
@@ -189,7 +190,8 @@ def diff(
 ) -> None:
     """Tell what changed between two checkpoints, and by the exit code whether it was only a renorm."""
     from renorm_cli.api import verbs
-    from renorm_cli.cli.output import refuse_taken, rendered, show, targets
+    from renorm_cli.cli.output import rendered, show
+    from renorm_cli.cli.targets import refuse_taken, targets
     from renorm_cli.render.registry import DIFF_FORMATS
     from renorm_cli.storage.staging import save
 
@@ -222,7 +224,8 @@ def suggest(
 
         raise typer.Exit(suggest_all(checkpoint or [], searched, asked, reporting, taken, force=writing.force))
     from renorm_cli.api import verbs
-    from renorm_cli.cli.output import of_all, refuse_taken, rendered_suggestions, show_suggestions, targets
+    from renorm_cli.cli.output import of_all, rendered_suggestions, show_suggestions
+    from renorm_cli.cli.targets import refuse_taken, targets
     from renorm_cli.render.registry import SUGGEST_FORMATS
     from renorm_cli.storage.staging import save
 
@@ -257,17 +260,8 @@ def _examined(
     taken: list[Path | None],
 ) -> int:
     """Measure one checkpoint, or many, and report; returns the exit code. `said` are the options that ask."""
-    from renorm_cli.cli.output import (
-        Lines,
-        exit_code,
-        norms_file,
-        of_all,
-        refuse_norms,
-        refuse_taken,
-        rendered,
-        show,
-        targets,
-    )
+    from renorm_cli.cli.output import Lines, exit_code, norms_file, of_all, rendered, show
+    from renorm_cli.cli.targets import refuse_norms, refuse_taken, targets
 
     lines = Lines.asked(getattr(reporting, "sort", None), getattr(reporting, "top", None), reporting.format)
     written = reporting.report or kept.journal or reporting.format not in (None, "table")

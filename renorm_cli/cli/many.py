@@ -14,18 +14,9 @@ from typing import IO, Any, Literal
 
 from renorm_cli import __version__
 from renorm_cli.cli import again, groups, words
-from renorm_cli.cli.output import (
-    Lines,
-    exit_code,
-    of_all,
-    refuse_taken,
-    rendered,
-    rendered_suggestions,
-    show,
-    show_suggestions,
-    targets,
-)
+from renorm_cli.cli.output import Lines, exit_code, of_all, rendered, rendered_suggestions, show, show_suggestions
 from renorm_cli.cli.signals import Stopped, Written, untouched
+from renorm_cli.cli.targets import refuse_taken, targets
 from renorm_cli.cli.terminal import Meter, print_text, progress
 from renorm_cli.errors import EngineError, UsageError
 from renorm_cli.fleet.discover import Item, Search, Shard, item_at

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from renorm_cli.cli import again, words
-from renorm_cli.cli.terminal import Colour, Printing, Reporting, complain, has_colour, print_text, warn
-from renorm_cli.errors import OutputError, UsageError, Way
+from renorm_cli.cli.targets import STDOUT, Target
+from renorm_cli.cli.terminal import Colour, Printing, complain, has_colour, print_text, warn
+from renorm_cli.errors import UsageError
 from renorm_cli.model.failure import MANY, Failure, Outcome
 from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.report import Report
 from renorm_cli.parallel.threads import parcels
-from renorm_cli.render.registry import FORMATS, Format, Kind, format_of, parts
+from renorm_cli.render.registry import FORMATS, Kind, parts
 from renorm_cli.text import counted
 from renorm_cli.text import show as show_name
 
@@ -43,16 +44,6 @@ _PART = 1 << 20
 """Characters that are written at once."""
 
 
-STDOUT = Path("-")
-
-
-class Target(NamedTuple):
-    """A file that a report is written to, or STDOUT, and the name of its format."""
-
-    path: Path
-    format: str
-
-
 class Lines(NamedTuple):
     """Which lines a table has, and in which order; None for those of the model, and for all."""
 
@@ -69,74 +60,6 @@ class Lines(NamedTuple):
                 " leave them out, or leave --format out"
             )
         return lines
-
-
-def targets(
-    reporting: Reporting,
-    taken: Sequence[Path | None],
-    formats: Mapping[str, Format] = FORMATS,
-    *,
-    journals: Sequence[Path | None] = (),
-) -> list[Target]:
-    """Take apart what `--report` was given: `FILE`, whose ending chooses the format, or `FORMAT=FILE`.
-
-    Raises UsageError for a file of no known format, under the name of a file that is read (`taken`) or of one of the
-    `journals`, or named twice, and for stdout where `--format` has a use for it.
-    """
-    texts = reporting.report
-    names, kept = ({os.path.realpath(path) for path in paths if path is not None} for paths in (taken, journals))
-    found: dict[str, Target] = {}
-    for text in texts or ():
-        said, _, rest = text.partition("=")
-        target = Target(Path(rest), said) if said in FORMATS and rest else _by_ending(text, formats)
-        if target.format not in formats:
-            raise UsageError(f"--report {text!r}: this command writes {_all(formats)} only")
-        if target.path == STDOUT and reporting.format in FORMATS:
-            raise UsageError(f"--report {text!r} is stdout, which --format {reporting.format} has; leave out one")
-        real = os.path.realpath(target.path)
-        if real in kept:
-            raise UsageError(f"--report {text!r} is a journal of this run; give the report another name")
-        if real in names:
-            raise UsageError(
-                f"--report {text!r} is a checkpoint of this run, or its baseline; give the report another name"
-            )
-        if real in found:
-            raise UsageError(f"--report {text!r}: another report of this run has that name; give it one of its own")
-        found[real] = target
-    return list(found.values())
-
-
-def refuse_taken(files: Iterable[Target], about: Sequence[Path], *, force: bool) -> None:
-    """Raise OutputError for a file that is there, unless it is a report of ours on these checkpoints alone."""
-    mine = {os.path.normpath(path) for path in about}
-    for file in files:
-        if force or file.path == STDOUT or not os.path.lexists(file.path):
-            continue
-        from renorm_cli.render.earlier import checkpoints_in, is_told
-
-        there = checkpoints_in(file.path, file.format)
-        if there is None or not {os.path.normpath(path) for path in there} <= mine:
-            those = "this checkpoint" if len(about) == 1 else "these checkpoints"
-            why = f", and is no report on {those}" if is_told(file.format) else ""
-            ways = Way("report", "give another"), Way("force", "replace it", True)
-            raise OutputError(f"{str(file.path)!r} exists{why}", *ways)
-
-
-def _by_ending(text: str, formats: Mapping[str, Format]) -> Target:
-    if text == str(STDOUT):
-        raise UsageError("--report '-' is stdout, which has no ending; say the format, as in --report json=-")
-    name = format_of(text, formats)
-    if name is None:
-        endings = [ending for one in formats.values() for ending in one.endings[:1]]
-        raise UsageError(
-            f"--report {text!r}: the ending chooses the format; use {', '.join(endings[:-1])} or {endings[-1]},"
-            f" or say it as FORMAT=FILE ({_all(formats)})"
-        )
-    return Target(Path(text), name)
-
-
-def _all(formats: Mapping[str, Format]) -> str:
-    return ", ".join(formats)
 
 
 def rendered(found: Sequence[Outcome] | DiffReport, targets: Sequence[Target]) -> dict[Path, Iterator[bytes]]:
@@ -160,19 +83,6 @@ def _kind(found: Sequence[Outcome] | DiffReport) -> Kind:
 def of_all(found: Sequence[Report]) -> Readers:
     """Who may read every checkpoint that was measured."""
     return reduce(Readers.of_both, (one.readers for one in found), EVERYONE)
-
-
-def refuse_norms(path: Path, taken: Sequence[Path | None], *, force: bool) -> None:
-    """Raise UsageError where `--norms` asks for what it cannot write, or for a file that the run has a use for.
-
-    Raises OutputError where the file is there, without `force`.
-    """
-    if path.suffix != ".npz":
-        raise UsageError(f"--norms {str(path)!r}: a file of NumPy arrays is written; give it a name that ends in .npz")
-    if os.path.realpath(path) in {os.path.realpath(one) for one in taken if one is not None}:
-        raise UsageError(f"--norms {str(path)!r} is another file of this run; give the norms a name of their own")
-    if os.path.lexists(path) and not force:
-        raise OutputError(f"{str(path)!r} exists", Way("norms", "give another"), Way("force", "replace it", True))
 
 
 def norms_file(path: Path | None, found: Sequence[PublicReport]) -> dict[Path, Iterator[bytes]]:

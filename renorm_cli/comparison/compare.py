@@ -28,7 +28,8 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
 from renorm_cli.norms.error_free import Bools, Float64
-from renorm_cli.norms.measure import Read, measure, within
+from renorm_cli.norms.measure import PNormMeasure, Read, measure, within
+from renorm_cli.norms.power_sums import roots
 from renorm_cli.parallel.threads import Imap, by_size
 
 _ROUNDINGS: tuple[Rounding, ...] = ("toward zero", "to nearest")
@@ -202,13 +203,11 @@ def _compare_group(
         read_old, read_new = _held(read_old(blocks[0])), _held(read_new(blocks[0]))
     sights = list(imap(partial(_look, work, read_old, read_new, FLOATS[old.dtype].nbytes), blocks))
     sight = _Sight(sum(one.changed for one in sights), max(one.largest_change for one in sights))
-    before = measure(step, work.engine, read_old, blocks, imap)
-    whole_before = _whole(work, step, before, read_old, blocks, imap)
+    before, whole_before = _norms(work, step, judged, read_old, blocks, imap)
     after, whole_after = before, whole_before
     changed = foreign = np.zeros(before.shape, dtype=bool)
     if sight.changed:
-        after = measure(step, work.engine, read_new, blocks, imap)
-        whole_after = _whole(work, step, after, read_new, blocks, imap)
+        after, whole_after = _norms(work, step, judged, read_new, blocks, imap)
         if judged:
             changed, foreign = _foreign_units(step, old.dtype, read_old, read_new, blocks, imap)
     return _GroupSight(
@@ -242,12 +241,19 @@ def _look(work: _Work, read_old: Read, read_new: Read, size: int, block: Block) 
     return _Sight(changed, largest_change(one, two) if changed and floating else 0.0)
 
 
-def _whole(work: _Work, step: Step, norms: Float64, read: Read, blocks: Sequence[Block], imap: Imap) -> float:
-    """The 2-norm of all elements of the blocks: that of their unit norms, where these are 2-norms themselves."""
-    if step.constraint.norm == EUCLIDEAN:
-        return _joined(norms)
+def _norms(
+    work: _Work, step: Step, judged: bool, read: Read, blocks: Sequence[Block], imap: Imap
+) -> tuple[Float64, float]:
+    """The norms of the units of the blocks, where units are `judged`, and the 2-norm of all elements.
+
+    That can be beyond float64 where no norm that is asked for is, and is infinite then.
+    """
+    units = measure(step, work.engine, read, blocks, imap) if judged else np.empty(0)
+    if judged and step.constraint.norm == EUCLIDEAN:
+        return units, _joined(units)
     whole = replace(step, unit_axes=(), constraint=Constraint())
-    return float(measure(whole, work.engine, read, blocks, imap).item())
+    sums = PNormMeasure(EUCLIDEAN).part(whole, work.engine, read, blocks, imap).sums
+    return units, float(roots(sums, EUCLIDEAN).item())
 
 
 def _joined(norms: Float64) -> float:

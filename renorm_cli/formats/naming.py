@@ -103,3 +103,17 @@ def lora_notes(variables: Sequence[Variable]) -> tuple[Note, ...]:
         return ()
     text = "the file keeps a LoRA update beside it, so bounding it does not bound the weight in effect"
     return (Note(f"{some_names(list(bases))}: {text} (kernel + a @ b); merge the update first", warning=True),)
+
+
+def normalization_notes(variables: Sequence[Variable]) -> tuple[Note, ...]:
+    """A warning where a layer normalizes the kernel of the one that it wraps."""
+    wrappers = {one.name.rpartition("/")[0]: None for one in variables if one.hint.layer == "SpectralNormalization"}
+    return spectral_notes(list(wrappers))
+
+
+def spectral_notes(layers: Sequence[str]) -> tuple[Note, ...]:
+    """A warning of layers that normalize kernels, if there are any."""
+    if not layers:
+        return ()
+    text = "the layer divides its kernel by its spectral norm in every training step, so a bound holds until then"
+    return (Note(f"{some_names(layers)}: {text}", warning=True),)

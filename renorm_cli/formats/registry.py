@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from renorm_cli.errors import FormatError
@@ -83,6 +84,29 @@ def wholes(paths: Iterable[Path]) -> list[Path]:
         except (FormatError, OSError, ValueError):  # opening it will say what is wrong
             found.setdefault(path, path)
     return list(found.values())
+
+
+def is_one_of(path: Path, others: Iterable[Path | None]) -> bool:
+    """Whether a path is one of the others, or a file, that is there, of a checkpoint that one of them names.
+
+    Names of files tell, and state files and maps beside them. Raises nothing.
+    """
+    real = {os.path.realpath(one) for one in others if one is not None}
+    if os.path.realpath(path) in real:
+        return True
+    wholes = _wholes(path) if path.is_file() else ()
+    return any(os.path.realpath(place) in real for whole in wholes for place in (whole, whole.parent))
+
+
+def _wholes(path: Path) -> Iterator[Path]:
+    """What names the checkpoints that a file may be a part of."""
+    for format in FORMATS:
+        try:
+            place = format.location(path)
+            found = (format.named_by(path), format.whole_of(path), None if place is None else place.path)
+        except (FormatError, OSError, ValueError):  # opening it would say what is wrong
+            continue
+        yield from (whole for whole in found if whole not in (None, path))
 
 
 def _first(found: Iterable[Path | None]) -> Path | None:

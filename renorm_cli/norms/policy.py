@@ -15,6 +15,7 @@ A clipped weight is the product weight * limit / norm, and no rounding may lift 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import Norm, PNorm, SpectralNorm
@@ -29,6 +30,8 @@ number (30 * 0.2 = 6) is not cut down to its neighbour. The norm is measured aga
 
 _FLOAT32 = FLOATS["float32"]
 _STEP = 2.0**-50
+_FAR = 1000
+"""A limit that is a norm divided by more than this power of two makes a factor near the end of float64's range."""
 
 
 def threshold(limit: float, dtype: str, norm: Norm) -> float:
@@ -66,6 +69,18 @@ def factors(found: Float64, limit: float, dtype: str, norm: Norm) -> Float64:
         np.divide(result, 1 + _FLOAT32.roundoff, out=result, where=clipped & ~exact)
         return _cut(result)
     return result
+
+
+def shifts(found: Float64, limit: float, dtype: str, norm: Norm) -> npt.NDArray[np.int64]:
+    """The power of two by which to divide each unit before it is measured for its factor; 0 for most.
+
+    The factor of a float64 unit can be too small for a float64, or subnormal and short of digits, though its products
+    are neither. Divided by that power, which rounds only what ends among subnormal numbers, the unit is 2 to 8 times
+    above the limit.
+    """
+    apart = np.frexp(found)[1].astype(np.int64) - np.frexp(limit)[1]
+    far = over(found, limit, dtype, norm) & (apart > _FAR)
+    return np.where(far, apart - 2, 0) if dtype == "float64" else np.zeros(found.shape, np.int64)
 
 
 def changes(scale: Float64) -> Bools:

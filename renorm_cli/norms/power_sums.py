@@ -65,22 +65,26 @@ def exponents_of(peaks: Float64) -> Ints:
     return np.asarray(np.where(usable, found, np.where(peaks == 0, LOWEST, 0)))
 
 
+def roots(total: PowerSums, norm: PNorm) -> Float64:
+    """The norm of each unit; Inf where that of finite numbers is beyond float64, and NaN or Inf where these are."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.ldexp(_root(total.sums, norm), total.exponents), dtype=np.float64)
+
+
 def norms(total: PowerSums, norm: PNorm, of: str = "a unit") -> Float64:
     """The norm of each unit; NaN or Inf where the unit holds NaN or Inf.
 
     Raises UsageError, which names what the norm is `of`, where that of finite numbers is beyond float64: only a p far
     below 1, or float64 weights near the end of their range, can do that.
     """
-    with np.errstate(all="ignore"):
-        roots = _root(total.sums, norm)
-        found = np.ldexp(roots, total.exponents)
+    found = roots(total, norm)
     if np.any(np.isfinite(total.sums) & ~np.isfinite(found)):
         raise UsageError(
             f"the norm of {of} for p = {norm.p:g} is beyond the range of float64",
             Way("p", "take a larger p"),
             Way("exclude", "leave weights out"),
         )
-    return np.asarray(found, dtype=np.float64)
+    return found
 
 
 def doubtful(found: Float64, limit: float | None, dtype: str, terms: int, norm: PNorm) -> Bools:

@@ -30,7 +30,8 @@ def times_power_of_two(
 
     Uses ldexp, which is much slower, only if a power is out of float64's range (for a unit of subnormals only).
     """
-    factors = np.ldexp(1.0, np.where(exponents > _OF_ZEROS, 0, exponents))
+    with np.errstate(over="ignore"):
+        factors = np.ldexp(1.0, np.where(exponents > _OF_ZEROS, 0, exponents))
     if np.isfinite(factors).all() and factors.all():
         np.multiply(values, factors, out=out)
     else:

@@ -18,7 +18,7 @@ from renorm_cli.norms.distribution import Distribution
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Part, PNormMeasure, Read
 from renorm_cli.parallel.threads import Imap
-from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, refuse_nonfinite
+from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, nearer, refuse_nonfinite
 
 
 def run_joint(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -94,12 +94,16 @@ class _Joint:
             for number, step in enumerate(self._steps)
         )
 
-    def _bound(self, parts: Mapping[int, Part], joint: Float64) -> dict[int, float]:
+    def _bound(self, parts: dict[int, Part], joint: Float64) -> dict[int, float]:
         """Scale until the joint norm of what is written is within the limit; the norm of each variable then."""
         if self._limit is None:
             raise AssertionError("nothing is bounded without a limit")
-        dtypes = {part.step.variable.dtype for part in parts.values()}
-        factors = {dtype: policy.factors(joint, self._limit, dtype, self._norm) for dtype in dtypes}
+        factors: dict[str, Float64] = {}
+        for number, part in parts.items():
+            dtype, rank = part.step.variable.dtype, len(part.step.variable.shape)
+            read, norm = nearer(part.step, part.read, joint.reshape((1,) * rank), self._limit, (0,) * rank)
+            parts[number] = part._replace(read=read)
+            factors[dtype] = policy.factors(norm.reshape(1), self._limit, dtype, self._norm)
         for attempt in range(ATTEMPTS):
             scaled = {number: self._scaled(part, factors) for number, part in parts.items()}
             done = {number: self._part(parts[number].step, one.put) for number, one in scaled.items()}

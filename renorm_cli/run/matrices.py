@@ -24,7 +24,7 @@ from renorm_cli.norms.spectral.measured import bounded_norms, enclosures, operat
 from renorm_cli.norms.spectral.spectrum import spectrum
 from renorm_cli.parallel.memory import Purpose
 from renorm_cli.parallel.threads import Imap, by_size
-from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, reader, refuse_nonfinite, renorm_variable
+from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, nearer, reader, refuse_nonfinite, renorm_variable
 from renorm_cli.text import bytes_text
 
 _LONG = 10.0
@@ -123,9 +123,11 @@ def _bound(
     """
     variable = step.variable
     changed = policy.over(norms, limit, variable.dtype, step.constraint.norm)
+    origin = (0,) * len(variable.shape)
+    source, norms = nearer(step, source, norms, limit, origin)
     factors = policy.factors(norms, limit, variable.dtype, step.constraint.norm)
     for attempt in range(ATTEMPTS):
-        scaled = Scaled(step, work, source, factors, (0,) * len(variable.shape))
+        scaled = Scaled(step, work, source, factors, origin)
         if work.sink is not None:
             for _ in imap(scaled.put, blocks):
                 pass

@@ -205,6 +205,7 @@ def _bound(
     bytes that are read back, measured like any others, so that the bound is seen to hold and not only expected to.
     """
     variable = step.variable
+    read, norms = nearer(step, read, norms, limit, blocks[0].start)
     factors = policy.factors(norms, limit, variable.dtype, step.constraint.norm)
     for attempt in range(ATTEMPTS):
         scaled = Scaled(step, work, read, factors, blocks[0].start)
@@ -214,6 +215,23 @@ def _bound(
             return after
         factors = policy.reduce(factors, still_over, attempt, variable.dtype)
     raise AssertionError(f"{variable.name!r}: the bound {limit} was not reached in {ATTEMPTS} tries")
+
+
+def nearer(step: Step, read: Read, norms: Float64, limit: float, origin: tuple[int, ...]) -> tuple[Read, Float64]:
+    """Blocks, and their norms, with units that are too far above the limit for one factor divided by a power of two.
+
+    `norms` are a unit grid that begins at `origin`.
+    """
+    shifts = policy.shifts(norms, limit, step.variable.dtype, step.constraint.norm)
+    if not shifts.any():
+        return read, norms
+
+    def divided(block: Block) -> npt.NDArray[Any]:
+        found, per_unit = read(block).copy(), shifts[within(block, origin, step.unit_axes)]
+        np.ldexp(found, -per_unit, out=found, where=per_unit != 0)
+        return found
+
+    return divided, np.ldexp(norms, -shifts)
 
 
 class Scaled(NamedTuple):

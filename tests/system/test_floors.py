@@ -38,6 +38,7 @@ INNER = {
         {"app"},
         {"many"},
         {"groups", "help", "output"},
+        {"targets"},
         {"again", "options", "words"},
         {"completion", "terminal", "signals"},
     ],

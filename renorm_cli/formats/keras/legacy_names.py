@@ -18,7 +18,7 @@ from renorm_cli.formats.hdf5.naming import is_inside, optimizer_groups, variable
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.constraints import declared_for
-from renorm_cli.formats.naming import Naming, from_names, lora_notes, plain_name, unique_names
+from renorm_cli.formats.naming import Naming, from_names, lora_notes, normalization_notes, plain_name, unique_names
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.text import by_number
@@ -54,7 +54,7 @@ def name_variables(survey: Survey, config: LayerNode | None, root: str) -> Namin
         item = None if owner is None else _Listed(owner, dataset.path[len(_join(root, owner)) + 1 :], dataset)
         variables.append(_unlisted(dataset) if item is None else _variable(item, layers))
     named = unique_names(with_optimizers(_with_quantized(variables), survey), _qualified)
-    return Naming(named, _twins(listed), lora_notes(named))
+    return Naming(named, _twins(listed), (*lora_notes(named), *normalization_notes(named)))
 
 
 def _qualified(variable: Variable) -> str:

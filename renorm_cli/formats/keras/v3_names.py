@@ -22,15 +22,13 @@ from renorm_cli.conventions.keras import (
     snake_case,
     stored_weights,
 )
-from renorm_cli.errors import some_names
 from renorm_cli.formats.hdf5.naming import name_plainly
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.keras.siblings import SiblingNames, base_name
-from renorm_cli.formats.naming import Naming, unique_names
+from renorm_cli.formats.naming import Naming, spectral_notes, unique_names
 from renorm_cli.model.identity import Role
-from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.text import by_number
 
@@ -100,7 +98,7 @@ class _Namer:
             for child in reversed(_in_order(children, place, nodes)):
                 stack.append((_join(group, child), self._place(group, place, child, nodes.get(child))))
         variables.extend(name_plainly(self._survey._replace(datasets=tuple(self._other))).variables)
-        return Naming(unique_names(variables, _qualified), tuple(self._twins), self._notes())
+        return Naming(unique_names(variables, _qualified), tuple(self._twins), spectral_notes(self._spectral))
 
     def _root(self) -> _Place:
         node = self._config
@@ -243,12 +241,6 @@ class _Namer:
             self._variable(kernel, source, weight, first.state if first is not None else place.state),
             self._variable(vector, place, "vector_u", place.state),
         ]
-
-    def _notes(self) -> tuple[Note, ...]:
-        if not self._spectral:
-            return ()
-        text = "the layer divides its kernel by its spectral norm in every training step, so a bound holds until then"
-        return (Note(f"{some_names(self._spectral)}: {text}", warning=True),)
 
 
 def _one_side(name: str) -> str:

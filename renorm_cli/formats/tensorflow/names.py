@@ -15,7 +15,7 @@ from renorm_cli.conventions.identify import role_of, unit_axes
 from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
 from renorm_cli.conventions.slots import AVERAGE
 from renorm_cli.errors import FormatError, some_names
-from renorm_cli.formats.naming import Naming, from_names, lora_notes, plain_name, unique_names
+from renorm_cli.formats.naming import Naming, from_names, lora_notes, normalization_notes, plain_name, unique_names
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.lost_names import SlotNames, names_by_scopes, names_by_slots, path_of, without_model
@@ -103,7 +103,8 @@ def name_variables(
         variables = [_named(each, each.name.removeprefix(model)) for each in variables]
     variables = [_renamed(variable, variable.key in seconds) for variable in variables]
     unique = _with_aliases(unique_names(variables, lambda variable: path_of(variable.key)), drafts, lost)
-    notes = (*_average_notes(unique), *_export_notes(open_names), *lora_notes(unique), *told.notes)
+    of_layers = (*lora_notes(unique), *normalization_notes(unique))
+    notes = (*_average_notes(unique), *_export_notes(open_names), *of_layers, *told.notes)
     return Naming(unique, twins, notes)
 
 

@@ -137,7 +137,7 @@ def test_a_report_is_written_beside_what_is_printed_and_never_over_a_checkpoint(
     ]
     copy = tmp_path / "copy.json"
     shutil.copy(before, copy)
-    refused(renorm_here(capfd, "diff", str(copy), after, "--report", str(copy)), "is a checkpoint of this run")
+    refused(renorm_here(capfd, "diff", str(copy), after, "--report", str(copy)), "is another file of this run")
 
 
 def test_what_was_not_compared_is_said_on_stderr(tmp_path: Path, capfd: Capture) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 from support import builders
 from support.cli import on_a_terminal, refused, renorm, renorm_here
-from support.places import SAMPLES
+from support.places import DATA, SAMPLES
 from support.report_maker import a_report, a_row
 
-from renorm_cli.cli.output import SUMMARY_BYTES, Target, rendered
+from renorm_cli.cli.output import SUMMARY_BYTES, rendered
+from renorm_cli.cli.targets import Target
 from renorm_cli.render.data.json_report import report_dict
 from renorm_cli.render.registry import FORMATS, format_of
 
@@ -140,7 +142,7 @@ def test_one_run_feeds_all_reports_of_all_commands(tmp_path: Path, capfd: Captur
         (["pdf=r.pdf"], "or say it as FORMAT=FILE (json, jsonl, csv, md, html, junit, sarif, gitlab, github)"),
         (["json="], "the ending chooses the format"),
         (["r.json", "csv=./r.json"], "another report of this run has that name"),
-        (["json=model.h5"], "is a checkpoint of this run"),
+        (["json=model.h5"], "is another file of this run"),
         (["nowhere/r.json"], "the folder 'nowhere' is not there"),
     ],
 )
@@ -152,6 +154,34 @@ def test_a_report_that_cannot_be_is_refused(
     options = [f"--report={report}" for report in reports]
     refused(renorm_here(capfd, "check", "model.h5", "--max-norm", "9", *options), what)
     assert [path.name for path in tmp_path.iterdir()] == ["model.h5"]
+
+
+READ = {
+    "apply d.h5 --rules r.toml -o r.toml": "give another name with -o",
+    "apply d.h5 --max-norm 1 --like c.h5 -o c.h5": "give another name with -o",
+    "suggest d.h5 --clip 1% --like c.h5 -o c.h5": "give another name with -o",
+    "inspect d.h5 --rules r.toml --report json=r.toml": "give the report another name",
+    "check d.h5 --max-norm 9 --baseline b.json --report b.json": "give the report another name",
+    "inspect t/m --report json=t/m.index": "give the report another name",
+    "inspect t --report json=t/m.index": "give the report another name",
+    "inspect d.h5 --like t/m --report json=t/m.data-00000-of-00001": "give the report another name",
+    "inspect t/m.index --norms t/m.npz --report json=t/m.npz": "give the norms a name of their own",
+}
+
+
+@pytest.mark.parametrize("line", READ)
+def test_what_a_run_reads_is_not_replaced_by_what_it_writes(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DATA / "tensorflow" / "prefix", "t")
+    for name in ("c.h5", "d.h5"):
+        shutil.copy(DENSE, name)
+    Path("r.toml").write_text('[[rule]]\nmatch = "*"\nmax_norm = 9\n')
+    renorm_here(capfd, "inspect", "d.h5", "--report", "b.json", "-q")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    refused(renorm_here(capfd, *line.split(), "--force"), READ[line])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_comparison_has_the_formats_it_has_and_says_which(tmp_path: Path, capfd: Capture) -> None:

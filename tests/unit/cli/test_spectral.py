@@ -162,8 +162,8 @@ def test_a_baseline_of_another_norm_is_an_error(folder: Path, capfd: pytest.Capt
     [
         ("inspect --norm spectral --p 3", "a spectral norm has no p, got 3; leave out --p, or leave out --norm"),
         ("inspect --spectral --p 3", "a spectral norm has no p, got 3; leave out --p, or leave out --spectral"),
-        ("inspect --spectrum --per global", "not of all tensors together; leave out --per, or leave out --spectrum"),
-        ("check --norm spectral --max-norm 1 --per global", "leave out --per, or leave out --norm"),
+        ("inspect --spectrum --per global", "of one matrix, not per global; leave out --per, or leave out --spectrum"),
+        ("check --norm spectral --max-norm 1 --per tensor", "not per tensor; leave out --per, or leave out --norm"),
         ("check --norm spectral --declared", "leave out --declared, or leave out --norm"),
         ("check --conv operator --max-norm 1", "an operator norm is a spectral norm; ask for it with --norm spectral"),
         ("check --norm schatten --max-norm 1", "'schatten' is not one of 'p', 'spectral'"),

@@ -620,3 +620,14 @@ def test_an_array_that_is_stored_as_its_transpose_is_another_one(tmp_path: Path)
             row = row_of(report, "d/kernel")
             assert (row.verdict, report.exit_code) == ("shape changed", 1), name
             assert row.reason == "stored in the order of axes [0, 1], and now in [1, 0]"
+
+
+def test_a_2_norm_beyond_float64_that_nobody_asked_for_is_left_out(tmp_path: Path) -> None:
+    for name, scale in (("a", 1.5e308), ("b", 0.75e308)):
+        np.savez(tmp_path / f"{name}.npz", **{"d/kernel": np.full((4, 3), scale), "d/bias": np.full(12, scale)})
+    report = look(tmp_path / "a.npz", tmp_path / "b.npz", p=np.inf)
+    for name in ("d/kernel", "d/bias"):
+        found = row_of(report, name)
+        assert (found.norm_before, found.norm_after, found.changed) == (None, None, 12)
+    found = row_of(report, "d/kernel")
+    assert (found.verdict, found.unit_norm_before, found.unit_norm_after) == ("pure renorm", 1.5e308, 0.75e308)

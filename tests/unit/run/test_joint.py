@@ -184,3 +184,12 @@ def test_a_dry_run_has_the_numbers_of_the_real_one() -> None:
     ]
     run_it = partial(run_joint, steps)
     assert run_it(Work(Tensors(model), NumpyEngine(), bound=True)) == bound_all(model, 1.0, 2.0, NumpyEngine())[1]
+
+
+def test_variables_far_above_a_limit_are_scaled_though_their_factor_is_no_float64() -> None:
+    arrays = {"a": np.array([1e308, -1e290]), "b": np.full((2, 2), 3e307), "c": np.ones(3, np.float32)}
+    after, _ = bound_all(arrays, 1e-20, 2.0, NumpyEngine())
+    joint = math.hypot(1e308, *[3e307] * 4)
+    for name in "ab":
+        assert after[name] == pytest.approx(arrays[name] / joint * 1e-20, rel=1e-12)
+    assert not after["c"].any()

@@ -134,3 +134,12 @@ def test_a_guess_of_axes_matters_where_norms_of_other_matrices_can_be_on_the_oth
     array = np.full((5, 5, 5), 1.0, np.float32)
     found = readings_of([matrix_step(array, limit)], Tensor(array), NumpyEngine(), map)
     assert found == {"w": reading}
+
+
+def test_a_matrix_far_above_a_limit_is_scaled_though_its_factor_is_no_float64() -> None:
+    array = RANDOM.standard_normal((2, 5, 4)) * np.array([1e306, 1e-25])[:, None, None]
+    after, row = scaled(array, 1e-20, blocks=(0,))
+    assert row.over == 1
+    assert after[0] == pytest.approx(array[0] / largest(array[0]) * 1e-20, rel=1e-8)
+    assert largest(after[0]) <= 1e-20 * (1 + 1e-12)
+    assert after[1].tobytes() == array[1].tobytes()

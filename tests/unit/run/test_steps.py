@@ -244,3 +244,15 @@ def test_the_bound_holds_among_subnormals(
     assume(oracle.over(before, (1,), steps * smallest, p).any())
     after, _ = bounded(before, (1,), steps * smallest, p, engine)
     assert (oracle.unit_norms(after, (1,), p) <= steps * smallest).all()
+
+
+@pytest.mark.parametrize("limit", [1e-20, 3.0, 1e-300, 5e-324])
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_a_unit_far_above_a_limit_is_scaled_though_its_factor_is_no_float64(limit: float, p: float) -> None:
+    before = np.array([[1.5e308, limit / 4, math.nan], [-2e307, 0.0, 1.0], [1e300, -0.0, 1.0]])
+    after, row = bounded(before, (1,), limit, p, NumpyEngine(), nonfinite="skip")
+    assert after[:, 1:].tobytes() == before[:, 1:].tobytes()
+    assert after[:, 0] == pytest.approx(oracle.renorm(before[:, :1], (1,), limit, p)[:, 0], rel=1e-15, abs=5e-324)
+    assert after[0, 0] > 0 or limit < 1e-323
+    assert oracle.unit_norms(after[:, :1], (1,), p)[0] <= limit * (1 + 1e-12)
+    assert row.norm_after is not None

@@ -384,13 +384,15 @@ def test_everything_a_quantized_layer_stores_is_quantized(tmp_path: Path, mode: 
         assert item.state == (None if "layer_normalization" in item.key else "quantized")
 
 
-def test_spectral_normalization_is_looked_through(tmp_path: Path) -> None:
+def test_spectral_normalization_is_looked_through_and_warned_of(tmp_path: Path) -> None:
     import keras
 
     keras.backend.clear_session()
     up = keras.layers.SpectralNormalization(keras.layers.Conv2DTranspose(3, 2, name="up"))
     keras.Sequential([keras.Input((6, 6, 2)), up]).save(tmp_path / "m.h5")
-    found = {item.name: item for item in named(tmp_path / "m.h5").variables}
+    naming = named(tmp_path / "m.h5")
+    assert [(note.warning, "'spectral_normalization'" in note.text) for note in naming.notes] == [(True, True)]
+    found = {item.name: item for item in naming.variables}
     assert unit_axes(found["spectral_normalization/up/kernel"]) == ((2,), "layer")
     assert role_of(found["spectral_normalization/vector_u"]) == "state"
 
