@@ -26,9 +26,10 @@ ASKED_FOR = ("bench", "exhaustive", "fuzz")
 """Markers of tests that run only where `-m` names them: they take minutes, or want the machine to themselves."""
 
 
-FRAMEWORKS = ("tensorflow", "keras", "tf_keras")
+FRAMEWORKS = ("tensorflow", "keras", "tf_keras", "torch", "transformers", "jax", "flax")
 _FRAMEWORK = re.compile(
-    rf"\b(import|from) ({'|'.join(FRAMEWORKS)})\b|\b(keras_zoo|tf_zoo|tf_files|bad_tables|engine: Engine)\b"
+    rf"\b(import |from |importorskip\(\")({'|'.join(FRAMEWORKS)})\b"
+    r"|\b(keras_zoo|tf_zoo|tf_files|bad_tables|engine: Engine)\b"
 )
 """What a file says whose slow tests load one of them, by itself or through others."""
 

@@ -260,9 +260,11 @@ def _fork(live: Callable[[], NoReturn]) -> int:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             with warnings.catch_warnings():
-                # Python >= 3.12 warns about a fork in a process with threads (NumPy starts some at import). Our child
-                # takes no lock of another thread: it runs one native library, and the deadline covers the rest.
+                # Python >= 3.12 warns about a fork in a process with threads (NumPy starts some at import), and so does
+                # JAX. Our child takes no lock of another thread: it runs one native library, and the deadline covers
+                # the rest.
                 warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
+                warnings.filterwarnings("ignore", message="os.fork.. was called", category=RuntimeWarning)
                 pid = os.fork()
             if pid == 0:
                 live()
