@@ -86,28 +86,36 @@ def identify(variables: Sequence[Variable], lent: Mapping[str, Claim] | None = N
 
     `lent` has what another file of the same model says of them, by key.
     """
-    claims = [_claims(variable, lent) for variable in variables]
-    alone = [_identity(variable, found) for variable, found in zip(variables, claims, strict=True)]
+    kinds: dict[tuple[object, ...], Identity] = {}
+    lent = lent or {}
+
+    def identity(variable: Variable, *together: Claim) -> Identity:
+        """The many layers of a file are of few kinds: what tells the same is told apart once."""
+        others = (*together, lent[variable.key]) if variable.key in lent else together
+        kind = (variable.shape, variable.hint, variable.use, variable.state, others)
+        found = kinds.get(kind)
+        if found is None:
+            found = kinds[kind] = _identity(variable, (*others, *_claims(variable)))
+        return found
+
+    alone = [identity(variable) for variable in variables]
     roles = {variable.key: known.role for variable, known in zip(variables, alone, strict=True)}
-    joined: set[str] = set()
+    joined: dict[str, tuple[Claim, ...]] = {}
     for convention in dict.fromkeys(variable.hint.convention for variable in variables):
         own = [variable for variable in variables if variable.hint.convention == convention]
         for source in WHOLE_FILE.get(convention, ()):
-            together = source(own, roles)
-            joined.update(together)
-            for variable, found in zip(variables, claims, strict=True):
-                if variable.key in together:  # first, because names together tell more than a name alone
-                    found.insert(0, together[variable.key])
+            for key, claim in source(own, roles).items():  # first, because names together tell more than a name alone
+                joined[key] = (claim, *joined.get(key, ()))
     return tuple(
-        replace(variable, identity=_identity(variable, found) if variable.key in joined else known)
-        for variable, found, known in zip(variables, claims, alone, strict=True)
+        replace(variable, identity=identity(variable, *joined[variable.key]) if variable.key in joined else known)
+        for variable, known in zip(variables, alone, strict=True)
     )
 
 
 def identity_of(variable: Variable) -> Identity:
     """The identity of a variable; of one that is not identified yet, as far as it tells by itself."""
     if variable.identity is None:
-        return _identity(variable, _claims(variable, None))
+        return _identity(variable, _claims(variable))
     return variable.identity
 
 
@@ -141,8 +149,8 @@ def spatial_axes(variable: Variable) -> tuple[int, ...]:
     return stored(range(rank - 2), variable) if by_graph or keras.convolves(hint.layer, rank) else ()
 
 
-def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]:
-    """What the variable tells by itself, and what another file lends to it."""
+def _claims(variable: Variable) -> list[Claim]:
+    """What the variable tells by itself."""
     convention = CONVENTIONS.get(variable.hint.convention)
     claims = [] if convention is None else list(convention.claims(variable.hint, variable.shape))
     use = variable.use
@@ -150,8 +158,6 @@ def _claims(variable: Variable, lent: Mapping[str, Claim] | None) -> list[Claim]
         role = None if use.role == "unknown" else use.role
         depthwise = use.ops == ("DepthwiseConv2dNative",) and use.unit_axes == (2, 3)
         claims.append(Claim("graph", role, use.unit_axes, f"the op {' '.join(use.ops)}", (2,) if depthwise else ()))
-    if lent and variable.key in lent:
-        claims.append(lent[variable.key])
     return claims
 
 

@@ -225,12 +225,13 @@ def snake_case(class_name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+_COUNTER = re.compile(r"_[0-9]+\Z")
 _BY_SNAKE = {snake_case(name): name for name in (*LAYERS, *CONTAINERS)}
 
 
 def class_from_name(name: str) -> str | None:
     """The layer class a default name stands for: "conv2d_transpose_3" -> "Conv2DTranspose"; None for any other name."""
-    return _BY_SNAKE.get(name) or _BY_SNAKE.get(re.sub(r"_[0-9]+\Z", "", name))
+    return _BY_SNAKE.get(name) or (_BY_SNAKE.get(_COUNTER.sub("", name)) if name[-1:].isdigit() else None)
 
 
 def canonical(class_name: str) -> str:
@@ -240,8 +241,10 @@ def canonical(class_name: str) -> str:
 
 def find_weight(class_name: str, path: str) -> Weight | None:
     """The weight of the class that the end of `path` names ("lstm_cell/kernel" of LSTM is its kernel)."""
-    by_name = {name: weight for weight in LAYERS.get(class_name, ()) for name in (weight.name, weight.also) if name}
-    return next((by_name[end] for end in suffixes(path) if end in by_name), None)
+    weights = LAYERS.get(class_name)
+    if weights is None:
+        return None
+    return next((one for end in suffixes(path) for one in weights if end in (one.name, one.also)), None)
 
 
 def claims(hint: Hint, shape: tuple[int, ...]) -> Iterator[Claim]:

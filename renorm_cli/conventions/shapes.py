@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from renorm_cli.conventions.keras import LAYERS, cell_class
@@ -90,7 +91,8 @@ class _Found:
             self._roles.setdefault(member.keys, Claim("shape", role, None, told))
 
     def claims(self) -> dict[str, Claim]:
-        of_kernels = ((keys, left.claim()) for keys, left in self._left.items())
+        once = {left: left.claim() for left in set(self._left.values())}
+        of_kernels = ((keys, once[left]) for keys, left in self._left.items())
         found = itertools.chain(self._roles.items(), of_kernels)
         return {key: claim for keys, claim in found if claim is not None for key in keys}
 
@@ -244,13 +246,17 @@ def _parameters(members: Mapping[str, _Member], found: _Found) -> None:
 
 def _word(own: str) -> tuple[str, tuple[str, str]]:
     """The word for a kernel or a bias in a name, and the rest of it."""
-    if len(own) <= _LONGEST:
-        last = _WORD_LAST.fullmatch(own)
-        if last is not None:
-            return last[2].lower(), (last[1] or "", last[3])
-        first = _WORD_FIRST.fullmatch(own)
-        if first is not None:
-            return first[1].lower(), ("", f"_{first[2]}")
+    return _short_word(own) if len(own) <= _LONGEST else ("", ("", ""))
+
+
+@lru_cache(maxsize=1024)
+def _short_word(own: str) -> tuple[str, tuple[str, str]]:
+    last = _WORD_LAST.fullmatch(own)
+    if last is not None:
+        return last[2].lower(), (last[1] or "", last[3])
+    first = _WORD_FIRST.fullmatch(own)
+    if first is not None:
+        return first[1].lower(), ("", f"_{first[2]}")
     return "", ("", "")
 
 
@@ -259,12 +265,17 @@ def _pair(kernel: _Member, bias: _Member, found: _Found, any_axis: bool = False,
         return
     readings = _fitting(kernel.shape, bias.shape, any_axis)
     if readings:
-        told = f"the bias of {'x'.join(map(str, bias.shape))}"
-        found.left(kernel, readings, told, usual)
-        found.is_a(bias, "bias", f"the kernel of {'x'.join(map(str, kernel.shape))}")
+        found.left(kernel, readings, _of("bias", bias.shape), usual)
+        found.is_a(bias, "bias", _of("kernel", kernel.shape))
 
 
-def _fitting(kernel: Shape, bias: Shape, any_axis: bool = False) -> list[Axes]:
+@lru_cache(maxsize=1024)
+def _of(what: str, shape: Shape) -> str:
+    return f"the {what} of {'x'.join(map(str, shape))}"
+
+
+@lru_cache(maxsize=1024)
+def _fitting(kernel: Shape, bias: Shape, any_axis: bool = False) -> Sequence[Axes]:
     """The unit axes of a kernel that a bias of this shape fits; with `any_axis` also the first ones of convolutions."""
     rank = len(kernel)
     if rank < 2 or not bias:

@@ -69,14 +69,16 @@ def unique_names(variables: Iterable[Variable], qualified: Callable[[Variable], 
     count = Counter(variable.name for variable in named)
     keys = {variable.key for variable in named}
     return tuple(
-        replace(variable, name=variable.key) if count[variable.name] > 1 or variable.name in keys else variable
+        replace(variable, name=variable.key)
+        if variable.name != variable.key and (count[variable.name] > 1 or variable.name in keys)
+        else variable
         for variable in named
     )
 
 
 def plain_name(path: str) -> str:
     """The path without the ":0" that TensorFlow puts behind names of variables."""
-    return re.sub(r":[0-9]+\Z", "", path)
+    return re.sub(r":[0-9]+\Z", "", path) if ":" in path else path
 
 
 def from_names(variable: Variable, path: str) -> Variable:

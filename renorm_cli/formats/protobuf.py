@@ -95,7 +95,7 @@ def read_fields(
         budget.fields -= 1
         if budget.fields < 0:
             raise damaged(shown, f"expected at most {MAX_FIELDS} fields, found more at byte {at}")
-        tag, at = read_varint(data, at, stop, shown)
+        tag, at = (data[at], at + 1) if data[at] < 128 else read_varint(data, at, stop, shown)
         number, kind = tag >> 3, tag & 7
         if not 0 < number <= _MAX_FIELD_NUMBER:
             raise damaged(shown, f"expected a field number from 1 to 2**29 - 1 at byte {tag_at}, found {number}")
@@ -103,7 +103,8 @@ def read_fields(
         if kind == VARINT:
             value, after = read_varint(data, at, stop, shown)
         elif kind == BYTES:
-            size, at = read_varint(data, at, stop, shown)
+            short = at < stop and data[at] < 128
+            size, at = (data[at], at + 1) if short else read_varint(data, at, stop, shown)
             after = _within(at + size, stop, number, shown)
             value = bytes(data[at:after])
         elif kind in (FIXED32, FIXED64):

@@ -256,14 +256,15 @@ def _check_extents(stored: Iterable[Entry], num_shards: int, shard_sizes: ShardS
         raise FormatError(f"{shown}: expected {num_shards} data files, found {len(shard_sizes)}; copy all of them")
     shard, length, end, owner = -1, 0, 0, ""
     for entry in sorted(stored, key=lambda e: (e.shard, e.offset)):
-        where = f"{shown}: {quoted(entry.key)}"
         if entry.shard != shard:
             shard, end = entry.shard, 0
             length = shard_sizes(shard, num_shards) if callable(shard_sizes) else shard_sizes[shard]
         after = entry.offset + entry.size
         if after > length:
+            where = f"{shown}: {quoted(entry.key)}"
             raise damaged(where, f"expected bytes {entry.offset} to {after} in data file {shard}, found {length} bytes")
         if entry.size and entry.offset < end:
+            where = f"{shown}: {quoted(entry.key)}"
             raise damaged(
                 where, f"its bytes from {entry.offset} of data file {shard} are also those of {quoted(owner)}"
             )

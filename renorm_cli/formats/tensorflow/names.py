@@ -235,8 +235,9 @@ def _is_identified(variable: Variable) -> bool:
     layer, weight = variable.hint.layer, variable.hint.weight
     if weight is None:
         return False
-    known = find_weight(layer, weight) if layer is not None else None
-    return known is not None or any(end in ROLES for end in suffixes(weight))
+    return any(end in ROLES for end in suffixes(weight)) or (
+        layer is not None and find_weight(layer, weight) is not None
+    )
 
 
 def _twins(variables: Sequence[Variable], copies: Iterable[_Twin]) -> tuple[tuple[_Twin, ...], tuple[str, ...]]:
