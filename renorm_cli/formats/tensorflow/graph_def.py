@@ -64,16 +64,18 @@ class GraphWalk(Walk):
         """Number and text of the fields that a message begins with, up to the first of the number `before`."""
         head = self.bytes_of(span, _HEAD)
         found: list[tuple[int, str]] = []
-        at = 0
-        while at + 1 < len(head):
-            tag, size = head[at], head[at + 1]
+        at, end = 0, len(head) - 2
+        while at < end:
+            tag, size, start = head[at], head[at + 1], at + 2
             if tag >> 3 == before and tag < 128:
                 break
-            if tag & 7 != BYTES or not 8 <= tag < 128 or size >= 128 or at + 2 + size > len(head):
+            if size >= 128:
+                size, start = size & 127 | head[start] << 7, at + 3
+            if tag & 7 != BYTES or not 8 <= tag < 128 or size >= 1 << 14 or start + size > len(head):
                 return list(self._leading_fields(span, before))
-            found.append((tag >> 3, head[at + 2 : at + 2 + size].decode("utf-8", "surrogateescape")))
-            at += 2 + size
-        if at + 1 >= len(head) and at < span.end - span.start:
+            found.append((tag >> 3, head[start : start + size].decode("utf-8", "surrogateescape")))
+            at = start + size
+        if at >= end and at < span.end - span.start:
             return list(self._leading_fields(span, before))
         self._left -= len(found) + 1
         if self._left < 0:
