@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, get_args
 
-from renorm_cli.conventions import keras, shapes
+from renorm_cli.conventions import shapes
+from renorm_cli.conventions.keras import weights as keras
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import BOUNDED, AxisSource, Claim, Identity, Role
 from renorm_cli.model.variable import Hint, Variable, stored

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras import LAYERS, cell_class
+from renorm_cli.conventions.keras.layers import LAYERS
+from renorm_cli.conventions.keras.stored import cell_class
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Claim, Role
 from renorm_cli.model.variable import Variable

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from renorm_cli.conventions.keras import ROLES
+from renorm_cli.conventions.keras.layers import ROLES
 from renorm_cli.model.variable import Variable
 
 AVERAGE = "ExponentialMovingAverage"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras import PARTS, ROLES, class_from_name, find_weight
+from renorm_cli.conventions.keras.layers import PARTS, ROLES, class_from_name, find_weight
 from renorm_cli.errors import some_names
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Hint, Variable

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 
 from renorm_cli.conventions.identify import unit_axes
-from renorm_cli.conventions.keras import LAYERS, canonical
+from renorm_cli.conventions.keras.layers import LAYERS, canonical
 from renorm_cli.model.variable import Hint, Variable
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from renorm_cli.conventions.keras import einsum_units, find_weight
+from renorm_cli.conventions.keras.layers import find_weight
+from renorm_cli.conventions.keras.weights import einsum_units
 from support import keras_zoo
 
 WARNINGS = keras_zoo.WARNINGS

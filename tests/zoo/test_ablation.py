@@ -11,7 +11,7 @@ from support import keras_zoo
 
 import renorm_cli
 from renorm_cli.conventions.identify import identify
-from renorm_cli.conventions.keras import LAYERS, Weight
+from renorm_cli.conventions.keras.layers import LAYERS, Weight
 from zoo import live, ways
 from zoo.judge import WEIGHTS, Score, Truth, by_bytes, score
 

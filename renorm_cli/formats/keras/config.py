@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from renorm_cli.conventions.keras import canonical
+from renorm_cli.conventions.keras.layers import canonical
 from renorm_cli.errors import FormatError
 from renorm_cli.untrusted import JsonError, nested, parse_json
 

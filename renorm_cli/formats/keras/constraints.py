@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from renorm_cli.conventions.keras import LAYERS, snake_case
+from renorm_cli.conventions.keras.layers import LAYERS, snake_case
 from renorm_cli.errors import UsageError
 from renorm_cli.formats.keras.config import LayerNode, is_custom
 from renorm_cli.model.norm import PNorm

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras import LAYERS, QUANTIZED_NAMES, find_weight, is_quantized
+from renorm_cli.conventions.keras.layers import LAYERS, QUANTIZED_NAMES, find_weight
+from renorm_cli.conventions.keras.stored import is_quantized
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.naming import is_inside, optimizer_groups, variable_of, with_optimizers
 from renorm_cli.formats.hdf5.survey import Dataset, Survey

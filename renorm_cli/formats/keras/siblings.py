@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from renorm_cli.conventions.keras import snake_case
+from renorm_cli.conventions.keras.layers import snake_case
 from renorm_cli.formats.keras.config import LayerNode
 
 

@@ -10,18 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from renorm_cli.conventions.keras import (
-    CONTAINERS,
-    LAYERS,
-    PARTS,
-    biased,
-    cell_class,
-    class_from_name,
-    holds_quantized,
-    is_quantized,
-    snake_case,
-    stored_weights,
-)
+from renorm_cli.conventions.keras.layers import CONTAINERS, LAYERS, PARTS, class_from_name, snake_case
+from renorm_cli.conventions.keras.stored import biased, cell_class, holds_quantized, is_quantized, stored_weights
 from renorm_cli.formats.hdf5.naming import name_plainly
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras.config import LayerNode

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras import LAYERS, PARTS, find_weight
+from renorm_cli.conventions.keras.layers import LAYERS, PARTS, find_weight
 from renorm_cli.formats.keras.config import LayerNode, parse_config
 from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.protobuf import BYTES, Budget, damaged, read_fields, read_message

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras import CONTAINERS, PARTS, ROLES, class_from_name
+from renorm_cli.conventions.keras.layers import CONTAINERS, PARTS, ROLES, class_from_name
 from renorm_cli.formats.naming import PART_NAMES
 from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, optimizers
 from renorm_cli.formats.tensorflow.optimizer_state import plain_key

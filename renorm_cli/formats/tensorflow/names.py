@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from renorm_cli.conventions.identify import role_of, unit_axes
-from renorm_cli.conventions.keras import CONTAINERS, ROLES, find_weight, suffixes
+from renorm_cli.conventions.keras.layers import CONTAINERS, ROLES, find_weight, suffixes
 from renorm_cli.conventions.slots import AVERAGE
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.naming import Naming, from_names, lora_notes, normalization_notes, plain_name, unique_names

@@ -13,7 +13,7 @@ from support import keras_zoo
 from support.variables import keras_variable
 
 from renorm_cli.conventions.identify import role_of, unit_axes
-from renorm_cli.conventions.keras import LAYERS, TELLING
+from renorm_cli.conventions.keras.layers import LAYERS, TELLING
 from renorm_cli.model.identity import Role
 from renorm_cli.model.variable import Variable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from renorm_cli.conventions.keras import LAYERS, class_from_name, snake_case
+from renorm_cli.conventions.keras.layers import LAYERS, class_from_name, snake_case
 from renorm_cli.formats.tensorflow.lost_names import SlotNames, names_by_scopes, names_by_slots, path_of, without_model
 from renorm_cli.formats.tensorflow.object_graph import Attribute, Edge, Node, ObjectGraph
 

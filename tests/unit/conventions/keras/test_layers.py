@@ -11,18 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from renorm_cli.conventions.keras import (
-    CONTAINERS,
-    LAYERS,
-    cell_class,
-    class_from_name,
-    einsum_units,
-    find_weight,
-    holds_quantized,
-    is_quantized,
-    snake_case,
-    stored_weights,
-)
+from renorm_cli.conventions.keras.layers import CONTAINERS, LAYERS, class_from_name, find_weight, snake_case
+from renorm_cli.conventions.keras.stored import cell_class, holds_quantized, is_quantized, stored_weights
 
 pytestmark = [
     pytest.mark.slow,
@@ -207,27 +197,6 @@ def test_default_names_tell_the_class(name: str) -> None:
 )
 def test_other_names_tell_no_class(name: str) -> None:
     assert class_from_name(name) is None
-
-
-@pytest.mark.parametrize(
-    ("equation", "rank", "axes"),
-    [
-        ("abc,cde->abde", 3, (1, 2)),
-        ("abde,dec->abc", 3, (2,)),
-        ("abc,dc->abd", 2, (0,)),
-        ("abc,bcd->abd", 3, (0, 2)),
-        ("...x,xy->...y", 2, (1,)),
-        ("ab , bc -> ac", 2, (1,)),
-        ("ab,bc->ac", 3, None),
-        ("ab,bc,cd->ad", 2, None),
-        ("nonsense", 2, None),
-        ("", 0, None),
-    ],
-)
-def test_the_units_of_an_einsum_are_the_kernel_letters_that_reach_the_output(
-    equation: str, rank: int, axes: tuple[int, ...] | None
-) -> None:
-    assert einsum_units(equation, rank) == axes
 
 
 def test_a_name_stays_open_where_only_the_config_would_tell_it() -> None:

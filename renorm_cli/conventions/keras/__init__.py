@@ -1,0 +1,1 @@
+"""What the layers of Keras store, and what they tell of a weight."""
