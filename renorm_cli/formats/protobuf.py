@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from renorm_cli.errors import FormatError
 
@@ -17,6 +17,15 @@ MAX_FIELDS = 4_000_000
 """Fields in all messages of one budget. A stored field may have only two bytes, but takes some 200 bytes of memory."""
 _MAX_HELD = 500_000
 _MAX_NUMBERS = 10_000
+
+
+class Bytes(Protocol):
+    """What is walked: bytes, a memoryview, or a file of which a part is in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """The byte at an index, or the bytes of a slice without a step."""
 
 
 class Field(NamedTuple):
@@ -44,7 +53,7 @@ def damaged(shown: str, found: str) -> FormatError:
     return FormatError(f"{shown}: {found}; the file is damaged, use an intact copy")
 
 
-def read_varint(data: bytes | memoryview, at: int, end: int, shown: str) -> tuple[int, int]:
+def read_varint(data: Bytes, at: int, end: int, shown: str) -> tuple[int, int]:
     """The unsigned varint at `at`, and the position after it.
 
     Raises FormatError if it is cut off at `end`, is longer than 10 bytes, or is not below 2**64.

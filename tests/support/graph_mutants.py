@@ -11,7 +11,8 @@ from renorm_cli.conventions.graph.consumers import CONSUMERS
 from renorm_cli.conventions.graph.passing import PASSING
 from renorm_cli.conventions.graph.protocol import Ref
 from renorm_cli.formats.tensorflow.graph_def import GraphWalk, StoredGraph, read_meta_graph
-from renorm_cli.formats.tensorflow.spans import META_GRAPHS, OBJECTS, Span
+from renorm_cli.formats.tensorflow.spans import META_GRAPHS, OBJECTS
+from renorm_cli.formats.walk import Span
 from support import stored_graphs
 from support.graph_build import Integers, attribute, blob, function, meta_graph, saved_model, varint
 

@@ -47,12 +47,12 @@ INNER = {
     "formats": [
         {"registry"},
         {"tensorflow", "hub"},
-        {"keras", "safetensors", "numpy", "flax", "torch", "unread"},
+        {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "unread"},
         {"hdf5", "zip", "mistaken", "shard_index"},
         {"plain"},
         {"numbers"},
         {"base"},
-        {"frameworks"},
+        {"frameworks", "walk"},
         {"apart", "endings", "location", "naming", "protobuf"},
     ],
     "norms": [

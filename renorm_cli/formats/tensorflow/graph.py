@@ -14,7 +14,8 @@ from typing import NamedTuple
 from renorm_cli.formats.tensorflow.bundle import DTYPES, ITEM_BYTES, MAX_RANK
 from renorm_cli.formats.tensorflow.keras_metadata import KerasObject
 from renorm_cli.formats.tensorflow.object_graph import MAX_NODES, ObjectGraph
-from renorm_cli.formats.tensorflow.spans import COLLECTIONS, OBJECTS, Span, Walk
+from renorm_cli.formats.tensorflow.spans import COLLECTIONS, OBJECTS, Walk
+from renorm_cli.formats.walk import Span
 from renorm_cli.model.dtypes import FLOATS
 
 _OP, _ATTR, _TENSOR = 2, 5, 8

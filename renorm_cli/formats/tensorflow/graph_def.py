@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from renorm_cli.conventions.graph.budget import Budget, SpentError
 from renorm_cli.conventions.graph.layout import Constant, Shape
 from renorm_cli.conventions.graph.protocol import Node, Ref
-from renorm_cli.formats.protobuf import BYTES, VARINT, read_varint, signed
-from renorm_cli.formats.tensorflow.spans import FUNCTION, FUNCTION_NODE, GRAPH, GRAPH_NODE, LIBRARY, Span, Walk
+from renorm_cli.formats.protobuf import BYTES, signed
+from renorm_cli.formats.tensorflow.spans import FUNCTION, FUNCTION_NODE, GRAPH, GRAPH_NODE, LIBRARY, Walk
+from renorm_cli.formats.walk import Span
 
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "AutoReloadVariable"})
 
@@ -46,20 +47,6 @@ class GraphWalk(Walk):
     def too_many(self) -> Exception:
         return SpentError("fields")
 
-    def numbers(self, span: Span) -> Iterator[int]:
-        """The signed numbers of a field, which is one of a repeated field or holds several, packed."""
-        if span.wire_type == VARINT:
-            yield signed(self.integer(span))
-            return
-        at = span.start
-        while at < span.end:
-            value, at = read_varint(self._data, at, span.end, self._shown)
-            yield signed(value)
-
-    def string(self, span: Span, number: int) -> str:
-        """The string of that number in a message, "" if there is none."""
-        return next((self.text(item) for item in self.parts(span, number)), "")
-
     def leading_texts(self, span: Span, before: int) -> list[tuple[int, str]]:
         """Number and text of the fields that a message begins with, up to the first of the number `before`."""
         head = self.bytes_of(span, _HEAD)
@@ -87,16 +74,6 @@ class GraphWalk(Walk):
             if item.number == before:
                 return
             yield item.number, self.text(item)
-
-    def entry(self, span: Span) -> tuple[str, Span | None]:
-        """Key and value of an entry of a map."""
-        key, value = "", None
-        for item in self.inside(span):
-            if item.number == 1:
-                key = self.text(item)
-            elif item.number == 2:
-                value = item
-        return key, value
 
     def shape(self, span: Span) -> Shape | None:
         """A TensorShapeProto; None where not even the rank is known."""

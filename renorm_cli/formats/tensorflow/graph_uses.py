@@ -24,7 +24,8 @@ from renorm_cli.formats.tensorflow.graph_def import (
     read_meta_graph,
 )
 from renorm_cli.formats.tensorflow.object_graph import MAX_NODES, ObjectGraph
-from renorm_cli.formats.tensorflow.spans import OBJECTS, Span
+from renorm_cli.formats.tensorflow.spans import OBJECTS
+from renorm_cli.formats.walk import Span
 
 _SAVERS = {"SaveV2": (1, 2, 3), "SaveSlices": (1, 2, 3), "Save": (1, None, 2)}
 """Op -> its operands that are the names, the shapes and slices, and the first tensor (array_ops, io_ops.cc)."""
