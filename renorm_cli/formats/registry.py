@@ -13,6 +13,7 @@ from renorm_cli.formats.hub import ShardIndexFormat
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
+from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
@@ -38,6 +39,7 @@ FORMATS: tuple[Format, ...] = (
     ShardIndexFormat(),
     KerasShardsFormat(),
     KerasArchiveFormat(),
+    OnnxFormat(),
 )
 """The most specific first: the first format that locates a path, or recognises a file, has it."""
 

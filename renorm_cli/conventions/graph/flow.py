@@ -277,6 +277,9 @@ class _Consuming:
     def flag(self, name: str) -> bool:
         return self._run.graph.flag(self._node, name)
 
+    def integer(self, name: str, default: int) -> int:
+        return self._run.graph.integer(self._node, name, default)
+
     def text(self, name: str) -> str | None:
         return self._run.graph.text(self._node, name)
 

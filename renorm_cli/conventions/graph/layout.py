@@ -95,10 +95,11 @@ class Layout(NamedTuple):
         return axis % len(self.dims)
 
     def reshape(self, target: Shape) -> Layout:
-        """In another shape (of which one size may be -1), if it splits and joins axes evenly."""
+        """In another shape, if it splits and joins axes evenly. One size may be -1; 0 is the size of the dim there."""
         total = prod(self.shape)
         if total <= 0 or min(self.shape, default=0) < 0:
             return self.lose()
+        target = tuple(self.dims[place].size if size == 0 else size for place, size in enumerate(target))
         if -1 in target:
             known = prod(size for size in target if size != -1)
             target = tuple(total // known if size == -1 and known else size for size in target)

@@ -7,6 +7,7 @@ axes cannot be followed leaves a lost layout.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import TypeAlias
 
 from renorm_cli.conventions.graph.budget import Budget
@@ -28,11 +29,11 @@ SAME = frozenset(
 
 CHANGED = frozenset(
     ops("""
-    Abs Ceil ClipByValue Cos Dequantize Elu Erf Exp Expm1 FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars
-    FakeQuantWithMinMaxVarsPerChannel Floor Inv LeakyRelu Log Log1p LogSoftmax MirrorPad Neg Pad PadV2
-    QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeV2 Reciprocal
-    Relu Relu6 Reverse ReverseV2 Rint Roll Round Rsqrt Selu Sigmoid Sign Sin Softmax Softplus Softsign
-    Sqrt Square Tanh UniformDequantize UniformQuantize
+    Abs Ceil Clip ClipByValue Cos Dequantize DequantizeLinear Elu Erf Exp Expm1 FakeQuantWithMinMaxArgs
+    FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Floor Inv LeakyRelu Log Log1p LogSoftmax MirrorPad Neg
+    Pad PadV2 QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4
+    QuantizeLinear QuantizeV2 Reciprocal Relu Relu6 Reverse ReverseV2 Rint Roll Round Rsqrt Selu Sigmoid Sign Sin
+    Softmax Softplus Softsign Sqrt Square Tanh UniformDequantize UniformQuantize
     """)
 )
 """Ops that change the values of operand 0 and leave its axes where they are."""
@@ -47,8 +48,9 @@ ELEMENTWISE = frozenset(
 
 MAY_BE_DATA: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(ops("BroadcastTo ExpandDims MirrorPad Pad Reshape Reverse ReverseV2 Switch RefSwitch"), (1,)),
-    **dict.fromkeys(ops("Tile Transpose"), (1,)),
-    **dict.fromkeys(ops("ClipByValue PadV2 Roll Slice SplitV"), (1, 2)),
+    **dict.fromkeys(ops("Squeeze Tile Transpose Unsqueeze"), (1,)),
+    **dict.fromkeys(ops("Clip ClipByValue PadV2 Roll Slice SplitV"), (1, 2)),
+    "SliceAxes": (1, 2, 3, 4),
     "Split": (0,),
     "StridedSlice": (1, 2, 3),
 }
@@ -104,7 +106,34 @@ def _by_integers(change: Callable[[Layout, tuple[int, ...]], Layout]) -> Rule:
     return rule
 
 
+def _transpose(op: Operation) -> Value:
+    """By the order that operand 1 has, or else from the last axis to the first."""
+    if len(op.operands) == 1:
+        return _each(op.operands[0], lambda each: each.transpose(range(len(each.dims))[::-1]))
+    return _by_integers(Layout.transpose)(op)
+
+
+def _flatten(op: Operation) -> Value:
+    """To a matrix, whose rows are all axes before `axis`."""
+    axis = op.graph.integer(op.node, "axis", 1)
+
+    def change(each: Layout) -> Layout:
+        return each.reshape((prod(each.shape[:axis]), prod(each.shape[axis:])))
+
+    return _each(op.operands[0], change)
+
+
+def _unsqueeze(each: Layout, axes: Sequence[int]) -> Layout:
+    """More dims of size 1, at these places of the result."""
+    rank = len(each.dims) + len(axes)
+    for axis in sorted(axis + rank if axis < 0 else axis for axis in axes):
+        each = each.expand(axis)
+    return each
+
+
 def _squeeze(op: Operation) -> Value:
+    if len(op.operands) > 1:
+        return _by_integers(Layout.squeeze)(op)
     axes = op.graph.integers(op.node, "squeeze_dims") or op.graph.integers(op.node, "axis") or ()
     return _each(op.operands[0], lambda each: each.squeeze(axes))
 
@@ -135,6 +164,26 @@ def _slice(op: Operation) -> Value:
             size = -1 if sizes is None else sizes[axis]
             each = each.resize(axis, size if size >= 0 or begin is None else max(dim.size - begin[axis], -1))
         return each
+
+    return _each(op.operands[0], change)
+
+
+def _slice_axes(op: Operation) -> Value:
+    """SliceAxes(value, begin, end, axes, steps): of some axes, the first ones where it does not say which."""
+    begin, end, axes, steps = (op.integers(operand) if operand < len(op.operands) else None for operand in range(1, 5))
+    known = begin or end or axes or ()
+    if len(op.operands) > 3 and axes is None:
+        return _each(op.operands[0], Layout.lose)
+
+    def change(each: Layout) -> Layout:
+        for place, axis in enumerate(axes if axes is not None else range(len(known))):
+            size = -1
+            if begin is not None and end is not None and (steps is not None or len(op.operands) < 5):
+                step = 1 if steps is None else steps[place]
+                part = slice(begin[place], end[place], step)
+                size = len(range(*part.indices(max(each.dims[each.axis(axis)].size, 0))))
+            each = each.resize(axis, size)
+        return each if known else each.lose()
 
     return _each(op.operands[0], change)
 
@@ -287,7 +336,11 @@ PASSING: Mapping[str, Rule] = {
     **dict.fromkeys(CHANGED, _changed),
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     "Reshape": _by_integers(Layout.reshape),
-    "Transpose": _by_integers(Layout.transpose),
+    "Transpose": _transpose,
+    "Flatten": _flatten,
+    "Unsqueeze": _by_integers(_unsqueeze),
+    "SliceAxes": _slice_axes,
+    "Either": lambda op: _joined(op.operands),
     "ConjugateTranspose": _by_integers(Layout.transpose),
     "ExpandDims": _by_integers(lambda each, axis: each.expand(axis[0])),
     "BroadcastTo": _by_integers(Layout.broadcast),
@@ -305,6 +358,7 @@ PASSING: Mapping[str, Rule] = {
     "GatherV2": _gather,
     "ResourceGather": _gather,
     "MatMul": _matrix_product(("transpose_a", "transpose_b")),
+    "Gemm": _matrix_product(("transA", "transB")),
     **dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matrix_product(("adj_x", "adj_y"))),
     "Einsum": _einsum,
 }

@@ -1,0 +1,78 @@
+"""The format of ONNX, told by how it begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.protobuf import BYTES, VARINT
+
+if TYPE_CHECKING:
+    from renorm_cli.formats.base import Checkpoint
+
+_BEGINS = b"\x08"
+"""ir_version, the first field of all writers."""
+_WIRE_TYPES = {1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT, 6: BYTES, 7: BYTES, 8: BYTES, 14: BYTES}
+_WIRE_TYPES |= {20: BYTES, 25: BYTES, 26: BYTES}
+_GRAPH = 7
+_MOST_FIRST = 1_000
+"""Fields before the graph."""
+_HEAD_BYTES = 20
+_DATA = re.compile(r"(.+\.onnx)[._].*", re.DOTALL)
+"""The name of a file that holds tensors of a model: `model.onnx.data`, `model.onnx_data`."""
+
+
+class OnnxFormat(Format):
+    """A protobuf message, which has no mark: its fields are looked at, down to its graph."""
+
+    reads = ".onnx"
+    endings = (".onnx",)
+    searched = (".onnx",)
+
+    def whole_of(self, path: Path) -> Path | None:
+        """The model beside a file of its tensors, by their names."""
+        found = _DATA.fullmatch(path.name)
+        return path.with_name(found[1]) if found and path.is_file() and path.with_name(found[1]).is_file() else None
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Each model with the files beside it that are called as those of its tensors are."""
+        models = super().among(folder, names)
+        data: dict[str, list[str]] = {}
+        for name in names if models else ():
+            found = _DATA.fullmatch(name)
+            if found is not None:
+                data.setdefault(found[1], []).append(name)
+        return {name: (name, *data.get(name, ())) for name in models}
+
+    def recognises(self, head: Head) -> bool:
+        if not head.first.startswith(_BEGINS):
+            return False
+        at = 0
+        for _ in range(_MOST_FIRST):
+            start = head.at(at, _HEAD_BYTES)
+            tag, used = _varint(start, 0)
+            value, after = _varint(start, used)
+            if not after or _WIRE_TYPES.get(tag >> 3) != tag & 7:
+                return False
+            if tag >> 3 == _GRAPH:
+                return True
+            at += after + (value if tag & 7 == BYTES else 0)
+        return False
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.onnx.checkpoint import open_onnx  # each format alone needs its parser
+
+        return open_onnx(found)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The varint at `at`, and the position after it, which is 0 where there is none."""
+    value = 0
+    for place, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 127) << (7 * place)
+        if byte < 128:
+            return value, at + place + 1
+    return 0, 0

@@ -1,0 +1,284 @@
+"""The graph of a model of ONNX as the analysis of weights' uses asks for it: nodes in its words, names resolved.
+
+Bodies of If, Loop and Scan lie flat beside the nodes around them. What a body takes from its loop is data, and what an
+If returns is what either of its bodies does.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from renorm_cli.conventions.graph.budget import Budget, SpentError
+from renorm_cli.conventions.graph.flow import Flow
+from renorm_cli.conventions.graph.layout import Constant, Shape, VariableId
+from renorm_cli.conventions.graph.onnx import CONSUMERS
+from renorm_cli.conventions.graph.protocol import Node, Ref
+from renorm_cli.conventions.graph.uses import Use, use_of
+from renorm_cli.formats.onnx.model import Model, StoredGraph, StoredNode
+from renorm_cli.formats.onnx.tensors import Tensor, integers
+from renorm_cli.formats.walk import Walk
+
+_NOWHERE = Ref("", 0)
+_VARIABLE, _CONSTANT = "VariableV2", "Const"
+
+_RENAMED = {
+    "CastLike": "Cast",
+    "ConstantOfShape": "Fill",
+    "Dropout": "Identity",
+    "Expand": "BroadcastTo",
+    "Max": "Maximum",
+    "Min": "Minimum",
+    "Sum": "AddN",
+    "Where": "SelectV2",
+}
+"""Operators that are told by the name that the analysis has for them. Others have their own, or none."""
+_ONE_OPERAND = frozenset({"CastLike", "Dropout"})
+
+Names = ChainMap[str, Ref]
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """How the graph uses the tensors that may be weights, by key.
+
+    `places` are the names of nodes that take them; `spent` says what the graph had too much of: then nothing is told.
+    """
+
+    uses: Mapping[str, Use] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    spent: str | None = None
+
+
+def uses_in(model: Model, walk: Walk, same: Mapping[str, str]) -> Uses:
+    """How a model uses its weights. Of tensors that are one weight, `same` has the key of the first by that of each."""
+    budget = Budget()
+    weights = {key: tensor for key, tensor in model.tensors.items() if tensor.may_be_weight}
+    shapes: dict[VariableId, Shape] = {key: tensor.shape for key, tensor in weights.items()}
+    library = _Functions(model, walk, budget, same)
+    try:
+        main = OnnxGraph("", model.graph, walk, budget, same)
+        flow = Flow(library, shapes, budget, CONSUMERS)
+        flow.follow(main, {})
+        for name in model.functions:
+            inside = library.get(name)
+            if any(key in shapes for key in inside.variables.values()):
+                flow.follow(inside, dict.fromkeys(inside.arguments))
+    except SpentError as error:
+        return Uses(spent=str(error))
+    uses = {
+        key: use_of(flow.evidence.get(key, ()), tensor.shape, complete=key not in flow.left)
+        for key, tensor in weights.items()
+        if key not in same
+    }
+    places = {str(key): main.title(place) for key, place in flow.places.items()}
+    return Uses(uses, {key: title for key, title in places.items() if title})
+
+
+class _Functions:
+    """The functions of a model (`conventions.graph.protocol.Library`)."""
+
+    def __init__(self, model: Model, walk: Walk, budget: Budget, same: Mapping[str, str]) -> None:
+        self._model, self._walk, self._budget, self._same = model, walk, budget, same
+        self._read: dict[str, OnnxGraph] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._model.functions
+
+    def get(self, name: str) -> OnnxGraph:
+        if name not in self._read:
+            stored = self._model.functions[name]
+            self._read[name] = OnnxGraph(name, stored, self._walk, self._budget, self._same)
+        return self._read[name]
+
+
+class _Stored(NamedTuple):
+    """What an `OnnxGraph` keeps of a node: as it is stored, or a tensor, or the numbers of a constant made here."""
+
+    node: StoredNode | None = None
+    tensor: Tensor | None = None
+    numbers: tuple[int, ...] | None = None
+
+
+class OnnxGraph:
+    """The main graph, or a function (`conventions.graph.protocol.Graph`)."""
+
+    def __init__(self, name: str, stored: StoredGraph, walk: Walk, budget: Budget, same: Mapping[str, str]) -> None:
+        """A main graph has the name ""."""
+        self.name = name
+        self.arguments: Sequence[str] = [f"argument {each}" for each in stored.inputs] if name else ()
+        self.variables: dict[str, str] = {}
+        self._walk = walk
+        self._budget = budget
+        self._same = same
+        self._nodes: dict[str, Node] = {}
+        self._placed = 0
+        arguments = {each: Ref(f"argument {each}", 0) for each in stored.inputs} if name else {}
+        self.results: Sequence[Ref] = self._add(stored, ChainMap(arguments))
+        if not name:
+            self._make("outputs of the graph", "Output", self.results, _Stored())
+        self._uses: dict[str, list[Node]] | None = None
+        self._outputs: dict[str, set[int]] = {}
+
+    def _add(self, stored: StoredGraph, around: Names) -> list[Ref]:
+        """Take over a graph, which sees names around it; returns its outputs."""
+        names = around.new_child()
+        own = names.maps[0]
+        for name, tensor in stored.tensors.items():
+            own[name] = Ref(self._tensor(stored.key(name), tensor), 0)
+        places = [self._place() for _ in stored.nodes]
+        for place, node in zip(places, stored.nodes, strict=True):
+            for output, name in enumerate(node.outputs):
+                own.setdefault(name, Ref(f"{place}.{output}", 0) if node.op == "If" else Ref(place, output))
+        for place, node in zip(places, stored.nodes, strict=True):
+            bodies = [self._add(body, names) for body in node.bodies.values()]
+            if node.op == "Constant":
+                self._make(place, _CONSTANT, (), _Stored(numbers=_numbers(node)))
+            elif node.op == "If":
+                for output in range(len(node.outputs)):
+                    chosen = [body[output] for body in bodies if output < len(body)]
+                    self._make(f"{place}.{output}", "Either", chosen, _Stored(node))
+            else:
+                inputs = [names.get(name, _NOWHERE) if name else _NOWHERE for name in node.inputs]
+                op, operands = self._told(node, inputs)
+                self._make(place, op, [*operands, *(ref for body in bodies for ref in body)], _Stored(node))
+        return [names.get(name, _NOWHERE) for name in stored.outputs]
+
+    def _place(self) -> str:
+        self._placed += 1
+        return f"{self.name}:{self._placed}"
+
+    def _make(self, name: str, op: str, inputs: Sequence[Ref], stored: _Stored) -> str:
+        self._budget.parse(1 + len(inputs))
+        self._nodes[name] = Node(name, op, tuple(inputs), stored)
+        return name
+
+    def _tensor(self, key: str, tensor: Tensor) -> str:
+        if not tensor.may_be_weight:
+            return self._make(f"tensor {key}", _CONSTANT, (), _Stored(tensor=tensor))
+        key = self._same.get(key, key)
+        name = f"tensor {key}"
+        if name not in self._nodes:
+            self.variables[self._make(name, _VARIABLE, (), _Stored(tensor=tensor))] = key
+        return name
+
+    def _constant(self, numbers: tuple[int, ...]) -> Ref:
+        return Ref(self._make(self._place(), _CONSTANT, (), _Stored(numbers=numbers)), 0)
+
+    def _told(self, node: StoredNode, inputs: list[Ref]) -> tuple[str, list[Ref]]:
+        """The op and the operands of a node in the words of the analysis."""
+        translate = _TRANSLATED.get(node.op)
+        if translate is not None and inputs:
+            return translate(self, node, inputs)
+        while inputs and inputs[-1] == _NOWHERE:
+            inputs.pop()
+        return _RENAMED.get(node.op, node.op), inputs[:1] if node.op in _ONE_OPERAND else inputs
+
+    def title(self, name: str) -> str:
+        """The name that the model has for a node."""
+        found = self._nodes.get(name)
+        stored = found.attributes.node if found is not None else None
+        return stored.name if stored is not None else ""
+
+    # What the analysis asks.
+
+    def nodes(self) -> Mapping[str, Node]:
+        return self._nodes
+
+    def uses(self) -> Mapping[str, Sequence[Node]]:
+        if self._uses is None:
+            self._uses = {}
+            for node in self._nodes.values():
+                for name, output in node.inputs:
+                    users = self._uses.setdefault(name, [])
+                    if not users or users[-1] is not node:
+                        users.append(node)
+                    self._outputs.setdefault(name, set()).add(output)
+        return self._uses
+
+    def outputs(self, node: Node) -> Collection[int]:
+        self.uses()
+        return self._outputs.get(node.name, ())
+
+    def is_gradient(self, node: Node) -> bool:
+        return False
+
+    def integer(self, node: Node, name: str, default: int = 0) -> int:
+        found = self._attribute(node, name)
+        return found if isinstance(found, int) else default
+
+    def integers(self, node: Node, name: str) -> tuple[int, ...] | None:
+        found = self._attribute(node, name)
+        return found if isinstance(found, tuple) else None
+
+    def flag(self, node: Node, name: str) -> bool:
+        return self.integer(node, name) != 0
+
+    def text(self, node: Node, name: str) -> str | None:
+        found = self._attribute(node, name)
+        return found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else None
+
+    def functions(self, node: Node, name: str) -> Sequence[str]:
+        return ()
+
+    def message_integers(self, node: Node, name: str, field: int) -> tuple[int, ...] | None:
+        return None
+
+    def constant(self, node: Node) -> Constant:
+        stored = node.attributes
+        if stored.tensor is None:
+            return Constant() if stored.numbers is None else Constant(stored.numbers, (len(stored.numbers),))
+        return Constant(integers(self._walk, stored.tensor, Budget.INTEGERS), stored.tensor.shape)
+
+    def _attribute(self, node: Node, name: str) -> object:
+        stored = node.attributes.node
+        return None if stored is None else stored.attributes.get(name)
+
+
+def _numbers(node: StoredNode) -> tuple[int, ...] | None:
+    """The integers of a Constant node that has no tensor."""
+    found = node.attributes.get("value_ints", node.attributes.get("value_int"))
+    return (found,) if isinstance(found, int) else found if isinstance(found, tuple) else None
+
+
+Translated = tuple[str, list[Ref]]
+
+
+def _with_axes(op: str, attribute: str, default: tuple[int, ...] | None = None) -> Callable[..., Translated]:
+    """An op whose last operand is what is an attribute here: operators of older versions have both ways."""
+
+    def translate(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
+        found = node.attributes.get(attribute, default)
+        numbers = (found,) if isinstance(found, int) else found
+        return op, [*inputs, graph._constant(numbers)] if isinstance(numbers, tuple) else inputs
+
+    return translate
+
+
+def _split(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
+    sizes = node.attributes.get("split")
+    axis = node.attributes.get("axis", 0)
+    given = inputs[1] if len(inputs) > 1 else graph._constant(sizes if isinstance(sizes, tuple) else ())
+    return "SplitV", [inputs[0], given, graph._constant((axis if isinstance(axis, int) else 0,))]
+
+
+def _slice(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
+    if len(inputs) == 1:
+        told = [node.attributes.get(name) for name in ("starts", "ends", "axes")]
+        return "SliceAxes", [*inputs, *(graph._constant(each) for each in told if isinstance(each, tuple))]
+    return "SliceAxes", inputs
+
+
+_TRANSLATED: Mapping[str, Callable[[OnnxGraph, StoredNode, list[Ref]], Translated]] = {
+    "Transpose": _with_axes("Transpose", "perm"),
+    "Unsqueeze": _with_axes("Unsqueeze", "axes"),
+    "Squeeze": _with_axes("Squeeze", "axes"),
+    "Reshape": _with_axes("Reshape", "shape"),
+    "Concat": _with_axes("ConcatV2", "axis"),
+    "Gather": _with_axes("Gather", "axis", (0,)),
+    "Split": _split,
+    "Slice": _slice,
+}
+"""Operators that have as attributes what the analysis has as operands."""
