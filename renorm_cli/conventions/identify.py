@@ -137,6 +137,8 @@ _CONVOLVING = frozenset(
     for end in ("", "BackpropInput", "BackpropInputV2")
 )
 """Ops of a graph whose filter has its spatial axes first."""
+_CONVOLVING_LAST = frozenset({"Conv", "ConvTranspose", "com.microsoft.FusedConv"})
+"""Operators of ONNX, whose filter has them last."""
 
 
 def spatial_axes(variable: Variable) -> tuple[int, ...]:
@@ -146,7 +148,10 @@ def spatial_axes(variable: Variable) -> tuple[int, ...]:
         return ()
     if hint.convention == "torch" and role_of(variable) == "kernel":
         return stored(range(2, rank), variable)  # its matrices have no more than two axes
-    by_graph = variable.use is not None and bool(variable.use.ops) and _CONVOLVING.issuperset(variable.use.ops)
+    ops = () if variable.use is None else variable.use.ops
+    if hint.convention == "onnx":
+        return tuple(range(2, rank)) if ops and _CONVOLVING_LAST.issuperset(ops) else ()
+    by_graph = bool(ops) and _CONVOLVING.issuperset(ops)
     return stored(range(rank - 2), variable) if by_graph or keras.convolves(hint.layer, rank) else ()
 
 

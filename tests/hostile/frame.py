@@ -38,7 +38,9 @@ TOOL = "renorm_cli.cli.app:main"
 LINE = 500
 _SAMPLED = 1 << 16
 _LARGE = 64 << 20
-_ENDING = re.compile(r"(\.weights|\.safetensors\.index)?\.(h5|hdf5|json|keras|safetensors|npz|npy|msgpack|pt|pth)\Z")
+_ENDING = re.compile(
+    r"(\.weights|\.safetensors\.index)?\.(h5|hdf5|json|keras|safetensors|npz|npy|msgpack|onnx|pt|pth)\Z"
+)
 _ABSOLUTE = re.compile(r"/[\w.@+~-]+(?:/[\w.@+~-]+)+")
 
 
@@ -123,9 +125,7 @@ class Outcome:
 def _output(given: str) -> str:
     """`result/out` with the ending of the input."""
     name = given.rstrip("/").rpartition("/")[2]
-    ending = re.search(
-        r"(\.weights|\.safetensors\.index)?\.(h5|hdf5|json|keras|safetensors|npz|npy|msgpack|pt|pth)\Z", name
-    )
+    ending = _ENDING.search(name)
     return "../result/out" + (ending[0] if ending else "")
 
 

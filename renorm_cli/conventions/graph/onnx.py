@@ -21,10 +21,6 @@ from renorm_cli.conventions.graph.consumers import (
 from renorm_cli.conventions.graph.layout import Axes
 from renorm_cli.conventions.graph.ops import ops
 
-CONVOLUTIONS = frozenset(ops("Conv ConvTranspose com.microsoft.FusedConv"))
-"""Operators whose filter is (out, in, *k) or (in, out, *k)."""
-
-
 def transposed(op: Asked, rank: int) -> Axes | None:
     """A filter (in, out / group, *k): with groups a unit has only the rows of its group, and is no whole slice of it.
 

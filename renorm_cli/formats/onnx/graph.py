@@ -21,7 +21,8 @@ from renorm_cli.formats.onnx.model import Model, StoredGraph, StoredNode
 from renorm_cli.formats.onnx.tensors import Tensor, integers
 from renorm_cli.formats.walk import Walk
 
-_NOWHERE = Ref("", 0)
+_NOTHING, _DATA = Ref("", 0), Ref("data", 0)
+"""An operand that is left out, and one that comes from outside."""
 _VARIABLE, _CONSTANT = "VariableV2", "Const"
 
 _RENAMED = {
@@ -141,10 +142,10 @@ class OnnxGraph:
                     chosen = [body[output] for body in bodies if output < len(body)]
                     self._make(f"{place}.{output}", "Either", chosen, _Stored(node))
             else:
-                inputs = [names.get(name, _NOWHERE) if name else _NOWHERE for name in node.inputs]
+                inputs = [names.get(name, _DATA) if name else _NOTHING for name in node.inputs]
                 op, operands = self._told(node, inputs)
                 self._make(place, op, [*operands, *(ref for body in bodies for ref in body)], _Stored(node))
-        return [names.get(name, _NOWHERE) for name in stored.outputs]
+        return [names.get(name, _DATA) for name in stored.outputs]
 
     def _place(self) -> str:
         self._placed += 1
@@ -172,7 +173,7 @@ class OnnxGraph:
         translate = _TRANSLATED.get(node.op)
         if translate is not None and inputs:
             return translate(self, node, inputs)
-        while inputs and inputs[-1] == _NOWHERE:
+        while inputs and inputs[-1] == _NOTHING:
             inputs.pop()
         return _RENAMED.get(node.op, node.op), inputs[:1] if node.op in _ONE_OPERAND else inputs
 

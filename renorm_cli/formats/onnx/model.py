@@ -19,6 +19,7 @@ from renorm_cli.untrusted import quoted
 GRAPH, _FUNCTION = 7, 25
 _DEPTH = 32
 """Graphs inside of graphs; protobuf itself stops at 100 messages inside of messages, three for each."""
+_MOST_NODES = 300_000
 _MOST_NUMBERS = 64
 _LONGEST_TEXT = 1_000
 
@@ -95,6 +96,7 @@ class _Reader:
         self.tensors: dict[str, Tensor] = {}
         self._walk = walk
         self._shown = shown
+        self._nodes = 0
 
     def graph(self, chain: Chain, path: str, depth: int) -> StoredGraph:
         """GraphProto{node=1, initializer=5, input=11, output=12, sparse_initializer=15}."""
@@ -124,6 +126,9 @@ class _Reader:
 
     def _node(self, graph: StoredGraph, chain: Chain, depth: int) -> None:
         """NodeProto{input=1, output=2, name=3, op_type=4, attribute=5, domain=7}."""
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise FormatError(f"{self._shown!r} has more than {_MOST_NODES} nodes; no model has so many")
         walk = self._walk
         texts: dict[int, list[str]] = {1: [], 2: [], 3: [""], 4: [""], 7: [""]}
         attributes: list[Span] = []

@@ -1,0 +1,41 @@
+"""The contract of every format, for ONNX: a few lines that know onnx.proto read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from contracts.checkpoint import CheckpointContract
+from support import onnx_files
+
+
+class TestOnnx(CheckpointContract):
+    format, name, kernels = "onnx", "m.onnx", onnx_files.SMALL_KERNELS
+
+    def make(self, folder: Path) -> Path:
+        (folder / "m.onnx").write_bytes(onnx_files.small_model())
+        return folder / "m.onnx"
+
+    def arrays(self, path: Path) -> dict[str, np.ndarray]:
+        return onnx_files.read_onnx(path)
+
+
+class TestOnnxWithData(TestOnnx):
+    """Tensors in a file beside the model."""
+
+    def make(self, folder: Path) -> Path:
+        onnx_files.write_outside(folder / "m.onnx")
+        return folder / "m.onnx"
+
+
+class TestOnnxWithChecksum(TestOnnxWithData):
+    """The checksum of that file is in the model, once for each of five tensors; here it has no true one to begin with
+    where a test changes a byte, so that the files are looked at, and not what they tell."""
+
+    def make(self, folder: Path) -> Path:
+        onnx_files.write_outside(folder / "m.onnx", checksum=True)
+        return folder / "m.onnx"
+
+    def essential(self, path: Path) -> Sequence[Path]:
+        return super().essential(path)
