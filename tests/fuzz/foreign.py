@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from support import msgpack_files, tensor_files, torch_files
+from support import msgpack_files, onnx_files, tensor_files, torch_files
 from support.found import file_at
 from support.memory_file import MemoryFile
 
@@ -18,6 +18,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Head
 from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
+from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
 
@@ -98,6 +99,36 @@ PICKLE_TOKENS = [
 ]
 
 
+ONNX_TOKENS = [
+    *(bytes([number << 3 | 2, 0]) for number in (1, 2, 4, 5, 6, 7, 8, 9, 13, 22, 25)),
+    b"\x08\x00", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x10\x01", b"\x10\x0a", b"\x70\x01",
+    b"\x0a\xff\xff\xff\xff\x0f", b"MatMul", b"Gemm", b"Reshape", b"Transpose", b"Constant", b"If", b"LSTM",
+]  # fmt: skip
+
+
+def _onnx_chained() -> bytes:
+    """Weights that go through what changes their axes, by constants that say how."""
+    node, w = onnx_files.node, np.ones((4, 3), np.float32)
+    numbers = {"s": [0, -1], "a": [0, 2], "b": [1], "e": [3]}
+    nodes = [
+        node("Reshape", ["w", "s"], ["r"]),
+        node("Unsqueeze", ["r", "a"], ["u"]),
+        node("Transpose", ["u"], ["t"], perm=[0, 3, 2, 1]),
+        node("Squeeze", ["t", "a"], ["q"]),
+        node("Slice", ["q", "b", "e", "b"], ["l"]),
+        node("Split", ["l", "s"], ["p", "o"], axis=1),
+        node("Concat", ["p", "p"], ["c"], axis=-1),
+        node("Flatten", ["c"], ["f"], axis=1),
+        node("Gather", ["f", "ids"], ["g"], axis=1),
+        node("Einsum", ["x", "f"], ["y"], equation="ab,bc->ac"),
+        node("own", ["f"], ["z"], domain="own"),
+    ]
+    function = onnx_files.function("own", "own", ["a"], ["b"], [node("Gemm", ["x", "a"], ["b"], transB=1)])
+    tensors = [onnx_files.tensor("w", w)]
+    tensors += [onnx_files.tensor(name, np.array(held, np.int64), "typed") for name, held in numbers.items()]
+    return onnx_files.model(onnx_files.graph(nodes, tensors), [function])
+
+
 def _torch(write: Callable[..., object], **options: object) -> bytes:
     arrays = {name: array for name, array in tensor_files.torch_arrays().items() if name != "scale"}
     return _written(lambda path: write(path, arrays, **options), "m.pt")
@@ -126,6 +157,7 @@ FOREIGN: Mapping[str, tuple[Kind, Format]] = {
         TorchZipFormat(),
     ),
     "torch stream": (Kind({"stream": _torch(torch_files.write_stream)}, PICKLE_TOKENS), TorchStreamFormat()),
+    "onnx": (Kind({"model": onnx_files.small_model(), "chained": _onnx_chained()}, ONNX_TOKENS), OnnxFormat()),
     "flax": (Kind({"model": msgpack_files.packed(msgpack_files.flax_tree())}, MSGPACK_TOKENS), FlaxFormat()),
 }
 """The mutants of each format, by its name, and the format that reads them."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import builders, tensor_files, tf_recorded
+from support import builders, onnx_files, tensor_files, tf_recorded
 from support.tf_files import BIAS, KERNEL
 
 DENSE = builders.two_dense()
@@ -54,6 +54,11 @@ def _safetensors_shards(folder: Path) -> Path:
     return tensor_files.write_index(folder / "m.safetensors.index.json", shards, "m")
 
 
+def _onnx(folder: Path) -> Path:
+    onnx_files.write_outside(folder / "m.onnx", checksum=True)
+    return folder / "m.onnx"
+
+
 HDF5: dict[str, Make] = {
     "keras h5": _legacy,
     "v3": _v3(),
@@ -66,9 +71,9 @@ HDF5: dict[str, Make] = {
 TENSORFLOW: dict[str, Make] = {
     name: partial(tf_recorded.copied, name) for name in ("prefix", "prefix of shards", "v1", "saved model")
 }
-OTHERS: dict[str, Make] = {"safetensors shards": _safetensors_shards}
+OTHERS: dict[str, Make] = {"safetensors shards": _safetensors_shards, "onnx with data": _onnx}
 FORMATS = HDF5 | TENSORFLOW | OTHERS
-MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards")
+MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards", "onnx with data")
 """Whose output is several files in the folder of others."""
 
 

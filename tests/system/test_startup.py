@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import builders, tensor_files, tf_recorded
+from support import builders, onnx_files, tensor_files, tf_recorded
 
 
 def words(text: str) -> frozenset[str]:
@@ -74,28 +74,36 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 
 FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
     "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header flax.checkpoint"
-    " flax.tree zip.members torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
+    " flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming onnx.tensors zip.members torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""
+
+ONNX = rooms("graph.onnx", "conventions.") | rooms("walk protobuf", "formats.")
+"""What else reads models of ONNX."""
 
 GROUPS = rooms("keras.legacy_groups", "formats.")
 """What names models in groups of an HDF5 file: most files are of one model."""
 
 NOT_TF = rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.") | GRAPH
-NOT_HDF5 = NOT_TF | TOLD | FOREIGN_NAMES | rooms("zip keras.archive keras.shards", "formats.")
+NOT_HDF5 = NOT_TF | ONNX | TOLD | FOREIGN_NAMES | rooms("zip keras.archive keras.shards", "formats.")
 FOREIGN = {
     ".h5": NOT_HDF5 | GROUPS,
     ".weights.h5": NOT_HDF5 | GROUPS | rooms("formats.keras.legacy_names"),
-    ".keras": NOT_TF | FOREIGN_NAMES | GROUPS | rooms("formats.keras.legacy_names formats.keras.shards"),
+    ".keras": NOT_TF | ONNX | FOREIGN_NAMES | GROUPS | rooms("formats.keras.legacy_names formats.keras.shards"),
     "TF checkpoint": rooms("zip hdf5 keras.hdf5_files keras.archive keras.v3_names keras.legacy_names", "formats.")
     | GROUPS
     | GRAPH
     | FOREIGN_NAMES
+    | rooms("conventions.graph.onnx")
     | {"h5py"},
     ".safetensors": (NOT_HDF5 - FOREIGN_NAMES)
     | rooms("formats.numpy.checkpoint formats.flax.tree formats.torch.checkpoint conventions.flax formats.hdf5.worker")
-    | rooms("formats.keras.hdf5_files formats.keras.v3_names")
+    | rooms("formats.keras.hdf5_files formats.keras.v3_names formats.onnx.checkpoint")
+    | {"h5py"},
+    ".onnx": (NOT_HDF5 - ONNX - FOREIGN_NAMES - GRAPH)
+    | rooms("formats.tensorflow.graph_def formats.frameworks formats.shard_index formats.safetensors.checkpoint")
+    | rooms("formats.torch.checkpoint conventions.torch conventions.flax formats.hdf5.worker formats.keras.hdf5_files")
     | {"h5py"},
 }
 """Parsers of other formats."""
@@ -132,12 +140,20 @@ def _safetensors(folder: Path) -> Path:
     return folder / "model.safetensors"
 
 
+def _onnx(folder: Path) -> Path:
+    weights = [onnx_files.tensor("w", np.full((3, 2), 2, "f4"))]
+    nodes = [onnx_files.node("MatMul", ["x", "w"], ["y"])]
+    (folder / "model.onnx").write_bytes(onnx_files.model(onnx_files.graph(nodes, weights)))
+    return folder / "model.onnx"
+
+
 FILES: dict[str, Callable[[Path], Path]] = {
     ".h5": _legacy,
     ".weights.h5": _weights,
     ".keras": _archive,
     "TF checkpoint": partial(tf_recorded.copied, "objects"),
     ".safetensors": _safetensors,
+    ".onnx": _onnx,
 }
 
 

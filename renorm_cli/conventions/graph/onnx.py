@@ -21,6 +21,7 @@ from renorm_cli.conventions.graph.consumers import (
 from renorm_cli.conventions.graph.layout import Axes
 from renorm_cli.conventions.graph.ops import ops
 
+
 def transposed(op: Asked, rank: int) -> Axes | None:
     """A filter (in, out / group, *k): with groups a unit has only the rows of its group, and is no whole slice of it.
 

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.formats.base import Format, Found, Head
-from renorm_cli.formats.protobuf import BYTES, VARINT
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
 
 _BEGINS = b"\x08"
 """ir_version, the first field of all writers."""
-_WIRE_TYPES = {1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT, 6: BYTES, 7: BYTES, 8: BYTES, 14: BYTES}
-_WIRE_TYPES |= {20: BYTES, 25: BYTES, 26: BYTES}
+_VARINT, _BYTES = 0, 2
+_WIRE_TYPES = {1: _VARINT, 5: _VARINT} | dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), _BYTES)
 _GRAPH = 7
 _MOST_FIRST = 1_000
 """Fields before the graph."""
@@ -59,7 +58,7 @@ class OnnxFormat(Format):
                 return False
             if tag >> 3 == _GRAPH:
                 return True
-            at += after + (value if tag & 7 == BYTES else 0)
+            at += after + (value if tag & 7 == _BYTES else 0)
         return False
 
     def open(self, found: Found) -> Checkpoint:
