@@ -29,6 +29,7 @@ import keras
 import ml_dtypes
 import numpy as np
 import tf_keras
+from exported import EXPORTED, SHAPES, exported
 from models import DIGITS_KERNELS, SAMPLES, Sample, UnitAxes, digits
 
 Engine = Mapping[str, np.ndarray]
@@ -181,8 +182,16 @@ def constrained(stored: Engine, expected: UnitAxes, values: Engine) -> list[Row]
     return rows
 
 
-def entry(path: Path, what: str, made: str, reproducible: bool, expected: UnitAxes, values: Engine) -> Row[str, Any]:
-    stored = dict(arrays(path))
+def entry(
+    path: Path,
+    what: str,
+    made: str,
+    reproducible: bool,
+    expected: UnitAxes,
+    values: Engine,
+    stored: Engine | None = None,
+) -> Row:
+    stored = dict(arrays(path)) if stored is None else stored
     rows = constrained(stored, expected, values)
     return {
         "file": path.name,
@@ -251,10 +260,21 @@ def make_generic(folder: Path) -> Iterator[Row]:
         yield entry(path, what + note, H5PY, True, GENERIC, dict(arrays(path)))
 
 
+def make_onnx(folder: Path) -> Iterator[Row]:
+    rng = np.random.default_rng(2027)
+    stored = {
+        name: (kernel(rng, shape, axes, 120) if (axes := EXPORTED.get(name)) else other(rng, shape, name)).astype("<f4")
+        for name, shape in SHAPES.items()
+    }
+    path = folder / "exported.onnx"
+    path.write_bytes(exported(stored))
+    yield entry(path, "ONNX: Gather, Conv, Gemm and MatMul", "exported.py", True, EXPORTED, stored, stored)
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = [row for stem, sample in SAMPLES.items() for row in make_keras(folder, stem, sample)]
-    files += [*make_tf_keras(folder), *make_generic(folder)]
+    files += [*make_tf_keras(folder), *make_generic(folder), *make_onnx(folder)]
     versions = {module.__name__: module.__version__ for module in (keras, tf_keras, h5py, np, ml_dtypes)}
     versions |= {"hdf5": h5py.version.hdf5_version, "zlib": zlib.ZLIB_RUNTIME_VERSION}
     manifest = {"limit": LIMIT, "made_with": versions, "files": sorted(files, key=lambda row: row["file"])}

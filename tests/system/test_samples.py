@@ -16,12 +16,12 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from support import builders, oracle
+from support import builders, onnx_files, oracle
 from support.places import SAMPLES as FOLDER
 
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
 FILES: dict[str, dict[str, Any]] = {row["file"]: row for row in MANIFEST["files"]}
-NOT_SAMPLES = {"make.py", "models.py", "README.md", "manifest.json"}
+NOT_SAMPLES = {"make.py", "models.py", "exported.py", "README.md", "manifest.json"}
 
 every_file = pytest.mark.parametrize("name", sorted(FILES))
 
@@ -35,7 +35,7 @@ def datasets_of(name: str, tmp_path: Path) -> dict[str, np.ndarray]:
     if name.endswith(".keras"):
         with zipfile.ZipFile(path) as archive:
             path = Path(archive.extract("model.weights.h5", tmp_path))
-    return builders.read_h5(path)
+    return onnx_files.read_onnx(path) if name.endswith(".onnx") else builders.read_h5(path)
 
 
 def test_the_manifest_lists_every_file_of_the_folder_and_no_other() -> None:
@@ -151,6 +151,7 @@ def test_keras_loads_every_keras_sample(tmp_path: Path) -> None:
             continue
         loaded[name] = True
     assert set(FILES) - set(loaded) == {
+        "exported.onnx",
         "generic.hdf5",
         "generic_userblock.hdf5",
         *(name for name, row in FILES.items() if "part_of" in row),

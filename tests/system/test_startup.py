@@ -73,8 +73,9 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 """What follows weights through a stored graph: most checkpoints have none."""
 
 FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
-    "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header flax.checkpoint"
-    " flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming onnx.tensors zip.members torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
+    "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header"
+    " flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming onnx.tensors zip.members"
+    " torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""

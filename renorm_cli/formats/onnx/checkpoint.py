@@ -18,7 +18,7 @@ from renorm_cli.formats.onnx.model import Model, read_model
 from renorm_cli.formats.onnx.renaming import Moved, renamed
 from renorm_cli.formats.onnx.tensors import Outside, Tensor
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
-from renorm_cli.formats.walk import Pages, Walk
+from renorm_cli.formats.walk import Pages, Span, Walk
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
@@ -44,6 +44,11 @@ class OnnxModel(PlainCheckpoint):
         self._names = tuple(beside)
         files = [*beside.values(), self._main]
         self._outside = [one for tensor in model.tensors.values() if (one := tensor.outside) is not None]
+        self._told: dict[str, list[tuple[str, Span]]] = {name: [] for name in beside}
+        """What tensors tell of the checksum of each file, and where."""
+        for one in self._outside:
+            if one.checksum is not None:
+                self._told[one.location].append(one.checksum)
         places = _places(model.tensors, self._names, files)
         uses = uses_in(model, walk, places.same)
         self._extents = places.extents
@@ -57,8 +62,9 @@ class OnnxModel(PlainCheckpoint):
     def _beside(self) -> Iterator[bytes]:
         """The model without its tensors, the names of files, the lengths that depend on them, and checksums."""
         places = [one.place for one in self._outside]
-        cuts = [(edit.start, edit.end) for edit in renamed(self._main, places, dict.fromkeys(self._names, b""))]
-        cuts += [(one.checksum_place.start, one.checksum_place.end) for one in self._outside if one.checksum_place]
+        edits = renamed(Pages(self._main), places, dict.fromkeys(self._names, b""))
+        cuts = [(edit.start, edit.end) for edit in edits]
+        cuts += [(place.start, place.end) for told in self._told.values() for _, place in told]
         cuts += [(at, at + size) for file, at, size in self._extents.values() if file == len(self._names)]
         at = 0
         for start, end in sorted((*cuts, (self._main.size, self._main.size))):
@@ -70,20 +76,15 @@ class OnnxModel(PlainCheckpoint):
         """SHA-1 by the numbers of files, whose names an output changes."""
         return {
             _numbered(number): int(told, 16)
-            for number in range(len(self._names))
-            for told in self._told(number)
+            for number, name in enumerate(self._names)
+            for told, _ in self._told[name]
             if _SHA1.fullmatch(told)
         }
-
-    def _told(self, number: int) -> set[str]:
-        """What tensors tell of the checksum of a file."""
-        name = self._names[number]
-        return {one.checksum for one in self._outside if one.location == name and one.checksum is not None}
 
     def damage(self, imap: Imap = map) -> tuple[str, ...]:
         damaged: list[str] = []
         for number, name in enumerate(self._names):
-            told = {checksum.lower() for checksum in self._told(number)}
+            told = {checksum.lower() for checksum, _ in self._told[name]}
             if told and told != {_sha1(self.files[number], self.files[number].size)}:
                 damaged.append(name)
         return tuple(damaged)
@@ -100,7 +101,7 @@ class OnnxModel(PlainCheckpoint):
             staged.append(staging.copy(self._main, output.path, spans[-1]))
         else:
             encoded = {old: new.encode("utf-8", "surrogateescape") for old, new in names.items()}
-            moved = Moved(renamed(self._main, [one.place for one in self._outside], encoded))
+            moved = Moved(renamed(Pages(self._main), [one.place for one in self._outside], encoded))
             staged.append(staging.create(output.path))
             at = 0
             for part in moved.content(self._main, self._main.size):
@@ -125,13 +126,12 @@ class OnnxModel(PlainCheckpoint):
         """Make the checksums of files that were written to true."""
         sealed: dict[str, int] = {}
         for number in sorted({extent.file for extent in data.written} - {len(self._names)}):
-            told = [one for one in self._outside if one.location == self._names[number] and one.checksum is not None]
+            told = self._told[self._names[number]]
             if told:
                 found = _sha1(staged[number], self.files[number].size)
                 sealed[_numbered(number)] = int(found, 16)
-                for one in told:
-                    assert one.checksum_place is not None
-                    staged[-1].write(moved.place(one.checksum_place.start), memoryview(found.encode()))
+                for _, place in told:
+                    staged[-1].write(moved.place(place.start), memoryview(found.encode()))
         return sealed
 
 

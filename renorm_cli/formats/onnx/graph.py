@@ -116,8 +116,7 @@ class OnnxGraph:
         self._same = same
         self._nodes: dict[str, Node] = {}
         self._placed = 0
-        arguments = {each: Ref(f"argument {each}", 0) for each in stored.inputs} if name else {}
-        self.results: Sequence[Ref] = self._add(stored, ChainMap(arguments))
+        self.results: Sequence[Ref] = self._add(stored, ChainMap())
         if not name:
             self._make("outputs of the graph", "Output", self.results, _Stored())
         self._uses: dict[str, list[Node]] | None = None
@@ -125,8 +124,8 @@ class OnnxGraph:
 
     def _add(self, stored: StoredGraph, around: Names) -> list[Ref]:
         """Take over a graph, which sees names around it; returns its outputs."""
-        names = around.new_child()
-        own = names.maps[0]
+        own = {name: Ref(f"argument {name}", 0) if self.arguments else _DATA for name in stored.inputs}
+        names = around.new_child(own)
         for name, tensor in stored.tensors.items():
             own[name] = Ref(self._tensor(stored.key(name), tensor), 0)
         places = [self._place() for _ in stored.nodes]

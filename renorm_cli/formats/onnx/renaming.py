@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from renorm_cli.formats.onnx.tensors import Chain
-from renorm_cli.formats.protobuf import write_varint
+from renorm_cli.formats.protobuf import Bytes, write_varint
 from renorm_cli.formats.walk import Span
 from renorm_cli.storage.files import Readable, read_parts
 
@@ -24,7 +24,7 @@ class Edit(NamedTuple):
     new: bytes
 
 
-def renamed(file: Readable, places: Iterable[Chain], names: Mapping[str, bytes]) -> list[Edit]:
+def renamed(data: Bytes, places: Iterable[Chain], names: Mapping[str, bytes]) -> list[Edit]:
     """The edits that give the texts at `places` their new `names`, in the order of the file; all of them have one.
 
     The lengths of the messages around them are written anew, as short as they can be, also where they stay the same.
@@ -33,7 +33,7 @@ def renamed(file: Readable, places: Iterable[Chain], names: Mapping[str, bytes])
     messages: dict[int, Span] = {}
     around: dict[int, int] = {}
     for place in places:
-        old = b"".join(read_parts(file, place.span.start, place.span.end - place.span.start))
+        old = bytes(data[place.span.start : place.span.end])
         texts[place.span.start] = names[old.decode("utf-8", "surrogateescape")]
         inner: Chain | None = place
         while inner is not None and inner.span.start not in messages:
@@ -49,16 +49,16 @@ def renamed(file: Readable, places: Iterable[Chain], names: Mapping[str, bytes])
             edits.append(Edit(start, span.end, text))
             grown[start] = len(text) - (span.end - start)
         length = write_varint(span.end - start + grown[start])
-        before = _length_bytes(file, start)
+        before = _length_bytes(data, start)
         edits.append(Edit(start - before, start, length))
         if start in around:
             grown[around[start]] += grown[start] + len(length) - before
     return edits[::-1]
 
 
-def _length_bytes(file: Readable, start: int) -> int:
+def _length_bytes(data: Bytes, start: int) -> int:
     """How many bytes before the content of a field are its length: of a varint all but the last are above 127."""
-    before = b"".join(read_parts(file, max(0, start - _LENGTH_BYTES), min(start, _LENGTH_BYTES)))
+    before = data[max(0, start - _LENGTH_BYTES) : start]
     count = 1
     while count < len(before) and before[-count - 1] >= 128:
         count += 1

@@ -72,15 +72,14 @@ class Chain(NamedTuple):
 class Outside(NamedTuple):
     """Where a tensor lies in a file beside the model: `length` is None where it is the rest of the file.
 
-    The spans are those of the texts in the model; `checksum` is the SHA-1 of the whole file, as it is told.
+    `place` is where the model names the file. `checksum` is the SHA-1 of the whole file, as it is told, and where.
     """
 
     location: str
     place: Chain
     offset: int
     length: int | None
-    checksum: str | None
-    checksum_place: Span | None
+    checksum: tuple[str, Span] | None
 
 
 @dataclass(slots=True)
@@ -203,8 +202,7 @@ def _read_outside(walk: Walk, entries: list[Span], chain: Chain, where: str) -> 
         location,
         number("offset") or 0,
         number("length"),
-        None if checksum is None else walk.text(checksum),
-        checksum,
+        None if checksum is None else (walk.text(checksum), checksum),
     )
 
 
