@@ -68,7 +68,7 @@ def _renorm(step: Step, work: Work, imap: Imap) -> Row:
     grid = grid_shape(variable.shape, step.unit_axes)
     source = reader(work.source, variable, Purpose.SOURCE)
     blocks = partition(variable.shape, work.elements(variable.dtype))
-    found = enclosures(step, _counted(source, step, work), blocks, imap, values=work.spectrum)
+    found = enclosures(step, work.engine, _counted(source, step, work), blocks, imap, values=work.spectrum)
     norms = bounded_norms(found, grid)
     nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
     if work.nonfinite == "refuse":
@@ -131,7 +131,7 @@ def _bound(
         if work.sink is not None:
             for _ in imap(scaled.put, blocks):
                 pass
-        after = bounded_norms(enclosures(step, scaled.back, blocks, imap), norms.shape)
+        after = bounded_norms(enclosures(step, work.engine, scaled.back, blocks, imap), norms.shape)
         still_over = changed & (after > limit)
         if not still_over.any():
             return after

@@ -103,11 +103,12 @@ def measured(
     blocks: tuple[int, ...] = (),
     spatial: tuple[int, ...] | None = None,
     imap: Imap = map,
+    engine: Engine | None = None,
     **work: Any,
 ) -> Row:
     """The row of an array whose matrices have these columns, and blocks along these axes."""
     step = matrix_step(array, limit, columns, blocks, spatial)
-    (row,) = run_matrices([step], Work(Tensor(array), NumpyEngine(), **work), imap)
+    (row,) = run_matrices([step], Work(Tensor(array), engine or NumpyEngine(), **work), imap)
     return row
 
 

@@ -1,10 +1,12 @@
-"""The interface of engines: three operations on one block."""
+"""The interface of engines: three operations on one block, and Gram matrices."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -16,8 +18,42 @@ SMALL_BYTES = 16 * BLOCK_BYTES
 """Bytes. Jobs take variables up to this size whole, and larger ones block by block."""
 
 
+class GramSum(Protocol):
+    """The Gram matrix of a matrix that comes in parts, in float64, where the engine holds it.
+
+    Every operation raises MemoryError where the engine has no room for it.
+    """
+
+    def add(self, rows: npt.NDArray[np.float64]) -> None:
+        """Add B'B, for rows B of the matrix."""
+        ...
+
+    def add_sides(self, slabs: Iterable[npt.NDArray[np.float64]], columns: int) -> None:
+        """Add BB' for the whole matrix B, given in slabs of rows: the sum over so many of its columns at a time."""
+        ...
+
+    def diagonal(self) -> npt.NDArray[np.float64]:
+        """The sums of squares of the columns of what was added."""
+        ...
+
+    def times(self, vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The product with vectors, of shape (side, count)."""
+        ...
+
+    def factored(self, omega: float, panel: int) -> tuple[float, float]:
+        """Of a Cholesky factor L of B = omega I - G: the largest row sums of |D + D'| / 2 and of |L||L'|, or more.
+
+        D = B - LL' is summed over so many columns of L at a time. Not finite where no factor is found.
+        """
+        ...
+
+    def whole(self) -> npt.NDArray[np.float64]:
+        """The matrix itself."""
+        ...
+
+
 class Engine(Protocol):
-    """Three operations on one block of weights, without any policy.
+    """Three operations on one block of weights, without any policy, and Gram matrices where it is good at them.
 
     A block is an array of small rank in its stored dtype; `kept` are its axes that name units. Per-unit arrays have the
     shape of the kept axes and are float64 (exponents: int64).
@@ -32,6 +68,10 @@ class Engine(Protocol):
     @property
     def block_bytes(self) -> int:
         """Preferred block size in bytes."""
+        ...
+
+    def gram_sum(self, side: int) -> GramSum | None:
+        """A Gram matrix of zeros; None if NumPy, which does without, is as good."""
         ...
 
     def peaks(self, block: npt.NDArray[Any], kept: tuple[int, ...]) -> npt.NDArray[np.float64]:

@@ -47,6 +47,9 @@ class NumpyEngine:
     device = "cpu"
     block_bytes = BLOCK_BYTES
 
+    def gram_sum(self, side: int) -> None:
+        """None: `spectral` has tiles for NumPy."""
+
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
         """Largest |x| per unit; NaN for a unit that holds NaN. Shape: the kept axes of `block`."""
 

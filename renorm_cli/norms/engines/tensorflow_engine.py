@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.errors import EngineError, Way
-from renorm_cli.norms.engines.base import BLOCK_BYTES, others
+from renorm_cli.norms.engines.base import BLOCK_BYTES, GramSum, others
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.norms.engines.quiet import quiet
 from renorm_cli.norms.engines.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
@@ -27,6 +27,9 @@ _HOST = "/CPU:0"
 
 _GPU_BLOCK_BYTES = 16 << 20
 """Larger than on the CPU, because every call has a fixed cost whatever its size (docs/performance.md)."""
+
+_LEAST_SIDE = 512
+"""Rows and columns of a Gram matrix from which the device computes it."""
 
 Array = npt.NDArray[Any]
 _Graph = tuple[Callable[..., Any], list[Any]]
@@ -54,6 +57,14 @@ class TensorFlowEngine:
         self._host = NumpyEngine()
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._lock = threading.Lock()
+
+    def gram_sum(self, side: int) -> GramSum | None:
+        """A Gram matrix of zeros on the device; None for small ones, of which each call takes longer than the work."""
+        if side < _LEAST_SIDE:
+            return None
+        from renorm_cli.norms.engines.tensorflow_gram import TensorFlowGram
+
+        return TensorFlowGram(self._tf, self._place, side)
 
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
         """Largest |x| per unit; NaN for a unit that holds NaN. Shape: the kept axes of `block`."""

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from renorm_cli.errors import EngineError, Way
 from renorm_cli.norms.error_free import Float64
-from renorm_cli.norms.spectral.lanczos import start_vector
-from renorm_cli.norms.spectral.tiles import TILE, Symmetric, gamma, spans
+from renorm_cli.norms.spectral.tiles import TILE, gamma, spans
 from renorm_cli.parallel.threads import Imap
 
 SLAB_ELEMENTS = 1 << 21
@@ -28,7 +27,7 @@ SLAB_ELEMENTS = 1 << 21
 IN_MEMORY = 1 << 30
 """Bytes of an array up to which it is held in memory, and above which in an unnamed file."""
 
-_COLUMNS = 1024
+COLUMNS = 1024
 """Columns that are multiplied at a time where a matrix has fewer rows than columns."""
 
 
@@ -63,36 +62,22 @@ def gram(matrix: Matrix, imap: Imap) -> Gram:
             _tall(matrix, upper, imap)
         else:
             _wide(matrix, upper, imap)
-        squares = math.fsum(upper.diagonal()) if np.isfinite(upper.diagonal()).all() else math.nan
-    # One more for the products of float64, and one each for what underflows of it as a product and as a weight.
-    terms = _terms(matrix) + 3
-    return Gram(upper, squares, gamma(terms) * squares / (1 - gamma(terms + 2)))
+    squares = sum_of(upper.diagonal())
+    return Gram(upper, squares, error_of(matrix, squares))
 
 
-def refuse_wrong_products(matrix: Matrix, symmetric: Symmetric) -> None:
-    """Multiply a vector of signs by the Gram matrix, and without BLAS by the matrix and its transpose (Freivalds).
+def sum_of(diagonal: Float64) -> float:
+    """The sum of the squares of all weights, NaN where one is not finite."""
+    return math.fsum(diagonal) if np.isfinite(diagonal).all() else math.nan
 
-    Raises EngineError where they differ by more than rounding can: BLAS multiplies wrongly.
+
+def error_of(matrix: Matrix, squares: float) -> float:
+    """How far a Gram matrix may be from the true one that is summed by slabs, or by COLUMNS, and in them in any order.
+
+    One more for the products of float64, and one each for what underflows of it as a product and as a weight.
     """
-    signs = np.where(start_vector(matrix.side, 7) < 0, -1.0, 1.0)
-    if matrix.rows >= matrix.columns:
-        product = np.zeros(matrix.side)
-        for slab in matrix.slabs:
-            values = matrix.read(slab)
-            product += np.einsum("ij,i->j", values, np.einsum("ij,j->i", values, signs))
-    else:
-        across = np.zeros(matrix.columns)
-        for slab in matrix.slabs:
-            across += np.einsum("ij,i->j", matrix.read(slab), signs[slab])
-        product = np.concatenate([np.einsum("ij,j->i", matrix.read(slab), across) for slab in matrix.slabs])
-    sizes = np.sqrt(symmetric.diagonal)
-    allowed = gamma(4 * (matrix.rows + matrix.columns) + 64) * float(sizes.sum()) * sizes
-    wrong = np.abs(symmetric.times(signs) - product) > allowed
-    if wrong.any():
-        raise EngineError(
-            f"BLAS, as NumPy has it here, multiplies matrices wrongly: {np.count_nonzero(wrong)} of {len(wrong)} sums"
-            " are off by more than rounding can explain; install another NumPy"
-        )
+    terms = _terms(matrix) + 3
+    return gamma(terms) * squares / (1 - gamma(terms + 2))
 
 
 def room(shape: tuple[int, ...], dtype: np.dtype[Any], in_memory: int = IN_MEMORY) -> npt.NDArray[Any]:
@@ -122,7 +107,7 @@ def _terms(matrix: Matrix) -> int:
     """Rounded additions on the longest way of a product into a sum."""
     if matrix.rows >= matrix.columns:
         return max(int(slab.stop - slab.start) for slab in matrix.slabs) + len(matrix.slabs)
-    return min(matrix.columns, _COLUMNS) + -(-matrix.columns // _COLUMNS)
+    return min(matrix.columns, COLUMNS) + -(-matrix.columns // COLUMNS)
 
 
 def _tall(matrix: Matrix, upper: Float64, imap: Imap) -> None:
@@ -150,7 +135,7 @@ def _wide(matrix: Matrix, upper: Float64, imap: Imap) -> None:
             for at in spans(len(left)):
                 for there in spans(len(right), TILE, at.start if other is slab else 0):
                     tile = upper[slab, other][at, there]
-                    for columns in spans(matrix.columns, _COLUMNS):
+                    for columns in spans(matrix.columns, COLUMNS):
                         tile += left[at, columns] @ right[there, columns].T
 
         for _ in imap(add, matrix.slabs[number:]):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from renorm_cli.norms.error_free import Float64
-from renorm_cli.norms.spectral.tiles import Symmetric
 
 _MOST_STEPS = 400
 _LOOK_EVERY = 5
+
+
+class Multiplied(Protocol):
+    """A symmetric matrix, as far as vectors are multiplied by it."""
+
+    size: int
+
+    def times(self, vector: Float64) -> Float64:
+        """The product with a vector."""
+        ...
 
 
 class Ritz(NamedTuple):
@@ -25,7 +34,7 @@ def start_vector(size: int, seed: int = 0) -> Float64:
     return np.random.RandomState(seed).standard_normal(size)
 
 
-def largest(matrix: Symmetric, start: Float64, residual: float) -> Ritz:
+def largest(matrix: Multiplied, start: Float64, residual: float) -> Ritz:
     """The largest Ritz pair that can be reached from `start`; it keeps up to 400 vectors.
 
     It stops at a `residual`, relatively: the error of the value is about the square of that, and in a cluster of

@@ -25,7 +25,7 @@ Read = Callable[[Block], npt.NDArray[Any]]
 
 
 class SpectralMeasure:
-    """Measures the spectral norm of each matrix, in float64 on the CPU, whatever the engine."""
+    """Measures the spectral norm of each matrix, in float64, on the device of the engine where it is good at that."""
 
     def __init__(self, norm: SpectralNorm) -> None: ...
 
@@ -40,7 +40,7 @@ class SpectralMeasure:
         read_again: Read | None = None,
     ) -> Float64:
         """The norms of the matrices in `blocks`, as the part of the unit grid they cover; see `measure`."""
-        found = enclosures(step, read, blocks, imap)
+        found = enclosures(step, engine, read, blocks, imap)
         advance(step.variable.nbytes * sum(block.elements for block in blocks) // step.variable.elements)
         return bounded_norms(found, grid_shape(_region(blocks).shape, step.unit_axes))
 
@@ -50,7 +50,9 @@ def bounded_norms(found: Sequence[Enclosure], grid: tuple[int, ...]) -> Float64:
     return np.array([one.bounded for one in found]).reshape(grid)
 
 
-def enclosures(step: Step, read: Read, blocks: Sequence[Block], imap: Imap, *, values: bool = False) -> list[Enclosure]:
+def enclosures(
+    step: Step, engine: Engine, read: Read, blocks: Sequence[Block], imap: Imap, *, values: bool = False
+) -> list[Enclosure]:
     """The enclosures of the matrices in `blocks`, which share none with others, in the order of the unit grid.
 
     With `values`, they have all singular values. Several blocks are read in other parts, and again: `read` must give
@@ -60,7 +62,7 @@ def enclosures(step: Step, read: Read, blocks: Sequence[Block], imap: Imap, *, v
     if len(blocks) == 1:
         held, origin = read(blocks[0]), tuple(-at for at in region.start)
         read = lambda block: held[block.shifted(origin).box]  # noqa: E731
-    found = [enclose(matrix, step.variable, imap, values=values) for matrix in matrices(step, read, region)]
+    found = [enclose(matrix, step.variable, engine, imap, values=values) for matrix in matrices(step, read, region)]
     if not _is_operator(step):
         return found
     sizes = tuple(step.variable.shape[axis] for axis in step.spatial)

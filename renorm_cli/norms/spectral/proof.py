@@ -46,9 +46,17 @@ def bound_above(upper: Float64, omega: float, imap: Imap) -> float:
     for at in spans(size):
         inner[: at.stop] += _rows_of(upper, factor.diagonal, at).sum(axis=0)
     largest = max(float((_rows_of(upper, factor.diagonal, at) @ inner[: at.stop]).max()) for at in spans(size))
+    return above_residual(omega, float(factor.seen.max()), largest, size)
+
+
+def above_residual(omega: float, seen: float, spread: float, size: int) -> float:
+    """The bound by the largest row sums of |D|, as far as D was seen, and of |L||L'|.
+
+    D may have been factored and compared, or all of it compared, PANEL products at a time.
+    """
     terms = 2 * (PANEL + -(-size // PANEL) + 6)
-    rounding = gamma(terms) * largest * (1 + gamma(2 * size + 8)) + 2 * U * omega
-    return (omega + float(factor.seen.max()) * (1 + gamma(size + terms)) + rounding) * (1 + 4 * U)
+    rounding = gamma(terms) * spread * (1 + gamma(2 * size + 8)) + 2 * U * omega
+    return (omega + seen * (1 + gamma(size + terms)) + rounding) * (1 + 4 * U)
 
 
 def _rows_of(upper: Float64, diagonal: Float64, at: slice) -> Float64:

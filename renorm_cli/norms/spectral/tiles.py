@@ -37,7 +37,7 @@ class Symmetric:
     """
 
     def __init__(self, upper: Float64) -> None:
-        self._upper = upper
+        self.upper = upper
         self._spans = spans(len(upper))
         self._corners = [np.triu(upper[at, at]) + np.triu(upper[at, at], 1).T for at in self._spans]
         self.size = len(upper)
@@ -48,25 +48,32 @@ class Symmetric:
         product = np.zeros_like(vector)
         for corner, at in zip(self._corners, self._spans, strict=True):
             rest = slice(at.stop, None)
-            product[at] += corner @ vector[at] + self._upper[at, rest] @ vector[rest]
-            product[rest] += vector[at] @ self._upper[at, rest]
+            product[at] += corner @ vector[at] + self.upper[at, rest] @ vector[rest]
+            product[rest] += vector[at] @ self.upper[at, rest]
         return product
 
     def quotient(self, vector: Float64) -> float:
-        """A lower bound of the largest eigenvalue: the Rayleigh quotient of any vector, less what rounding can add.
-
-        It is summed tile by tile, so that each sum has few terms: TILE in a tile, one for each tile, twice. The matrix
-        is a Gram matrix, as far as rounding left it one: |g_ij| <= (g_ii g_jj) ** 0.5 but for less than a thousandth.
-        """
+        """A lower bound of the largest eigenvalue; see `below_quotient`."""
         product = np.zeros_like(vector)
         for number, at in enumerate(self._spans):
             product[at] += self._corners[number] @ vector[at]
             for other in self._spans[number + 1 :]:
-                tile = self._upper[at, other]
+                tile = self.upper[at, other]
                 product[at] += tile @ vector[other]
                 product[other] += vector[at] @ tile
-        square = sum(float(vector[at] @ vector[at]) for at in self._spans)
-        found = sum(float(vector[at] @ product[at]) for at in self._spans)
-        spread = float(np.abs(vector) @ np.sqrt(self.diagonal)) ** 2 * 1.001
-        terms = 3 * (TILE + len(self._spans) + 4)
-        return (found - gamma(terms) * spread) / square * (1 - math.copysign(4 * U, found))
+        return below_quotient(vector, product, self.diagonal)
+
+
+def below_quotient(vector: Float64, product: Float64, diagonal: Float64) -> float:
+    """A lower bound of the largest eigenvalue: the Rayleigh quotient of any vector, less what rounding can add.
+
+    It and the `product` with the vector are summed tile by tile, so that each sum has few terms: TILE in a tile, one
+    for each tile, twice. The matrix is a Gram matrix, as far as rounding left it one: |g_ij| <= (g_ii g_jj) ** 0.5 but
+    for less than a thousandth.
+    """
+    tiles = spans(len(vector))
+    square = sum(float(vector[at] @ vector[at]) for at in tiles)
+    found = sum(float(vector[at] @ product[at]) for at in tiles)
+    spread = float(np.abs(vector) @ np.sqrt(diagonal)) ** 2 * 1.001
+    terms = 3 * (TILE + len(tiles) + 4)
+    return (found - gamma(terms) * spread) / square * (1 - math.copysign(4 * U, found))
