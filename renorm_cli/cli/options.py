@@ -302,7 +302,7 @@ Engine = Annotated[
     Literal["auto", "numpy", "tensorflow"],
     typer.Option(
         "--engine",
-        help="What computes; auto is TensorFlow for over 2 GiB where a GPU is, else NumPy.",
+        help="What computes; auto is TensorFlow where a GPU is faster, else NumPy.",
     ),
 ]
 Device = Annotated[Literal["auto", "cpu", "gpu"], typer.Option("--device", help="Where to compute.")]

@@ -16,11 +16,12 @@ from renorm_cli.model.spectral import Span, Spectral
 from renorm_cli.norms import policy
 from renorm_cli.norms.distribution import Distribution, Worst
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES
+from renorm_cli.norms.engines.estimate import NUMPY_PRODUCTS
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Read
 from renorm_cli.norms.spectral.enclosure import Enclosure
 from renorm_cli.norms.spectral.gram import IN_MEMORY
-from renorm_cli.norms.spectral.measured import bounded_norms, enclosures, operator_work, sides, weight
+from renorm_cli.norms.spectral.measured import bounded_norms, enclosures, operator_work, products, sides, weight
 from renorm_cli.norms.spectral.spectrum import spectrum
 from renorm_cli.parallel.memory import Purpose
 from renorm_cli.parallel.threads import Imap, by_size
@@ -33,17 +34,13 @@ _LONG = 10.0
 _MUCH = 256 << 20
 """Bytes that are."""
 
-_PER_SECOND = 16e9
-"""Products of a row and a column of a matrix, and of the rows of a Gram matrix, on one processor of 2023 (Zen 4)."""
-
 
 def ahead(steps: Sequence[Step]) -> str | None:
     """How long spectral norms take, and how much memory, if that is long or much."""
     spectral = [(step, *sides(step)) for step in steps if step.constraint.is_spectral]
-    matrices = [(step.variable.elements, min(rows, columns)) for step, rows, columns in spectral]
-    seconds = sum(elements * side + side**3 * 0.3 for elements, side in matrices) / _PER_SECOND
-    seconds += sum(operator_work(step) for step, *_ in spectral) / _PER_SECOND
-    memory = max((8 * side**2 for _, side in matrices), default=0)
+    work = sum(products(step) + operator_work(step) for step, *_ in spectral)
+    seconds = work / NUMPY_PRODUCTS
+    memory = max((8 * min(rows, columns) ** 2 for _, rows, columns in spectral), default=0)
     if seconds < _LONG and memory < _MUCH:
         return None
     room = f"{bytes_text(memory)} of {'memory' if memory <= IN_MEMORY else 'disk in TMPDIR'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ from renorm_cli import __version__
 from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageError, Way, some_names
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.location import Location
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Plan, Step
 from renorm_cli.model.report import Allowed, Readings, Report, Row
+from renorm_cli.norms.engines.estimate import Load
 from renorm_cli.norms.engines.pick import pick
-from renorm_cli.parallel.threads import Imap, threads
+from renorm_cli.parallel.threads import Imap, default_jobs, threads
 from renorm_cli.run.provenance import provenance_of
 from renorm_cli.run.steps import Meter, Told, Work, run
 from renorm_cli.storage.staging import existing
@@ -79,7 +82,7 @@ class Session:
         self.source = source
         self.plan = plan
         self.nbytes = sum(step.variable.nbytes for step in plan.steps)
-        self.engine, self._notes = pick(computing.engine, computing.device, self.nbytes)
+        self.engine, self._notes = pick(computing.engine, computing.device, _load(plan.steps, computing.jobs))
         self._jobs = computing.jobs
 
     def run(self, work: Work) -> tuple[Row, ...]:
@@ -98,7 +101,8 @@ class Session:
 
     def start(self, meter: Meter) -> None:
         """Start a meter of what is read, and tell it of work that takes long."""
-        if any(step.constraint.is_spectral for step in self.plan.steps) and isinstance(meter, Told):
+        spectral = any(step.constraint.is_spectral for step in self.plan.steps)
+        if spectral and self.engine.device == "cpu" and isinstance(meter, Told):
             from renorm_cli.run.matrices import ahead
 
             if (text := ahead(self.plan.steps)) is not None:
@@ -187,6 +191,19 @@ class Session:
             provenance=provenance_of(self.source, started, sha256=sha256),
             readers=self.source.readers,
         )
+
+
+def _load(steps: Sequence[Step], jobs: int | None) -> Load:
+    weights: Counter[tuple[str, float]] = Counter()
+    products = 0.0
+    for step in steps:
+        norm = step.constraint.norm
+        weights[step.variable.dtype, norm.p if isinstance(norm, PNorm) else 2.0] += step.variable.nbytes
+        if step.constraint.is_spectral:
+            from renorm_cli.norms.spectral.measured import on_device
+
+            products += on_device(step)
+    return Load(weights, products, jobs or default_jobs())
 
 
 def _is_joint(steps: Sequence[Step]) -> bool:

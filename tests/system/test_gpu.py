@@ -33,6 +33,10 @@ def test_the_contract_of_the_executors_holds_on_the_gpu() -> None:
     run(*PYTEST, str(TESTS / "contracts" / "test_engine.py"), "-k", "tensorflow", RENORM_TEST_DEVICE="gpu")
 
 
+def test_spectral_norms_are_proven_on_the_gpu() -> None:
+    run(*PYTEST, str(TESTS / "unit/norms/spectral/test_on_device.py"), RENORM_TEST_DEVICE="gpu")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_bound_in_training_holds_on_the_gpu() -> None:
@@ -43,7 +47,8 @@ def test_the_bound_in_training_holds_on_the_gpu() -> None:
 def test_auto_picks_the_gpu_by_its_name() -> None:
     code = (
         "from renorm_cli.norms.engines.pick import pick\n"
-        "arrays, notes = pick(nbytes=1 << 40)\nprint(arrays.name, arrays.device)"
+        "from renorm_cli.norms.engines.estimate import Load\n"
+        "arrays, notes = pick(load=Load({('float16', 2.5): 1 << 40}))\nprint(arrays.name, arrays.device)"
     )
     assert run(sys.executable, "-c", code).stdout.startswith("tensorflow gpu:0 ")
 

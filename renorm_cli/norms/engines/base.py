@@ -71,7 +71,7 @@ class Engine(Protocol):
         ...
 
     def gram_sum(self, side: int) -> GramSum | None:
-        """A Gram matrix of zeros; None if NumPy, which does without, is as good."""
+        """A Gram matrix of zeros. Raises MemoryError. None for NumPy, which has tiles instead."""
         ...
 
     def peaks(self, block: npt.NDArray[Any], kept: tuple[int, ...]) -> npt.NDArray[np.float64]:

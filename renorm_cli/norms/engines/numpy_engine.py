@@ -48,7 +48,7 @@ class NumpyEngine:
     block_bytes = BLOCK_BYTES
 
     def gram_sum(self, side: int) -> None:
-        """None: `spectral` has tiles for NumPy."""
+        """None: see `norms/spectral/tiles.py`."""
 
     def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
         """Largest |x| per unit; NaN for a unit that holds NaN. Shape: the kept axes of `block`."""

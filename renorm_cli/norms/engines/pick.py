@@ -8,25 +8,24 @@ from pathlib import Path
 from renorm_cli.errors import EngineError, Way
 from renorm_cli.model.plan import Note
 from renorm_cli.norms.engines.base import Engine
+from renorm_cli.norms.engines.estimate import Load, gpu_pays
 
 WITH_CUDA = "'tensorflow[and-cuda]'"
 """TensorFlow and the CUDA libraries; who has no GPU needs `tensorflow` alone."""
-
-_WORTH_A_GPU = 2 << 30
-"""Bytes of weights up to which NumPy finishes first for every dtype, because TensorFlow takes seconds to start
-(docs/performance.md)."""
-
 
 _GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Device files of NVIDIA, AMD and WSL drivers. Looking for them is free; importing TensorFlow takes seconds."""
 
 
-def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[Engine, tuple[Note, ...]]:
+_NOTHING = Load()
+
+
+def pick(engine: str = "auto", device: str = "auto", load: Load = _NOTHING) -> tuple[Engine, tuple[Note, ...]]:
     """The engine for `engine` (auto, numpy, tensorflow) and `device` (auto, cpu, gpu), and notes for the user.
 
-    `auto` means TensorFlow if there is a GPU and `nbytes` of weights justify TensorFlow's start, which takes seconds;
-    else NumPy, because on a CPU TensorFlow's float64 sums are slower. Raises EngineError if the requested engine or
-    device is missing.
+    `auto` means TensorFlow if there is a GPU that is faster for this `load`, the seconds of TensorFlow's start
+    included; else NumPy, because on a CPU TensorFlow's float64 sums are slower. Raises EngineError if the requested
+    engine or device is missing.
     """
     if engine == "numpy" and device == "gpu":
         raise EngineError("NumPy computes on the CPU only", Way("engine", "use the GPU", "tensorflow"))
@@ -34,7 +33,7 @@ def pick(engine: str = "auto", device: str = "auto", nbytes: int = 0) -> tuple[E
     if device == "gpu" and not gpu:
         raise EngineError("no GPU device was found on this machine", Way("device", "use what there is", "auto"))
     demanded = engine == "tensorflow" or device == "gpu"
-    if demanded or (gpu and engine == device == "auto" and nbytes > _WORTH_A_GPU):
+    if demanded or (gpu and engine == device == "auto" and gpu_pays(load)):
         if importlib.util.find_spec("tensorflow") is not None:
             from renorm_cli.norms.engines.tensorflow_engine import TensorFlowEngine
 

@@ -28,9 +28,6 @@ _HOST = "/CPU:0"
 _GPU_BLOCK_BYTES = 16 << 20
 """Larger than on the CPU, because every call has a fixed cost whatever its size (docs/performance.md)."""
 
-_LEAST_SIDE = 512
-"""Rows and columns of a Gram matrix from which the device computes it."""
-
 Array = npt.NDArray[Any]
 _Graph = tuple[Callable[..., Any], list[Any]]
 """A function of tensors, of which the first is a block, and its signature."""
@@ -58,10 +55,8 @@ class TensorFlowEngine:
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._lock = threading.Lock()
 
-    def gram_sum(self, side: int) -> GramSum | None:
-        """A Gram matrix of zeros on the device; None for small ones, of which each call takes longer than the work."""
-        if side < _LEAST_SIDE:
-            return None
+    def gram_sum(self, side: int) -> GramSum:
+        """A Gram matrix of zeros on the device."""
         from renorm_cli.norms.engines.tensorflow_gram import TensorFlowGram
 
         return TensorFlowGram(self._tf, self._place, side)

@@ -17,6 +17,9 @@ from renorm_cli.norms.spectral.spectrum import singular_values
 from renorm_cli.norms.spectral.tiles import Symmetric, below_quotient, gamma, spans
 from renorm_cli.parallel.threads import Imap
 
+_LEAST_SIDE = 512
+"""Rows and columns from which a device computes it: for fewer, each call takes longer than the work."""
+
 _ON_DEVICE = 2 << 30
 """Bytes of float64 up to which a matrix of fewer rows than columns is held on a device, as one piece."""
 
@@ -58,10 +61,19 @@ def on_host(matrix: Matrix, imap: Imap) -> Held:
 
 def on_device(matrix: Matrix, engine: Engine) -> Held | None:
     """The Gram matrix on the device of an engine; None where it is none for that. Raises MemoryError without room."""
-    if matrix.rows < matrix.columns and 8 * matrix.rows * matrix.columns > _ON_DEVICE:
+    if matrix.side < _LEAST_SIDE or (matrix.rows < matrix.columns and not _fits(matrix.rows, matrix.columns)):
         return None
     held = engine.gram_sum(matrix.side)
     return None if held is None else _OnDevice(matrix, held, f"{engine.name} on {engine.device}")
+
+
+def for_a_device(rows: int, columns: int) -> bool:
+    """Whether the Gram matrix of such a matrix is certainly for a device, should there be one."""
+    return min(rows, columns) >= _LEAST_SIDE and _fits(rows, columns)
+
+
+def _fits(rows: int, columns: int) -> bool:
+    return 8 * rows * columns <= _ON_DEVICE
 
 
 def refuse_wrong_products(matrix: Matrix, held: Held) -> None:

@@ -17,6 +17,7 @@ from renorm_cli.norms.engines.base import SMALL_BYTES, Engine
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.spectral.convolution import frequencies, operator
 from renorm_cli.norms.spectral.enclosure import Enclosure, enclose
+from renorm_cli.norms.spectral.held import for_a_device
 from renorm_cli.norms.spectral.matrices import kernels, matrices
 from renorm_cli.norms.spectral.tiles import TILE, U
 from renorm_cli.parallel.threads import Imap
@@ -101,6 +102,18 @@ def weight(step: Step) -> int:
     can be larger than the variable."""
     large = step.constraint.is_spectral and (min(sides(step)) > TILE or _is_operator(step))
     return max(step.variable.nbytes, SMALL_BYTES + 1) if large else step.variable.nbytes
+
+
+def products(step: Step) -> float:
+    """The multiplications of float64 that the spectral norms take: of rows and columns, and of a factorization."""
+    rows, columns = sides(step)
+    side = min(rows, columns)
+    return step.variable.elements * side + step.variable.elements // (rows * columns) * side**3 * 0.3
+
+
+def on_device(step: Step) -> float:
+    """Those of them that a device would do, should there be one."""
+    return products(step) if for_a_device(*sides(step)) else 0.0
 
 
 def operator_work(step: Step) -> float:

@@ -12,9 +12,10 @@ from support.places import ROOT
 
 from renorm_cli.errors import EngineError
 from renorm_cli.norms.engines import pick as pick_module
+from renorm_cli.norms.engines.estimate import Load
 from renorm_cli.norms.engines.pick import pick
 
-LARGE = 1 << 40
+LARGE = Load({("float16", 2.5): 1 << 40})
 
 NOT_INSTALLED = """
 import sys
@@ -73,9 +74,10 @@ def test_without_a_gpu_the_engine_is_numpy_and_tensorflow_is_not_imported(engine
     assert done.stdout == "numpy cpu () False\n", done.stderr
 
 
-@pytest.mark.parametrize(("nbytes", "loaded"), [(1 << 30, False), pytest.param(LARGE, True, marks=pytest.mark.slow)])
-def test_a_gpu_is_worth_the_start_of_tensorflow_only_for_many_weights(nbytes: int, loaded: bool) -> None:
-    done = beside(("/dev/null",), f"nbytes={nbytes}", "'tensorflow' in sys.modules")
+@pytest.mark.parametrize(("nbytes", "loaded"), [(1 << 30, False), pytest.param(1 << 40, True, marks=pytest.mark.slow)])
+def test_a_gpu_is_worth_the_start_of_tensorflow_only_for_much_work(nbytes: int, loaded: bool) -> None:
+    load = f"load=pick.Load({{('float16', 2.5): {nbytes}}})"
+    done = beside(("/dev/null",), load, "'tensorflow' in sys.modules")
     assert done.stdout == f"{loaded}\n", done.stderr
 
 
@@ -134,7 +136,7 @@ def test_a_tensorflow_that_does_not_load_is_an_error_in_one_line_after_its_own_w
 @pytest.mark.usefixtures("some_gpu")
 def test_a_gpu_without_tensorflow_is_said_and_numpy_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found, notes = pick(nbytes=LARGE)
+    found, notes = pick(load=LARGE)
     assert found.name == "numpy"
     assert [note.warning for note in notes] == [True]
     assert "pip install 'tensorflow[and-cuda]'" in notes[0].text

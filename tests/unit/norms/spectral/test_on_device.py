@@ -17,8 +17,8 @@ from support.matrices import KINDS, RANDOM, largest, measured, orthogonal, scale
 from support.tensors import dtype_of
 
 from renorm_cli.errors import EngineError
-from renorm_cli.norms.engines import tensorflow_engine
 from renorm_cli.norms.engines.base import Engine
+from renorm_cli.norms.engines.tensorflow_engine import TensorFlowEngine
 from renorm_cli.norms.spectral import held
 
 pytestmark = pytest.mark.slow
@@ -30,12 +30,12 @@ SVD = 2e-14
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
     """TensorFlow, with matrices of any size on its device."""
-    least = tensorflow_engine._LEAST_SIDE
-    found = tensorflow_engine.TensorFlowEngine(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
+    least = held._LEAST_SIDE
+    found = TensorFlowEngine(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
     found._place = "/GPU:0"
-    tensorflow_engine._LEAST_SIDE = 1
+    held._LEAST_SIDE = 1
     yield found
-    tensorflow_engine._LEAST_SIDE = least
+    held._LEAST_SIDE = least
 
 
 def assert_encloses(array: np.ndarray, engine: Engine, norm: float, off: float = SVD) -> None:
@@ -189,5 +189,5 @@ def test_a_wide_matrix_is_held_on_the_device_only_up_to_a_size(engine: Any, monk
 
 
 def test_small_matrices_are_left_to_numpy(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorflow_engine, "_LEAST_SIDE", 41)
+    monkeypatch.setattr(held, "_LEAST_SIDE", 41)
     assert held.on_device(matrix(np.ones((60, 40))), engine) is None
