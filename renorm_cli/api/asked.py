@@ -100,6 +100,7 @@ def request_of(
     conv: Convolution = "matrix",
     declared: Literal["apply", "check"] | None = None,
     must_act: bool = True,
+    changes: bool = False,
     measures: bool = False,
 ) -> Request:
     """What is asked for. Raises UsageError for keywords that make no sense, or not together."""
@@ -112,7 +113,7 @@ def request_of(
             raise _no_operator()
         rules = rules.of_operators()
     source = bound_source(constraint, axes_of(units), rules=rules, declared=declared, measures=measures)
-    return Request(source, selection, must_act)
+    return Request(source, selection, must_act, changes)
 
 
 def axes_of(units: Units) -> UnitAxes:

@@ -267,6 +267,7 @@ def apply(
         rules=rules,
         conv=conv,
         declared="apply" if declared else None,
+        changes=True,
     )
     computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)
     destination = Destination(None if output is None else Path(output), in_place)

@@ -109,6 +109,8 @@ class Variable:
     """Set where the file itself tells that this is no trainable weight: "optimizer", "quantized", "state"."""
     locked: str | None = None
     """Why the stored bytes cannot be read or changed (an unknown filter), if they cannot."""
+    fixed: str | None = None
+    """Why they can be read and not changed, if so."""
     declared: Declared | None = None
     """What the file's own config declares for it, which loading does not enforce."""
     use: GraphUse | None = None

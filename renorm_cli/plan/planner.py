@@ -26,12 +26,13 @@ class Request:
     """What a plan is asked for: where bounds come from, and which variables they are for.
 
     With `must_act` it is an error to bound nothing (a gate that looked at nothing must not pass) and to select what
-    cannot be read.
+    cannot be read; if what is bounded `changes`, also to select what can only be read.
     """
 
     source: BoundSource
     selection: Selection = field(default_factory=Selection)
     must_act: bool = True
+    changes: bool = False
 
 
 def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Request) -> Plan:
@@ -163,6 +164,10 @@ def _nothing(
 
 def _bound(variable: Variable, role: Role, bounds: Bounds, request: Request) -> Bounded | Left:
     found = bounds.bound(variable, role)
+    if not isinstance(found, Left) and variable.fixed is not None and request.changes:
+        raise FormatError(
+            f"{variable.name!r} is selected but cannot be changed: {variable.fixed}", Way("exclude", "leave it out")
+        )
     if isinstance(found, Left) or variable.locked is None:
         return found
     if request.must_act:

@@ -121,6 +121,7 @@ def small_arrays() -> dict[str, np.ndarray]:
         "embed.weight": builders.kernel((6, 4), (0,)),
         "conv.weight": builders.kernel((4, 3, 2, 2), (0,), seed=1),
         "conv.bias": np.full(4, 3.0, np.float32),
+        "fc.bias": np.full(5, 3.0, np.float16),
         "fc.weight": builders.kernel((5, 4), (0,), seed=2, dtype=np.float16),
         "onnx::MatMul_9": builders.kernel((5, 3), (1,), seed=3, dtype=ml_dtypes.bfloat16),
         "up.weight": builders.kernel((3, 4, 2, 2), (1,), seed=4, dtype=np.float64),
@@ -160,7 +161,7 @@ def small_model(places: Mapping[str, Entries] | None = None) -> bytes:
     nodes = [
         node("Gather", ["embed.weight", "ids"], ["e"]),
         node("Conv", ["image", "conv.weight", "conv.bias"], ["c"], kernel_shape=[2, 2]),
-        node("Gemm", ["h", "fc.weight"], ["g"], transB=1),
+        node("Gemm", ["h", "fc.weight", "fc.bias"], ["g"], transB=1),
         node("MatMul", ["b", "onnx::MatMul_9"], ["m"], name="/head/MatMul"),
         node("ConvTranspose", ["d", "up.weight"], ["u"]),
         node("LSTM", ["s", "onnx::LSTM_3", "onnx::LSTM_3"], ["l"], hidden_size=2),
@@ -173,7 +174,8 @@ def small_model(places: Mapping[str, Entries] | None = None) -> bytes:
         node("If", ["condition"], ["body_out"], then_branch=(GRAPH, then), else_branch=(GRAPH, other)),
     ]
     tensors = [
-        tensor(name, array, "typed" if name == "packed" else "raw", places.get(name)) for name, array in arrays.items()
+        tensor(name, array, "typed" if name in ("packed", "fc.bias") else "raw", places.get(name))
+        for name, array in arrays.items()
     ]
     inputs = [value_info("x", 1, [2, 4]), value_info("condition", 9, [])]
     return model(graph(nodes, tensors, inputs, [value_info("body_out", 1, [2, 4])]))

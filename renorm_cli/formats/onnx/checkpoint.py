@@ -6,8 +6,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from renorm_cli.conventions.graph.uses import Use
 from renorm_cli.errors import FormatError, some_names
@@ -16,9 +18,10 @@ from renorm_cli.formats.location import Location
 from renorm_cli.formats.onnx.graph import Uses, uses_in
 from renorm_cli.formats.onnx.model import Model, read_model
 from renorm_cli.formats.onnx.renaming import Moved, renamed
-from renorm_cli.formats.onnx.tensors import Outside, Tensor
+from renorm_cli.formats.onnx.tensors import Outside, Tensor, numbers
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.walk import Pages, Span, Walk
+from renorm_cli.model.blocks import Block
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
@@ -28,6 +31,11 @@ from renorm_cli.storage.files import Readable, SourceFile, read_parts
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import quoted
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from renorm_cli.parallel.memory import Buffer
 
 _MOST_FILES = 1_000
 _SHA1 = re.compile(r"[0-9A-Fa-f]{40}")
@@ -52,9 +60,22 @@ class OnnxModel(PlainCheckpoint):
         places = _places(model.tensors, self._names, files)
         uses = uses_in(model, walk, places.same)
         self._extents = places.extents
+        self._fixed = {key: tensor for key, tensor in model.tensors.items() if tensor.fixed is not None}
+        self._numbers = lru_cache(1)(self._read_fixed)
         data = PlainData(files, Extents(places.extents))
         variables = _variables(model.tensors, places, uses)
         super().__init__("onnx", found, files, variables, data, _notes(variables, uses))
+
+    def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:
+        if variable.key not in self._fixed:
+            return super().read_block(variable, block, into)
+        self._refuse_closed()
+        whole = np.frombuffer(self._numbers(variable.key), self.data.layout.dtype(variable)).reshape(variable.shape)
+        return whole[block.box].copy()
+
+    def _read_fixed(self, key: str) -> bytes:
+        shown = self._main.shown
+        return numbers(Walk(Pages(self._main), shown), self._fixed[key], f"{shown!r}: the tensor {quoted(key)}")
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         yield "what lies beside the tensors", self._beside()
@@ -246,6 +267,7 @@ def _variables(tensors: Mapping[str, Tensor], places: _Places, uses: Uses) -> tu
                 Hint("onnx"),
                 _state(tensor, use),
                 locked=_SHARED if key in places.overlapping else tensor.odd,
+                fixed=tensor.fixed,
                 use=None if use is None else _told(use),
                 aliases=(*aliases.get(key, ()), *given),
             )

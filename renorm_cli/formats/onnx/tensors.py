@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.protobuf import BYTES
 from renorm_cli.formats.walk import Span, Walk
+from renorm_cli.model.dtypes import DTYPES as READ
 from renorm_cli.untrusted import is_file_name, quoted
 
 _DIMS, _TYPE, _SEGMENT, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 3, 8, 9, 13, 14
@@ -58,6 +62,8 @@ NOT_WEIGHTS = frozenset({"int32", "int64", "uint32", "uint64", "bool", "string"}
 _PLAIN = {"float32": _FLOATS, "complex64": _FLOATS, "float64": _DOUBLES, "complex128": _DOUBLES}
 """The field beside raw_data in which numbers of a dtype lie as they are."""
 _NUMBERS = {"int32": "i", "int64": "q", "bool": "?"}
+_MOST_FIXED = 8 << 20
+"""Bytes of a tensor whose numbers are read all at once, if they are no plain bytes."""
 _MOST_AXES = 64
 _MOST_DIGITS = 18
 
@@ -86,7 +92,8 @@ class Outside(NamedTuple):
 class Tensor:
     """A tensor. `place` is the range of its bytes in the model, where they lie there as they are.
 
-    `odd` says why there are no such bytes. `message` is the TensorProto itself.
+    `odd` says why there are none. `fixed` says why there are none although its numbers can be read: by `numbers`.
+    `message` is the TensorProto itself.
     """
 
     name: str
@@ -97,6 +104,7 @@ class Tensor:
     place: Span | None = None
     outside: Outside | None = None
     odd: str | None = None
+    fixed: str | None = None
 
     @property
     def may_be_weight(self) -> bool:
@@ -142,7 +150,7 @@ def read_tensor(walk: Walk, chain: Chain, shown: str) -> Tensor:
         raise FormatError(f"{where} has raw_data, and numbers in another field too; one of them was expected")
     _find_bytes(found, once.get(_RAW), data, where)
     if _SEGMENT in once:
-        found.place, found.odd = None, "it is one segment of a larger tensor"
+        found.place, found.odd, found.fixed = None, "it is one segment of a larger tensor", None
     return found
 
 
@@ -162,7 +170,7 @@ def _find_bytes(tensor: Tensor, raw: Span | None, data: dict[int, list[Span]], w
     elif not data:
         tensor.odd = "the file holds no data for it"
     elif data.keys() != {_PLAIN.get(tensor.dtype)}:
-        tensor.odd = "its numbers are stored in varying numbers of bytes; store them as raw_data"
+        _fix(tensor, "its numbers are stored in varying numbers of bytes; store them as raw_data")
     else:
         ((first, *more),) = data.values()
         if not more and first.wire_type == BYTES:
@@ -171,7 +179,15 @@ def _find_bytes(tensor: Tensor, raw: Span | None, data: dict[int, list[Span]], w
                 raise FormatError(f"{where} needs {tensor.nbytes} bytes by its shape, its numbers are {size}")
             tensor.place = first
         else:
-            tensor.odd = "its numbers are stored in pieces; store them as raw_data"
+            _fix(tensor, "its numbers are stored in pieces; store them as raw_data")
+
+
+def _fix(tensor: Tensor, why: str) -> None:
+    """Set why the bytes of a tensor cannot be patched; of a large one, or one of no whole bytes, they are not read."""
+    if tensor.dtype in READ and tensor.message.end - tensor.message.start <= _MOST_FIXED:
+        tensor.fixed = why
+    else:
+        tensor.odd = why
 
 
 def _read_outside(walk: Walk, entries: list[Span], chain: Chain, where: str) -> Outside:
@@ -204,6 +220,33 @@ def _read_outside(walk: Walk, entries: list[Span], chain: Chain, where: str) -> 
         number("length"),
         None if checksum is None else (walk.text(checksum), checksum),
     )
+
+
+def numbers(walk: Walk, tensor: Tensor, where: str) -> bytes:
+    """The bytes of the numbers of a tensor that is `fixed`. Raises FormatError where there are more or fewer."""
+    stored = b"".join(walk.bytes_of(item) for item in walk.inside(tensor.message) if item.number in _DATA)
+    count = math.prod(tensor.shape)
+    if tensor.dtype in _PLAIN:
+        if len(stored) != tensor.nbytes:
+            raise FormatError(f"{where} needs {tensor.nbytes} bytes by its shape, its numbers are {len(stored)}")
+        return stored
+    found = _varints(np.frombuffer(stored, np.uint8))
+    if found is None or found.size != count:
+        raise FormatError(f"{where} needs {count} numbers by its shape, which are not there, or damaged")
+    return found.astype(f"<u{tensor.nbytes // max(count, 1)}").tobytes()
+
+
+def _varints(stored: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64] | None:
+    """The varints that bytes hold, one behind the other; None where one is cut off or longer than ten bytes."""
+    ends = np.flatnonzero(stored < 128)
+    if not ends.size or ends[-1] != stored.size - 1:
+        return None
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    places = np.arange(stored.size) - np.repeat(starts, ends - starts + 1)
+    if places.max() > 9:
+        return None
+    parts = (stored & 127).astype(np.uint64) << (7 * places).astype(np.uint64)
+    return np.bitwise_or.reduceat(parts, starts)
 
 
 def integers(walk: Walk, tensor: Tensor, most: int) -> tuple[int, ...] | None:

@@ -177,6 +177,14 @@ def test_a_selected_variable_that_cannot_be_read_is_an_error_unless_one_only_loo
     assert steps(plan(KERNEL, locked, selection=Selection((), ("enc/*",)))) == {"dense/kernel": (1,)}
 
 
+def test_a_selected_variable_that_can_only_be_read_is_measured_and_an_error_where_it_would_be_changed() -> None:
+    fixed = variable("enc/kernel", layer="Dense", fixed="its numbers vary in length")
+    assert steps(plan(KERNEL, fixed)) == {"dense/kernel": (1,), "enc/kernel": (1,)}
+    with pytest.raises(FormatError, match="'enc/kernel' is selected but cannot be changed: its numbers vary"):
+        plan(KERNEL, fixed, changes=True)
+    assert steps(plan(KERNEL, fixed, changes=True, selection=Selection((), ("enc/*",)))) == {"dense/kernel": (1,)}
+
+
 def test_an_empty_variable_is_skipped_also_when_named() -> None:
     empty = variable("none/kernel", (0, 3), layer="Dense")
     assert reasons(plan(KERNEL, empty, selection=Selection(("*",)))) == {"none/kernel": "empty: it has no elements"}

@@ -9,9 +9,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from support import builders, onnx_files
+from support import builders, onnx_files, oracle
 from support.files import agrees, bound, look
 from support.found import file_at
+from support.graph_build import blob, number
 from support.memory_file import MemoryFile
 from support.onnx_files import Form, graph, model, node, tensor, value_info
 
@@ -33,40 +34,40 @@ def matmuls(*tensors: bytes, names: tuple[str, ...] = ("w",)) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "form", "locked"),
+    ("dtype", "form", "why"),
     [
-        ("float32", "raw", None),
-        ("float32", "typed", None),
-        ("float64", "typed", None),
-        ("float32", "pieces", "its numbers are stored in pieces"),
-        ("float16", "raw", None),
-        ("bfloat16", "raw", None),
-        ("float16", "typed", "its numbers are stored in varying numbers of bytes"),
-        ("bfloat16", "typed", "its numbers are stored in varying numbers of bytes"),
-        ("float32", "none", "the file holds no data for it"),
+        ("float32", "raw", ""),
+        ("float32", "typed", ""),
+        ("float64", "typed", ""),
+        ("float16", "raw", ""),
+        ("bfloat16", "raw", ""),
+        ("float32", "pieces", "cannot be changed: its numbers are stored in pieces"),
+        ("float64", "pieces", "cannot be changed: its numbers are stored in pieces"),
+        ("float16", "typed", "cannot be changed: its numbers are stored in varying numbers of bytes"),
+        ("bfloat16", "typed", "cannot be changed: its numbers are stored in varying numbers of bytes"),
+        ("float32", "none", "is not readable: the file holds no data for it"),
     ],
 )
-def test_numbers_that_lie_as_plain_bytes_are_bounded_and_others_locked_with_the_reason(
-    dtype: str, form: Form, locked: str | None, tmp_path: Path
+def test_numbers_that_lie_as_plain_bytes_are_bounded_and_others_measured_where_they_can_be_read(
+    dtype: str, form: Form, why: str, tmp_path: Path
 ) -> None:
     array = KERNEL.astype(np.dtype(getattr(ml_dtypes, dtype, dtype)))
     path, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
     path.write_bytes(matmuls(tensor("w", array, form), tensor("v", KERNEL), names=("w", "v")))
-    if locked is None:
+    norms = {row.step.variable.key: row.norm.max for row in look(path).rows if row.norm is not None}
+    assert norms.get("w") == (None if form == "none" else pytest.approx(oracle.unit_norms(array, (1,)).max()))
+    if not why:
         bound(path, out)
         agrees(array, onnx_files.read_onnx(out)["w"], (1,), 1.0)
         return
-    (skip,) = look(path).skips
-    assert (skip.code, skip.reason.startswith(locked)) == ("unreadable", True)
-    with pytest.raises(FormatError, match=f"'w' is selected but is not readable: {locked}"):
-        bound(path, out)
+    for destination in ({"dry_run": True}, {}):
+        with pytest.raises(FormatError, match=f"'w' is selected but {why}"):
+            bound(path, out, **destination)
     bound(path, out, exclude=("w",))
     agrees(KERNEL, onnx_files.read_onnx(out)["v"], (1,), 1.0)
 
 
 def test_what_is_sparse_or_of_another_type_is_listed_with_the_reason(tmp_path: Path) -> None:
-    from support.graph_build import blob, number
-
     values = blob(1, tensor("s", np.ones(2, np.float32))) + blob(2, tensor("", np.zeros(2, np.int64)))
     odd = number(1, 2) + number(2, 8) + blob(6, "a") + blob(6, "b") + blob(8, "words")
     four = number(1, 3) + number(2, 22) + blob(9, b"\1\2") + blob(8, "four")
@@ -80,6 +81,16 @@ def test_what_is_sparse_or_of_another_type_is_listed_with_the_reason(tmp_path: P
         "four": ((3,), "int4, packed", None),
         "s": ((4, 4), "float32", "it is stored as a sparse tensor"),
     }
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\x01\x01", b"\x01" * 7, b"\x01" * 5 + b"\x80" * 10 + b"\x01"])
+def test_fewer_numbers_than_the_shape_says_or_none_at_all_are_an_error_once_they_are_read(
+    content: bytes, tmp_path: Path
+) -> None:
+    half = number(1, 2) + number(1, 3) + number(2, 10) + blob(5, content) + blob(8, "w")
+    (tmp_path / "m.onnx").write_bytes(matmuls(half))
+    with pytest.raises(FormatError, match="'w' needs 6 numbers by its shape"):
+        look(tmp_path / "m.onnx")
 
 
 class Counting(MemoryFile):
