@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from renorm_cli.conventions.graph.layout import Axes, Shape
 from renorm_cli.conventions.graph.ops import ops
 
-GraphRole: TypeAlias = Literal["kernel", "embedding", "bias", "scale", "statistic", "optimizer", "quantized"]
+GraphRole: TypeAlias = Literal["kernel", "embedding", "bias", "scale", "statistic", "optimizer", "quantized", "state"]
 
 
 class Asked(Protocol):

@@ -58,6 +58,8 @@ _ROWS: tuple[tuple[str, Iterable[int], GraphRole, Rule | None], ...] = (
     *(("Einsum", (operand,), "kernel", einsum(operand)) for operand in range(8)),
     (_RECURRENT, (1, 2), "kernel", gates),
     (_RECURRENT, (3,), "bias", None),
+    (_RECURRENT, (5,), "state", None),
+    ("LSTM", (6,), "state", None),
     ("LSTM", (7,), "scale", None),
     ("com.microsoft.Attention", (1,), "kernel", last),
     ("com.microsoft.Attention", (2,), "bias", None),

@@ -13,7 +13,7 @@ from renorm_cli.conventions.graph.layout import Axes, Shape
 State: TypeAlias = Literal["told", "open", "conflict", "unused"]
 
 _MATRICES: Collection[GraphRole] = ("kernel", "embedding")
-_OTHERS: tuple[GraphRole, ...] = ("optimizer", "quantized", "statistic", "scale", "bias")
+_OTHERS: tuple[GraphRole, ...] = ("optimizer", "quantized", "statistic", "scale", "bias", "state")
 _CERTAIN: Collection[GraphRole] = ("optimizer", "quantized", "statistic")
 
 

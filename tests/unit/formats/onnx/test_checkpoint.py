@@ -288,3 +288,37 @@ def test_the_models_of_these_tests_are_what_onnx_reads_them_as() -> None:
         assert onnx.numpy_helper.to_array(one).tobytes() == arrays[one.name].tobytes()
         assert tuple(one.dims) == arrays[one.name].shape
     assert {one.op_type for one in found.graph.node} >= {"If", "LSTM", "ConvTranspose"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_layers_of_an_exported_model_of_pytorch_are_told_as_pytorch_has_them(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    torch = pytest.importorskip("torch")
+    linear, convolution, turned = torch.nn.Linear(6, 5), torch.nn.Conv1d(5, 4, 3), torch.nn.ConvTranspose1d(4, 3, 2)
+    recurrent = torch.nn.GRU(3, 2, batch_first=True)
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Embedding(11, 6), linear, convolution, turned, recurrent])
+
+        def forward(self, words: object) -> object:
+            hidden = self.layers[1](self.layers[0](words)).transpose(1, 2)
+            return self.layers[4](self.layers[3](self.layers[2](hidden)).transpose(1, 2))[0]
+
+    words = torch.arange(9)[None]
+    torch.onnx.export(Net().eval(), (words,), str(tmp_path / "m.onnx"), dynamo=False, opset_version=17)
+    found = {}
+    for row in look(tmp_path / "m.onnx").rows:
+        variable, axes = row.step.variable, row.step.unit_axes
+        units = tuple(variable.shape[axis] for axis in axes)
+        found[tuple(sorted(variable.shape))] = (row.step.role, units)
+    assert found == {
+        (6, 11): ("embedding", (11,)),
+        (5, 6): ("kernel", (5,)),
+        (3, 4, 5): ("kernel", (4,)),
+        (2, 3, 4): ("kernel", (3,)),
+        (1, 3, 6): ("kernel", (1, 6)),
+        (1, 2, 6): ("kernel", (1, 6)),
+    }

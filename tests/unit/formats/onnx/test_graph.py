@@ -194,7 +194,8 @@ def test_weights_of_one_unit_are_those_that_reach_the_same_outputs(row: Row) -> 
 
 OTHERS = [
     *((op, place, "bias") for op in ("Conv", "ConvTranspose", "Gemm", "LayerNormalization") for place in (2,)),
-    *((op, 3, "bias") for op in ("LSTM", "GRU", "RNN")),
+    *((op, place, role) for op in ("LSTM", "GRU", "RNN") for place, role in ((3, "bias"), (5, "state"))),
+    ("LSTM", 6, "state"),
     *(("Add", place, "bias") for place in (0, 1)),
     ("Sum", 1, "bias"),
     ("LSTM", 7, "scale"),
