@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.onnx.tensors import Chain, Tensor, read_tensor
+from renorm_cli.formats.onnx.tensors import Chain, Tensor, is_shape, read_tensor
 from renorm_cli.formats.protobuf import BYTES, VARINT, signed
 from renorm_cli.formats.walk import Span, Walk
 from renorm_cli.untrusted import quoted
@@ -202,7 +202,7 @@ class _Reader:
                 values = Chain(item, chain)
             elif item.number == 3 and item.wire_type in (BYTES, VARINT):
                 sizes += [size for size, _ in zip(walk.numbers(item), range(_MOST_NUMBERS + 1), strict=False)]
-                if len(sizes) > _MOST_NUMBERS or any(not 0 <= size < 1 << 62 for size in sizes):
+                if not is_shape(sizes):
                     raise walk.damaged(f"expected the shape of a sparse tensor at byte {item.start}, found none")
         if values is not None:
             tensor = self._tensor(graph, values, name)

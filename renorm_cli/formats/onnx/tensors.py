@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -136,8 +136,8 @@ def read_tensor(walk: Walk, chain: Chain, shown: str) -> Tensor:
             once[item.number] = item
     name = walk.text(once[_NAME]) if _NAME in once else ""
     where = f"{shown!r}: the tensor {quoted(name)}"
-    if len(sizes) > _MOST_AXES or any(not 0 <= size < 1 << 62 for size in sizes):
-        raise FormatError(f"{where} has a shape that is no list of at most {_MOST_AXES} sizes")
+    if not is_shape(sizes):
+        raise FormatError(f"{where} has a shape that is no list of at most {_MOST_AXES} sizes, or is too large")
     number = walk.integer(once[_TYPE]) if _TYPE in once else 0
     dtype, bits = DTYPES.get(number, (f"type {number} of ONNX", 0))
     found = Tensor(name, tuple(sizes), dtype, -(-math.prod(sizes) * bits // 8), message)
@@ -152,6 +152,11 @@ def read_tensor(walk: Walk, chain: Chain, shown: str) -> Tensor:
     if _SEGMENT in once:
         found.place, found.odd, found.fixed = None, "it is one segment of a larger tensor", None
     return found
+
+
+def is_shape(sizes: Sequence[int]) -> bool:
+    """Whether NumPy has arrays of this shape: the sizes beside one of 0 count too."""
+    return len(sizes) <= _MOST_AXES and min(sizes, default=0) >= 0 and math.prod(size or 1 for size in sizes) < 1 << 59
 
 
 def _find_bytes(tensor: Tensor, raw: Span | None, data: dict[int, list[Span]], where: str) -> None:
