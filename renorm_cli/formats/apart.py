@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import warnings
@@ -49,13 +50,15 @@ class _NonsenseError(Exception):
 class Worker:
     """A child process that serves one request at a time; calls of several threads wait for each other.
 
-    `serve` runs in the child only. `keep` are the file descriptors it needs; the child closes all others. `memory` is
-    how many bytes the child may allocate beyond its size at the fork. Every message starts with `shown`, the file, and
+    `serve` runs in the child only. It is a function, which the child has from a fork, or the name of a module of ours
+    that has it, and the child is then a new interpreter: for a library that a fork breaks once the program has used it.
+    `keep` are the file descriptors a fork needs; the child closes all others. `memory` is how many bytes the child may
+    allocate beyond its size at the start. Every message starts with `shown`, the file, and
     names `library`, the native library. Raises EngineError if no process can be started.
     """
 
     def __init__(
-        self, serve: Serve, shown: str, library: str, *, keep: Sequence[int] = (), memory: int = 1 << 30
+        self, serve: Serve | str, shown: str, library: str, *, keep: Sequence[int] = (), memory: int = 1 << 30
     ) -> None:
         self._shown = shown
         self._library = library
@@ -71,7 +74,10 @@ class Worker:
             raise EngineError(f"{shown}: cannot start a process to read it: {os.strerror(error.errno or 0)}") from None
         try:
             with theirs:
-                self._pid = _fork(lambda: _live(serve, theirs, keep, memory))
+                if isinstance(serve, str):
+                    self._pid = _spawn(serve, theirs, memory)
+                else:
+                    self._pid = _fork(lambda: _live(serve, theirs, keep, memory))
         except OSError as error:
             self._socket.close()
             raise EngineError(f"{shown}: cannot start a process to read it: {os.strerror(error.errno or 0)}") from None
@@ -271,6 +277,27 @@ def _fork(live: Callable[[], NoReturn]) -> int:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return pid
+
+
+_LINE = 3
+"""The descriptor of its socket in a new interpreter."""
+_ALONE = "import sys; sys.path[:] = sys.argv[3:]; from renorm_cli.formats import apart; apart.live_alone()"
+
+
+def _spawn(module: str, line: socket.socket, memory: int) -> int:
+    """Start a new interpreter, which has nothing of this process but the path of modules."""
+    arguments = [sys.executable, "-c", _ALONE, module, str(memory), *sys.path]
+    return os.posix_spawn(
+        sys.executable, arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, line.fileno(), _LINE)]
+    )
+
+
+def live_alone() -> NoReturn:
+    """The whole life of a child that is a new interpreter, told by its arguments."""
+    import importlib
+
+    serve: Serve = importlib.import_module(sys.argv[1]).serve
+    _live(serve, socket.socket(fileno=_LINE), (), int(sys.argv[2]))
 
 
 def _live(serve: Serve, line: socket.socket, keep: Sequence[int], memory: int) -> NoReturn:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from renorm_cli.errors import OutputError, Way
+
+_ANOTHER = Way("output", "give another")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +64,30 @@ class Location:
     def _split(self) -> tuple[str, str]:
         ending = next((one for one in self.endings if self.name.endswith(one) and self.name != one), "")
         return self.name.removesuffix(ending), ending
+
+
+@dataclass(frozen=True, slots=True)
+class Folder(Location):
+    """A checkpoint that is a folder; its output is a folder, published as a whole."""
+
+    def output(self, path: Path) -> Self:
+        return replace(self, path=path, name=path.name)
+
+    def check_output(self, output: Location) -> None:
+        """Raise OutputError where the output lies in the input, or would replace a folder of another kind."""
+        shown, real = str(output.path), Path(os.path.realpath(output.path))
+        if Path(os.path.realpath(self.path)) in real.parents:
+            raise OutputError(f"{shown!r} lies in the input", _ANOTHER)
+        if not real.is_dir() or self.is_such(real):
+            return
+        with os.scandir(real) as entries:
+            if any(entries):
+                raise OutputError(f"{shown!r} is a folder that holds other things than {self.kind()}", _ANOTHER)
+
+    def is_such(self, folder: Path) -> bool:
+        """Whether a folder is a checkpoint of this kind."""
+        raise NotImplementedError
+
+    def kind(self) -> str:
+        """What users call such a checkpoint, with its article."""
+        raise NotImplementedError

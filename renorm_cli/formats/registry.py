@@ -14,17 +14,18 @@ from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, Kera
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.onnx.format import OnnxFormat
+from renorm_cli.formats.orbax.format import OrbaxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
-from renorm_cli.formats.unread import Orbax, TorchDistributed
+from renorm_cli.formats.unread import TorchDistributed
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
 
 FORMATS: tuple[Format, ...] = (
     SavedModelFormat(),
-    Orbax(),
+    OrbaxFormat(),
     TorchDistributed(),
     UnpackedArchive(),
     TfCheckpointFormat(),

@@ -10,7 +10,6 @@ from typing import NoReturn
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found
 
-_ORBAX = ("orbax.checkpoint", "pytree.orbax-checkpoint", "checkpoint_metadata", "_CHECKPOINT_METADATA", "_METADATA")
 _DISTRIBUTED = ".distcp"
 
 
@@ -21,19 +20,6 @@ class Unread(Format):
 
     def open(self, found: Found) -> NoReturn:
         raise AssertionError("never located")
-
-
-class Orbax(Unread):
-    """Orbax checkpoints: folders of a certain content."""
-
-    def is_whole(self, names: Collection[str]) -> bool:
-        return any(name in names for name in _ORBAX)
-
-    def locate(self, path: Path) -> None:
-        if path.is_dir() and any((path / name).exists() for name in _ORBAX):
-            raise FormatError(
-                f"{str(path)!r} is an Orbax checkpoint, which is not supported yet; export the weights to HDF5"
-            )
 
 
 class TorchDistributed(Unread):

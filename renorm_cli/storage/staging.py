@@ -169,6 +169,22 @@ class Staging:
             self._open.remove(staged.fd)
             os.close(staged.fd)
 
+    def adopt(self, target: Path) -> None:
+        """Take a file that other code wrote into a tree: it gets its permissions, and is flushed."""
+        fd = -1
+
+        def take() -> None:
+            nonlocal fd
+            fd = os.open(target, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            _permit(fd, permissions_of(self._replaced(target)), self._readers)
+            os.fsync(fd)
+
+        try:
+            self._guard(take)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
     def write(self, target: Path, content: bytes) -> None:
         """Write a small file that will become `target`."""
         staged = self.create(target)

@@ -46,7 +46,7 @@ INNER = {
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax"}],
     "formats": [
         {"registry"},
-        {"tensorflow", "hub"},
+        {"tensorflow", "orbax", "hub"},
         {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "unread"},
         {"hdf5", "zip", "mistaken", "shard_index"},
         {"plain"},
@@ -80,6 +80,7 @@ HEAVY = {
     "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
     "distributed": {"fleet/cluster.py"},
     "h5py": {"formats/hdf5/worker.py"},
+    "tensorstore": {"formats/orbax/worker.py"},
     "jinja2": {"render/page/page.py"},
     "rich": {"render/terminal/progress.py"},
     "typer": {"cli/app.py", "cli/completion.py", "cli/help.py", "cli/options.py"},

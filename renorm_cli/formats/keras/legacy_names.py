@@ -8,24 +8,21 @@ TensorFlow name ("dense/kernel:0"), Keras 3 its path ("model/dense/kernel").
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras.layers import LAYERS, QUANTIZED_NAMES, find_weight
-from renorm_cli.conventions.keras.stored import is_quantized
+from renorm_cli.conventions.keras.layers import QUANTIZED_NAMES
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.naming import is_inside, optimizer_groups, variable_of, with_optimizers
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
 from renorm_cli.formats.keras.config import LayerNode
-from renorm_cli.formats.keras.constraints import declared_for
+from renorm_cli.formats.keras.layers import Layers
 from renorm_cli.formats.naming import Naming, from_names, lora_notes, normalization_notes, plain_name, unique_names
 from renorm_cli.model.dtypes import FLOATS
-from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.model.variable import Variable
 from renorm_cli.text import by_number
 
 _TOP_LEVEL = "top_level_model_weights"
-_WRAPPED = ("layer", "cell", "forward_layer")
 
 
 class _Listed(NamedTuple):
@@ -44,7 +41,7 @@ def name_variables(survey: Survey, config: LayerNode | None, root: str) -> Namin
     `weight_names` name what is not there.
     """
     listed = _listed(survey, root)
-    layers = _Layers(config, listed)
+    layers = Layers(config, ((item.layer, plain_name(item.weight).split("/")) for item in listed))
     variables = [_variable(item, layers) for item in listed]
     taken = {item.dataset.path for item in listed}
     rest = sorted((item for item in survey.datasets if item.path not in taken), key=lambda item: by_number(item.path))
@@ -136,7 +133,7 @@ def _same_name(parts: list[str], own: list[str], *, numbered: bool) -> bool:
     return numbered and parts[:-1] == own[:-1] and re.fullmatch(re.escape(own[-1]) + r"_[0-9]+", parts[-1]) is not None
 
 
-def _variable(item: _Listed, layers: _Layers) -> Variable:
+def _variable(item: _Listed, layers: Layers) -> Variable:
     name = _friendly(item.layer, item.weight)
     variable = variable_of(item.dataset, name)
     if item.layer == _TOP_LEVEL:
@@ -148,82 +145,6 @@ def _variable(item: _Listed, layers: _Layers) -> Variable:
     # Layers of a functional model are built before it: its name is in no path of theirs.
     names = (inside, name) if layers.is_functional(item.layer) else (name, inside)
     return replace(told, name=names[0], aliases=(*told.aliases, names[1]))
-
-
-class _Layers:
-    """The layers of the config, by name."""
-
-    def __init__(self, config: LayerNode | None, listed: Iterable[_Listed]) -> None:
-        steps = ((item.layer, step) for item in listed for step in plain_name(item.weight).split("/")[:-1])
-        self._steps = frozenset(steps) if config is not None else frozenset()
-        self._top = {node.name: node for node in reversed(config.children)} if config is not None else {}
-        self._inside: dict[int, dict[str, LayerNode]] = {}
-
-    def is_functional(self, layer: str) -> bool:
-        """Whether the config says that it is a functional model."""
-        node = self._top.get(layer)
-        return node is not None and node.class_name == "Functional" and not node.custom
-
-    def tell(self, variable: Variable, layer: str, path: list[str]) -> Variable:
-        """The variable with what the config tells of it, else with what default names tell; `path` is in the layer."""
-        by_name = from_names(variable, variable.name)
-        node = self._top.get(layer)
-        if node is None:
-            return by_name
-        quantized = is_quantized(node.config)
-        for step in path[:-1]:
-            node = self._child(node, step) or node
-            quantized = quantized or is_quantized(node.config)
-        weight = "/".join(path[-2:])
-        for wrapped in self._down(node, layer):
-            known = None if wrapped.custom else find_weight(wrapped.class_name, weight)
-            if known is not None and known.fits(variable.shape):
-                found = wrapped.config.get("equation")
-                equation = found if isinstance(found, str) and wrapped.class_name == "EinsumDense" else None
-                return replace(
-                    variable,
-                    hint=Hint(layer=wrapped.class_name, weight=known.name, equation=equation),
-                    state="quantized" if quantized or is_quantized(wrapped.config) else None,
-                    declared=declared_for(wrapped, known.name),
-                )
-        own = by_name.hint.weight
-        if node.custom and node.class_name in LAYERS:  # another class of that name: what is known of Keras' is not its
-            by_name = replace(by_name, hint=Hint(weight=own))
-        elif by_name.layer is None and node.class_name not in ("Functional", "Sequential", "Model"):
-            by_name = replace(by_name, hint=Hint(layer=node.class_name or None, weight=own))
-        return replace(
-            by_name, state="quantized" if quantized else None, declared=declared_for(wrapped, by_name.hint.weight)
-        )
-
-    def _down(self, node: LayerNode, layer: str) -> Iterator[LayerNode]:
-        """The layer, then what it wraps, then what that wraps.
-
-        A wrapper that is not Keras' holds the weights of its layer as its own, unless that has a path in the file.
-        """
-        at: LayerNode | None = node
-        while at is not None:
-            yield at
-            inner = at.first_under(_WRAPPED)
-            at = None if at.custom and inner is not None and (layer, inner.name) in self._steps else inner
-
-    def _child(self, node: LayerNode, name: str) -> LayerNode | None:
-        """The layer of this name inside another; Keras 2 leaves out the names of the models between them."""
-        plain = re.sub(r"\A(forward|backward)_", "", name)
-        child = node.first_named((name, plain) if node.class_name == "Bidirectional" else (name,))
-        if child is not None:
-            return child
-        if id(node) not in self._inside:
-            self._inside[id(node)] = {inner.name: inner for inner in _descendants(node)}
-        return self._inside[id(node)].get(name)
-
-
-def _descendants(node: LayerNode) -> Iterator[LayerNode]:
-    level = list(node.children)
-    found: list[LayerNode] = []
-    while level:
-        found += level
-        level = [child for inner in level for child in inner.children]
-    return reversed(found)
 
 
 def _with_quantized(variables: list[Variable]) -> list[Variable]:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renorm_cli.errors import FormatError, OutputError, Way, some_names
-from renorm_cli.formats.location import Location
+from renorm_cli.formats.location import Folder, Location
 from renorm_cli.formats.tensorflow.state_file import NAME, is_state_file, newest_prefix
 from renorm_cli.formats.tensorflow.v1.file_names import base_name
 from renorm_cli.storage.journal import is_journaled, journaled
 from renorm_cli.storage.temporaries import PREFIX
 
 INDEX = ".index"
-_ANOTHER = Way("output", "give another")
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 _BESIDE_GRAPHS = ("fingerprint.pb", "keras_metadata.pb")
 _VARIABLES = "variables"
@@ -65,22 +64,14 @@ class V1File(Location):
 
 
 @dataclass(frozen=True, slots=True)
-class Directory(Location):
-    """A SavedModel; its output is a folder, published as a whole."""
+class Directory(Folder):
+    """A SavedModel."""
 
-    def output(self, path: Path) -> Location:
-        return Directory(path, path.name)
+    def is_such(self, folder: Path) -> bool:
+        return is_saved_model(folder)
 
-    def check_output(self, output: Location) -> None:
-        """Raise OutputError where the output lies in the input, or would replace a folder that is no SavedModel."""
-        shown, real = str(output.path), Path(os.path.realpath(output.path))
-        if Path(os.path.realpath(self.path)) in real.parents:
-            raise OutputError(f"{shown!r} lies in the input", _ANOTHER)
-        if not real.is_dir() or is_saved_model(real):
-            return
-        with os.scandir(real) as entries:
-            if any(entries):
-                raise OutputError(f"{shown!r} is a folder that holds other things than a SavedModel", _ANOTHER)
+    def kind(self) -> str:
+        return "a SavedModel"
 
 
 def is_saved_model(folder: Path) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.base import Checkpoint, Found, Sink
+from renorm_cli.formats.folders import files_in
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.tensorflow.checkpoint import Graph, OpenBundle, TfCheckpoint, open_bundle
@@ -31,7 +32,7 @@ from renorm_cli.formats.tensorflow.object_graph import ObjectGraph
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
-from renorm_cli.storage.files import SourceFile, open_beside, read_parts, read_start, reason
+from renorm_cli.storage.files import SourceFile, open_beside, read_parts, read_start
 from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
 
@@ -43,9 +44,9 @@ _METADATA = "keras_metadata.pb"
 _FINGERPRINT = "fingerprint.pb"
 _VARIABLES = "variables"
 
-_MOST_FILES = 100_000
+_OWN = (f"{_VARIABLES}.index", f"{_VARIABLES}.data-")
+
 _SMALL_BYTES = 64 << 20
-_SHOWN = 100
 
 
 class SavedModel(TfCheckpoint):
@@ -164,44 +165,13 @@ def _uses(graph: Graph, objects: ObjectGraph | None, opened: OpenBundle) -> Grap
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
-    """All files below a directory, relative to it: those to carry over, and those of the checkpoint itself.
-
-    Raises FormatError for a symbolic link or a special file: a checkpoint may name nothing outside itself.
-    """
+    """All files below a directory, relative to it: those to carry over, and those of the checkpoint itself."""
     carried: list[Path] = []
     own: list[Path] = []
-    waiting = [folder]
-    folders = 0
-    while waiting:
-        folders += 1
-        with _listed(waiting.pop(), folder) as entries:
-            for entry in entries:
-                name = Path(entry.path).relative_to(folder)
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(Path(entry.path))
-                elif not entry.is_file(follow_symlinks=False):
-                    kind = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
-                    raise FormatError(
-                        f"{str(folder)!r} holds {str(name)!r}, {kind}; a checkpoint may name nothing outside itself"
-                    )
-                elif name.parent == Path(_VARIABLES) and name.name.startswith(
-                    (f"{_VARIABLES}.index", f"{_VARIABLES}.data-")
-                ):
-                    own.append(name)
-                else:
-                    carried.append(name)
-        if len(carried) + len(own) + len(waiting) + folders > _MOST_FILES:
-            raise FormatError(f"{str(folder)!r} holds more than {_MOST_FILES} files; a SavedModel was expected")
-    return sorted(carried), own
-
-
-def _listed(path: Path, folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
-    try:
-        return os.scandir(path)
-    except OSError as error:
-        shown = str(path.relative_to(folder))
-        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-        raise FormatError(f"{str(folder)!r}: its folder {shown!r} cannot be listed: {reason(error)}") from None
+    for name in files_in(folder, "a SavedModel"):
+        is_own = name.parent == Path(_VARIABLES) and name.name.startswith(_OWN)
+        (own if is_own else carried).append(name)
+    return carried, own
 
 
 def _without_variables(path: Path, graph: Graph | None) -> str:

@@ -1,0 +1,50 @@
+"""The files of a checkpoint that is a folder: everything below it, and nothing outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from renorm_cli.errors import FormatError
+from renorm_cli.storage.files import reason
+
+_SHOWN = 100
+
+
+def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
+    """All files below a folder, relative to it, in the order of their paths.
+
+    Raises FormatError for a symbolic link or a special file, as a checkpoint may name nothing outside itself, for a
+    folder that cannot be listed, and for more than `most` files and folders where `kind` was expected.
+    """
+    found: list[Path] = []
+    waiting = [folder]
+    folders = 0
+    while waiting:
+        folders += 1
+        with _listed(waiting.pop(), folder) as entries:
+            for entry in entries:
+                name = Path(entry.path).relative_to(folder)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(name)
+                else:
+                    what = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
+                    raise FormatError(
+                        f"{str(folder)!r} holds {str(name)!r}, {what}; a checkpoint may name nothing outside itself"
+                    )
+        if len(found) + len(waiting) + folders > most:
+            raise FormatError(f"{str(folder)!r} holds more than {most} files; {kind} was expected")
+    return sorted(found)
+
+
+def _listed(path: Path, folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    try:
+        return os.scandir(path)
+    except OSError as error:
+        shown = str(path.relative_to(folder))
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        raise FormatError(f"{str(folder)!r}: its folder {shown!r} cannot be listed: {reason(error)}") from None
