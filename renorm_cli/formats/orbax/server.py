@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from renorm_cli.errors import FormatError, OutputError
-from renorm_cli.untrusted import JsonError, parse_json
+from renorm_cli.untrusted import JsonError, parse_json, quoted
 
 VERSIONS = {b".zarray": 2, b"zarr.json": 3}
 """The names of zarr metadata."""
@@ -47,8 +47,8 @@ class Server:
         self._folder = folder
         self._fills = fills
         self._shown = shown
-        limits = {"cache_pool": {"total_bytes_limit": cache}, "file_io_concurrency": {"limit": 4}}
-        self._context = ts.Context(limits)
+        settings = {"cache_pool": {"total_bytes_limit": cache}, "file_io_concurrency": {"limit": 4}}
+        self._context = ts.Context({**settings, "file_io_sync": False})  # who takes the files over flushes them
         # In a fork of a program that has used tensorstore, the first read ends the process; so it is this one.
         self._keys(folder[0]._replace(ocdbt=False)).read("no such file").result()
         self._open: dict[tuple[int, str], Any] = {}
@@ -124,7 +124,7 @@ class Server:
             shape = found["shape"]
         except (JsonError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
             raise FormatError(
-                f"{self._shown}: the metadata of {ascii(raw[:80])[1:]} is no zarr: it is damaged"
+                f"{self._shown}: {quoted(os.fsdecode(raw))} has no metadata of zarr: it is damaged"
             ) from None
         dtype = dtype if isinstance(dtype, str) else "no number"
         return [name, version, shape, dtype, chunk, hashlib.sha256(text).hexdigest()]
