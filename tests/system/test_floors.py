@@ -53,7 +53,7 @@ INNER = {
         {"numbers"},
         {"base"},
         {"frameworks", "walk"},
-        {"apart", "endings", "location", "naming", "protobuf"},
+        {"apart", "endings", "folders", "location", "naming", "protobuf"},
     ],
     "norms": [
         {"measure"},

@@ -86,7 +86,10 @@ ONNX = rooms("graph.onnx", "conventions.") | rooms("walk protobuf", "formats.")
 GROUPS = rooms("keras.legacy_groups", "formats.")
 """What names models in groups of an HDF5 file: most files are of one model."""
 
-NOT_TF = rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.") | GRAPH
+ORBAX = rooms("arrays checkpoint metadata names server sink worker", "formats.orbax.") | {"tensorstore"}
+"""What one format of folders needs."""
+
+NOT_TF = ORBAX | rooms("checkpoint bundle leveldb object_graph graph", "formats.tensorflow.") | GRAPH
 NOT_HDF5 = NOT_TF | ONNX | TOLD | FOREIGN_NAMES | rooms("zip keras.archive keras.shards", "formats.")
 FOREIGN = {
     ".h5": NOT_HDF5 | GROUPS,
@@ -97,6 +100,7 @@ FOREIGN = {
     | GRAPH
     | FOREIGN_NAMES
     | rooms("conventions.graph.onnx")
+    | ORBAX
     | {"h5py"},
     ".safetensors": (NOT_HDF5 - FOREIGN_NAMES)
     | rooms("formats.numpy.checkpoint formats.flax.tree formats.torch.checkpoint conventions.flax formats.hdf5.worker")

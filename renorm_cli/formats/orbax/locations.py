@@ -78,7 +78,7 @@ def steps_in(folder: Path) -> list[str]:
             for entry in entries
             if (found := _STEP.fullmatch(entry.name)) is not None and entry.is_dir(follow_symlinks=False)
         ]
-    return [name for _, name in sorted(numbered) if _is_step(folder / name)]
+    return [name for _, name in sorted(numbered) if _UNFINISHED not in name and _is_step(folder / name)]
 
 
 def _is_step(folder: Path) -> bool:

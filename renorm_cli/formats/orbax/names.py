@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from renorm_cli.conventions.keras import CONTAINERS, class_from_name
+from renorm_cli.conventions.keras.layers import CONTAINERS, class_from_name
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.keras.config import LayerNode
 from renorm_cli.formats.keras.layers import Layers

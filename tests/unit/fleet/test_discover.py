@@ -44,6 +44,11 @@ TREES: dict[str, tuple[list[str], list[str]]] = {
     "a file has the name of a prefix": (["m.h5", "m.h5.index", "m.h5.data-00000-of-00001"], ["m.h5", "m.h5.index"]),
     "a SavedModel": (["m/saved_model.pb", "m/variables/variables.index", "m/assets/a.h5", "b.h5"], ["b.h5", "m"]),
     "an Orbax checkpoint": (["step/_CHECKPOINT_METADATA", "step/default/_METADATA", "step/default/x.h5"], ["step"]),
+    "steps of Orbax": (
+        ["run/1/_CHECKPOINT_METADATA", "run/1/pytree/manifest.ocdbt", "run/2/_CHECKPOINT_METADATA", "run/x.h5"],
+        ["run/1", "run/2", "run/x.h5"],
+    ),
+    "arrays of Orbax": (["a/_METADATA", "a/params.w/.zarray", "b/manifest.ocdbt", "b/d/0"], ["a", "b"]),
     "a distributed one": (["d/.metadata", "d/__0_0.distcp", "d/__1_0.distcp"], ["d"]),
     "an index of shards": (
         ["m.safetensors.index.json", "m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"],

@@ -439,12 +439,6 @@ def test_a_constant_with_the_values_of_a_variable_is_a_warning(tmp_path: Path) -
     ]
 
 
-def test_an_orbax_folder_is_recognised(tmp_path: Path) -> None:
-    (tmp_path / "_CHECKPOINT_METADATA").write_text("{}")
-    with pytest.raises(FormatError, match="an Orbax checkpoint, which is not supported yet"):
-        look(tmp_path)
-
-
 def test_a_compressed_index_is_read_and_written_anew(made: Callable[[str], Path], tmp_path: Path) -> None:
     """Checksums cannot be patched inside a compressed block."""
     prefix = copied(made, "saver", tmp_path)
