@@ -19,7 +19,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.formats.numbers import room_for, stored_dtype
 from renorm_cli.formats.orbax import metadata
 from renorm_cli.formats.orbax.arrays import MOST_FILES, OTHER, ZARR, Array, Item
-from renorm_cli.formats.orbax.locations import MANIFEST, METADATA, OF_STEP, OrbaxFolder, steps_in
+from renorm_cli.formats.orbax.locations import MANIFEST, METADATA, OF_STEP, OrbaxFolder, is_of_database, steps_in
 from renorm_cli.formats.orbax.names import Stored, name_arrays
 from renorm_cli.formats.orbax.worker import OrbaxWorker
 from renorm_cli.model.blocks import Block
@@ -66,11 +66,6 @@ class Content(NamedTuple):
         """The files besides those of arrays."""
         arrays = {name for number in range(len(self.items)) for name in self.own(number)}
         return [name for name in self.files if name not in arrays]
-
-
-def is_of_database(name: Path) -> bool:
-    """Whether a file of an item is of its OCDBT database, of which each process that saved keeps its part."""
-    return name.parts[0] in (MANIFEST, "d") or name.parts[0].startswith("ocdbt")
 
 
 class OrbaxCheckpoint(Checkpoint):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from renorm_cli.formats.base import Format, Found
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.orbax.locations import NAMING, OrbaxFolder, find_folder, is_marked
+from renorm_cli.formats.orbax.locations import OrbaxFolder, find_folder, folder_named_by, folder_with, is_marked
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -21,7 +21,10 @@ class OrbaxFormat(Format):
     places = OrbaxFolder
 
     def named_by(self, path: Path) -> Path | None:
-        return path.parent if path.name in NAMING and path.is_file() else None
+        return folder_named_by(path)
+
+    def whole_of(self, path: Path) -> Path | None:
+        return folder_with(path)
 
     def locate(self, path: Path) -> Location | None:
         return find_folder(path)

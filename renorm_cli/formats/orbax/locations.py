@@ -16,9 +16,14 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.location import Folder, Location
 
 MANIFEST, METADATA, OF_STEP = "manifest.ocdbt", "_METADATA", "_CHECKPOINT_METADATA"
-NAMING = (OF_STEP, METADATA, MANIFEST)
-"""Files that stand for the folder they are in."""
-_MARKS = frozenset((*NAMING, "orbax.checkpoint", "pytree.orbax-checkpoint", "checkpoint_metadata"))
+_NAMING = (OF_STEP, METADATA, MANIFEST)
+"""Files that stand for the folder they are in, but for the part of a database that one process saved."""
+_PARTS = ("_sharding", "_strings.json", ".zarray", "zarr.json")
+_DATA = "d"
+"""Other files of a checkpoint, and the folder of the data files of a database."""
+_DATABASE = "ocdbt"
+_DEEPEST = 4
+_MARKS = frozenset((*_NAMING, "orbax.checkpoint", "pytree.orbax-checkpoint", "checkpoint_metadata"))
 _ITEMS = frozenset(("default", "state", "params"))
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _STEP = re.compile(r"(?:.*[_.-])?([0-9]{1,18})", re.DOTALL)
@@ -52,6 +57,25 @@ class OrbaxFolder(Folder):
 def is_marked(names: Collection[str]) -> bool:
     """Whether a folder that holds these names is a checkpoint, with all that lies in it."""
     return not _MARKS.isdisjoint(names)
+
+
+def is_of_database(name: Path) -> bool:
+    """Whether a file, told by its path in an item, is of the OCDBT database, of which each process has a part."""
+    return name.parts[0] in (MANIFEST, _DATA) or name.parts[0].startswith(_DATABASE)
+
+
+def folder_named_by(path: Path) -> Path | None:
+    """The folder that a file stands for; None for any other file."""
+    stands = path.name in _NAMING and not path.parent.name.startswith(_DATABASE)
+    return path.parent if stands and path.is_file() else None
+
+
+def folder_with(path: Path) -> Path | None:
+    """The checkpoint that a file is a part of, told by its name and the folders above; None if it is none."""
+    if not (path.name in (*_NAMING, *_PARTS) or path.parent.name == _DATA) or folder_named_by(path) is not None:
+        return None
+    marked = [above for above in list(path.parents)[:_DEEPEST] if above.is_dir() and is_marked(_names(above))]
+    return marked[-1] if marked else None
 
 
 def find_folder(path: Path) -> Location | None:

@@ -52,6 +52,14 @@ def test_a_file_that_stands_for_its_folder_leads_to_it(file: str, whole: str, tm
     assert find(tmp_path / file).path == tmp_path / whole
 
 
+@pytest.mark.parametrize("file", ["d/0123", "ocdbt.process_0/manifest.ocdbt", "ocdbt.process_0/d/0123", "_sharding"])
+def test_another_file_of_a_checkpoint_names_the_whole(file: str, tmp_path: Path) -> None:
+    step(tmp_path, "3")
+    put(tmp_path / "3" / "default", "manifest.ocdbt", file)
+    with pytest.raises(FormatError, match=f"is a part of the checkpoint '{tmp_path}/3'"):
+        find(tmp_path / "3" / "default" / file)
+
+
 def test_a_step_of_older_versions_is_told_by_what_is_in_it(tmp_path: Path) -> None:
     put(tmp_path / "7", "default/manifest.ocdbt")
     assert getattr(locate(tmp_path), "step", None) == "7"
