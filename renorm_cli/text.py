@@ -203,6 +203,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count_text(count)} {noun}" if count == 1 else f"{count_text(count)} {noun}s"
 
 
+def an(noun: str) -> str:
+    """Write a noun with its article: `a norm`, `an operator norm`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def matrices_text(count: int) -> str:
     """Write a count of matrices: `1 matrix`, `12 matrices`."""
     return "1 matrix" if count == 1 else f"{count_text(count)} matrices"

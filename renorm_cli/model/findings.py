@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.plan import Skip, SkipCode
 from renorm_cli.model.report import Growth, Report, Row, UnitNorm
-from renorm_cli.text import shape_text
+from renorm_cli.text import an, shape_text
 
 Fault = Literal[
     "over", "nonfinite", "under", "negative", "grew", "appeared", "vanished", "unidentified", "guessed", "failed"
@@ -79,7 +79,9 @@ def findings(report: Report) -> tuple[Finding, ...]:
     """All findings of a report, the worst first; without any, the report holds."""
     found = [finding for row in report.rows for finding in _of_row(row)]
     if report.baseline is not None:
-        found += [_of_growth(growth, report.baseline.max_growth) for growth in report.baseline.growths]
+        nouns = {row.step.variable.name: row.step.constraint.norm.noun for row in report.rows}
+        most = report.baseline.max_growth
+        found += [_of_growth(growth, most, nouns.get(growth.name, "norm")) for growth in report.baseline.growths]
     found += [_of_unidentified(skip) for skip in report.unidentified]
     found += [_of_guess(row) for row in report.guessed]
     return tuple(sorted(found, key=lambda finding: -finding.severity))
@@ -87,6 +89,7 @@ def findings(report: Report) -> tuple[Finding, ...]:
 
 def _of_row(row: Row) -> Iterator[Finding]:
     variable, constraint = row.step.variable, row.step.constraint
+    noun = an(constraint.norm.noun)
 
     def finding(fault: Fault, text: str, severity: float) -> Finding:
         return Finding(fault, variable.name, variable.key, text, severity)
@@ -97,22 +100,22 @@ def _of_row(row: Row) -> Iterator[Finding]:
     if row.over and row.norm is not None:
         unit = _unit(row, lambda unit: math.isfinite(unit.norm))
         largest = f"the largest is {_norm(row.norm.max)}{unit}"
-        text = f"{_share(row.over, row.units)} a norm over {_exact(constraint.limit)}; {largest}"
+        text = f"{_share(row.over, row.units)} {noun} over {_exact(constraint.limit)}; {largest}"
         yield finding("over", text, row.excess or 0.0)
     if row.under and row.norm is not None:
         text = (
-            f"{_share(row.under, row.units)} a norm under {_exact(constraint.low)}; the least is {_norm(row.norm.min)}"
+            f"{_share(row.under, row.units)} {noun} under {_exact(constraint.low)}; the least is {_norm(row.norm.min)}"
         )
         yield finding("under", text, 0.0)
     if row.negative:
         yield finding("negative", f"{row.negative:,} weights are below 0", 0.0)
 
 
-def _of_growth(growth: Growth, most: float) -> Finding:
+def _of_growth(growth: Growth, most: float, noun: str) -> Finding:
     before, after = growth.before, growth.after
     if growth.kind == "grew":
         sizes = f"from {_norm(before)} to {_norm(after)}"
-        text = f"the largest norm grew {sizes}, more than the {most * 100:.6g} % allowed"
+        text = f"the largest {noun} grew {sizes}, more than the {most * 100:.6g} % allowed"
         severity = after / before - 1 if before and after is not None else math.inf
         return Finding("grew", growth.name, None, text, severity)
     text = "is not in the baseline" if growth.kind == "appeared" else "is in the baseline and not in the checkpoint"

@@ -27,6 +27,7 @@ class PNorm:
             raise UsageError(f"p must be above 0 and at most {LARGEST_P:g}, or inf, got {self.p}")
 
     kind: ClassVar[Literal["p"]] = "p"
+    noun: ClassVar[str] = "norm"
 
     @property
     def is_max(self) -> bool:
@@ -63,6 +64,8 @@ class SpectralNorm:
     def text(self) -> str:
         """What people call it."""
         return "operator norm" if self.operator else "spectral norm"
+
+    noun = text
 
     @property
     def record(self) -> None:

@@ -96,6 +96,12 @@ def has_operators(report: Report) -> bool:
     return any(row.spectral is not None and row.spectral.operator is not None for row in report.rows)
 
 
+def noun(report: Report) -> str:
+    """What the norms of all rows are called: spectral or operator norms, or else norms."""
+    found = {row.step.constraint.norm.noun for row in report.rows}
+    return found.pop() if len(found) == 1 else "norm"
+
+
 def has_matrices(report: Report) -> bool:
     """Whether any row has spectral norms."""
     return any(row.step.constraint.is_spectral for row in report.rows)

@@ -34,7 +34,8 @@ def scope(report: DiffReport) -> str:
 def account(report: DiffReport) -> str:
     """How many variables there are, and how many of each verdict."""
     counts = [f"{count_text(count)} {verdict}" for verdict, count in report.totals.items() if count]
-    return f"{counted(len(report.rows), 'variable')}: {', '.join(counts)}"
+    norm = f"; unit norms are {report.constraint.norm.text}s" if report.constraint.is_spectral else ""
+    return f"{counted(len(report.rows), 'variable')}: {', '.join(counts)}{norm}"
 
 
 def is_fine(row: DiffRow, report: DiffReport) -> bool:

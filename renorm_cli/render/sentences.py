@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from renorm_cli.model.report import Report
 from renorm_cli.model.variable import Variable
-from renorm_cli.render.columns import has_lower, has_matrices, has_signs, has_units, is_bounded, limits, orders
+from renorm_cli.render.columns import has_lower, has_signs, has_units, is_bounded, limits, noun, orders
 from renorm_cli.text import count_text, counted, exact_text, percent_text, show, some_matrices
 
 Quote = Callable[[str], str]
@@ -26,11 +26,9 @@ def account(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
     totals, order = report.totals, orders(report)
     asked = any(row.status == "constrained" for row in report.rows) or not report.rows
     done = "constrained" if asked else "measured"
-    units = counted(totals.units, "unit")
+    units = units_text(report)
     if len(order) == 1 and order != {2.0}:
         units += f" (p = {exact_text(*order)})"
-    if has_matrices(report) and not has_units(report):
-        units += " (spectral norm)"
     over = f"{count_text(totals.over)} over {_bound(report)}, " if is_bounded(report) else ""
     under = f"{count_text(totals.under)} under their lower bound, " if has_lower(report) else ""
     parts = (
@@ -41,6 +39,12 @@ def account(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
         "" if report.command == "check" else "; ".join((*seen(report), *doubts(report, quote))),
     )
     return tuple(part for part in parts if part)
+
+
+def units_text(report: Report) -> str:
+    """The number of units, and what their norms are if not p-norms: `28 units (spectral norm)`."""
+    of = "" if has_units(report) else f" ({noun(report)})"
+    return counted(report.totals.units, "unit") + of
 
 
 def seen(report: Report) -> tuple[str, ...]:
@@ -85,7 +89,7 @@ def verdict_parts(report: Report, quote: Quote = quoted, where: str = "") -> tup
 
 
 def _held(report: Report) -> str:
-    units = counted(report.totals.units, "unit")
+    units = units_text(report)
     if any(row.step.axis_source == "declared" for row in report.rows):
         return f"{units} within what the file declares"
     if not report.rows:
@@ -97,7 +101,7 @@ def _held(report: Report) -> str:
 
 
 def _broken(report: Report) -> list[str]:
-    totals, units = report.totals, counted(report.totals.units, "unit")
+    totals, units = report.totals, units_text(report)
     counts = [
         (totals.over, f"over {_bound(report)}"),
         (totals.under, "under their lower bound"),

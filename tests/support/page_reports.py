@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.report import Baseline, Growth, NormStats, Provenance, Report, Row
 from renorm_cli.model.variable import Declared, Hint, Variable
 from renorm_cli.norms.distribution import Distribution, Worst
+from support.matrices import measured
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -100,6 +102,22 @@ def network(variables: int, command: str = "check", limit: float | None = 1.5) -
         notes=(Note("what a note says"), Note("what a warning says", warning=True)),
         baseline=Baseline("runs/earlier.report.json", 0.05, growths) if command == "check" else None,
     )
+
+
+def matrices(count: int, limit: float | None = 1.0, **facts: Any) -> Report:
+    """A report of spectral norms with their spectra, of matrices that are stored as PyTorch's are, and one kernel."""
+    found = np.random.RandomState(count)
+    rows = [
+        _called(f"h.{number}.w", measured(found.standard_normal((24, 16)) * 0.1 * number, limit, spectrum=True))
+        for number in sorted(range(1, count + 1), key=str)
+    ]
+    kernel = measured(found.standard_normal((3, 3, 4, 5)), limit, spatial=(0, 1), spectrum=True)
+    return report_of([*rows, _called("conv", kernel)], [skip_of("b")], **{"command": "inspect"} | facts)
+
+
+def _called(name: str, row: Row) -> Row:
+    variable = replace(row.step.variable, name=name, key=f"g/{name}")
+    return replace(row, step=replace(row.step, variable=variable))
 
 
 def hostile_report(text: str) -> Report:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of
+from support.matrices import measured, with_values
+from support.page_reports import HOSTILE, hostile_report, matrices, network, report_of, row_of
 
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.plan import Note, Skip
@@ -101,6 +103,7 @@ def pages() -> dict[str, list[Report]]:
         "apply": [network(9, "apply")],
         "several": [network(6), odd, network(6, "inspect", None)],
         "empty": [report_of([])],
+        "matrices": [matrices(11), matrices(5, None, path="other.npz")],
         "hostile": [hostile_report(text) for text in HOSTILE],
     }
 
@@ -388,6 +391,49 @@ def test_a_switch_draws_the_bars_by_the_logarithm_of_their_units(page: Any) -> N
     )
 
 
+def test_a_matrix_opens_to_its_spectrum_with_power_law_and_the_edge_of_a_random_one(
+    browser: Any, tmp_path: Path
+) -> None:
+    context = browser.new_context(**LOOKS["light"])
+    opened = context.new_page()
+    row = measured(with_values(60, 50, np.arange(1.0, 51) ** -0.7), spectrum=True)
+    assert row.spectral is not None
+    assert row.spectral.spectrum is not None
+    law = row.spectral.spectrum.power_law
+    assert law is not None
+    opened.goto(written(render_html([report_of([row])]), tmp_path))
+    opened.locator("table.all .open").click()
+    detail = opened.locator("tr.detail")
+    counts = row.spectral.spectrum.counts
+    tops = [float(top) for top in re.findall(r"V([\d.]+)H", detail.locator(".bars").get_attribute("d"))]
+    height = [math.log(2 * count) / math.log(2 * max(counts)) for count in counts if count]
+    assert tops == pytest.approx([100 - 100 * one for one in height], abs=0.06)
+    drawn = re.findall(r"[ML]([-\d.]+) ([-\d.]+)", detail.locator(".law").get_attribute("d"))
+    (x, y), (end, floor) = ((float(one), float(other)) for one, other in drawn)
+    edges = [float(one) for one in re.findall(r"M([\d.]+) 100V", detail.locator(".bars").get_attribute("d"))]
+    per_bin = edges[1] - edges[0]  # the bins of the small eigenvalues, of which none is empty
+    decades = (row.spectral.spectrum.high - row.spectral.spectrum.low) / len(counts)
+    fall = (floor - y) / 100 * math.log10(2 * max(counts)) / ((end - x) / per_bin * decades)
+    assert fall == pytest.approx(law.alpha - 1, rel=0.02)
+    said = detail.text_content()
+    assert f"alpha {law.alpha:.4g} from {law.xmin:.4g} on, at a distance of {law.distance:.4g}" in said
+    assert "times the Marchenko-Pastur edge" in said
+    assert "Highest bar" not in said
+    context.close()
+
+
+def test_a_pointer_on_the_drawings_by_depth_tells_the_matrix_under_it(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(**LOOKS["light"])
+    opened = context.new_page()
+    opened.goto(written(render_html([matrices(11)]), tmp_path))
+    plot = opened.locator(".depth .plot").last
+    area = plot.bounding_box()
+    opened.locator(".depth").scroll_into_view_if_needed()
+    plot.hover(position={"x": area["width"] * 9.5 / 12, "y": 60})
+    assert opened.locator(".depth .told").text_content().startswith("10 h.10.w: spectral ")
+    context.close()
+
+
 @pytest.mark.parametrize("width", [1440, 1280, 768, 390])
 def test_no_column_is_cut_and_no_table_scrolls_sideways(browser: Any, tmp_path: Path, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900})
@@ -395,6 +441,12 @@ def test_no_column_is_cut_and_no_table_scrolls_sideways(browser: Any, tmp_path: 
     opened.goto(written(render_html([network(12, "apply")]), tmp_path))
     assert opened.locator(".box.tall").evaluate("box => box.scrollWidth <= box.clientWidth")
     assert not opened.evaluate(WIDE)
+    opened.goto(written(render_html([matrices(11)]), tmp_path))
+    for one in opened.locator(".open").all()[:2]:
+        one.click()
+    assert opened.locator(".box.tall").evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert not opened.evaluate(WIDE)
+    opened.goto(written(render_html([network(12, "apply")]), tmp_path))
     if width == 390:
         tops = (
             opened.locator("tr[data-h]")

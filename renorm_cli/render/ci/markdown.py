@@ -18,8 +18,8 @@ VISIBLE = 10
 """Rows of a report that are not folded."""
 
 _KEYS = (
-    *("shape", "units", "norm_median", "norm_max", "matrix", "spectral", "stable_rank", "norm_after_max", "histogram"),
-    *("low", "limit", "p"),
+    *("shape", "units", "norm_median", "norm_max", "matrix", "spectral", "operator", "stable_rank"),
+    *("norm_after_max", "histogram", "low", "limit", "norm_kind", "p"),
 )
 _VISIBLE, _FOLDED, _LAST = range(3)
 """Ranks of tables. The last are cut first: variables that hold and skipped ones, then the folded findings."""

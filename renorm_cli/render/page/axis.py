@@ -88,6 +88,14 @@ def axis_of(pool: Pool, limits: Sequence[float]) -> Axis:
     return Axis(max(0.0, low - pad) if low else 0.0, min(high + pad, sys.float_info.max), log=False)
 
 
+def axis_along(values: Sequence[float], bound: float | None = None) -> Axis:
+    """An axis for some numbers above zero, and for a bound that is not far above them."""
+    low, high = min(values), max(values)
+    if bound is not None and low / _FAR <= bound <= _FAR * high:
+        low, high = min(low, bound), max(high, bound)
+    return _logarithmic(low, high) if high / low > _WIDE else Axis(0.0, min(1.06 * high, sys.float_info.max), log=False)
+
+
 def _logarithmic(low: float, high: float) -> Axis:
     """A logarithmic axis with some room at both ends, within float64's normal numbers."""
     start, end = math.log10(max(low, sys.float_info.min)), math.log10(high)

@@ -82,7 +82,7 @@ class Glyph:
 def ticks(axis: Axis) -> tuple[Tick, ...]:
     """The numbers along an axis."""
     return tuple(
-        Tick(_percent(axis.place(tick)), _tick_text(tick), minor=bool(number % 2))
+        Tick(_percent(axis.place(tick)), tick_text(tick), minor=bool(number % 2))
         for number, tick in enumerate(axis.ticks())
     )
 
@@ -156,7 +156,7 @@ def _row_bars(row: Row, norm: NormStats, limit: float | None) -> tuple[str, str,
     heights = [math.ceil(math.sqrt(count / top) * SMALL_HEIGHT) if count else 0 for count in counts]
     split, mark = len(counts) - bars_over(row, len(counts)), ""
     if limit is not None and row.over and width and norm.min <= limit <= norm.max:
-        mark = f"M{_short((limit - norm.min) / width * len(counts) * SMALL_BAR)} 0v{SMALL_HEIGHT}"
+        mark = f"M{short((limit - norm.min) / width * len(counts) * SMALL_BAR)} 0v{SMALL_HEIGHT}"
     return _steps(heights[:split], 0), _steps(heights[split:], split), mark
 
 
@@ -176,7 +176,7 @@ def _steps(heights: Sequence[int], first: int) -> str:
 
 def _bars(bars: Iterable[tuple[float, float, float]], tallest: float) -> str:
     return "".join(
-        f"M{_short(left * WIDTH)} {HEIGHT}V{_short(HEIGHT * (1 - height / tallest))}H{_short(right * WIDTH)}V{HEIGHT}z"
+        f"M{short(left * WIDTH)} {HEIGHT}V{short(HEIGHT * (1 - height / tallest))}H{short(right * WIDTH)}V{HEIGHT}z"
         for left, right, height in bars
         if height > 0
     )
@@ -186,7 +186,7 @@ def _curve(pool: Pool, axis: Axis, bound: float | None) -> str:
     places = sorted({number / (POSITIONS - 1) for number in range(POSITIONS)} | _inside(axis, bound))
     shares = pool.over(_norms(axis, places, bound)) / pool.units
     points = zip(places, shares, strict=True)
-    return "M" + "L".join(f"{_short(place * WIDTH)} {_short(HEIGHT * (1 - float(share)))}" for place, share in points)
+    return "M" + "L".join(f"{short(place * WIDTH)} {short(HEIGHT * (1 - float(share)))}" for place, share in points)
 
 
 def _edges(axis: Axis, bound: float | None) -> list[float]:
@@ -214,12 +214,14 @@ def _x(axis: Axis, norm: float) -> float:
 
 
 def _percent(place: float) -> str:
-    return _short(place * 100)
+    return short(place * 100)
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
+    """A coordinate."""
     return f"{number:.1f}".removesuffix(".0")
 
 
-def _tick_text(tick: float) -> str:
+def tick_text(tick: float) -> str:
+    """A round number beside an axis."""
     return f"{tick:g}" if tick == 0 or 1e-3 <= tick < 1e5 else number_text(tick).replace(".000", "")

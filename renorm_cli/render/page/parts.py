@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from renorm_cli.render.page.charts import Glyph, Histogram, Tick, Trials
+from renorm_cli.render.page.spectra import Depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,9 @@ class Cell:
 class Line:
     """A variable. `found` are its findings; a line without `cells` is a skipped variable, with its `reason`.
 
-    `doubts` are tags of what is not known of it. `counts` are the numbers of units in equal bins between the two norms
-    of `reach`, for the script.
+    `doubts` are tags of what is not known of it. For the script, `counts` are the numbers of units in equal bins
+    between the two norms of `reach`, `spectrum` is what that of a matrix is drawn from, `figures` are more of its
+    numbers, and `depth` is its place among those that are drawn by depth.
     """
 
     name: str
@@ -40,6 +42,9 @@ class Line:
     summary: str
     worst: str
     reason: str
+    spectrum: str = ""
+    figures: str = ""
+    depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The norms of all units of a checkpoint."""
+    """The norms of all units of a checkpoint; `of` is what they are called, in plural, and `one` with its article."""
 
+    of: str
+    one: str
     histogram: Histogram
     trials: Trials
     log: bool
@@ -103,6 +110,7 @@ class Section:
     findings: tuple[tuple[str, str, str], ...]
     more_findings: int
     chart: Chart | None
+    depth: Depth | None
     table: Table
     skipped: tuple[tuple[str, str, str], ...]
     declared: tuple[tuple[str, str], ...]

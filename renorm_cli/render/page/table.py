@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from renorm_cli.model.coverage import coverage
 from renorm_cli.model.findings import Fault
@@ -14,6 +14,7 @@ from renorm_cli.render.columns import COLUMNS, Column, axes_text
 from renorm_cli.render.page.axis import Axis
 from renorm_cli.render.page.charts import glyph, ticks
 from renorm_cli.render.page.parts import Cell, Line, Table
+from renorm_cli.render.page.spectra import spectrum_of
 from renorm_cli.render.problems import Subject
 from renorm_cli.text import count_text, exact_text, number_text, shape_text, show
 
@@ -22,24 +23,30 @@ NAME_LIMIT, TEXT_LIMIT = 160, 500
 _COLUMNS = (
     *("shape", "units", "limit", "p", "low", "over", "under", "negative", "nonfinite"),
     *("norm_min", "norm_median", "norm_p95", "norm_max"),
-    *("matrix", "spectral", "frobenius", "stable_rank", "effective_rank", "norm_after_max"),
+    *("matrix", "spectral", "operator", "stable_rank", "norm_after_max"),
 )
+_OPENED = ("frobenius", "rms_norm", "effective_rank", "condition")
+"""Of a matrix, told where its line is opened."""
+
 _TITLES = {"norm_min": "min", "norm_max": "max", "norm_after_max": "max after", "nonfinite": "NaN/Inf"}
 _BAD = ("over", "under", "negative", "nonfinite")
 _TAGS: dict[Fault, str] = {"grew": "grew", "appeared": "new", "vanished": "gone"}
 
 
-def table_of(report: Report, found: tuple[Subject, ...], axis: Axis | None, drawn: int, listed: int) -> Table:
+def table_of(
+    report: Report, found: tuple[Subject, ...], axis: Axis | None, deep: Sequence[Row], drawn: int, listed: int
+) -> Table:
     """Choose at most `listed` variables that get a line, and at most `drawn` of them that get a drawing.
 
-    `axis` is None if there is no norm to draw.
+    `axis` is None if there is no norm to draw; `deep` are the rows that are drawn by depth.
     """
     columns = [column for key in _COLUMNS for column in COLUMNS if column.key == key and column.shown(report)]
     of_rows = [subject for subject in found if subject.row is not None]
-    order = sorted(range(len(of_rows)), key=lambda at: _rank(of_rows[at]))
+    order = _worst_first(of_rows)
     with_drawing = set(order[:drawn]) if axis is not None else set()
     chosen = sorted(order[:listed])
-    lines = [_line(of_rows[at], columns, axis if at in with_drawing else None) for at in chosen]
+    places = {row.step.variable.key: place for place, row in enumerate(deep)}
+    lines = [_line(of_rows[at], columns, axis if at in with_drawing else None, places) for at in chosen]
     lines += [_skip_line(skip) for skip in report.skips[: listed - len(lines)]]
     return Table(
         tuple((_TITLES.get(column.key, column.title), column.right) for column in columns),
@@ -54,6 +61,17 @@ def table_of(report: Report, found: tuple[Subject, ...], axis: Axis | None, draw
     )
 
 
+def listed_rows(found: tuple[Subject, ...], listed: int) -> list[Row]:
+    """The rows that get a line, in the order of the report."""
+    of_rows = [subject for subject in found if subject.row is not None]
+    chosen = (of_rows[at].row for at in sorted(_worst_first(of_rows)[:listed]))
+    return [row for row in chosen if row is not None]
+
+
+def _worst_first(of_rows: Sequence[Subject]) -> list[int]:
+    return sorted(range(len(of_rows)), key=lambda at: _rank(of_rows[at]))
+
+
 def _rank(subject: Subject) -> tuple[float, float]:
     """The sort key that puts the worst first: by findings, then by the largest norm."""
     severity = max((1 + finding.severity for finding in subject.findings), default=0.0)
@@ -61,7 +79,7 @@ def _rank(subject: Subject) -> tuple[float, float]:
     return -severity, -largest
 
 
-def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None) -> Line:
+def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None, places: Mapping[str, int]) -> Line:
     row = subject.row
     if row is None:
         raise AssertionError("a line is of a row")
@@ -70,6 +88,7 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None) -> Lin
     axes = f"axes {axes_text(row)} from {step.axis_source}"
     facts = (step.role, variable.layer, variable.dtype, axes, copies)
     norm = row.norm
+    more = (column for column in COLUMNS if column.key in _OPENED and column.value(row) is not None)
     drawing = None if axis is None or row.norm is None else glyph(row, row.norm, axis)
     return Line(
         name=named(variable.name),
@@ -87,6 +106,9 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None) -> Lin
         summary="" if drawing is None else _summary(row),
         worst="; ".join(f"{','.join(map(str, unit.index)) or 'all'}: {_norm(unit.norm)}" for unit in row.worst),
         reason="",
+        spectrum=spectrum_of(row),
+        figures=", ".join(f"{column.title} {column.text(row, False)}" for column in more),
+        depth=places.get(variable.key),
     )
 
 

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.plan import Note
 from renorm_cli.model.report import Report
-from renorm_cli.render.columns import is_bounded, limits, orders
+from renorm_cli.render.columns import has_matrices, is_bounded, limits, noun, orders
 from renorm_cli.render.page.axis import Axis, axis_of
 from renorm_cli.render.page.charts import Trials, histogram, trials
 from renorm_cli.render.page.parts import Change, Chart, Entry, Page, Section
 from renorm_cli.render.page.pooled import Pool
-from renorm_cli.render.page.table import TEXT_LIMIT, named, sortable, table_of
+from renorm_cli.render.page.spectra import by_depth, depth_of
+from renorm_cli.render.page.table import TEXT_LIMIT, listed_rows, named, sortable, table_of
 from renorm_cli.render.problems import ranks, subjects, worst
-from renorm_cli.render.sentences import doubts, seen, verdict
-from renorm_cli.text import bytes_text, count_text, counted, exact_text, number_text, show
+from renorm_cli.render.sentences import doubts, seen, units_text, verdict
+from renorm_cli.text import an, bytes_text, count_text, counted, exact_text, number_text, show
 
 DRAWN = 500
 """Variables per page whose norms are drawn, the worst first."""
@@ -75,6 +76,7 @@ def section_of(report: Report, drawn: int, listed: int) -> Section:
         ((subject.name, finding) for subject in found for finding in subject.findings),
         key=lambda one: -one[1].severity,
     )
+    deep = by_depth(listed_rows(found, listed))
     growths = () if report.baseline is None else report.baseline.growths
     return Section(
         title=named(report.path.rstrip("/").rpartition("/")[2] or report.path),
@@ -88,7 +90,8 @@ def section_of(report: Report, drawn: int, listed: int) -> Section:
         findings=tuple((named(name), show(one.text, TEXT_LIMIT), one.fault) for name, one in problems[:FINDINGS]),
         more_findings=max(0, len(problems) - FINDINGS),
         chart=None if axis is None else _chart(report, pool, axis, bound),
-        table=table_of(report, found, axis, drawn, listed),
+        depth=depth_of(report, deep),
+        table=table_of(report, found, axis, deep, drawn, listed),
         skipped=tuple(
             (count_text(count), role, show(reason, TEXT_LIMIT))
             for (role, reason), count in Counter((one.role, one.reason) for one in report.skips).most_common(REASONS)
@@ -134,7 +137,7 @@ def _sentence(report: Report) -> str:
 
 
 def _told(report: Report) -> str:
-    totals, units = report.totals, counted(report.totals.units, "unit")
+    totals, units = report.totals, units_text(report)
     broken = f", {count_text(totals.nonfinite)} not finite" if totals.nonfinite else ""
     if not is_bounded(report):
         return f"measured: {units} in {counted(totals.constrained, 'variable')}{broken}"
@@ -158,7 +161,7 @@ def _figures(report: Report) -> tuple[tuple[str, str, str], ...]:
     largest = max(((row.norm.max, -at) for at, row in enumerate(report.rows) if row.norm is not None), default=None)
     if largest is not None:
         norm, at = largest
-        found.append(("Largest norm", number_text(norm), named(report.rows[-at].step.variable.name)))
+        found.append((f"Largest {noun(report)}", number_text(norm), named(report.rows[-at].step.variable.name)))
         after = [row.norm_after.max for row in report.rows if row.norm_after is not None]
         if after:
             found.append(("Largest after", number_text(max(after)), f"bound {_bound_text(report)}"))
@@ -166,13 +169,11 @@ def _figures(report: Report) -> tuple[tuple[str, str, str], ...]:
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
-    totals, order = report.totals, orders(report)
-    per = sorted({row.step.constraint.per for row in report.rows})
-    norm = f"p = {' or '.join(map(exact_text, sorted(order)))}, per {' or '.join(per)}" if order else "-"
+    totals = report.totals
     found = [
         ("Command", report.command),
         ("Bound", _bound_text(report) if is_bounded(report) else "none"),
-        ("Norm", norm),
+        ("Norm", _norms_text(report)),
         (
             "Variables",
             f"{count_text(totals.variables)}: {count_text(totals.constrained)} selected, "
@@ -193,6 +194,15 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     return found
 
 
+def _norms_text(report: Report) -> str:
+    """Which norms the report has, and what they run over."""
+    order = sorted(orders(report))
+    per = sorted({row.step.constraint.per for row in report.rows if not row.step.constraint.is_spectral})
+    matrices = sorted({row.step.constraint.norm.text for row in report.rows if row.step.constraint.is_spectral})
+    found = [f"p = {' or '.join(map(exact_text, order))}, per {' or '.join(per)}"] if order else []
+    return "; ".join((*found, *(f"{text} of each matrix" for text in matrices))) or "-"
+
+
 def _bound_text(report: Report) -> str:
     known = sorted(limit for limit in limits(report) if limit is not None)
     if len(limits(report)) == 1:
@@ -208,6 +218,7 @@ def _declared(report: Report) -> tuple[tuple[str, str], ...]:
 
 
 def _chart(report: Report, pool: Pool, axis: Axis, bound: float | None) -> Chart:
+    name = noun(report) if not orders(report) else "unit norm"
     drawn, tried = histogram(pool, axis, bound), trials(pool, axis, bound)
     over = sum(row.over for row in report.rows)
     facts = []
@@ -219,15 +230,19 @@ def _chart(report: Report, pool: Pool, axis: Axis, bound: float | None) -> Chart
         facts.append(f"The first bar also holds what lies left of the axis, down to {number_text(pool.low)}.")
     if len(orders(report)) > 1:
         facts.append("Norms of different p are drawn together.")
+    if has_matrices(report) and orders(report):
+        facts.append("Norms of matrices and of other units are drawn together.")
     if report.totals.nonfinite:
         facts.append(f"Without {counted(report.totals.nonfinite, 'unit')} that hold NaN or Inf.")
     described = (
-        f"{counted(pool.units, 'unit norm')} from {number_text(pool.low)} to {number_text(pool.high)}, "
+        f"{counted(pool.units, name)} from {number_text(pool.low)} to {number_text(pool.high)}, "
         f"median {number_text(pool.quantile(0.5))}."
     )
     if bound is not None:
         described += f" {count_text(over)} are over the bound {exact_text(bound)}."
     return Chart(
+        f"{name}s",
+        an(noun(report)),
         drawn,
         tried,
         axis.log,

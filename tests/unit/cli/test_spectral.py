@@ -16,6 +16,7 @@ from support.cli import refused, renorm_here
 from support.matrices import largest
 from support.places import SAMPLES
 
+from renorm_cli.render.registry import FORMATS
 from renorm_cli.run import matrices
 
 SAMPLE = "convolutions.weights.h5"
@@ -106,6 +107,21 @@ def test_convolutions_are_bounded_as_operators_and_others_as_matrices(
     done = renorm_here(capfd, "diff", SAMPLE, "out.weights.h5", *bound, "--expect-renorm")
     assert done.returncode == 0, done
     assert max(norm for shape, norm in truth(folder / "out.weights.h5").items() if shape[:2] == (3, 3)) < 0.8
+
+
+def test_every_report_names_the_norm(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    told = dict.fromkeys(FORMATS, "spectral norm") | {"json": '"norm_kind": "spectral"', "csv": ",spectral,"}
+    told |= {"jsonl": '"norm_kind":"spectral"'}
+    bound = ("--norm", "spectral", "--max-norm", "1.9")
+    reports = [f"--report={name}={name}" for name in FORMATS]
+    assert "units (spectral norm) over 1.9" in renorm_here(capfd, "check", SAMPLE, *bound, *reports).stdout
+    for name, words in told.items():
+        assert words in (folder / name).read_text("utf-8"), name
+    done = renorm_here(capfd, "check", SAMPLE, *bound, "--conv", "operator", "--report=md=-")
+    assert "have an operator norm over 1.9" in done.stdout
+    assert "| spectral | operator |" in done.stdout
+    assert "unit norms are spectral norms" in renorm_here(capfd, "diff", SAMPLE, SAMPLE, *bound).stdout
+    assert "28 units (spectral norm)" in renorm_here(capfd, "suggest", SAMPLE, *bound[:2]).stdout
 
 
 def test_a_note_says_how_far_a_convolution_is_from_its_matrix_and_what_bounds_it(

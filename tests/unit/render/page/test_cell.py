@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from lxml import html
-from support.page_reports import HOSTILE, hostile_report, network
+from support.page_reports import HOSTILE, hostile_report, matrices, network
 
+from renorm_cli.model.report import Report
 from renorm_cli.render.page.page import CELL_LINES, render_cell, render_html
 
 
@@ -22,8 +23,8 @@ def lines(document: Any) -> list[list[str]]:
     return [[cell.text_content() for cell in row] for row in rows]
 
 
-def test_its_table_and_its_charts_are_those_of_the_page() -> None:
-    report = network(40, "apply")
+@pytest.mark.parametrize("report", [network(40, "apply"), matrices(5)], ids=["units", "matrices"])
+def test_its_table_and_its_charts_are_those_of_the_page(report: Report) -> None:
     cell, page = parsed(render_cell(report)), html.document_fromstring(render_html([report]))
     assert lines(cell) == lines(page) != []
     charts = [[path.get("d") for path in document.xpath(".//svg//path")] for document in (cell, page)]

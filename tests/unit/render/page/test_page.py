@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import html
-from support.page_reports import HOSTILE, hostile_report, network, report_of, row_of, skip_of
+from support.matrices import measured
+from support.page_reports import HOSTILE, hostile_report, matrices, network, report_of, row_of, skip_of
 from support.places import ROOT
 
 from renorm_cli.api.verbs import check, inspect
@@ -235,9 +237,9 @@ def test_the_page_names_no_other_resource() -> None:
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<link|<img|<iframe|<object|\bsrc=|\bstyle=|innerHTML", page)
 
 
-@pytest.mark.parametrize("variables", [3, 300])
-def test_a_page_is_small(variables: int) -> None:
-    assert len(render_html([network(variables, "apply")]).encode()) < 60_000 + 1_000 * variables
+@pytest.mark.parametrize(("variables", "make"), [(3, network), (300, network), (30, matrices)])
+def test_a_page_is_small(variables: int, make: Any) -> None:
+    assert len(render_html([make(variables, command="apply")]).encode()) < 60_000 + 1_000 * variables
 
 
 @pytest.mark.slow
@@ -319,6 +321,8 @@ ODD = {
         report_of([row_of([3], Constraint(5, per="global")), row_of([9], Constraint(5, per="global"))])
     ],
     "a report twice": [network(6)] * 2,
+    "matrices": [matrices(11)],
+    "one matrix": [matrices(0, None)],
 }
 
 
@@ -333,6 +337,49 @@ def test_an_odd_report_makes_a_whole_page(kind: str) -> None:
     assert len(document.xpath("//h1")) == 1
     geometry = "".join(document.xpath("//@d | //@x | //@x1 | //@x2 | //@y"))
     assert not re.search("nan|inf|None|e[+-]", geometry)
+
+
+def by_depth(document: Any, title: str) -> list[tuple[float, float]]:
+    """The dots of a drawing as shares of its width and values, read off its levels."""
+    (figure,) = [one for one in document.xpath("//section[@class='depth']//figure") if title in one.text_content()]
+    levels = [(float(one.get("y")) + 4, float(one.text)) for one in figure.xpath(".//text[@class='level']")]
+    (low, of_low), *_, (high, of_high) = levels
+    paths = "".join(figure.xpath(".//path[contains(@class, 'dots')]/@d"))
+    return sorted(
+        (float(x) / 1000, of_low + (16 + 1.34 * float(y) - low) / (high - low) * (of_high - of_low))
+        for x, y in re.findall(r"M([\d.]+) ([\d.]+)h0", paths)
+    )
+
+
+def test_matrices_are_drawn_by_depth_where_their_numbers_say() -> None:
+    report = matrices(11, 12.0)
+    document = parsed(render_html([report]))
+    named = {row.step.variable.name: row.spectral for row in report.rows}
+    order = [*(f"h.{number}.w" for number in range(1, 12)), "conv"]
+    ranks, norms = by_depth(document, "Stable rank by depth"), by_depth(document, "Spectral and operator norm")
+    for at, name in enumerate(order):
+        found = named[name]
+        assert found is not None
+        assert norms[at] == pytest.approx(((at + 0.5) / 12, found.norm), abs=0.02 * max(norm for _, norm in norms))
+        assert ranks[at][1] == pytest.approx(found.stable_rank, abs=0.3)
+    shown = {name_of(line): line.get("data-d") for line in table_rows(document)}
+    assert shown == {name: str(at) for at, name in enumerate(order)} | {"b": None}
+
+
+def test_a_spectrum_is_drawn_from_the_eigenvalues_of_the_matrix_and_the_edge_of_a_random_one() -> None:
+    kernel = np.random.default_rng(7).standard_normal((40, 30)).astype(np.float32)
+    with_spectrum = replace(matrices(1), rows=(measured(kernel, spectrum=True),))
+    (text,) = parsed(render_html([with_spectrum])).xpath("//tr/@data-s")
+    low, high, largest, edge, alpha, least, distance, counts = text.split(" ")
+    values = np.linalg.svd(kernel.astype(np.float64), compute_uv=False) ** 2
+    assert (float(low), float(high)) == pytest.approx((np.log10(values.min()), np.log10(values.max())), rel=1e-4)
+    expected, _ = np.histogram(np.log10(values), 48)
+    assert [int(one or 0) for one in counts.split(",")] == expected.tolist()
+    assert float(largest) == pytest.approx(values.max(), rel=1e-5)
+    assert float(edge) == pytest.approx((kernel**2).mean() * (40**0.5 + 30**0.5) ** 2, rel=1e-5)
+    above = values[values >= float(least) * (1 - 1e-5)]
+    assert float(alpha) == pytest.approx(1 + above.size / np.log(above / above.min()).sum(), rel=1e-3)
+    assert 0 < float(distance) < 1
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
