@@ -79,7 +79,7 @@ def findings(report: Report) -> tuple[Finding, ...]:
     """All findings of a report, the worst first; without any, the report holds."""
     found = [finding for row in report.rows for finding in _of_row(row)]
     if report.baseline is not None:
-        nouns = {row.step.variable.name: row.step.constraint.norm.noun for row in report.rows}
+        nouns = {row.step.variable.name: row.noun for row in report.rows}
         most = report.baseline.max_growth
         found += [_of_growth(growth, most, nouns.get(growth.name, "norm")) for growth in report.baseline.growths]
     found += [_of_unidentified(skip) for skip in report.unidentified]
@@ -89,7 +89,7 @@ def findings(report: Report) -> tuple[Finding, ...]:
 
 def _of_row(row: Row) -> Iterator[Finding]:
     variable, constraint = row.step.variable, row.step.constraint
-    noun = an(constraint.norm.noun)
+    noun = an(row.noun)
 
     def finding(fault: Fault, text: str, severity: float) -> Finding:
         return Finding(fault, variable.name, variable.key, text, severity)

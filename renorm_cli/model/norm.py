@@ -58,14 +58,13 @@ class SpectralNorm:
     operator: bool = False
 
     kind: ClassVar[Literal["spectral"]] = "spectral"
+    noun: ClassVar[str] = "spectral norm"
     tolerance: ClassVar[float] = 2e-8
 
     @property
     def text(self) -> str:
         """What people call it."""
         return "operator norm" if self.operator else "spectral norm"
-
-    noun = text
 
     @property
     def record(self) -> None:

@@ -76,6 +76,12 @@ class Row:
         return "measured" if asked.limit is None and asked.low is None and not asked.nonnegative else "constrained"
 
     @property
+    def noun(self) -> str:
+        """What its norms are called."""
+        is_operator = self.spectral is not None and self.spectral.operator is not None
+        return "operator norm" if is_operator else self.step.constraint.norm.noun
+
+    @property
     def excess(self) -> float | None:
         """How far the largest norm is above the limit, relatively; 0 if it is not."""
         limit = self.step.constraint.limit

@@ -97,9 +97,9 @@ def has_operators(report: Report) -> bool:
 
 
 def noun(report: Report) -> str:
-    """What the norms of all rows are called: spectral or operator norms, or else norms."""
-    found = {row.step.constraint.norm.noun for row in report.rows}
-    return found.pop() if len(found) == 1 else "norm"
+    """What the norms of all rows are called: operator norms if some are, else spectral norms, or just norms."""
+    found = {row.noun for row in report.rows}
+    return "norm" if not found or "norm" in found else min(found)
 
 
 def has_matrices(report: Report) -> bool:

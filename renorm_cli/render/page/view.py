@@ -198,9 +198,10 @@ def _norms_text(report: Report) -> str:
     """Which norms the report has, and what they run over."""
     order = sorted(orders(report))
     per = sorted({row.step.constraint.per for row in report.rows if not row.step.constraint.is_spectral})
-    matrices = sorted({row.step.constraint.norm.text for row in report.rows if row.step.constraint.is_spectral})
+    matrices = sorted({row.noun for row in report.rows if row.step.constraint.is_spectral})
     found = [f"p = {' or '.join(map(exact_text, order))}, per {' or '.join(per)}"] if order else []
-    return "; ".join((*found, *(f"{text} of each matrix" for text in matrices))) or "-"
+    found += [f"{' or '.join(matrices)} of each matrix"] if matrices else []
+    return "; ".join(found) or "-"
 
 
 def _bound_text(report: Report) -> str:

@@ -288,7 +288,7 @@ def test_check_is_1_where_a_norm_grew_by_more_and_0_where_not(grown: tuple[str, 
     assert [(one["name"], one["kind"]) for one in found["growths"]] == [("digit/kernel", "grew")]
     refused(renorm_here(capfd, *check, "--p", "1"), "measure both alike")
     refused(renorm_here(capfd, *check, "--per", "tensor"), "measure both alike")
-    refused(renorm_here(capfd, *check, "--report", "base.json"), "or its baseline")
+    refused(renorm_here(capfd, *check, "--report", "base.json"), "is another file of this run")
     for option in (("--max-growth", "5%"), ("--allow-new",), ("--allow-gone",)):
         refused(renorm_here(capfd, "check", two, "--max-norm", "9", *option), "--baseline")
 
