@@ -57,10 +57,11 @@ class Content(NamedTuple):
     def own(self, number: int) -> list[Path]:
         """The files in which an item's arrays are stored."""
         item = self.items[number]
-        inside = [(name, name.relative_to(item.path)) for name in self.files if name.is_relative_to(item.path)]
+        inside = [name for name in self.files if name.is_relative_to(item.path)]
         if item.ocdbt:
-            return [name for name, own in inside if is_of_database(own)]
-        return [name for name, own in inside if len(own.parts) > 1 and own.parts[0] != "array_metadatas"]
+            return [name for name in inside if is_of_database(name.relative_to(item.path))]
+        arrays = {name.parent for name in inside if name.name in ZARR}
+        return [name for name in inside if not arrays.isdisjoint(name.parents)]
 
     def carried(self) -> list[Path]:
         """The files besides those of arrays."""

@@ -7,7 +7,7 @@ ones, which anyone could restore.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
@@ -20,6 +20,7 @@ from renorm_cli.formats.folders import files_in
 from renorm_cli.formats.numbers import item_bytes, room_for, stored_dtype
 from renorm_cli.formats.orbax.arrays import MOST_FILES, ZARR, Array, Item
 from renorm_cli.formats.orbax.locations import METADATA, OrbaxFolder
+from renorm_cli.formats.orbax.server import AT_ONCE_BYTES
 from renorm_cli.model.blocks import Block, partition
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from renorm_cli.parallel.memory import Buffer
 
 _PART_BYTES = 4 << 20
+_AT_ONCE = 1000
+"""Arrays that are written at once: each commit writes nodes of the database anew."""
 
 
 class OrbaxSink(Sink):
@@ -88,8 +91,10 @@ class OrbaxSink(Sink):
                 own = [array for array in changed if array.item == number]
                 if own and item.ocdbt:
                     worker.write(number, self._at(item), [one for one in arrays.values() if one.item == number], own)
-            for array, place in zip(changed, self._places.values(), strict=True):
-                worker.put(array, self._at(content.items[array.item]), self._values.temporary, place)
+            places = dict(zip(changed, self._places.values(), strict=True))
+            for group in _groups(changed):
+                target = self._at(content.items[group[0].item])
+                worker.put(group, target, self._values.temporary, [places[array] for array in group])
 
     def _at(self, item: Item) -> Path:
         """Where an item is in the output. tensorstore takes no path that is not whole."""
@@ -125,6 +130,19 @@ class OrbaxSink(Sink):
         assert self._values is not None
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         self._values.write(_at(place, variable, block), raw)
+
+
+def _groups(arrays: Sequence[Array]) -> Iterator[list[Array]]:
+    """Arrays of one item that are written as one: each array alone that is larger than a group may be."""
+    group: list[Array] = []
+    size = 0
+    for array in sorted(arrays, key=lambda one: one.item):
+        size += array.nbytes
+        if group and (array.item != group[0].item or size > AT_ONCE_BYTES or len(group) >= _AT_ONCE):
+            yield group
+            group, size = [], array.nbytes
+        group.append(array)
+    yield group
 
 
 def _is_chunk(name: Path, arrays: Collection[str]) -> bool:

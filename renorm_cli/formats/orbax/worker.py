@@ -92,10 +92,11 @@ class OrbaxWorker:
         while self._call({**step, "step": "copy"}, CACHE + self._chunk)[0].get("more") is True:
             pass
 
-    def put(self, array: Array, target: Path, values: Path, offset: int) -> None:
-        """Write all chunks of an array at `target`, from the plain numbers at `offset` of a file."""
-        request = {**_asked(array), "op": "write", "step": "array", "target": _as_text(target, str(target))}
-        self._call({**request, "values": str(values), "offset": offset}, array.nbytes)
+    def put(self, arrays: Sequence[Array], target: Path, values: Path, offsets: Sequence[int]) -> None:
+        """Write all chunks of arrays of one item at `target`, from the plain numbers at their offsets in a file."""
+        asked = [{**_asked(array), "offset": offset} for array, offset in zip(arrays, offsets, strict=True)]
+        request = {"op": "write", "step": "arrays", "item": arrays[0].item, "target": _as_text(target, str(target))}
+        self._call({**request, "arrays": asked, "values": str(values)}, sum(array.nbytes for array in arrays))
 
     def close(self) -> None:
         """End the child."""
