@@ -38,6 +38,9 @@ _RENAMED = {
 """Operators that are told by the name that the analysis has for them. Others have their own, or none."""
 _ONE_OPERAND = frozenset({"CastLike", "Dropout"})
 
+_PARSED, _NODES = 1_200_000, 200_000
+"""Nodes with their inputs and tensors, which the model holds already, and those to which a weight leads."""
+
 Names = ChainMap[str, Ref]
 
 
@@ -55,7 +58,7 @@ class Uses:
 
 def uses_in(model: Model, walk: Walk, same: Mapping[str, str]) -> Uses:
     """How a model uses its weights. Of tensors that are one weight, `same` has the key of the first by that of each."""
-    budget = Budget()
+    budget = Budget(parsed=_PARSED, nodes=_NODES)
     weights = {key: tensor for key, tensor in model.tensors.items() if tensor.may_be_weight}
     shapes: dict[VariableId, Shape] = {key: tensor.shape for key, tensor in weights.items()}
     library = _Functions(model, walk, budget, same)
