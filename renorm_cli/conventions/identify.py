@@ -141,6 +141,16 @@ _CONVOLVING_LAST = frozenset({"Conv", "ConvTranspose", "com.microsoft.FusedConv"
 """Operators of ONNX, whose filter has them last."""
 
 
+_CONVOLVING_BETWEEN = {
+    "CONV_2D": (1, 2),
+    "DEPTHWISE_CONV_2D": (1, 2),
+    "TRANSPOSE_CONV": (1, 2),
+    "CONV_3D": (0, 1, 2),
+    "CONV_3D_TRANSPOSE": (0, 1, 2),
+}
+"""Operators of TensorFlow Lite, with the spatial axes of their filters."""
+
+
 def spatial_axes(variable: Variable) -> tuple[int, ...]:
     """The axes along which a convolution moves its kernel; () where it is not known to be one."""
     rank, hint = len(variable.shape), variable.hint
@@ -151,6 +161,8 @@ def spatial_axes(variable: Variable) -> tuple[int, ...]:
     ops = () if variable.use is None else variable.use.ops
     if hint.convention == "onnx":
         return tuple(range(2, rank)) if ops and _CONVOLVING_LAST.issuperset(ops) else ()
+    if hint.convention == "tflite":
+        return _CONVOLVING_BETWEEN.get(ops[0], ()) if len(ops) == 1 else ()
     by_graph = bool(ops) and _CONVOLVING.issuperset(ops)
     return stored(range(rank - 2), variable) if by_graph or keras.convolves(hint.layer, rank) else ()
 

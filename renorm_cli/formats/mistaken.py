@@ -16,7 +16,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.storage.files import open_beside, open_source
 
 _USUAL = re.compile(
-    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json|npz|msgpack|onnx|pt|pth)"
+    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json|npz|msgpack|onnx|pt|pth|tflite)"
 )
 """Usual names of checkpoints."""
 
@@ -49,7 +49,6 @@ _MARKS = (
     Mark(0, b"\x28\xb5\x2f\xfd", "a file compressed by zstd", _UNPACK),
     Mark(0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     Mark(257, b"ustar", "a tar archive", _UNPACK),
-    Mark(4, b"TFL3", "a TensorFlow Lite model", "give the model that it was converted from"),
     Mark(0, b"GGUF", "a GGUF file", _SAVE),
     *(Mark(0, bytes([0x80, protocol]), "a pickle", _NEVER_RUN) for protocol in range(2, 6)),
 )

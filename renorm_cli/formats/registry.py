@@ -17,6 +17,7 @@ from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.orbax.format import OrbaxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
+from renorm_cli.formats.tflite.format import TfliteFormat
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
 from renorm_cli.formats.unread import TorchDistributed
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
@@ -32,6 +33,7 @@ FORMATS: tuple[Format, ...] = (
     Hdf5Format(),
     TfV1Format(),
     Safetensors(),
+    TfliteFormat(),
     NpyFormat(),
     NpzFormat(),
     TorchZipFormat(),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from support import msgpack_files, onnx_files, tensor_files, torch_files
+from support import msgpack_files, onnx_files, tensor_files, tflite_files, torch_files
 from support.found import file_at
 from support.memory_file import MemoryFile
 
@@ -20,6 +20,7 @@ from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
+from renorm_cli.formats.tflite.format import TfliteFormat
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
 
 
@@ -106,6 +107,13 @@ ONNX_TOKENS = [
 ]  # fmt: skip
 
 
+TFLITE_TOKENS = [
+    *(number.to_bytes(4, "little") for number in (0, 1, 2, 4, 8, 12, 24, 1 << 20, (1 << 31) - 1, (1 << 32) - 1)),
+    *(number.to_bytes(2, "little") for number in (0, 4, 6, 8, 10, 12, (1 << 16) - 1)),
+    bytes(16),
+]
+
+
 def _onnx_chained() -> bytes:
     """Weights that go through what changes their axes, by constants that say how."""
     node, w = onnx_files.node, np.ones((4, 3), np.float32)
@@ -158,6 +166,7 @@ FOREIGN: Mapping[str, tuple[Kind, Format]] = {
     ),
     "torch stream": (Kind({"stream": _torch(torch_files.write_stream)}, PICKLE_TOKENS), TorchStreamFormat()),
     "onnx": (Kind({"model": onnx_files.small_model(), "chained": _onnx_chained()}, ONNX_TOKENS), OnnxFormat()),
+    "tflite": (Kind({"model": tflite_files.small_model()}, TFLITE_TOKENS), TfliteFormat()),
     "flax": (Kind({"model": msgpack_files.packed(msgpack_files.flax_tree())}, MSGPACK_TOKENS), FlaxFormat()),
 }
 """The mutants of each format, by its name, and the format that reads them."""

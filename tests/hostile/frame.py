@@ -39,7 +39,7 @@ LINE = 500
 _SAMPLED = 1 << 16
 _LARGE = 64 << 20
 _ENDING = re.compile(
-    r"(\.weights|\.safetensors\.index)?\.(h5|hdf5|json|keras|safetensors|npz|npy|msgpack|onnx|pt|pth)\Z"
+    r"(\.weights|\.safetensors\.index)?\.(h5|hdf5|json|keras|safetensors|npz|npy|msgpack|onnx|pt|pth|tflite)\Z"
 )
 _ABSOLUTE = re.compile(r"/[\w.@+~-]+(?:/[\w.@+~-]+)+")
 

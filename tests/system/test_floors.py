@@ -47,12 +47,12 @@ INNER = {
     "formats": [
         {"registry"},
         {"tensorflow", "orbax", "hub"},
-        {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "unread"},
+        {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "tflite", "unread"},
         {"hdf5", "zip", "mistaken", "shard_index"},
         {"plain"},
         {"numbers"},
         {"base"},
-        {"frameworks", "walk"},
+        {"frameworks", "walk", "node_graph"},
         {"apart", "endings", "folders", "location", "naming", "protobuf"},
     ],
     "norms": [

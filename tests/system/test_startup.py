@@ -74,13 +74,13 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 
 FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
     "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header"
-    " flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming onnx.tensors zip.members"
-    " torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
+    " flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming onnx.tensors tflite.checkpoint"
+    " zip.members torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""
 
-ONNX = rooms("graph.onnx", "conventions.") | rooms("walk protobuf", "formats.")
+ONNX = rooms("graph.onnx graph.tflite", "conventions.") | rooms("walk protobuf node_graph", "formats.")
 """What else reads models of ONNX."""
 
 GROUPS = rooms("keras.legacy_groups", "formats.")
@@ -107,8 +107,12 @@ FOREIGN = {
     | rooms("formats.keras.hdf5_files formats.keras.v3_names formats.onnx.checkpoint")
     | {"h5py"},
     ".onnx": (NOT_HDF5 - ONNX - FOREIGN_NAMES - GRAPH)
-    | rooms("formats.tensorflow.graph_def formats.frameworks formats.shard_index formats.safetensors.checkpoint")
-    | rooms("formats.torch.checkpoint conventions.torch conventions.flax formats.hdf5.worker formats.keras.hdf5_files")
+    | rooms("conventions.graph.tflite conventions.torch conventions.flax")
+    | rooms(
+        "tflite.checkpoint tensorflow.graph_def frameworks shard_index safetensors.checkpoint torch.checkpoint"
+        " hdf5.worker keras.hdf5_files",
+        "formats.",
+    )
     | {"h5py"},
 }
 """Parsers of other formats."""

@@ -7,23 +7,19 @@ If returns is what either of its bodies does.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from renorm_cli.conventions.graph.budget import Budget, SpentError
 from renorm_cli.conventions.graph.flow import Flow
 from renorm_cli.conventions.graph.layout import Constant, Shape, VariableId
 from renorm_cli.conventions.graph.onnx import CONSUMERS
-from renorm_cli.conventions.graph.protocol import Node, Ref
+from renorm_cli.conventions.graph.protocol import Ref
 from renorm_cli.conventions.graph.uses import Use, use_of
+from renorm_cli.formats.node_graph import CONSTANT, DATA, NOTHING, VARIABLE, Held, NodeGraph
 from renorm_cli.formats.onnx.model import Model, StoredGraph, StoredNode
 from renorm_cli.formats.onnx.tensors import Tensor, integers
 from renorm_cli.formats.walk import Walk
-
-_NOTHING, _DATA = Ref("", 0), Ref("data", 0)
-"""An operand that is left out, and one that comes from outside."""
-_VARIABLE, _CONSTANT = "VariableV2", "Const"
 
 _RENAMED = {
     "CastLike": "Cast",
@@ -98,146 +94,63 @@ class _Functions:
         return self._read[name]
 
 
-class _Stored(NamedTuple):
-    """What an `OnnxGraph` keeps of a node: as it is stored, or a tensor, or the numbers of a constant made here."""
-
-    node: StoredNode | None = None
-    tensor: Tensor | None = None
-    numbers: tuple[int, ...] | None = None
-
-
-class OnnxGraph:
-    """The main graph, or a function (`conventions.graph.protocol.Graph`)."""
+class OnnxGraph(NodeGraph):
+    """The main graph, or a function."""
 
     def __init__(self, name: str, stored: StoredGraph, walk: Walk, budget: Budget, same: Mapping[str, str]) -> None:
-        """A main graph has the name ""."""
-        self.name = name
-        self.arguments: Sequence[str] = [f"argument {each}" for each in stored.inputs] if name else ()
-        self.variables: dict[str, str] = {}
+        super().__init__(name, budget, [f"argument {each}" for each in stored.inputs] if name else ())
         self._walk = walk
-        self._budget = budget
         self._same = same
-        self._nodes: dict[str, Node] = {}
-        self._placed = 0
-        self.results: Sequence[Ref] = self._add(stored, ChainMap())
+        self.results = self._add(stored, ChainMap())
         if not name:
-            self._make("outputs of the graph", "Output", self.results, _Stored())
-        self._uses: dict[str, list[Node]] | None = None
-        self._outputs: dict[str, set[int]] = {}
+            self.make("outputs of the graph", "Output", self.results)
 
     def _add(self, stored: StoredGraph, around: Names) -> list[Ref]:
         """Take over a graph, which sees names around it; returns its outputs."""
-        own = {name: Ref(f"argument {name}", 0) if self.arguments else _DATA for name in stored.inputs}
+        own = {name: Ref(f"argument {name}", 0) if self.arguments else DATA for name in stored.inputs}
         names = around.new_child(own)
         for name, tensor in stored.tensors.items():
             own[name] = Ref(self._tensor(stored.key(name), tensor), 0)
-        places = [self._place() for _ in stored.nodes]
+        places = [self.place() for _ in stored.nodes]
         for place, node in zip(places, stored.nodes, strict=True):
             for output, name in enumerate(node.outputs):
                 own.setdefault(name, Ref(f"{place}.{output}", 0) if node.op == "If" else Ref(place, output))
         for place, node in zip(places, stored.nodes, strict=True):
             bodies = [self._add(body, names) for body in node.bodies.values()]
             if node.op == "Constant":
-                self._make(place, _CONSTANT, (), _Stored(numbers=_numbers(node)))
+                self.make(place, CONSTANT, (), Held(numbers=_numbers(node)))
             elif node.op == "If":
                 for output in range(len(node.outputs)):
                     chosen = [body[output] for body in bodies if output < len(body)]
-                    self._make(f"{place}.{output}", "Either", chosen, _Stored(node))
+                    self.make(f"{place}.{output}", "Either", chosen, Held(node.name, node.attributes))
             else:
-                inputs = [names.get(name, _DATA) if name else _NOTHING for name in node.inputs]
+                inputs = [names.get(name, DATA) if name else NOTHING for name in node.inputs]
                 op, operands = self._told(node, inputs)
-                self._make(place, op, [*operands, *(ref for body in bodies for ref in body)], _Stored(node))
-        return [names.get(name, _DATA) for name in stored.outputs]
-
-    def _place(self) -> str:
-        self._placed += 1
-        return f"{self.name}:{self._placed}"
-
-    def _make(self, name: str, op: str, inputs: Sequence[Ref], stored: _Stored) -> str:
-        self._budget.parse(1 + len(inputs))
-        self._nodes[name] = Node(name, op, tuple(inputs), stored)
-        return name
+                self.make(
+                    place, op, [*operands, *(ref for body in bodies for ref in body)], Held(node.name, node.attributes)
+                )
+        return [names.get(name, DATA) for name in stored.outputs]
 
     def _tensor(self, key: str, tensor: Tensor) -> str:
         if not tensor.may_be_weight:
-            return self._make(f"tensor {key}", _CONSTANT, (), _Stored(tensor=tensor))
+            return self.make(f"tensor {key}", CONSTANT, (), Held(tensor=tensor))
         key = self._same.get(key, key)
         name = f"tensor {key}"
         if name not in self._nodes:
-            self.variables[self._make(name, _VARIABLE, (), _Stored(tensor=tensor))] = key
+            self.variables[self.make(name, VARIABLE, (), Held(tensor=tensor))] = key
         return name
-
-    def _constant(self, numbers: tuple[int, ...]) -> Ref:
-        return Ref(self._make(self._place(), _CONSTANT, (), _Stored(numbers=numbers)), 0)
 
     def _told(self, node: StoredNode, inputs: list[Ref]) -> tuple[str, list[Ref]]:
         """The op and the operands of a node in the words of the analysis."""
         translate = _TRANSLATED.get(node.op)
         if translate is not None and inputs:
             return translate(self, node, inputs)
-        while inputs and inputs[-1] == _NOTHING:
+        while inputs and inputs[-1] == NOTHING:
             inputs.pop()
         return _RENAMED.get(node.op, node.op), inputs[:1] if node.op in _ONE_OPERAND else inputs
 
-    def title(self, name: str) -> str:
-        """The name that the model has for a node."""
-        found = self._nodes.get(name)
-        stored = found.attributes.node if found is not None else None
-        return stored.name if stored is not None else ""
-
-    # What the analysis asks.
-
-    def nodes(self) -> Mapping[str, Node]:
-        return self._nodes
-
-    def uses(self) -> Mapping[str, Sequence[Node]]:
-        if self._uses is None:
-            self._uses = {}
-            for node in self._nodes.values():
-                for name, output in node.inputs:
-                    users = self._uses.setdefault(name, [])
-                    if not users or users[-1] is not node:
-                        users.append(node)
-                    self._outputs.setdefault(name, set()).add(output)
-        return self._uses
-
-    def outputs(self, node: Node) -> Collection[int]:
-        self.uses()
-        return self._outputs.get(node.name, ())
-
-    def is_gradient(self, node: Node) -> bool:
-        return False
-
-    def integer(self, node: Node, name: str, default: int = 0) -> int:
-        found = self._attribute(node, name)
-        return found if isinstance(found, int) else default
-
-    def integers(self, node: Node, name: str) -> tuple[int, ...] | None:
-        found = self._attribute(node, name)
-        return found if isinstance(found, tuple) else None
-
-    def flag(self, node: Node, name: str) -> bool:
-        return self.integer(node, name) != 0
-
-    def text(self, node: Node, name: str) -> str | None:
-        found = self._attribute(node, name)
-        return found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else None
-
-    def functions(self, node: Node, name: str) -> Sequence[str]:
-        return ()
-
-    def message_integers(self, node: Node, name: str, field: int) -> tuple[int, ...] | None:
-        return None
-
-    def constant(self, node: Node) -> Constant:
-        stored = node.attributes
-        if stored.tensor is None:
-            return Constant() if stored.numbers is None else Constant(stored.numbers, (len(stored.numbers),))
-        return Constant(integers(self._walk, stored.tensor, Budget.INTEGERS), stored.tensor.shape)
-
-    def _attribute(self, node: Node, name: str) -> object:
-        stored = node.attributes.node
-        return None if stored is None else stored.attributes.get(name)
+    def tensor_constant(self, tensor: Tensor) -> Constant:
+        return Constant(integers(self._walk, tensor, Budget.INTEGERS), tensor.shape)
 
 
 def _numbers(node: StoredNode) -> tuple[int, ...] | None:
@@ -255,7 +168,7 @@ def _with_axes(op: str, attribute: str, default: tuple[int, ...] | None = None) 
     def translate(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
         found = node.attributes.get(attribute, default)
         numbers = (found,) if isinstance(found, int) else found
-        return op, [*inputs, graph._constant(numbers)] if isinstance(numbers, tuple) else inputs
+        return op, [*inputs, graph.made(*numbers)] if isinstance(numbers, tuple) else inputs
 
     return translate
 
@@ -263,14 +176,14 @@ def _with_axes(op: str, attribute: str, default: tuple[int, ...] | None = None) 
 def _split(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
     sizes = node.attributes.get("split")
     axis = node.attributes.get("axis", 0)
-    given = inputs[1] if len(inputs) > 1 else graph._constant(sizes if isinstance(sizes, tuple) else ())
-    return "SplitV", [inputs[0], given, graph._constant((axis if isinstance(axis, int) else 0,))]
+    given = inputs[1] if len(inputs) > 1 else graph.made(*(sizes if isinstance(sizes, tuple) else ()))
+    return "SplitV", [inputs[0], given, graph.made(axis if isinstance(axis, int) else 0)]
 
 
 def _slice(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
     if len(inputs) == 1:
         told = [node.attributes.get(name) for name in ("starts", "ends", "axes")]
-        return "SliceAxes", [*inputs, *(graph._constant(each) for each in told if isinstance(each, tuple))]
+        return "SliceAxes", [*inputs, *(graph.made(*each) for each in told if isinstance(each, tuple))]
     return "SliceAxes", inputs
 
 

@@ -1,0 +1,1 @@
+"""Models of TensorFlow Lite: a flatbuffer with subgraphs of tensors and operators."""

@@ -1,0 +1,103 @@
+"""Models of TensorFlow Lite, patched where the numbers lie. There are no checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from renorm_cli.conventions.graph.uses import Use
+from renorm_cli.errors import some_names
+from renorm_cli.formats.base import Extent, Found
+from renorm_cli.formats.plain import Extents, PlainData, PlainFile
+from renorm_cli.formats.tflite.flatbuffer import Flatbuffer
+from renorm_cli.formats.tflite.graph import Uses, uses_in
+from renorm_cli.formats.tflite.model import Tensor, read_model
+from renorm_cli.formats.walk import Pages
+from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.identity import Role
+from renorm_cli.model.plan import Note
+from renorm_cli.model.variable import GraphUse, Hint, Variable
+
+_SHARED = "it shares some of its bytes with another tensor"
+
+
+def open_tflite(found: Found) -> PlainFile:
+    """Open a model. Raises FormatError where it is damaged, or lies partly in another file."""
+    file = found.only
+    content = Pages(file)
+    data = Flatbuffer(content, file.shown)
+    graphs = read_model(data, file)
+    tensors = [tensor for graph in graphs for tensor in graph.tensors if tensor.size]
+    same, shared = _joined(tensors)
+    uses = uses_in(graphs, data, content, same)
+    extents = {
+        tensor.key: Extent(0, tensor.start, tensor.size)
+        for tensor in tensors
+        if tensor.odd is None and tensor.key not in same and tensor.key not in shared
+    }
+    variables = _variables(tensors, same, shared, uses)
+    return PlainFile("tflite", found, [file], variables, PlainData([file], Extents(extents)), _notes(uses))
+
+
+def _joined(tensors: Sequence[Tensor]) -> tuple[Mapping[str, str], frozenset[str]]:
+    """Of tensors of one place the key of the first by that of each other; and the keys of those that overlap."""
+    first: dict[object, str] = {}
+    same: dict[str, str] = {}
+    kept: list[tuple[int, int, str]] = []
+    for tensor in tensors:
+        place = (tensor.start, tensor.size, tensor.shape, tensor.dtype)
+        original = first.setdefault(place, tensor.key)
+        if original == tensor.key:
+            kept.append((tensor.start, tensor.start + tensor.size, tensor.key))
+        else:
+            same[tensor.key] = original
+    shared: set[str] = set()
+    reach, last = -1, ""
+    for start, end, key in sorted(kept):
+        if start < reach:
+            shared |= {key, last}
+        if end > reach:
+            reach, last = end, key
+    return same, frozenset(shared)
+
+
+def _variables(
+    tensors: Sequence[Tensor], same: Mapping[str, str], shared: frozenset[str], uses: Uses
+) -> tuple[Variable, ...]:
+    aliases: dict[str, list[str]] = {}
+    for key, original in same.items():
+        aliases.setdefault(original, []).append(key)
+    return tuple(
+        Variable(
+            tensor.key,
+            tensor.key,
+            tensor.shape,
+            tensor.dtype,
+            Hint("tflite"),
+            _state(tensor, uses.uses.get(tensor.key)),
+            locked=_SHARED if tensor.key in shared else tensor.odd,
+            use=_told(uses.uses.get(tensor.key)),
+            aliases=tuple(aliases.get(tensor.key, ())),
+        )
+        for tensor in tensors
+        if tensor.key not in same
+    )
+
+
+def _state(tensor: Tensor, use: Use | None) -> Role | None:
+    """Weights of few bits that the graph uses are quantized."""
+    return "quantized" if use is not None and use.ops and tensor.dtype not in FLOATS else None
+
+
+def _told(use: Use | None) -> GraphUse | None:
+    """What the graph tells for certain."""
+    if use is None or use.state not in ("told", "unused"):
+        return None
+    return GraphUse(use.role or "unknown", use.unit_axes, use.ops, use.via)
+
+
+def _notes(uses: Uses) -> tuple[Note, ...]:
+    if uses.spent is not None:
+        return (Note(f"the graph tells nothing of the weights: it has more {uses.spent} than are followed"),)
+    torn = [key for key, use in uses.uses.items() if use.state == "conflict"]
+    text = "its consumers tell different unit axes, so it is not identified; say which axes name its units"
+    return (Note(f"{some_names(torn)}: {text}"),) if torn else ()
