@@ -22,6 +22,7 @@ from renorm_cli.run.session import Computing
 if TYPE_CHECKING:
     from renorm_cli.model.report import Allowed
     from renorm_cli.plan.rules import Rules
+    from renorm_cli.run.shares import Workers
 
 
 _LEAVE_OUT = {
@@ -139,8 +140,10 @@ def _axes(axes: object) -> str:
         raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {shown(axes)}") from None
 
 
-def computing_of(engine: Engine = "auto", device: Device = "auto", jobs: int | None = None) -> Computing:
+def computing_of(
+    engine: Engine = "auto", device: Device = "auto", jobs: int | None = None, workers: Workers | None = None
+) -> Computing:
     """What computes. Raises UsageError for no thread."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"the jobs are threads, at least 1, got {jobs!r}")
-    return Computing(engine, device, jobs)
+    return Computing(engine, device, jobs, workers)

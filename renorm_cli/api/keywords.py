@@ -117,6 +117,7 @@ KINDS = {
     "Roles": _instance("a role or several", Iterable),
     "Units": _instance("'auto', an axis or several, or axes by patterns", SupportsIndex, Iterable),
     "Meter": _Kind("a meter, which has start and advance", _is_meter),
+    "Workers": _Kind("what does the parts of a checkpoint", callable),
     "Companions": _Kind("a function of the report", callable),
     "Per": _one_of(Per),
     "PerEach": _one_of(PerEach),

@@ -14,7 +14,8 @@ The keywords are the options of the command line:
 - `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit. `sha256` reads a small
   checkpoint whole, for its `provenance`.
 - `engine` ("auto", "numpy", "tensorflow"), `device` ("auto", "cpu", "gpu") and `jobs`, a number of threads, say how it
-  is computed. `meter` is told of each pass over the checkpoint and of its progress.
+  is computed. `meter` is told of each pass over the checkpoint and of its progress. `workers` do the parts of a
+  checkpoint, where the command line gives it to a cluster.
 
 All verbs raise RenormError, which says in one line what was expected, what was found, where, and what to do.
 """
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from renorm_cli.api.suggestion import Suggestion
     from renorm_cli.gate.stored_report import Stored
     from renorm_cli.plan.rules import Rules
+    from renorm_cli.run.shares import Workers
 
 _GIVE_ONE = Way("max_norm", "give one")
 _DECLARED = Way("declared", "take those that the file declares", True)
@@ -101,6 +103,7 @@ def inspect(
     device: Device = "auto",
     jobs: int | None = None,
     meter: Meter = SILENT,
+    workers: Workers | None = None,
 ) -> Report:
     """Report the norms; with a bound, also how many units are over it.
 
@@ -116,7 +119,7 @@ def inspect(
         must_act=False,
         measures=True,
     )
-    computing = computing_of(engine, device, jobs)
+    computing = computing_of(engine, device, jobs, workers)
     return measured(
         "inspect", Path(checkpoint), request, like, computing, keep_norms, meter, spectrum=spectrum, sha256=sha256
     )
@@ -180,6 +183,7 @@ def check(
     device: Device = "auto",
     jobs: int | None = None,
     meter: Meter = SILENT,
+    workers: Workers | None = None,
 ) -> Report:
     """Tell whether the bound holds: `check(...).holds`, or `check(...).verdict`.
 
@@ -209,7 +213,7 @@ def check(
 
         stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
         reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
-    computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)
+    computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
     return measured(
         "check", Path(checkpoint), request, like, computing, keep_norms, meter, reference, allowed, sha256=sha256
     )
@@ -245,6 +249,7 @@ def apply(
     device: Device = "auto",
     jobs: int | None = None,
     meter: Meter = SILENT,
+    workers: Workers | None = None,
     companions: Companions = lambda report: {},
 ) -> Report:
     """Write a renormalized checkpoint: no unit's norm exceeds the bound, all else keeps its bytes.
@@ -269,7 +274,7 @@ def apply(
         declared="apply" if declared else None,
         changes=True,
     )
-    computing, allowed = computing_of(engine, device, jobs), allowed_of(allow_guess, allow_unidentified)
+    computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
     destination = Destination(None if output is None else Path(output), in_place)
     with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint)) as found:
         written = destination.of(found.location)
@@ -307,8 +312,7 @@ def apply(
         replaces = force or in_place or recovered  # what a killed run left is no one's output yet
         with Staging(force=replaces, protected=protected, readers=source.readers, advance=meter.advance) as staging:
             meter.start(session.written_bytes(), "writing")
-            changing = [variable for step in session.plan.steps for variable in step.stored]
-            sink = source.stage(staging, written, changing)
+            sink = source.stage(staging, written, session.changing())
             rows = session.bounded(replace(work, sink=sink))
             with session.threads(source.size) as imap:
                 sealed = sink.seal(imap)
@@ -317,7 +321,7 @@ def apply(
                     from renorm_cli.run.verify import verify as verify_output
 
                     reopen = partial(open_staged, staging, written, source)
-                    verify_output(source, reopen, staging.parts, rows, sealed, session.measure, imap, meter)
+                    verify_output(source, reopen, staging.parts, rows, sealed, session.measure, session.compare, meter)
             report = told(said(rows), source, kept)
             for target, content in companions(report).items():
                 staging.companion(target, content)

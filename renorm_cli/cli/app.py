@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -93,6 +93,7 @@ def apply(
     accepting: groups.Accepting,
     writing: groups.Writing,
     computing: groups.Computing,
+    clustered: groups.Clustered,
     reporting: groups.Reporting,
 ) -> None:
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
@@ -103,6 +104,7 @@ def apply(
     from renorm_cli.run.session import Destination
 
     asked = keywords(bound, declared, which, accepting, writing, computing)
+    asked |= _shared(clustered, asked, checkpoint)
     with find(checkpoint) as found:
         written = Destination(writing.output, writing.in_place).of(found.location)
         files = targets(reporting, [checkpoint, written.path, written.index, bound.rules, which.like])
@@ -126,13 +128,14 @@ def inspect(
     bound: groups.Bound,
     which: groups.Which,
     computing: groups.Computing,
+    clustered: groups.Clustered,
     matrices: groups.Matrices,
     reporting: groups.InspectReporting,
 ) -> None:
     """Report the norms; with a bound, also how many units are over it."""
     asked = keywords(bound, which, computing, matrices) | {"keep_norms": reporting.norms is not None}
     taken, said = [bound.rules, which.like], (bound, which, matrices)
-    raise typer.Exit(_examined("inspect", checkpoint or [], searched, kept, asked, said, reporting, taken))
+    raise typer.Exit(_examined("inspect", checkpoint or [], searched, kept, clustered, asked, said, reporting, taken))
 
 
 @app.command(cls=help.Command, epilog=help.SHOW)
@@ -167,6 +170,7 @@ def check(
     accepting: groups.Accepting,
     earlier: groups.Earlier,
     computing: groups.Computing,
+    clustered: groups.Clustered,
     reporting: groups.GateReporting,
 ) -> None:
     """Tell by the exit code whether the bound holds: 0 it does, 1 it does not, 2 could not tell."""
@@ -175,7 +179,7 @@ def check(
     asked = keywords(bound, declared, which, accepting, earlier, computing) | {"keep_norms": False}
     taken, said = [bound.rules, which.like, earlier.baseline], (bound, declared, which, accepting, earlier)
     paths = registry.wholes(checkpoint or []) if wholes.whole else checkpoint or []
-    raise typer.Exit(_examined("check", paths, searched, kept, asked, said, reporting, taken))
+    raise typer.Exit(_examined("check", paths, searched, kept, clustered, asked, said, reporting, taken))
 
 
 @app.command(cls=help.Command, epilog=help.DIFF)
@@ -254,6 +258,7 @@ def _examined(
     paths: list[Path],
     searched: groups.Searched,
     kept: groups.Kept,
+    clustered: groups.Clustered,
     asked: dict[str, Any],
     said: tuple[Any, ...],
     reporting: groups.InspectReporting | groups.GateReporting,
@@ -269,10 +274,11 @@ def _examined(
     if not is_one(paths, searched, kept):
         from renorm_cli.cli.many import examine_all
 
-        return examine_all(verb, paths, searched, kept, asked, said, reporting, taken, lines)
+        return examine_all(verb, paths, searched, kept, clustered, asked, said, reporting, taken, lines)
     from renorm_cli.api import verbs
     from renorm_cli.storage.staging import save
 
+    shared = _shared(clustered, asked, paths[0])
     files, norms = targets(reporting, [*paths, *taken]), getattr(reporting, "norms", None)
     refuse_taken(files, paths, force=reporting.force)
     if norms is not None:
@@ -280,10 +286,19 @@ def _examined(
     outputs = [*(file.path for file in files), *([] if norms is None else [norms])]
     with untouched(paths, [Written(path, path) for path in outputs]):
         with progress(str(paths[0]), reporting) as meter:
-            found = [getattr(verbs, verb)(paths[0], **asked, meter=meter)]
+            found = [getattr(verbs, verb)(paths[0], **asked, **shared, meter=meter)]
         save(rendered(found, files) | norms_file(norms, found), readers=of_all(found))
         show(found, reporting, files, gate=verb == "check", lines=lines)
     return exit_code(found)
+
+
+def _shared(clustered: groups.Clustered, asked: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The keyword that shares one checkpoint out to the workers of a cluster, if one is asked for."""
+    if clustered == groups.Clustered():
+        return {}
+    from renorm_cli.cli.many import sharing
+
+    return {"workers": sharing(clustered, asked, path)}
 
 
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]

@@ -48,6 +48,10 @@ class Kept(NamedTuple):
     journal: opt.JournalFile = None
     shard: opt.Shard = None
     timeout: opt.Timeout = None
+
+
+@under("How it is computed")
+class Clustered(NamedTuple):
     cluster: opt.Cluster = None
     cluster_insecure: opt.ClusterInsecure = False
 

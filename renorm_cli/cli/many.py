@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from renorm_cli import __version__
 from renorm_cli.cli import again, groups, words
@@ -20,15 +20,19 @@ from renorm_cli.cli.targets import refuse_taken, targets
 from renorm_cli.cli.terminal import Meter, print_text, progress
 from renorm_cli.errors import EngineError, UsageError
 from renorm_cli.fleet.discover import Item, Search, Shard, item_at
-from renorm_cli.fleet.drive import Workers, ask_all
+from renorm_cli.fleet.drive import ask_all
 from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import merged
+from renorm_cli.fleet.pool import Processes
 from renorm_cli.fleet.question import Question
 from renorm_cli.model.failure import Failure
 from renorm_cli.render.registry import SUGGEST_FORMATS
 from renorm_cli.storage.staging import save
 from renorm_cli.text import bytes_text, count_text, counted
 from renorm_cli.text import show as show_name
+
+if TYPE_CHECKING:
+    from renorm_cli.run.shares import Workers
 
 _LONGEST_PATH = 1 << 16
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
@@ -41,6 +45,7 @@ def examine_all(
     paths: Sequence[Path],
     searched: groups.Searched,
     kept: groups.Kept,
+    clustered: groups.Clustered,
     asked: Mapping[str, Any],
     said: Sequence[Any],
     reporting: groups.InspectReporting | groups.GateReporting,
@@ -58,7 +63,7 @@ def examine_all(
     files = targets(reporting, [*about, *taken], journals=[kept.journal])
     refuse_taken(files, about, force=reporting.force)
     question = Question(verb, asked, words.spoken(), again.command_line())
-    workers = _workers(kept, asked, items)
+    processes = _cluster(clustered, asked, items[0], kept.timeout) if items else None
     head = _head(verb, said, searched, paths, shard)
     journal = Journal.temporary(head) if kept.journal is None else Journal.continued(kept.journal, head)
     with closing(journal):
@@ -67,7 +72,7 @@ def examine_all(
             with progress("", reporting) as meter:
                 watch = _Watch(meter, stream=stream)
                 jobs = asked.get("jobs")
-                found = ask_all(question, items, journal, watch, jobs=jobs, timeout=kept.timeout, workers=workers)
+                found = ask_all(question, items, journal, watch, jobs=jobs, timeout=kept.timeout, workers=processes)
             save(rendered(found, files), readers=found.readers)
             printing = reporting._replace(quiet=True) if stream else reporting
             show(found, printing, files, gate=verb == "check", lines=lines)
@@ -115,20 +120,28 @@ def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int
         return exit_code(found)
 
 
-def _workers(kept: groups.Kept, asked: Mapping[str, Any], items: Sequence[Item]) -> Workers | None:
-    """The workers of the cluster that is asked for. Raises UsageError where it cannot be one."""
-    if kept.cluster is None:
-        if kept.cluster_insecure:
+def sharing(clustered: groups.Clustered, asked: Mapping[str, Any], path: Path) -> Workers | None:
+    """Who does the parts of one checkpoint. Raises UsageError where it cannot be a cluster."""
+    from renorm_cli.fleet.sharing import among
+
+    processes = _cluster(clustered, asked, item_at(str(path.absolute())))
+    return None if processes is None else partial(among, processes, str(path))
+
+
+def _cluster(
+    clustered: groups.Clustered, asked: Mapping[str, Any], first: Item, timeout: float | None = None
+) -> Processes | None:
+    """The cluster that is asked for. Raises UsageError where it cannot be one."""
+    if clustered.cluster is None:
+        if clustered.cluster_insecure:
             raise UsageError("--cluster-insecure is about a cluster; give one with --cluster")
         return None
     from renorm_cli.fleet.cluster import check_address, cluster
 
     if asked.get("engine") == "tensorflow" or asked.get("device") == "gpu":
         raise UsageError("--cluster computes with NumPy on its workers; leave out --engine and --device")
-    check_address(kept.cluster, insecure=kept.cluster_insecure)
-    if not items:
-        return None
-    return partial(cluster, address=kept.cluster, first=items[0], timeout=kept.timeout)
+    check_address(clustered.cluster, insecure=clustered.cluster_insecure)
+    return partial(cluster, address=clustered.cluster, first=first, timeout=timeout)
 
 
 def _shard(text: str | None) -> Shard | None:

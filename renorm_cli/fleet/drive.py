@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from renorm_cli.fleet.discover import Item
 from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import Outcomes
-from renorm_cli.fleet.pool import Do, Job, Lost, pool
+from renorm_cli.fleet.pool import Job, Lost, Processes, pool
 from renorm_cli.fleet.question import Question
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.findings import Rank, rank
@@ -33,10 +33,6 @@ class Watch(Protocol):
     def start(self, count: int, nbytes: int) -> None: ...
 
     def done(self, nbytes: int, line: bytes) -> None: ...
-
-
-Workers = Callable[[Do["Answer"], Sequence[Job]], Iterator[tuple[Job, "Answer | Lost"]]]
-"""What does all jobs somewhere, and gives the answers as they come."""
 
 
 class Answer(NamedTuple):
@@ -65,7 +61,7 @@ def ask_all(
     *,
     jobs: int | None = None,
     timeout: float | None = None,
-    workers: Workers | None = None,
+    workers: Processes | None = None,
 ) -> Outcomes:
     """Ask all checkpoints and return the outcomes in their order; what the journal knows already is not asked again.
 
@@ -97,7 +93,7 @@ def _answers(
     todo: Sequence[int],
     jobs: int,
     timeout: float | None,
-    workers: Workers | None,
+    workers: Processes | None,
 ) -> Iterator[tuple[int, Answer]]:
     nbytes = sum(items[number].bytes for number in todo)
     seconds = len(todo) * ITEM_SECONDS + nbytes / BYTES_PER_SECOND

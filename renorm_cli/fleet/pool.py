@@ -13,11 +13,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from renorm_cli.errors import EngineError, RenormError
 
@@ -34,12 +34,14 @@ _GRACE = 5.0
 
 
 class Job(NamedTuple):
-    """One thing to do; `threads` are those that it may use, and an `alone` one has no other beside it."""
+    """One thing to do, of a checkpoint or with `what`; `threads` are those that it may use, and an `alone` one has no
+    other beside it."""
 
     number: int
     path: str
     threads: int | None = 1
     alone: bool = False
+    what: Any = None
 
 
 class Lost(NamedTuple):
@@ -51,6 +53,12 @@ class Lost(NamedTuple):
 
 Do = Callable[[Job], _Answer]
 """What is done with a job, in another process; can be sent there."""
+
+
+class Processes(Protocol):
+    """Has jobs done somewhere, and gives the answers as they come."""
+
+    def __call__(self, do: Do[_Answer], jobs: Sequence[Job], /) -> Iterator[tuple[Job, _Answer | Lost]]: ...
 
 
 @dataclass(eq=False)

@@ -306,6 +306,11 @@ class Checkpoint(ABC):
         """Where all bytes of a variable lie as they are, in C order; None where they lie otherwise, or apart."""
         return None
 
+    def extents(self, variable: Variable) -> tuple[Extent, ...]:
+        """Where all bytes of a variable lie as they are, also of one that lies apart; none where they lie otherwise."""
+        extent = self.extent(variable)
+        return () if extent is None else (extent,)
+
     @property
     def checksums(self) -> dict[str, int]:
         """The checksums that the checkpoint states, by the names of tensors or members."""

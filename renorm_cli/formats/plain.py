@@ -6,6 +6,7 @@ true again, if it has any.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -102,6 +103,14 @@ def pieces(boxes: Iterable[tuple[tuple[int, ...], tuple[int, ...]]], block: Bloc
             yield Piece(number, inner, where)
 
 
+class Known(NamedTuple):
+    """What was found while plain bytes were read and written: the extents that were written to, and the checksums of
+    pieces, by the number of the file and their offsets."""
+
+    written: frozenset[Extent]
+    checksums: Mapping[int, Mapping[int, tuple[int, int]]]
+
+
 class PlainData:
     """The plain bytes of a checkpoint, or of its staged copy, in `files`, to which the extents of `layout` refer.
 
@@ -163,6 +172,34 @@ class PlainData:
                 if size:
                     found[file].append((offset, offset + size))
         return found
+
+    def extents(self, variable: Variable, block: Block) -> Iterator[Extent]:
+        """Where the bytes of a block lie."""
+        item_bytes = self.layout.dtype(variable).itemsize
+        for extent, at, shape, _ in self._places(variable, block, item_bytes):
+            yield Extent(extent.file, at, math.prod(shape) * item_bytes)
+
+    @property
+    def known(self) -> Known:
+        """What was found so far, for `take` of the same data in another process."""
+        tallies = {number: tally.found for number, tally in enumerate(self._tallies) if tally is not None}
+        return Known(frozenset(self.written), {number: found for number, found in tallies.items() if found})
+
+    def take(self, known: Known) -> None:
+        """Take over what another process found, and wrote."""
+        self.written |= known.written
+        self.changed = self.changed or bool(known.written)
+        for number, found in known.checksums.items():
+            tally = self._tallies[number]
+            if tally is not None:
+                tally.take(found)
+
+    def sum_up(self, extents: Iterable[Extent]) -> None:
+        """Take the checksums of all large pieces of the extents, if there are any. Raises FormatError."""
+        for file, offset, size in extents:
+            tally = self._tallies[file]
+            if tally is not None:
+                tally.complete(self.files[file], offset, size)
 
     def checksums(self, extents: Iterable[Extent], imap: Imap = map) -> Iterator[int]:
         """The checksum of each extent, in order. Raises FormatError where a file ends too soon or cannot be read."""
@@ -271,21 +308,21 @@ class PlainSink(Sink):
     """A staged copy that is written as `data`; `files` are copies of which ranges are still missing."""
 
     def __init__(self, data: PlainData, files: Sequence[Staged], seal: Seal = lambda data, imap: {}) -> None:
-        self._data = data
-        self._files = files
+        self.data = data
+        self.files = tuple(files)
         self._seal = seal
 
     def write(self, variable: Variable, block: Block, values: npt.NDArray[Any]) -> None:
-        self._data.write(variable, block, values)
+        self.data.write(variable, block, values)
 
     def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        return self._data.read(variable, block, into)
+        return self.data.read(variable, block, into)
 
     def seal(self, imap: Imap = map) -> dict[str, int]:
-        self._data.settle()
-        for file in self._files:
+        self.data.settle()
+        for file in self.files:
             file.fill()
         try:
-            return self._seal(self._data, imap)
+            return self._seal(self.data, imap)
         except OSError as error:
             raise unwritten(error) from None

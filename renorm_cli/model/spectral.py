@@ -55,8 +55,6 @@ class Spectral:
     is a singular value above zero, `operator` where the operator norm of a convolution was.
     """
 
-    __module__ = "renorm_cli"
-
     rows: int
     columns: int
     matrices: int

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from renorm_cli import __version__
 from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageError, Way, some_names
@@ -25,16 +25,25 @@ from renorm_cli.run.provenance import provenance_of
 from renorm_cli.run.steps import Meter, Told, Work, run
 from renorm_cli.storage.staging import existing
 
+if TYPE_CHECKING:
+    from renorm_cli.model.variable import Variable
+    from renorm_cli.run.shares import Workers
+    from renorm_cli.run.verify import Copied
+
 _WORTH_THREADS = 4 << 20
 """Bytes of weights up to which starting threads takes longer than the work."""
 
 
 class Computing(NamedTuple):
-    """What computes, where, and on how many threads: one per processor, at most 8, where `jobs` is None."""
+    """What computes, where, and on how many threads: one per processor, at most 8, where `jobs` is None.
+
+    With `workers`, these measure and write what can be shared out.
+    """
 
     engine: str = "auto"
     device: str = "auto"
     jobs: int | None = None
+    workers: Workers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +91,23 @@ class Session:
         self.source = source
         self.plan = plan
         self.nbytes = sum(step.variable.nbytes for step in plan.steps)
-        self.engine, self._notes = pick(computing.engine, computing.device, _load(plan.steps, computing.jobs))
+        engine = computing.engine if computing.workers is None else "numpy"
+        self.engine, self._notes = pick(engine, computing.device, _load(plan.steps, computing.jobs))
         self._jobs = computing.jobs
+        self._workers = computing.workers
+        if self._workers is not None and not self._can_share():
+            self._workers = None
+            text = "one norm over all variables" if _is_joint(plan.steps) else "what does not lie as plain bytes"
+            self._notes = (*self._notes, Note(f"{text} is not shared out: this machine alone computed it"))
 
     def run(self, work: Work) -> tuple[Row, ...]:
         """Carry out the plan."""
         steps = self.plan.steps
+        if self._workers is not None and work.source is self.source:
+            from renorm_cli.run.shares import lies_alike, run_shared
+
+            if lies_alike(self.source, work):
+                return run_shared(steps, work, self._workers)
         with self.threads(self.nbytes) as imap:
             if any(step.constraint.is_spectral for step in steps):
                 from renorm_cli.run.matrices import run_matrices
@@ -136,6 +156,30 @@ class Session:
 
     def damage(self, *, refuse: bool) -> tuple[Note, ...]:
         return damage(self.source, self._jobs, refuse=refuse)
+
+    def _can_share(self) -> bool:
+        from renorm_cli.run.shares import can_share
+
+        return can_share(self.source) and not _is_joint(self.plan.steps)
+
+    def changing(self) -> Sequence[Variable]:
+        """The variables whose bytes an output gets from the plan: those that may change, and all where they are shared
+        out, so that the workers copy the others, too."""
+        if self._workers is not None:
+            return self.source.variables
+        return [variable for step in self.plan.steps for variable in step.stored]
+
+    def compare(self, copied: Sequence[Copied], advance: Callable[[int], None]) -> Iterator[tuple[Copied, bool]]:
+        """Whether ranges of an output are as in the input."""
+        if self._workers is not None:
+            from renorm_cli.run.shares import compared_by
+
+            yield from compared_by(self._workers, copied, advance)
+            return
+        from renorm_cli.run.verify import compared
+
+        with self.threads(self.source.size) as imap:
+            yield from compared(copied, advance, imap)
 
     def written_bytes(self) -> int:
         """The bytes that pass while an output is written: its own, and once more what does not lie in it plainly."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -115,6 +115,23 @@ def run(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
 
 def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     """Measure one variable and, if asked, scale its units that are over."""
+    return row_of(step, work, renorm_groups(step, work, cut_into(step, work), imap))
+
+
+def cut_into(step: Step, work: Work) -> tuple[tuple[Block, ...], ...]:
+    """The variable in groups of blocks that share no unit: each can be done without the others."""
+    return groups(step.variable.shape, step.unit_axes, work.elements(step.variable.dtype))
+
+
+def renorm_groups(step: Step, work: Work, cut: Sequence[tuple[Block, ...]], imap: Imap = map) -> Iterator[Group]:
+    """Measure groups of blocks of one variable and, if asked, scale their units that are over."""
+    spread_blocks = imap if len(cut) == 1 else map
+    spread_groups = map if len(cut) == 1 else imap
+    return spread_groups(partial(_renorm_group, step, work, spread_blocks), cut)
+
+
+def row_of(step: Step, work: Work, found: Iterable[Group]) -> Row:
+    """The row of a variable, from all its groups in their order."""
     variable = step.variable
     grid = grid_shape(variable.shape, step.unit_axes)
     units = math.prod(grid)
@@ -122,10 +139,7 @@ def renorm_variable(step: Step, work: Work, imap: Imap = map) -> Row:
     worst = Worst(grid, step.unit_axes)
     seen = 0
     over = under = negative = nonfinite = 0
-    cut = groups(variable.shape, step.unit_axes, work.elements(variable.dtype))
-    spread_blocks = imap if len(cut) == 1 else map
-    spread_groups = map if len(cut) == 1 else imap
-    for group in spread_groups(partial(_renorm_group, step, work, spread_blocks), cut):
+    for group in found:
         before.add(group.norms)
         if work.norms is not None:
             work.norms.take(step, seen, group.norms)
@@ -161,7 +175,9 @@ def refuse_nonfinite(step: Step, nonfinite: int, units: int) -> None:
         )
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
+    """What was found of the units of one group: their norms, those after, and how many there are of each kind."""
+
     norms: Float64
     after: Float64
     over: int
@@ -170,7 +186,7 @@ class _Group(NamedTuple):
     nonfinite: int
 
 
-def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> _Group:
+def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...]) -> Group:
     """Measure blocks that share units with no other block, and scale them."""
     variable, highest = step.variable, step.constraint.highest
     read = reader(work.source, variable, Purpose.SOURCE)
@@ -186,7 +202,7 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     if work.bound and highest is not None and over.any():
         after = _bound(step, work, read, blocks, imap, norms, highest)
     under = policy.under(norms, step.constraint.lowest)
-    return _Group(
+    return Group(
         norms.ravel(),
         after.ravel(),
         over=int(np.count_nonzero(over)),

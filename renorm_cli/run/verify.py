@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -15,17 +14,22 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.run.steps import Meter
 from renorm_cli.storage.bytes import Span, same_bytes
-from renorm_cli.storage.files import reason
+from renorm_cli.storage.files import SourceFile, reason
 from renorm_cli.storage.staged import Staged
 
 Measure = Callable[[Checkpoint], Sequence[Row]]
 
 
-class _Copied(NamedTuple):
-    """A range of a staged file that must be as in the input."""
+class Copied(NamedTuple):
+    """A range of a staged file that must be as in the input that is its `source`."""
 
+    source: SourceFile
     staged: Staged
     span: Span
+
+
+Compare = Callable[[Sequence[Copied], Callable[[int], None]], Iterable[tuple[Copied, bool]]]
+"""Tells of ranges, in any order, whether they are as in the input; says how many bytes are done."""
 
 
 def verify(
@@ -35,7 +39,7 @@ def verify(
     rows: Sequence[Row],
     sealed: dict[str, int],
     measure: Measure,
-    imap: Imap,
+    compare: Compare,
     meter: Meter,
 ) -> None:
     """Raise OutputError unless the staged files, opened again, hold what `source` holds but for the constrained rows.
@@ -50,7 +54,7 @@ def verify(
             _same_variables(source, copy)
             if copy.checksums != source.checksums | sealed:
                 raise _wrong("it tells other checksums than it has")
-            _same_bytes(source, copy, parts, imap, meter)
+            _same_bytes(source, copy, parts, compare, meter)
             _same_values(source, copy, parts, rows, measure)
     except FormatError as error:
         raise _wrong(str(error)) from None
@@ -67,11 +71,11 @@ def _same_variables(source: Checkpoint, copy: Checkpoint) -> None:
         raise _wrong(f"it has {next(iter(found))!r}, which the input has not")
 
 
-def _same_bytes(source: Checkpoint, copy: Checkpoint, parts: Sequence[Staged], imap: Imap, meter: Meter) -> None:
+def _same_bytes(source: Checkpoint, copy: Checkpoint, parts: Sequence[Staged], compare: Compare, meter: Meter) -> None:
     """What was copied, and what the checkpoints carry besides their variables."""
-    everything = [_Copied(staged, span) for staged in parts for span in staged.copied()]
-    meter.start(sum(end - start for _, (start, end) in everything), "verifying")
-    for copied, same in zip(everything, imap(partial(_is_as_before, meter.advance), everything), strict=True):
+    everything = [Copied(one.source, one, span) for one in parts if one.source is not None for span in one.copied()]
+    meter.start(sum(end - start for _, _, (start, end) in everything), "verifying")
+    for copied, same in compare(everything, meter.advance):
         if not same:
             raise _wrong(f"{str(copied.staged.target)!r} differs from the input where nothing was to be written")
     for one, other in zip_longest(source.rest(), copy.rest(), fillvalue=("", iter(()))):
@@ -86,8 +90,9 @@ def _same_values(
     patched = {id(staged.source) for staged in parts if not staged.rewritten}
 
     def lies_in_place(variable: Variable) -> bool:
-        extent = source.extent(variable)
-        return extent is not None and copy.extent(variable) == extent and id(source.files[extent.file]) in patched
+        extents = source.extents(variable)
+        patches = all(id(source.files[extent.file]) in patched for extent in extents)
+        return bool(extents) and copy.extents(variable) == extents and patches
 
     constrained = {variable.key for row in rows for variable in row.step.stored}
     for variable in source.variables:
@@ -106,9 +111,9 @@ def _facts(variable: Variable | None) -> object:
     return variable and (variable.name, variable.shape, variable.dtype, variable.aliases, variable.copies)
 
 
-def _is_as_before(advance: Callable[[int], None], copied: _Copied) -> bool:
-    staged = copied.staged
-    return staged.source is not None and same_bytes(staged.source, staged, copied.span, advance)
+def compared(copied: Sequence[Copied], advance: Callable[[int], None], imap: Imap) -> Iterator[tuple[Copied, bool]]:
+    """A `Compare` by threads."""
+    return zip(copied, imap(lambda one: same_bytes(one.source, one.staged, one.span, advance), copied), strict=True)
 
 
 def _wrong(what: str) -> OutputError:

@@ -7,7 +7,7 @@ appending n bytes multiplies the remainder by x**(8n), and remainders add by exc
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
@@ -73,6 +73,24 @@ class Tally:
         """Drop the checksum of the piece at `offset`, because it was written."""
         if self._found.pop(offset, None) is not None:
             self._order = None
+
+    def complete(self, file: Readable, start: int, size: int) -> None:
+        """Read the large pieces of a range that are not known, and compute their checksums. Raises FormatError."""
+        for part in list(_cut(Range(file, start, size, self))):
+            if part.crc is None and part.range.size >= _WORTH_KEEPING:
+                data = reuse(Purpose.CHECKSUM, part.range.size).data
+                file.read_into(part.range.offset, data)
+                self.add(part.range.offset, data)
+
+    @property
+    def found(self) -> Mapping[int, tuple[int, int]]:
+        """Size and checksum of each known piece by its offset."""
+        return self._found
+
+    def take(self, found: Mapping[int, tuple[int, int]]) -> None:
+        """Take over what another one of the same file found."""
+        self._found.update(found)
+        self._order = None
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Offset, size and checksum of the known pieces between two offsets, in order, without overlap."""

@@ -26,7 +26,7 @@ from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import SILENT, Work, run
-from renorm_cli.run.verify import verify
+from renorm_cli.run.verify import compared, verify
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 
@@ -296,7 +296,8 @@ def staged(path: Path, out: Path) -> Iterator[tuple[Sequence[Staged], Callable[[
                 return run(steps, Work(copy, engine))
 
             reopen = partial(open_staged, staging, output)
-            yield staging.parts, partial(verify, source, reopen, staging.parts, rows, sealed, measure, map, SILENT)
+            compare = partial(compared, imap=map)
+            yield staging.parts, partial(verify, source, reopen, staging.parts, rows, sealed, measure, compare, SILENT)
 
 
 def cut(parts: Sequence[Staged]) -> None:

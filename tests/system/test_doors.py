@@ -21,7 +21,7 @@ LIBRARY = sorted(path for path in PACKAGE.rglob("*.py") if "cli" not in path.rel
 
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[iox])\b")
 
-NOT_ASKED = {"meter", "companions", "keep_norms", "sha256"}
+NOT_ASKED = {"meter", "workers", "companions", "keep_norms", "sha256"}
 """What a verb takes from a program alone."""
 
 OF_THE_COMMAND = {"whole", "force", "norms", "report", "format", "sort", "top", "color", "quiet"} | {

@@ -28,7 +28,7 @@ LINES = [
 
 INNER = {
     "fleet": [
-        {"drive", "cluster"},
+        {"drive", "cluster", "sharing"},
         {"question", "discover", "pool", "outcomes"},
         {"journal"},
         {"records"},
@@ -42,13 +42,19 @@ INNER = {
         {"again", "options", "words"},
         {"completion", "terminal", "signals"},
     ],
-    "run": [{"session"}, {"joint", "matrices", "provenance", "readings", "verify"}, {"steps"}, {"unit_norms"}],
+    "run": [
+        {"session"},
+        {"shares"},
+        {"joint", "matrices", "provenance", "readings", "verify"},
+        {"steps"},
+        {"unit_norms"},
+    ],
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax"}],
     "formats": [
         {"registry"},
         {"tensorflow", "orbax", "hub"},
         {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "tflite", "unread"},
-        {"hdf5", "zip", "mistaken", "shard_index"},
+        {"hdf5", "zip", "mistaken", "shard_index", "sent"},
         {"plain"},
         {"numbers"},
         {"base"},

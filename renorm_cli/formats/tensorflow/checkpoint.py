@@ -147,6 +147,9 @@ class TfCheckpoint(PlainCheckpoint):
     def checksums(self) -> dict[str, int]:
         return {entry.key: entry.crc for entry in self.bundle.stored if entry.crc is not None}
 
+    def extents(self, variable: Variable) -> tuple[Extent, ...]:
+        return tuple(part.extent for part in self.data.layout.parts(variable))
+
     def context(self) -> dict[str, str | None]:
         return {file.path.suffix: digest(read_parts(file, 0, file.size)) for file in self.others}
 

@@ -32,7 +32,7 @@ from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.steps import SILENT, Work, run
-from renorm_cli.run.verify import verify
+from renorm_cli.run.verify import compared, verify
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 
@@ -42,6 +42,7 @@ COPIED = [name for name in small.FORMATS if name not in ("v3 in chunks", "keras 
 """Formats whose output is the input patched where the weights are."""
 INDEXED = ("prefix", "prefix of shards", "v1", "saved model")
 ARRAYS = NumpyEngine()
+COMPARE = partial(compared, imap=map)
 
 Paths = Callable[[str], Path]
 
@@ -91,7 +92,7 @@ def written(path: Path, folder: Path) -> Iterator[Written]:
                 staging,
                 staging.place(output.path),
                 reopen,
-                lambda: verify(source, partial(reopen, source), staging.parts, rows, sealed, measure, map, SILENT),
+                lambda: verify(source, partial(reopen, source), staging.parts, rows, sealed, measure, COMPARE, SILENT),
             )
 
 
