@@ -17,7 +17,7 @@ from renorm_cli.cli import again, groups, words
 from renorm_cli.cli.output import Lines, exit_code, of_all, rendered, rendered_suggestions, show, show_suggestions
 from renorm_cli.cli.signals import Stopped, Written, untouched
 from renorm_cli.cli.targets import refuse_taken, targets
-from renorm_cli.cli.terminal import Meter, print_text, progress
+from renorm_cli.cli.terminal import Meter, print_text, progress, warn
 from renorm_cli.errors import EngineError, UsageError
 from renorm_cli.fleet.discover import Item, Search, Shard, item_at
 from renorm_cli.fleet.drive import ask_all
@@ -25,7 +25,7 @@ from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import merged
 from renorm_cli.fleet.pool import Processes
 from renorm_cli.fleet.question import Question
-from renorm_cli.model.failure import Failure
+from renorm_cli.model.failure import MANY, Failure
 from renorm_cli.render.registry import SUGGEST_FORMATS
 from renorm_cli.storage.staging import save
 from renorm_cli.text import bytes_text, count_text, counted
@@ -59,6 +59,11 @@ def examine_all(
         return 0
     if getattr(reporting, "norms", None) is not None and len(items) > 1:
         raise UsageError(f"--norms writes the norms of one checkpoint, {len(items)} are given; give one")
+    if lines != Lines() and len(items) > MANY:
+        raise UsageError(
+            f"--sort and --top are for tables, and of more than {MANY} checkpoints the worst are listed instead,"
+            f" {len(items)} are given; leave them out"
+        )
     about = [Path(item.path) for item in items] if reporting.report else []
     files = targets(reporting, [*about, *taken], journals=[kept.journal])
     refuse_taken(files, about, force=reporting.force)
@@ -144,10 +149,13 @@ def _cluster(
     return partial(cluster, address=clustered.cluster, first=first, timeout=timeout)
 
 
-def _shard(text: str | None) -> Shard | None:
-    """Read `3/64`. Raises UsageError for anything else, such as a part 0."""
-    if text is None:
+def _shard(given: Sequence[str] | None) -> Shard | None:
+    """Read `3/64`. Raises UsageError for anything else, such as a part 0, and for several."""
+    if not given:
         return None
+    if len(given) > 1:
+        raise UsageError(f"--shard is given {len(given)} times, and one run takes one part; give it once")
+    (text,) = given
     found = _SHARD.fullmatch(text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(f"--shard {text!r}: a part and the number of parts were expected, from 1/N to N/N")
@@ -166,7 +174,12 @@ def _found(paths: Sequence[Path], searched: groups.Searched, shard: Shard | None
         if not items:
             rest = ", ".join([*_left_out(search), f"{counted(search.passed, 'other file')} passed over"])
             raise UsageError(f"no checkpoint was found, {rest}; see --list")
-        return items if shard is None else list(filter(shard.has, items))
+        if shard is None:
+            return items
+        mine = list(filter(shard.has, items))
+        if not mine:
+            warn(f"part {shard.number} of {shard.of} has none of {counted(len(items), 'checkpoint')}; nothing to do")
+        return mine
     count = nbytes = 0
     for item in found if shard is None else filter(shard.has, found):
         count, nbytes = count + 1, nbytes + item.bytes

@@ -73,7 +73,7 @@ JournalFile = Annotated[
     ),
 ]
 Shard = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--shard",
         metavar="I/N",

@@ -120,7 +120,7 @@ def _row(found: object) -> Row:
         tolerance=0.0 if record.get("norm_kind") == "spectral" else field(record, "tolerance", finite),
         nonnegative=source == "declared" and declared is not None and declared.kind == "NonNeg",
     )
-    return Row(
+    row = Row(
         Step(variable, role, axes, source, constraint, _copies(variable)),
         units=field(record, "units", _count),
         over=field(record, "over", _count),
@@ -134,6 +134,16 @@ def _row(found: object) -> Row:
         readings=field(record, "readings", optional(_one_of(get_args(Readings)))),
         spectral=field(record, "spectral", optional(_spectral)),
     )
+    _need(len(set(axes)) == len(axes) and set(axes) <= set(range(len(variable.shape))), "axes of the shape", axes)
+    _need(max(row.over, row.nonfinite, row.under) <= row.units, f"counts of at most {row.units} units", record["over"])
+    _need(any(row.histogram) == (row.norm is not None), "a histogram of norms, if there are any", record["histogram"])
+    return row
+
+
+def _need(holds: bool, expected: str, found: object) -> None:
+    """Raise UnexpectedError unless numbers that are told one by one can be true together."""
+    if not holds:
+        raise UnexpectedError(expected, found)
 
 
 def _spectral(found: object) -> Spectral:
@@ -143,13 +153,17 @@ def _spectral(found: object) -> Spectral:
     lower, norm, upper, frobenius = (math.inf if value is None else value for value in norms)
     spectrum = None if record.get("effective_rank") is None else _spectrum(record)
     blocks, operator = field(record, "matrices", _count), field(record, "operator", optional(_span))
+    _need(0 <= lower <= norm <= upper and frobenius >= 0, "a norm between its bounds", norm)
+    _need(min(rows, columns) > 0, "a matrix", [rows, columns])
     return Spectral(rows, columns, blocks, lower, norm, upper, frobenius, spectrum, operator)
 
 
 def _span(found: object) -> Span:
     record = table(found)
     upper = field(record, "upper", optional(finite))
-    return Span(field(record, "lower", finite), math.inf if upper is None else upper)
+    found = Span(field(record, "lower", finite), math.inf if upper is None else upper)
+    _need(0 <= found.lower <= found.upper, "a lower bound up to the upper one", found.lower)
+    return found
 
 
 def _spectrum(record: Mapping[str, Any]) -> Spectrum:
@@ -157,12 +171,14 @@ def _spectrum(record: Mapping[str, Any]) -> Spectrum:
     bins = field(record, "histogram", table)
     low, high = field(bins, "low", finite), field(bins, "high", finite)
     fit = field(record, "alpha", optional(_power_law))
-    return Spectrum(field(record, "effective_rank", finite), condition, fit, low, high, field(bins, "counts", integers))
+    counts = field(bins, "counts", lambda found: items(found, _count))
+    _need(low <= high and any(counts), "a histogram from its low to its high", low)
+    return Spectrum(field(record, "effective_rank", finite), condition, fit, low, high, counts)
 
 
 def _power_law(found: object) -> PowerLaw:
     record = table(found)
-    return PowerLaw(*(field(record, name, finite) for name in PowerLaw._fields))
+    return PowerLaw(*(field(record, name, _positive if name == "xmin" else finite) for name in PowerLaw._fields))
 
 
 def _two(found: tuple[int, ...]) -> tuple[int, int]:
@@ -237,7 +253,9 @@ def _unit(found: object) -> UnitNorm:
 def _stats(found: object) -> NormStats:
     record = table(found)
     numbers = (field(record, name, optional(finite)) for name in NormStats._fields)
-    return NormStats(*(math.inf if value is None else value for value in numbers))
+    stats = NormStats(*(math.inf if value is None else value for value in numbers))
+    _need(min(stats) == stats.min >= 0 and max(stats) == stats.max, "norms from min to max", stats.max)
+    return stats
 
 
 def _norm_of(record: Mapping[str, Any]) -> Norm:

@@ -379,4 +379,19 @@ def test_a_part_may_be_empty(tree: Path, capfd: Capture) -> None:
     asked = ("check", "-r", "runs", "--max-norm", "9", "--shard", "1/999999", "--journal", "j.jsonl")
     for more, printed in (((), ""), (("--format", "json"), "[]\n"), (("--cluster", "tcp://127.0.0.1:1"), "")):
         done = renorm_here(capfd, *asked, *more)
-        assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+        said = "warning: part 1 of 999999 has none of 8 checkpoints; nothing to do\n"
+        assert (done.returncode, done.stdout, done.stderr) == (0, printed, said)
+
+
+def test_the_lines_of_tables_are_not_chosen_where_there_are_no_tables(tree: Path, capfd: Capture) -> None:
+    paths = ["runs/a/dense.h5", *(f"runs/copy-{number}.h5" for number in range(20))]
+    for path in paths[1:]:
+        shutil.copy(paths[0], path)
+    for asked in (("--top", "3"), ("--sort", "name")):
+        refused(renorm_here(capfd, "inspect", *paths, *asked), "of more than 20 checkpoints the worst are listed")
+        assert renorm_here(capfd, "inspect", *paths[:20], *asked).returncode == 0
+
+
+def test_one_run_takes_one_part(tree: Path, capfd: Capture) -> None:
+    done = renorm_here(capfd, "check", "-r", "runs", "--max-norm", "9", "--shard", "1/2", "--shard", "2/2")
+    refused(done, "--shard is given 2 times, and one run takes one part; give it once")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -97,6 +97,50 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every place in a record."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [one for key, item in inside for one in [(*path, key), *places(item, (*path, key))]]
+
+
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "a largest norm below the least": {"norm": {"max": 0.0}},
+    "a median above the largest norm": {"norm": {"median": 1e9}},
+    "a negative norm": {"norm": {"min": -1.0}},
+    "norms after that are not in order": {
+        "norm_after": {"min": 2.0, "median": 1.0, "mean": 1.0, "p95": 1.0, "max": 1.0},
+    },
+    "more units over than there are": {"over": 10**6},
+    "more units that are not finite than there are": {"nonfinite": 10**6},
+    "norms without a histogram": {"histogram": []},
+    "a histogram of nothing": {"histogram": [0] * 64},
+    "a histogram without norms": {"norm": None},
+    "an axis that the shape has not": {"unit_axes": [5]},
+    "an axis twice": {"unit_axes": [1, 1]},
+    "a negative axis": {"unit_axes": [-1]},
+    "a matrix without columns": {"spectral": {"matrix": [4, 0]}},
+    "a norm above its bound": {"spectral": {"upper": 0.0}},
+    "a spectrum of counts below 0": {"spectral": {"histogram": {"counts": [-1, 2]}}},
+    "a spectrum of nothing": {"spectral": {"histogram": {"counts": []}}},
+    "a spectrum from high to low": {"spectral": {"histogram": {"low": 9.0, "high": -9.0}}},
+    "a power law from below 0": {"spectral": {"alpha": {"alpha": 2.0, "xmin": -1.0, "distance": 0.1}}},
+}
+"""Changes of a record of a row that leave each number possible, and all of them together impossible."""
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_numbers_that_cannot_be_true_together_are_refused(what: str) -> None:
+    kind = "spectra" if "spectral" in IMPOSSIBLE[what] else "dense.weights.h5"
+    record: dict[str, Any] = json.loads(line(reports()[kind]()))
+    outcome_of(record)
+    row = record["variables"][0]
+    merge(row, IMPOSSIBLE[what])
+    with pytest.raises(UnexpectedError, match=r"variables\.0"):
+        outcome_of(record)
+
+
+def merge(record: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(record.get(name), dict):
+            merge(record[name], value)
+        else:
+            record[name] = value
 
 
 ANYTHING = (
