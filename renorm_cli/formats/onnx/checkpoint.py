@@ -19,7 +19,7 @@ from renorm_cli.formats.onnx.graph import Uses, uses_in
 from renorm_cli.formats.onnx.model import Model, read_model
 from renorm_cli.formats.onnx.renaming import Moved, renamed
 from renorm_cli.formats.onnx.tensors import Outside, Tensor, numbers
-from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
+from renorm_cli.formats.plain import Extents, Layout, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.walk import Pages, Span, Walk
 from renorm_cli.model.blocks import Block
 from renorm_cli.model.dtypes import FLOATS
@@ -44,6 +44,26 @@ _GIVEN = re.compile(r"onnx::[A-Za-z0-9]+_[0-9]+|val_[0-9]+|[0-9]+")
 _SHARED = "it shares some of its bytes with another tensor"
 
 
+class _Fixed(PlainData):
+    """The data of a model some tensors of which are no plain bytes: these are read all at once, and never written."""
+
+    def __init__(self, files: Sequence[SourceFile], layout: Layout, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(files, layout)
+        self._main = files[-1]
+        self._tensors = tensors
+        self._numbers = lru_cache(1)(self._read)
+
+    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
+        if variable.key not in self._tensors:
+            return super().read(variable, block, into)
+        whole = np.frombuffer(self._numbers(variable.key), self.layout.dtype(variable)).reshape(variable.shape)
+        return whole[block.box].copy()
+
+    def _read(self, key: str) -> bytes:
+        shown = self._main.shown
+        return numbers(Walk(Pages(self._main), shown), self._tensors[key], f"{shown!r}: the tensor {quoted(key)}")
+
+
 class OnnxModel(PlainCheckpoint):
     """Files are those that the model names, and the model last: without it there is no checkpoint."""
 
@@ -60,22 +80,11 @@ class OnnxModel(PlainCheckpoint):
         places = _places(model.tensors, self._names, files)
         uses = uses_in(model, walk, places.same)
         self._extents = places.extents
-        self._fixed = {key: tensor for key, tensor in model.tensors.items() if tensor.fixed is not None}
-        self._numbers = lru_cache(1)(self._read_fixed)
-        data = PlainData(files, Extents(places.extents))
+        fixed = {key: tensor for key, tensor in model.tensors.items() if tensor.fixed is not None}
+        layout = Extents(places.extents)
+        data = _Fixed(files, layout, fixed) if fixed else PlainData(files, layout)
         variables = _variables(model.tensors, places, uses)
         super().__init__("onnx", found, files, variables, data, _notes(variables, uses))
-
-    def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:
-        if variable.key not in self._fixed:
-            return super().read_block(variable, block, into)
-        self._refuse_closed()
-        whole = np.frombuffer(self._numbers(variable.key), self.data.layout.dtype(variable)).reshape(variable.shape)
-        return whole[block.box].copy()
-
-    def _read_fixed(self, key: str) -> bytes:
-        shown = self._main.shown
-        return numbers(Walk(Pages(self._main), shown), self._fixed[key], f"{shown!r}: the tensor {quoted(key)}")
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         yield "what lies beside the tensors", self._beside()
@@ -117,7 +126,7 @@ class OnnxModel(PlainCheckpoint):
             staging.copy(file, output.beside(name), own)
             for file, name, own in zip(self.files[:-1], names.values(), spans, strict=False)
         ]
-        moved = Moved(())
+        moved, layout = Moved(()), self.data.layout
         if names == {name: name for name in names}:
             staged.append(staging.copy(self._main, output.path, spans[-1]))
         else:
@@ -128,12 +137,17 @@ class OnnxModel(PlainCheckpoint):
             for part in moved.content(self._main, self._main.size):
                 staged[-1].write(at, memoryview(part))
                 at += len(part)
+            layout = self._moved(moved)
+        return PlainSink(PlainData(staged, layout), staged, partial(self._seal, staged, moved))
+
+    def _moved(self, moved: Moved) -> Layout:
         main = len(self._names)
-        extents = {
-            key: extent._replace(offset=moved.place(extent.offset)) if extent.file == main else extent
-            for key, extent in self._extents.items()
-        }
-        return PlainSink(PlainData(staged, Extents(extents)), staged, partial(self._seal, staged, moved))
+        return Extents(
+            {
+                key: extent._replace(offset=moved.place(extent.offset)) if extent.file == main else extent
+                for key, extent in self._extents.items()
+            }
+        )
 
     def _output_names(self, output: Location) -> dict[str, str]:
         """The names of the files of an output by those of the input; the same where the model keeps its name."""

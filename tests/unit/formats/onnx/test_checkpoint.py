@@ -22,6 +22,10 @@ from renorm_cli.formats.base import Head
 from renorm_cli.formats.onnx.checkpoint import open_onnx
 from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.registry import find, open_checkpoint
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
+from renorm_cli.run.shares import can_share, lies_alike
+from renorm_cli.run.steps import Work
+from renorm_cli.storage.staging import Staging
 
 KERNEL = builders.kernel((6, 5), (1,))
 
@@ -91,6 +95,22 @@ def test_fewer_numbers_than_the_shape_says_or_none_at_all_are_an_error_once_they
     (tmp_path / "m.onnx").write_bytes(matmuls(half))
     with pytest.raises(FormatError, match="'w' needs 6 numbers by its shape"):
         look(tmp_path / "m.onnx")
+
+
+def test_a_model_is_shared_out_where_all_its_numbers_are_plain_bytes_that_stay_where_they_are(tmp_path: Path) -> None:
+    onnx_files.write_outside(tmp_path / "m.onnx")
+    (tmp_path / "fixed.onnx").write_bytes(onnx_files.small_model())
+    (tmp_path / "plain.onnx").write_bytes(matmuls(tensor("w", KERNEL)))
+    for name, shared in (("m.onnx", False), ("fixed.onnx", False), ("plain.onnx", True)):
+        with open_checkpoint(tmp_path / name) as source:
+            assert can_share(source) == shared
+    (tmp_path / "w.data").write_bytes(KERNEL.tobytes())
+    (tmp_path / "w.onnx").write_bytes(matmuls(tensor("w", KERNEL, outside={"location": "w.data"})))
+    for folder, name, alike in ((".", "other.onnx", False), ("there", "w.onnx", True)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        with open_checkpoint(tmp_path / "w.onnx") as source, Staging() as staging:
+            sink = source.stage(staging, source.location.output(tmp_path / folder / name), source.variables)
+            assert lies_alike(source, Work(source, NumpyEngine(), bound=True, sink=sink)) == alike
 
 
 class Counting(MemoryFile):
