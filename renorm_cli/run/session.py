@@ -160,6 +160,8 @@ class Session:
     def _can_share(self) -> bool:
         from renorm_cli.run.shares import can_share
 
+        if any(variable.fixed is not None for step in self.plan.steps for variable in step.stored):
+            return False  # their bytes are not their numbers
         return can_share(self.source) and not _is_joint(self.plan.steps)
 
     def changing(self) -> Sequence[Variable]:

@@ -44,26 +44,6 @@ _GIVEN = re.compile(r"onnx::[A-Za-z0-9]+_[0-9]+|val_[0-9]+|[0-9]+")
 _SHARED = "it shares some of its bytes with another tensor"
 
 
-class _Fixed(PlainData):
-    """The data of a model some tensors of which are no plain bytes: these are read all at once, and never written."""
-
-    def __init__(self, files: Sequence[SourceFile], layout: Layout, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__(files, layout)
-        self._main = files[-1]
-        self._tensors = tensors
-        self._numbers = lru_cache(1)(self._read)
-
-    def read(self, variable: Variable, block: Block, into: Buffer | None = None) -> npt.NDArray[Any]:
-        if variable.key not in self._tensors:
-            return super().read(variable, block, into)
-        whole = np.frombuffer(self._numbers(variable.key), self.layout.dtype(variable)).reshape(variable.shape)
-        return whole[block.box].copy()
-
-    def _read(self, key: str) -> bytes:
-        shown = self._main.shown
-        return numbers(Walk(Pages(self._main), shown), self._tensors[key], f"{shown!r}: the tensor {quoted(key)}")
-
-
 class OnnxModel(PlainCheckpoint):
     """Files are those that the model names, and the model last: without it there is no checkpoint."""
 
@@ -80,11 +60,22 @@ class OnnxModel(PlainCheckpoint):
         places = _places(model.tensors, self._names, files)
         uses = uses_in(model, walk, places.same)
         self._extents = places.extents
-        fixed = {key: tensor for key, tensor in model.tensors.items() if tensor.fixed is not None}
-        layout = Extents(places.extents)
-        data = _Fixed(files, layout, fixed) if fixed else PlainData(files, layout)
+        self._fixed = {key: tensor for key, tensor in model.tensors.items() if tensor.fixed is not None}
+        self._numbers = lru_cache(1)(self._read_fixed)
+        data = PlainData(files, Extents(places.extents))
         variables = _variables(model.tensors, places, uses)
         super().__init__("onnx", found, files, variables, data, _notes(variables, uses))
+
+    def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:
+        if variable.key not in self._fixed:
+            return super().read_block(variable, block, into)
+        self._refuse_closed()
+        whole = np.frombuffer(self._numbers(variable.key), self.data.layout.dtype(variable)).reshape(variable.shape)
+        return whole[block.box].copy()
+
+    def _read_fixed(self, key: str) -> bytes:
+        shown = self._main.shown
+        return numbers(Walk(Pages(self._main), shown), self._fixed[key], f"{shown!r}: the tensor {quoted(key)}")
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         yield "what lies beside the tensors", self._beside()

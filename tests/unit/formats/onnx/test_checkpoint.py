@@ -15,15 +15,16 @@ from support.found import file_at
 from support.graph_build import blob, number
 from support.memory_file import MemoryFile
 from support.onnx_files import Form, graph, model, node, tensor, value_info
+from support.sharing import Workers
 
-from renorm_cli.api.verbs import check, diff
+from renorm_cli.api.verbs import check, diff, inspect
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Head
 from renorm_cli.formats.onnx.checkpoint import open_onnx
 from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.registry import find, open_checkpoint
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
-from renorm_cli.run.shares import can_share, lies_alike
+from renorm_cli.run.shares import lies_alike
 from renorm_cli.run.steps import Work
 from renorm_cli.storage.staging import Staging
 
@@ -97,13 +98,17 @@ def test_fewer_numbers_than_the_shape_says_or_none_at_all_are_an_error_once_they
         look(tmp_path / "m.onnx")
 
 
-def test_a_model_is_shared_out_where_all_its_numbers_are_plain_bytes_that_stay_where_they_are(tmp_path: Path) -> None:
-    onnx_files.write_outside(tmp_path / "m.onnx")
-    (tmp_path / "fixed.onnx").write_bytes(onnx_files.small_model())
-    (tmp_path / "plain.onnx").write_bytes(matmuls(tensor("w", KERNEL)))
-    for name, shared in (("m.onnx", False), ("fixed.onnx", False), ("plain.onnx", True)):
-        with open_checkpoint(tmp_path / name) as source:
-            assert can_share(source) == shared
+def test_a_model_is_shared_out_but_for_numbers_that_are_no_plain_bytes(tmp_path: Path) -> None:
+    for form, shared in (("raw", True), ("pieces", False)):
+        (tmp_path / "m.onnx").write_bytes(matmuls(tensor("w", KERNEL, form)))  # type: ignore[arg-type]
+        workers = Workers()
+        (row,) = inspect(tmp_path / "m.onnx", workers=workers).rows
+        assert bool(workers.done) == shared
+        assert row.norm is not None
+        assert row.norm.max == pytest.approx(oracle.unit_norms(KERNEL, (1,)).max())
+
+
+def test_an_output_that_keeps_its_names_lies_as_its_input_does(tmp_path: Path) -> None:
     (tmp_path / "w.data").write_bytes(KERNEL.tobytes())
     (tmp_path / "w.onnx").write_bytes(matmuls(tensor("w", KERNEL, outside={"location": "w.data"})))
     for folder, name, alike in ((".", "other.onnx", False), ("there", "w.onnx", True)):
@@ -240,8 +245,6 @@ def test_a_model_is_known_by_its_fields_down_to_the_graph(content: bytes, is_onn
 
 def test_operator_norms_of_convolutions_are_those_over_their_last_axes(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(onnx_files.small_model())
-    from renorm_cli.api.verbs import inspect
-
     report = inspect(
         tmp_path / "m.onnx", norm="spectral", engine="numpy", include=("conv.weight", "up.weight", "turned")
     )
