@@ -111,8 +111,8 @@ CASES = (
     Case("tflite-loop", "an operator takes its own output", _operator({1: [2, 0], 2: [2]}), "handled", untouched=_kept),
     Case(
         "tflite-many",
-        "10,000 tensors",
-        later(lambda: _raw(_model(*(f"w{number}" for number in range(10_000))))),
+        "3,000 tensors",
+        later(lambda: _raw(_model(*(f"w{number}" for number in range(3_000))))),
         "handled",
         commands=("inspect",),
     ),
