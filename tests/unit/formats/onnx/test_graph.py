@@ -249,7 +249,7 @@ def test_a_weight_of_few_bits_is_quantized_and_never_a_kernel() -> None:
 
 def test_a_weight_that_is_quantized_and_back_is_a_kernel_that_the_model_changes() -> None:
     nodes = [
-        node("QuantizeLinear", ["w", "s"], ["q"]),
+        node("QuantizeLinear", ["w", "s", ""], ["q"]),
         node("DequantizeLinear", ["q", "s"], ["v"]),
         node("MatMul", ["x", "v"], ["y"]),
     ]
@@ -287,15 +287,15 @@ def test_a_weight_that_an_if_chooses_is_used_where_its_output_is() -> None:
 
 
 def test_what_a_loop_starts_from_or_the_model_returns_is_open_and_what_nothing_takes_is_unused() -> None:
-    body = GRAPH, graph([node("MatMul", ["carried", "w"], ["next"])], outputs=[value_info("next", 1, [])])
+    outputs = [value_info(name, 1, []) for name in ("next", "given")]
+    body = GRAPH, graph([node("MatMul", ["carried", "w"], ["next"])], outputs=outputs)
     nodes = [node("Loop", ["n", "c", "start"], ["y"], body=body)]
-    tensors = [tensor(name, weight((4, 4))) for name in ("w", "start", "returned", "left")]
+    tensors = [tensor(name, weight((4, 4))) for name in ("w", "start", "given", "returned", "left")]
     found = opened(model(graph(nodes, tensors, outputs=[value_info("returned", 1, [4, 4])])))
     told = {key: variable.use for key, variable in found.items()}
     assert told["w"] is not None
     assert told["w"].unit_axes == (1,)
-    assert told["start"] is None
-    assert told["returned"] is None
+    assert [told[name] for name in ("start", "given", "returned")] == [None] * 3
     assert told["left"] is not None
     assert told["left"].ops == ()
 
