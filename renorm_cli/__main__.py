@@ -16,7 +16,7 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, _stop)
-    # Importing NumPy would start BLAS threads, which spin and which nothing here uses.
+    # Importing NumPy would start BLAS threads, which spin; matrices are shared among threads of ours, to the same bits.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # The imports, and a checkpoint of many variables, allocate many small objects of which few become garbage.
     gc.set_threshold(200_000)
