@@ -38,6 +38,8 @@ Rounding = Literal["toward zero", "to nearest"]
 
 _TILE = 1 << 16
 _FLOAT64_MISS = 1 + 2.0**-52
+_LIFT = 1000
+"""Factors of float64 are kept times 2 ** _LIFT: one can be 1e-328, and where it is subnormal it would be any other."""
 
 
 def bits(values: Array) -> Array:
@@ -71,7 +73,10 @@ def largest_change(before: Array, after: Array) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Per unit, on a unit grid: the least and the largest factor that fits, and what rules out any factor."""
+    """Per unit, on a unit grid: the least and the largest factor that fits, and what rules out any factor.
+
+    Those of float64 are times 2 ** _LIFT.
+    """
 
     lowest: Float64
     highest: Float64
@@ -110,7 +115,7 @@ class Factors:
 
     def are_multiples(self, dtype: str, rounding: Rounding) -> Bools:
         """Which units are the old ones times one factor above 0 and of at most 1."""
-        highest = np.minimum(self.highest, 1.0)
+        highest = np.minimum(self.highest, 2.0**_LIFT if dtype == "float64" else 1.0)
         if dtype == "float64":
             fits = self.lowest <= highest * _FLOAT64_MISS
         elif rounding == "toward zero":
@@ -154,8 +159,8 @@ class _Tiles:
         least_old, least_new = int(old.min()), int(new.min())
         wide = self._widened(old, 3)
         lower, upper = self._ends(new, spare, least_new <= self._normal, rounding)
-        np.divide(lower, wide, out=lower)
-        np.divide(upper, wide, out=upper)
+        for ends in (lower, upper):
+            _divide(ends, wide, _LIFT if self._dtype.itemsize == 8 else 0)
         if not least_old:
             zero = old == 0
             lower[zero], upper[zero] = 0.0, np.inf
@@ -194,6 +199,17 @@ class _Tiles:
         out = self._wide[number, : sizes.size].reshape(sizes.shape)
         widen(sizes.view(self._dtype), out)
         return out
+
+
+def _divide(ends: Float64, by: Float64, lift: int) -> None:
+    """Divide in place, and multiply by 2 ** lift; quotients that would be subnormal before that are not rounded."""
+    if not lift or ends.min() > by.max() * 2.0**-lift:
+        np.divide(ends, by, out=ends)
+        if lift:
+            np.multiply(ends, 2.0**lift, out=ends)
+        return
+    (numbers, exponents), (divisors, others) = np.frexp(ends), np.frexp(by)
+    np.ldexp(numbers / divisors, exponents - others + lift, out=ends)
 
 
 def _all_zero(sizes: Array, others: tuple[int, ...], least: int) -> Bools:

@@ -631,3 +631,15 @@ def test_a_2_norm_beyond_float64_that_nobody_asked_for_is_left_out(tmp_path: Pat
         assert (found.norm_before, found.norm_after, found.changed) == (None, None, 12)
     found = row_of(report, "d/kernel")
     assert (found.verdict, found.unit_norm_before, found.unit_norm_after) == ("pure renorm", 1.5e308, 0.75e308)
+
+
+def test_a_renorm_by_a_factor_that_is_no_float64_is_proven_and_only_that(tmp_path: Path) -> None:
+    before = np.random.default_rng(0).standard_normal((6, 4)) * [1e307, 1, 1e-300, 1e300]
+    np.savez(tmp_path / "before.npz", **{"d/kernel": before})
+    bound(tmp_path / "before.npz", tmp_path / "after.npz", limit=1e-20)
+    assert judge(tmp_path / "before.npz", tmp_path / "after.npz", 1e-20).proven is True
+    for unit in range(4):
+        after = np.load(tmp_path / "after.npz")["d/kernel"]
+        after[2, unit] *= 1 - 1e-9
+        np.savez(tmp_path / "other.npz", **{"d/kernel": after})
+        assert judge(tmp_path / "before.npz", tmp_path / "other.npz", 1e-20).proven is False
