@@ -55,8 +55,9 @@ def network(nbytes: int, *, itemsize: int = 4, mixed: bool = True) -> list[Layer
         if not mixed or number % 4 >= 2:
             layers.append(_dense(number, side, side))
         elif number % 4 == 1:
-            weights = (("kernel", (3, 3, third, third), -1), ("bias", (third,), None))
-            config = {"filters": third, "kernel_size": [3, 3]}
+            # more filters than channels, so that the bias tells which axis names units where no config does
+            weights = (("kernel", (3, 3, third // 2, 2 * third), -1), ("bias", (2 * third,), None))
+            config = {"filters": 2 * third, "kernel_size": [3, 3]}
             layers.append(Layer("Conv2D", f"convolution_{number}", weights, config))
         else:
             rows = side * side // 256

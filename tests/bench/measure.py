@@ -65,13 +65,13 @@ class Stopwatch:
         assert code == 0, f"{program.argv}: exit {code}: {self._errors.read_text('utf-8', 'replace')[-2000:]}"
         return Cost(**answer)
 
-    def race(self, programs: Mapping[str, Program], runs: int) -> dict[str, tuple[Cost, ...]]:
-        """`runs` runs of each in turn, after one that is not counted: it fills the page cache."""
+    def race(self, programs: Mapping[str, Program], runs: int, *, warm: bool = True) -> dict[str, tuple[Cost, ...]]:
+        """`runs` runs of each in turn, after one that is not counted, to be `warm`: it fills the page cache."""
         found: dict[str, list[Cost]] = {name: [] for name in programs}
-        for number in range(runs + 1):
+        for number in range(runs + warm):
             for name, program in programs.items():
                 cost = self.run(program)
-                if number:
+                if number >= warm:
                     found[name].append(cost)
         for program in programs.values():
             self._remove(program.outputs)

@@ -31,6 +31,11 @@ with h5py.File(sys.argv[1]) as file:
     file.visititems(show)
 """
 
+_ROOTS = _NORMS.replace(
+    "np.linalg.norm(item[()].reshape(-1, item.shape[-1]), axis=0)",
+    "np.sqrt(np.square(item[()].reshape(-1, item.shape[-1])).sum(axis=0))",
+)
+
 _CLIP = """
 import os, shutil, sys
 import h5py
@@ -93,6 +98,11 @@ def copy(checkpoint: Path, to: Path) -> Program:
 
 def norms(checkpoint: Path) -> Program:
     return Program((sys.executable, "-c", _NORMS, str(checkpoint)))
+
+
+def roots(checkpoint: Path) -> Program:
+    """The same by hand: roots of sums of squares, in the dtype of the file."""
+    return Program((sys.executable, "-c", _ROOTS, str(checkpoint)))
 
 
 def clip(clipper: str, checkpoint: Path, output: Path) -> Program:

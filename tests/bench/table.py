@@ -12,7 +12,7 @@ from bench.measure import Cost
 Quantity = Literal["time", "memory", "times", "grows"]
 """What a promise is about: seconds, bytes, or the ratio of ours to the peer's seconds (times) or bytes (grows)."""
 
-HEADERS = ("what", "ours", "peer", "ratio", "promise", "GB/s", "CPU s", "peak MiB", "")
+HEADERS = ("what", "ours", "peer", "ratio", "aim", "met", "GB/s", "CPU s", "peak MiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class Promise:
 
     def __str__(self) -> str:
         if self.quantity == "time":
-            return f"<= {self.most:g} s"
+            return f"{self.most:g} s"
         if self.quantity == "memory":
-            return f"<= {self.most / 1e6:g} MB"
-        return f"<= {self.most:.3g} x"
+            return f"{self.most / 1e6:g} MB"
+        return f"{self.most:.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +47,24 @@ class Row:
     """Whether the row is about memory rather than time."""
 
     @property
-    def ratio(self) -> float | None:
-        """Our best run against the peer's best; of memory, our worst against the peer's worst."""
+    def ratios(self) -> list[float]:
+        """Ours to the peer's, run by run; of memory, our worst run to the peer's worst."""
         if not self.peer:
-            return None
+            return []
         if self.memory:
-            return max(map(_held, self.ours)) / max(map(_held, self.peer))
-        return min(map(_wall, self.ours)) / min(map(_wall, self.peer))
+            return [max(map(_held, self.ours)) / max(map(_held, self.peer))]
+        return [mine.wall / theirs.wall for mine, theirs in zip(self.ours, self.peer, strict=True)]
 
     @property
     def measured(self) -> float | None:
-        """What the promise is held against."""
+        """What the promise is held against: a median of times, or of ratios of runs in turn; the most memory."""
         if self.promise is None:
             return None
         if self.promise.quantity == "time":
-            return min(map(_wall, self.ours))
+            return statistics.median(map(_wall, self.ours))
         if self.promise.quantity == "memory":
             return float(max(map(_held, self.ours)))
-        return self.ratio
+        return statistics.median(self.ratios) if self.ratios else None
 
     @property
     def holds(self) -> bool:
@@ -74,37 +74,40 @@ class Row:
     @property
     def verdict(self) -> str:
         if self.promise is None or self.measured is None:
-            return "-"
-        return "ok" if self.holds else "MISS"
+            return ""
+        return "yes" if self.holds else "**no**"
 
 
 def render(rows: Sequence[Row]) -> str:
-    """The table as text. Times are best (median) in seconds, memory is the worst in MiB; below a ratio of 1 we win."""
-    cells = [HEADERS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADERS))]
-    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)
+    """The table in Markdown: medians (least to most) in seconds, the most memory in MiB; below a ratio of 1 we win."""
+    cells = [HEADERS, ("---",) * len(HEADERS), *(_cells(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     told = _memory if row.memory else _times
-    best = min(map(_wall, row.ours))
+    typical = statistics.median(map(_wall, row.ours))
     return (
         row.what,
         told(row.ours),
-        told(row.peer) if row.peer else row.remark or "-",
-        "-" if row.ratio is None else f"{row.ratio:.2f}",
-        "-" if row.promise is None else str(row.promise),
-        f"{row.nbytes / best / 1e9:.2f}" if row.nbytes else "-",
-        f"{min(cost.cpu for cost in row.ours):.2f}",
-        f"{max(map(_held, row.ours)) / 2**20:.0f}",
+        told(row.peer) if row.peer else row.remark,
+        _spread(row.ratios) if row.ratios else "",
+        "" if row.promise is None else str(row.promise),
         row.verdict,
+        f"{row.nbytes / typical / 1e9:.2f}" if row.nbytes else "",
+        f"{statistics.median(cost.cpu for cost in row.ours):.2f}",
+        f"{max(map(_held, row.ours)) / 2**20:.0f}",
     )
 
 
 def _times(costs: Sequence[Cost]) -> str:
-    return f"{min(map(_wall, costs)):.3f} ({statistics.median(map(_wall, costs)):.3f})"
+    return _spread([cost.wall for cost in costs])
+
+
+def _spread(numbers: Sequence[float]) -> str:
+    """The median, and what it lies between."""
+    middle = f"{statistics.median(numbers):.2f}"
+    return middle if len(numbers) == 1 else f"{middle} ({min(numbers):.2f} to {max(numbers):.2f})"
 
 
 def _memory(costs: Sequence[Cost]) -> str:
