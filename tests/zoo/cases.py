@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -72,6 +72,16 @@ def _models(path: Path, models: Mapping[str, tuple[Mapping[str, Mapping[str, Kno
     with h5py.File(path, "w") as file:
         for name, (layers, config) in models.items():
             _model(file.create_group(name), layers, config)
+    return path
+
+
+def _archive(path: Path, known: Mapping[str, Known], config: Mapping[str, Any]) -> Path:
+    """A `.keras`: the config, and the variables in the order of each group, with the names of all layers."""
+    names = [layer["config"]["name"] for layer in config["config"]["layers"]]
+    layers: dict[str, tuple[str, list[np.ndarray]]] = {f"layers/{name}": (name, []) for name in names}
+    for seed, (name, one) in enumerate(known.items()):
+        layers.setdefault(name.rpartition("/vars/")[0], (one.group, []))[1].append(_values(one.shape, seed))
+    builders.write_keras(path, config, layers)
     return path
 
 
@@ -224,6 +234,42 @@ TWICE_WRAPPED = {
 }
 _OWN = {"class_name": "Mine>Own", "config": {"name": "own", "layer": _INNER}}
 _WRAPPERS = {"class_name": "Sequential", "config": {"name": "s", "layers": [_OUTER, _OWN]}}
+_TURNED = {"equation": "abc,dc->abd", "output_shape": [None, 6], "bias_axes": "d"}
+_MADE_FROM = {"name": "turned", "class_name": "Turned", "registered_name": "Mine>Turned", "module": None}
+_FOREIGN = {
+    "class_name": "Sequential",
+    "config": {
+        "name": "s",
+        "layers": [
+            {**_MADE_FROM, "config": {"name": "turned", **_TURNED}},
+            {"class_name": "Mine>Own", "config": {"name": "own", "layer": _INNER}},
+            {"class_name": "Mine>Around", "config": {"name": "around", "layer": {**_INNER, "name": "up"}}},
+            {
+                "class_name": "Mine>Several",
+                "config": {
+                    "name": "several",
+                    "blocks": [
+                        {"class_name": "EinsumDense", "config": {"name": "one", **_TURNED}},
+                        {"class_name": "EinsumDense", "config": {"name": "two", **_TURNED, "equation": "abc,cd->abd"}},
+                    ],
+                },
+            },
+        ],
+    },
+}
+_UP = Truth("kernel", (2,))
+MADE_ELSEWHERE = {
+    "layers/turned/vars/0": Known((6, 6), Truth("kernel", (0,)), "turned"),
+    "layers/turned/vars/1": Known((6,), BIAS, "turned"),
+    "layers/own/vars/0": Known((3, 3, 4, 4), _UP, "own"),
+    "layers/around/held/vars/0": Known((3, 3, 4, 4), _UP, "up"),
+    "layers/several/parts/einsum_dense/vars/0": Known((6, 6), Truth("kernel", (0,)), "one"),
+    "layers/several/parts/einsum_dense/vars/1": Known((6,), BIAS, "one"),
+    "layers/several/parts/einsum_dense_1/vars/0": Known((6, 6), KERNEL, "two"),
+    "layers/several/parts/einsum_dense_1/vars/1": Known((6,), BIAS, "two"),
+}
+TURNED = {"turned": {"turned/kernel": Known((6, 6), Truth("kernel", (0,))), "turned/bias": Known((6,), BIAS)}}
+
 GENERATOR = {"a": {"a/kernel:0": Known((3, 3, 4, 4), Truth("kernel", (2,)))}}
 CRITIC = {"a": {"a/kernel:0": Known((3, 3, 4, 4), Truth("kernel", (2, 3)))}}
 ENCODER = {"dense": {"dense/kernel:0": Known((4, 4), KERNEL), "dense/bias:0": Known((4,), BIAS)}}
@@ -288,6 +334,12 @@ CASES = {
             },
         ),
         MODELS_IN_GROUPS,
+    ),
+    "layers of other packages in an archive": Case(
+        lambda folder: _archive(folder / "f.keras", MADE_ELSEWHERE, _FOREIGN), MADE_ELSEWHERE
+    ),
+    "a layer of another package that is made from EinsumDense": Case(
+        lambda folder: _legacy(folder / "e.h5", TURNED, _FOREIGN), _flat(TURNED)
     ),
     "Keras before 1.0": _case("nb.h5", BEFORE_1, _plain),
     "a wrapper's inner layer": Case(lambda folder: _legacy(folder / "w.h5", WRAPPED, _WRAPPER), _flat(WRAPPED)),

@@ -84,7 +84,7 @@ def tf_1(
         return folder / "m", found
 
 
-def _module(flavour: str) -> ModuleType:
+def module(flavour: str) -> ModuleType:
     import keras
     import tf_keras
 
@@ -93,4 +93,4 @@ def _module(flavour: str) -> ModuleType:
 
 def made(flavour: str, structure: str, names: str, some: slice = slice(None)) -> Any:
     build = live.functional if structure == "functional" else live.held
-    return build(_module(flavour), names, some)
+    return build(module(flavour), names, some)

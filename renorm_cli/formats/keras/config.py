@@ -14,6 +14,9 @@ _BYTES = 64 << 20
 _DEPTH = 200
 _VALUES = 2_000_000
 _KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
+_EINSUM = frozenset({"equation", "output_shape", "bias_axes"})
+"""The keys in the config of an EinsumDense, and of a class that is made from it."""
+_WRAPPED = ("layer", "cell", "forward_layer")
 _NO_LAYER_KEYS = ("_initializer", "_regularizer", "_constraint", "_nodes", "dtype", "activation")
 
 
@@ -41,6 +44,18 @@ class LayerNode:
         for place, child in enumerate(self.children):
             self._keys.setdefault(child.key, []).append(place)
             self._names.setdefault(child.name, place)
+
+    @property
+    def equation(self) -> str | None:
+        """The equation of an EinsumDense, or of a class of another package that is made from it."""
+        einsum = self.config.keys() >= _EINSUM if self.custom else self.class_name == "EinsumDense"
+        found = self.config.get("equation") if einsum else None
+        return found if isinstance(found, str) else None
+
+    @property
+    def wrapped(self) -> LayerNode | None:
+        """The layer that a wrapper is around."""
+        return self.first_under(_WRAPPED)
 
     def under(self, key: str) -> tuple[LayerNode, ...]:
         """The children that the config holds under `key`, in order."""

@@ -13,8 +13,6 @@ from renorm_cli.formats.keras.constraints import declared_for
 from renorm_cli.formats.naming import from_names
 from renorm_cli.model.variable import Hint, Variable
 
-_WRAPPED = ("layer", "cell", "forward_layer")
-
 
 class Layers:
     """The layers of a config by name; `paths` are those of all weights: the layer, and the path in it.
@@ -51,11 +49,9 @@ class Layers:
         for wrapped in self._down(node, layer):
             known = None if wrapped.custom else find_weight(wrapped.class_name, weight)
             if known is not None and known.fits(variable.shape):
-                found = wrapped.config.get("equation")
-                equation = found if isinstance(found, str) and wrapped.class_name == "EinsumDense" else None
                 return replace(
                     variable,
-                    hint=Hint(layer=wrapped.class_name, weight=known.name, equation=equation),
+                    hint=Hint(layer=wrapped.class_name, weight=known.name, equation=wrapped.equation),
                     state="quantized" if quantized or is_quantized(wrapped.config) else None,
                     declared=declared_for(wrapped, known.name),
                 )
@@ -63,7 +59,7 @@ class Layers:
         if node.custom and node.class_name in LAYERS:  # another class of that name: what is known of Keras' is not its
             by_name = replace(by_name, hint=Hint(weight=own))
         elif by_name.layer is None and node.class_name not in ("Functional", "Sequential", "Model"):
-            by_name = replace(by_name, hint=Hint(layer=node.class_name or None, weight=own))
+            by_name = replace(by_name, hint=Hint(layer=node.class_name or None, weight=own, equation=node.equation))
         return replace(
             by_name, state="quantized" if quantized else None, declared=declared_for(wrapped, by_name.hint.weight)
         )
@@ -76,7 +72,7 @@ class Layers:
         at: LayerNode | None = node
         while at is not None:
             yield at
-            inner = at.first_under(_WRAPPED)
+            inner = at.wrapped
             at = None if at.custom and inner is not None and (layer, inner.name) in self._steps else inner
 
     def _child(self, node: LayerNode, name: str) -> LayerNode | None:

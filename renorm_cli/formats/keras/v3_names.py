@@ -7,7 +7,7 @@ attribute `name` of its `vars` group, also for layers without weights; tf_keras 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from renorm_cli.conventions.keras.layers import CONTAINERS, LAYERS, PARTS, class_from_name, snake_case
@@ -21,6 +21,8 @@ from renorm_cli.formats.naming import Naming, spectral_notes, unique_names
 from renorm_cli.model.identity import Role
 from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.text import by_number
+
+Shape = tuple[int, ...]
 
 _LISTS = ("layers", "_layer_checkpoint_dependencies", "cells")
 _METRICS = ("metrics", "_metrics", "_compile_metrics", "compiled_metrics", "_loss_tracker")
@@ -117,6 +119,8 @@ class _Namer:
         if node is None and parent.in_list is None:
             node = _attribute(parent, child)
         real = self._names.get(path)
+        if node is None and real and parent.custom and parent.node is not None:
+            node = parent.node.first_named((real,))
         part = None if node is not None else _part(parent, child)
         name = real or _config_name(node, child, parent) or part or child
         unnamed = _is_functional(node, parent, child)
@@ -177,7 +181,9 @@ class _Namer:
         shapes = [dataset.shape for dataset in datasets]
         names: tuple[str, ...] | None = None
         state = place.state
-        if place.layer is not None and not place.custom and state is None:
+        if place.custom and state is None:
+            place, names = self._foreign(group, place, shapes)
+        elif place.layer is not None and state is None:
             if holds_quantized(place.layer, shapes, [dataset.dtype for dataset in datasets]):
                 state = "quantized"
             else:
@@ -190,10 +196,22 @@ class _Namer:
             self._variable(dataset, place, weight, state) for dataset, weight in zip(datasets, weights, strict=True)
         ]
 
+    def _foreign(self, group: str, place: _Place, shapes: Sequence[Shape]) -> tuple[_Place, tuple[str, ...] | None]:
+        """What a class that is not Keras' stores, if it is made from EinsumDense, or holds as its own what its layer
+        would; and then as that layer.
+        """
+        node = place.node
+        if node is None or node.equation is not None:
+            return place, None if node is None else stored_weights("EinsumDense", shapes, node.config)
+        inner = node.wrapped
+        apart = any(_join(group, child) in self._own for child in self._children.get(group, ()))
+        if inner is None or inner.custom or apart:
+            return place, None
+        names = stored_weights(inner.class_name, shapes, inner.config)
+        return place if names is None else replace(place, node=inner, layer=inner.class_name, custom=False), names
+
     def _variable(self, dataset: Dataset, place: _Place, weight: str | None, state: Role | None) -> Variable:
         last = _last_parts(dataset) if weight is None else weight.rpartition("/")[2]
-        found = place.node.config.get("equation") if place.node is not None and not place.custom else None
-        equation = found if isinstance(found, str) and place.layer == "EinsumDense" else None
         aliases = dataset.links if place.path == place.within else (*dataset.links, "/".join((*place.within, last)))
         if place.layer is None and weight is not None:
             aliases = (*aliases, "/".join((*place.path, _last_parts(dataset))))
@@ -206,7 +224,7 @@ class _Namer:
                 layer=None if place.likely else place.layer,
                 source="layer" if place.told else "name",
                 weight=weight,
-                equation=equation,
+                equation=place.node.equation if place.node is not None else None,
             ),
             state=state,
             locked=dataset.locked,

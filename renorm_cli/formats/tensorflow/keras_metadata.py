@@ -80,6 +80,7 @@ class _Layers:
             if 0 <= number < len(graph.nodes) and each.metadata and not each.identifier.startswith("_tf_keras_metric")
         }
         self._parsed: dict[int, LayerNode] = {}
+        self._wrapped: dict[int, LayerNode | None] = {}
         self._left = _MAX_VALUES
 
     def facts(self) -> dict[str, LayerFacts]:
@@ -119,10 +120,21 @@ class _Layers:
         layer = self._layer(number)
         if not layer.class_name or (layer.custom and layer.class_name in LAYERS):
             return
-        equation = layer.config.get("equation") if layer.class_name == "EinsumDense" else None
+        inner = self._inner(number, layer)
+        if inner is not None and find_weight(inner.class_name, weight) is not None:
+            layer = inner
         known = find_weight(layer.class_name, weight)
         declared = declared_for(layer, weight if known is None else known.name)
-        yield LayerFacts(layer.class_name, weight, equation if isinstance(equation, str) else None, declared)
+        yield LayerFacts(layer.class_name, weight, layer.equation, declared)
+
+    def _inner(self, number: int, layer: LayerNode) -> LayerNode | None:
+        """The layer of Keras whose weights a wrapper of another package holds as its own: no object of it has any."""
+        if number not in self._wrapped:
+            inner = layer.wrapped if layer.custom else None
+            objects = [child for _, child in self._nodes[number].children if child in self._objects] if inner else []
+            apart = any(self._nodes[held].attributes for child in objects for _, held in self._nodes[child].children)
+            self._wrapped[number] = None if inner is None or inner.custom or apart else inner
+        return self._wrapped[number]
 
     def _layer(self, number: int) -> LayerNode:
         """The object's class and config, parsed at most once and only on demand: a model's holds all of its layers."""

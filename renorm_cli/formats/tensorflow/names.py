@@ -217,7 +217,7 @@ def _identified(variable: Variable, facts: LayerFacts | None) -> Variable:
     if facts is None or known is not None or facts.layer in CONTAINERS:
         return named
     weight = facts.weight if not _is_identified(named) else named.hint.weight
-    return replace(named, hint=Hint(layer=facts.layer, weight=weight), declared=facts.declared)
+    return replace(named, hint=Hint(layer=facts.layer, weight=weight, equation=facts.equation), declared=facts.declared)
 
 
 def _by_names(variable: Variable) -> Variable:
