@@ -100,7 +100,7 @@ def _default(keras: ModuleType, make: Any, number: int) -> str:
     return str(auto_name(kind))
 
 
-def functional(keras: ModuleType, names: str, some: slice = slice(None)) -> Any:
+def functional(keras: ModuleType, names: str, some: slice = slice(None), *, train: bool = True) -> Any:
     """All variants side by side in a functional model."""
     _fresh(keras)
     starts: dict[tuple[int, ...], Any] = {}
@@ -109,7 +109,8 @@ def functional(keras: ModuleType, names: str, some: slice = slice(None)) -> Any:
         if shape not in starts:
             starts[shape] = keras.Input(shape, name=f"in{len(starts)}")
         ends.append(make(NAMED[names](keras, number, make))(starts[shape]))
-    return trained(keras.Model(list(starts.values()), ends))
+    model = keras.Model(list(starts.values()), ends)
+    return trained(model) if train else keras_zoo.scramble(model)
 
 
 def held(keras: ModuleType, names: str, some: slice = slice(None)) -> Any:

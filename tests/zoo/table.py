@@ -43,11 +43,11 @@ def in_formats(
 
 def in_tensorflow_1(names: str, folder: Path, some: slice = ALL) -> Iterator[tuple[Made, Score]]:
     """The same of a checkpoint of TensorFlow 1, alone and beside its graph."""
-    for graph in (False, True):
-        own = folder / f"tf1-{names}-{graph}-{some.start}"
-        own.mkdir()
-        path, truths = ways.tf_1(own, graph=graph, names=names, some=some)
-        yield Made("TF1", "functional", names, "with .meta" if graph else "alone"), score_by_bytes(path, truths)
+    own = folder / f"tf1-{names}-{some.start}"
+    own.mkdir()
+    paths, truths = ways.tf_1(own, names, some)
+    for way, path in paths.items():
+        yield Made("TF1", "functional", names, way), score_by_bytes(path, truths)
 
 
 def everything(folder: Path, *, each: bool) -> Iterator[tuple[Made, Score]]:

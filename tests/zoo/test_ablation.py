@@ -48,7 +48,7 @@ class Saved(NamedTuple):
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> list[Saved]:
     files = []
     for flavour, some in WAYS.items():
-        model = ways.made(flavour, "functional", "neutral")
+        model = live.functional(ways.module(flavour), "neutral", train=False)
         truths = live.truths(model)
         for way in some:
             path = ways.FLAVOURS[flavour][way](model, tmp_path_factory.mktemp("zoo"))

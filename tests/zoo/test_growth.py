@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h5py
@@ -15,13 +15,13 @@ from zoo.judge import identified
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-COUNTS = (6_000, 12_000, 24_000)
-MORE = (25_000, 50_000, 100_000)
+COUNTS = (6_000, 24_000)
+MORE = (25_000, 100_000)
 counted = pytest.mark.parametrize(
     "counts", [COUNTS, pytest.param(MORE, marks=pytest.mark.exhaustive)], ids=["24000", "100000"]
 )
 SLOWER = 1.6
-"""What a doubling may cost more than double: clocks and caches are not exact."""
+"""What four times as many may cost more than four times as much: clocks and caches are not exact."""
 
 Names = Callable[[int], Mapping[str, tuple[int, ...]]]
 
@@ -72,9 +72,9 @@ def groups(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
 
 
 def seconds(paths: Mapping[int, Path]) -> dict[int, float]:
-    """The least time of the processor of three runs of each, in turn."""
+    """The least time of the processor of two runs of each, in turn."""
     best = dict.fromkeys(paths, float("inf"))
-    for _ in range(3):
+    for _ in range(2):
         for count, path in paths.items():
             started = time.process_time()
             assert len(identified(path)) >= count
@@ -82,20 +82,24 @@ def seconds(paths: Mapping[int, Path]) -> dict[int, float]:
     return best
 
 
-def ratios(best: Mapping[int, float]) -> Iterator[float]:
-    first, second, third = (best[count] for count in sorted(best))
-    yield from (second / first, third / second)
+def ratio(best: Mapping[int, float]) -> float:
+    few, many = (best[count] for count in sorted(best))
+    return many / few
 
 
 @counted
 @pytest.mark.parametrize("names", NAMES, ids=lambda names: names.__name__)
-def test_twice_as_many_tensors_cost_twice_as_much(names: Names, counts: tuple[int, ...], tmp_path: Path) -> None:
+def test_opening_costs_no_more_than_in_step_with_the_number_of_tensors(
+    names: Names, counts: tuple[int, ...], tmp_path: Path
+) -> None:
     best = seconds({count: tensors(tmp_path / str(count) / "m", names(count)) for count in counts})
-    assert max(ratios(best)) < 2 * SLOWER, best
+    assert ratio(best) < 4 * SLOWER, best
 
 
 @counted
 @pytest.mark.parametrize("names", [layers, one_parent], ids=lambda names: names.__name__)
-def test_twice_as_many_groups_cost_twice_as_much(names: Names, counts: tuple[int, ...], tmp_path: Path) -> None:
+def test_opening_costs_no_more_than_in_step_with_the_number_of_groups(
+    names: Names, counts: tuple[int, ...], tmp_path: Path
+) -> None:
     best = seconds({count: groups(tmp_path / f"{count}.weights.h5", names(count)) for count in counts})
-    assert max(ratios(best)) < 2 * SLOWER, best
+    assert ratio(best) < 4 * SLOWER, best

@@ -49,10 +49,11 @@ NEEDS_CONFIG = (".h5",)
 """Ways that refuse models of a class of their own."""
 
 
-def tf_1(
-    folder: Path, *, graph: bool, names: str = "neutral", some: slice = slice(None)
-) -> tuple[Path, dict[bytes, Truth]]:
-    """A checkpoint of TensorFlow 1 with Adam's slots, with or without the graph beside it, and its truths."""
+def tf_1(folder: Path, names: str = "neutral", some: slice = slice(None)) -> tuple[dict[str, Path], dict[bytes, Truth]]:
+    """A model of TensorFlow 1 with Adam's slots as checkpoints with and without the graph beside them, and its truths.
+
+    Trained once, because TensorFlow takes longest for the gradients.
+    """
     import tensorflow as tf
     import tf_keras
     from support import graph_zoo
@@ -74,14 +75,18 @@ def tf_1(
         slots = list(optimizer.variables())
         fed = {slot.initializer.inputs[1]: rng.normal(size=slot.shape).astype(np.float32) for slot in slots}
         session.run([slot.initializer for slot in slots], fed)
-        v1.train.Saver().save(session, str(folder / "m"), write_meta_graph=graph)
+        paths = {}
+        for way, graph in (("alone", False), ("with .meta", True)):
+            paths[way] = folder / way / "m"
+            paths[way].parent.mkdir()
+            v1.train.Saver().save(session, str(paths[way]), write_meta_graph=graph)
         weights = [*model.weights, *slots]
         values = dict(zip(map(id, weights), session.run(weights), strict=True))  # one run: each costs the whole graph
         found = live.truths(model, lambda weight: values[id(weight)])
         for slot in slots:
             if slot.shape.rank:
                 found[values[id(slot)].tobytes()] = Truth("optimizer")
-        return folder / "m", found
+        return paths, found
 
 
 def module(flavour: str) -> ModuleType:
