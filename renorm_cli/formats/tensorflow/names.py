@@ -19,7 +19,7 @@ from renorm_cli.formats.naming import Naming, from_names, lora_notes, normalizat
 from renorm_cli.formats.tensorflow.bundle import MAX_AXES, Bundle
 from renorm_cli.formats.tensorflow.keras_metadata import LayerFacts
 from renorm_cli.formats.tensorflow.lost_names import SlotNames, names_by_scopes, names_by_slots, path_of, without_model
-from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, full_names, walked_keys
+from renorm_cli.formats.tensorflow.object_graph import ObjectGraph, einsum_keys, full_names, walked_keys
 from renorm_cli.formats.tensorflow.optimizer_state import is_average, plain_key, states
 from renorm_cli.model.coverage import is_matrix
 from renorm_cli.model.dtypes import FLOATS
@@ -73,12 +73,15 @@ def name_variables(
     by_slots = names_by_slots(graph) if graph is not None and lost else SlotNames()
     names = {key: name for key, name in by_slots.names.items() if key in lost}
     unsure = names.keys() - by_slots.certain
+    einsums = einsum_keys(graph) if graph is not None else frozenset()
     identified: dict[str, Variable] = {}
 
     def identify(draft: Variable) -> None:
         variable = _identified(_named(draft, names.get(draft.key, draft.name)), layers.get(draft.key))
         if draft.key in unsure and variable.hint.source == "name":
             variable = replace(variable, hint=replace(variable.hint, layer=None))
+        if draft.key in einsums and variable.hint.layer is None:
+            variable = replace(variable, hint=replace(variable.hint, layer="EinsumDense"))
         state = found.get(draft.key)
         identified[draft.key] = variable if state is None else replace(variable, state=state)
 

@@ -182,6 +182,17 @@ def walked_keys(graph: ObjectGraph) -> dict[str, int]:
     return places
 
 
+_EINSUM = frozenset({"partial_output_shape", "full_output_shape"})
+"""What tf_keras' EinsumDense tracks beside its weights, as tuples are tracked (layers/core/einsum_dense.py)."""
+
+
+def einsum_keys(graph: ObjectGraph) -> frozenset[str]:
+    """The keys of the weights of EinsumDense layers, which no name tells from those of a Dense layer."""
+    layers = (node for node in graph.nodes if {edge.name for edge in node.children} >= _EINSUM)
+    held = (graph.nodes[edge.node] for node in layers for edge in node.children)
+    return frozenset(attribute.key for weight in held for attribute in weight.attributes)
+
+
 def full_names(graph: ObjectGraph) -> dict[str, str]:
     """The variable name of each checkpoint key that has one. Names are not unique: many are called `Variable`."""
     return {a.key: a.full_name for node in graph.nodes for a in node.attributes if 0 < len(a.full_name) <= MAX_NAME}

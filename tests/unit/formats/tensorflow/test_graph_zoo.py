@@ -24,6 +24,13 @@ NAMES = [way.__name__ for way in graph_zoo.WAYS]
 FILES = [pytest.param(*file, id="-".join(file)) for file in graph_zoo.FILES]
 TRANSPOSED = graph_zoo.Truth("EinsumDense", "kernel", "kernel", (7, 6), (0,))
 """Of "abc,dc->abd" without a bias: by its name alone a kernel of rank 2 is (in, out), as in all other layers."""
+
+
+def missed(flavour: str, save: str) -> set[graph_zoo.Truth]:
+    """What files of that kind may tell wrong: in checkpoints of tf_keras the layer has attributes that tell it."""
+    return {TRANSPOSED} if (flavour, save) == ("keras", "checkpoint") else set()
+
+
 TWICE = ("keras_3_export", "keras_3_export_in_bfloat16", "tf_keras_export_in_bfloat16")
 """Ways that store a weight in two lists; else both lists name one place."""
 
@@ -81,7 +88,7 @@ def test_the_units_of_the_whole_zoo_are_those_of_the_layers(way: str, made: Make
 @pytest.mark.parametrize(("flavour", "save", "name"), FILES)
 def test_what_files_without_a_graph_leave_open_is_a_guess(flavour: str, save: str, name: str, tmp_path: Path) -> None:
     truths = graph_zoo.to_a_file(flavour, save, tmp_path / name, slice(0, None, STEP))
-    assert {truth for truth, _ in zoo_score.of_the_program(tmp_path / name, truths).wrong} <= {TRANSPOSED}
+    assert {truth for truth, _ in zoo_score.of_the_program(tmp_path / name, truths).wrong} <= missed(flavour, save)
 
 
 @pytest.mark.exhaustive
@@ -90,7 +97,7 @@ def test_what_files_of_the_whole_zoo_leave_open_is_a_guess(flavour: str, save: s
     truths = graph_zoo.to_a_file(flavour, save, tmp_path / name)
     score = zoo_score.of_the_program(tmp_path / name, truths)
     say(flavour, save, name, score)
-    assert {truth for truth, _ in score.wrong} <= {TRANSPOSED}
+    assert {truth for truth, _ in score.wrong} <= missed(flavour, save)
 
 
 def test_slots_of_a_training_graph_are_optimizer_state(made: Make) -> None:
