@@ -447,3 +447,12 @@ def test_objects_are_in_the_order_they_were_tracked_and_optimizer_state_comes_la
     bundle = bundle_with(*(entry(f"{name}{VALUE}", 2, 2) for name in sorted(variables)))
     found = name_variables(bundle, ObjectGraph(tuple(nodes)), {}, exported=False).variables
     assert [variable.name for variable in found] == variables
+
+
+def test_a_kernel_whose_layer_tracks_the_shapes_of_an_einsum_dense_is_a_guess() -> None:
+    shapes = [Edge(name, 3) for name in ("partial_output_shape", "full_output_shape")]
+    nodes = [Node((Edge("x", 1), Edge("y", 2))), Node((*shapes, Edge("kernel", 4))), Node((Edge("kernel", 5),)), Node()]
+    nodes += [Node((), (Attribute("VARIABLE_VALUE", f"{name}/kernel", f"{name}/kernel{VALUE}"),)) for name in "xy"]
+    bundle = bundle_with(*(entry(f"{name}/kernel{VALUE}", 7, 6) for name in "xy"))
+    found = name_variables(bundle, ObjectGraph(tuple(nodes)), {}, exported=False).variables
+    assert [(role_of(one), unit_axes(one)[1]) for one in found] == [("kernel", "guess"), ("kernel", "name")]
