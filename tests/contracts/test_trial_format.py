@@ -51,7 +51,7 @@ def test_its_ending_is_kept_in_names_of_outputs_and_told_among_what_is_read(tmp_
     assert location.default_output().name == "m-renorm.trial"
     assert location.report().name == "m.trial.report.json"
     (tmp_path / "other").write_bytes(b"no format at all")
-    with pytest.raises(FormatError, match=r"is no checkpoint of a known format; \.trial, .* and \.keras are read"):
+    with pytest.raises(FormatError, match=r"is no checkpoint of a known format; \.trial, .* and \.[a-z0-9.]+ are read"):
         look(tmp_path / "other")
 
 

@@ -30,7 +30,7 @@ FIT_NOTHING: list[Any] = [
     np.zeros((3, 4)),
     [object()],
 ]
-"""Values that no parameter takes; two parameters take any function, and some any iterable."""
+"""Values that no parameter takes; some parameters take any function, and some any iterable."""
 
 FITS_NOT: dict[str, list[Any]] = {
     "PathLike": [None, 3, "", ["model.h5"], ("a", "b"), True],
@@ -67,7 +67,7 @@ def test_what_is_of_no_kind_that_a_parameter_takes_is_a_usage_error_that_names_i
 ) -> None:
     monkeypatch.chdir(tmp_path)
     kinds = annotation.split(" | ")
-    wrong = [value for value in FIT_NOTHING if not (name == "companions" and callable(value))]
+    wrong = [value for value in FIT_NOTHING if not (name in ("companions", "workers") and callable(value))]
     if {"Patterns", "Units", "Roles"} & set(kinds):
         wrong = [value for value in wrong if isinstance(value, bytes) or not hasattr(value, "__iter__")]
     if len(kinds) == 1 or kinds[1:] == ["None"]:
