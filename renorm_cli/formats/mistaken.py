@@ -16,7 +16,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.storage.files import open_beside, open_source
 
 _USUAL = re.compile(
-    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json|npz|msgpack|onnx|pt|pth|tflite)"
+    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json|npz|msgpack|onnx|pt2?|pth|tflite)"
 )
 """Usual names of checkpoints."""
 
@@ -41,6 +41,8 @@ _UNPACK = "unpack it first"
 _SAVE = "save the weights as HDF5 or .keras"
 _NEVER_RUN = f"it could run code, and is never opened; {_SAVE}"
 
+_OLD_TORCH = "a tar archive of PyTorch before 0.1.10"
+
 _MARKS = (
     Mark(0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer to one", "run `git lfs pull`"),
     Mark(0, b"\x1f\x8b", "a file compressed by gzip", _UNPACK),
@@ -48,6 +50,7 @@ _MARKS = (
     Mark(0, b"\xfd7zXZ\0", "a file compressed by xz", _UNPACK),
     Mark(0, b"\x28\xb5\x2f\xfd", "a file compressed by zstd", _UNPACK),
     Mark(0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    *(Mark(at, b"sys_info\0", _OLD_TORCH, "load it with torch.load and save it again") for at in (0, 1024)),
     Mark(257, b"ustar", "a tar archive", _UNPACK),
     Mark(0, b"GGUF", "a GGUF file", _SAVE),
     *(Mark(0, bytes([0x80, protocol]), "a pickle", _NEVER_RUN) for protocol in range(2, 6)),

@@ -18,8 +18,7 @@ from renorm_cli.formats.orbax.format import OrbaxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
 from renorm_cli.formats.tflite.format import TfliteFormat
-from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
-from renorm_cli.formats.unread import TorchDistributed
+from renorm_cli.formats.torch.format import DistributedFormat, ExportedFormat, TorchStreamFormat, TorchZipFormat
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
@@ -27,7 +26,7 @@ from renorm_cli.storage.staging import Staging
 FORMATS: tuple[Format, ...] = (
     SavedModelFormat(),
     OrbaxFormat(),
-    TorchDistributed(),
+    DistributedFormat(),
     UnpackedArchive(),
     TfCheckpointFormat(),
     Hdf5Format(),
@@ -36,6 +35,7 @@ FORMATS: tuple[Format, ...] = (
     TfliteFormat(),
     NpyFormat(),
     NpzFormat(),
+    ExportedFormat(),
     TorchZipFormat(),
     TorchStreamFormat(),
     FlaxFormat(),

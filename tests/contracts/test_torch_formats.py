@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,25 @@ class TestTorchStream(CheckpointContract):
 
     def arrays(self, path: Path) -> dict[str, np.ndarray]:
         return torch_files.read_torch(path)
+
+
+class TestTorchDistributed(CheckpointContract):
+    """Most arrays lie in two files, the first rows in one."""
+
+    format, name, kernels = "torch-distributed", "step", KERNELS
+
+    def make(self, folder: Path) -> Path:
+        torch_files.write_distributed(folder / "step", arrays())
+        return folder / "step"
+
+    def arrays(self, path: Path) -> dict[str, np.ndarray]:
+        return torch_files.read_distributed(path)
+
+    def rest(self, path: Path) -> object:
+        return (path / ".metadata").read_bytes()
+
+    def essential(self, path: Path) -> Sequence[Path]:
+        return sorted(path.iterdir())
 
 
 class TestTorchIndex(TestTorchZip):

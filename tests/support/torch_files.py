@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,116 @@ def write_torch(
                 content[at + place : at + place + 4] = bytes(4)
                 at = content.find(mark, at + 4)
         path.write_bytes(content)
+
+
+def item_of(array: np.ndarray, before: bytes = b"") -> bytes:
+    """One tensor, as `torch.save` writes it, with instructions before it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        members = {"data.pkl": b"\x80\x02" + before + of_array("0", array) + b".", "byteorder": b"little"}
+        for name, content in (members | {"data/0": array.tobytes(), "version": b"3\n"}).items():
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
+    return buffer.getvalue()
+
+
+def dataclass(module: str, name: str, fields: Mapping[str, bytes]) -> bytes:
+    """The instructions that push an object of a dataclass of torch.distributed.checkpoint."""
+    values = b"".join(text(key) + value for key, value in fields.items())
+    return f"ctorch.distributed.checkpoint.{module}\n{name}\n".encode() + b")\x81}(" + values + b"ub"
+
+
+def torch_size(values: tuple[int, ...]) -> bytes:
+    return b"ctorch\nSize\n" + sizes(values) + b"\x85R"
+
+
+_TORCH_DTYPES = {"f": "float32", "e": "float16", "d": "float64", "l": "int64", "E": "bfloat16"}
+
+
+def told_of(array: np.ndarray, boxes: Sequence[tuple[int, int]]) -> bytes:
+    """What the metadata tell of a tensor; its boxes are ranges of the first axis."""
+    dtype = f"ctorch\n{_TORCH_DTYPES[array.dtype.char]}\n".encode()
+    layout = b"ctorch.serialization\n_get_layout\n" + text("torch.strided") + b"\x85R"
+    encoding = b"ctorch.distributed.checkpoint.metadata\n_MEM_FORMAT_ENCODING\nK\x00\x85R"
+    properties = b"ctorch.distributed.checkpoint.metadata\nTensorProperties\n)\x81(" + dtype + layout + b"\x89"
+    properties += encoding + b"\x89tb"
+    chunks = b"](" + b"".join(
+        dataclass("metadata", "ChunkStorageMetadata", {"offsets": torch_size(start), "sizes": torch_size(shape)})
+        for start, shape in (_box(array, box) for box in boxes)
+    )
+    fields = {"properties": properties, "size": torch_size(array.shape), "chunks": chunks + b"e"}
+    return dataclass("metadata", "TensorStorageMetadata", fields)
+
+
+def _box(array: np.ndarray, box: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    first, last = box
+    return (first, *(0,) * (array.ndim - 1))[: array.ndim], (last - first, *array.shape[1:])[: array.ndim]
+
+
+def place_of(name: str, start: tuple[int, ...], file: str, offset: int, length: int) -> bytes:
+    """A pair of what the metadata tell of items: of which box, and where it lies."""
+    index = {"fqn": text(name), "offset": torch_size(start), "index": b"N"}
+    place = {"relative_path": text(file), "offset": number(offset), "length": number(length)}
+    place |= {"transform_descriptors": b"N"}
+    return dataclass("metadata", "MetadataIndex", index) + dataclass("filesystem", "_StorageInfo", place)
+
+
+def metadata_of(tensors: Mapping[str, bytes], places: Sequence[bytes]) -> bytes:
+    fields = {
+        "state_dict_metadata": pickled(tensors)[2:-1],
+        "planner_data": b"}",
+        "storage_data": b"}(" + b"".join(places) + b"u",
+        "storage_meta": b"N",
+        "version": text("1.0.0"),
+    }
+    return b"\x80\x02" + dataclass("metadata", "Metadata", fields) + b"."
+
+
+def write_distributed(folder: Path, arrays: Arrays) -> None:
+    """A folder as `torch.distributed.checkpoint.save` writes it of two processes, with rows of each array in both."""
+    folder.mkdir()
+    files: dict[str, bytes] = {"__0_0.distcp": b"", "__1_0.distcp": b""}
+    tensors, places = {}, []
+    for name, array in arrays.items():
+        rows = array.shape[0] if array.ndim else 1
+        boxes = [(0, rows // 2), (rows // 2, rows)] if rows > 1 else [(0, rows)]
+        tensors[name] = told_of(array, boxes)
+        for file, box in zip(files, boxes, strict=False):
+            item = item_of(np.ascontiguousarray(array[slice(*box)]) if array.ndim else array)
+            places.append(place_of(name, _box(array, box)[0], file, len(files[file]), len(item)))
+            files[file] += item
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    (folder / ".metadata").write_bytes(metadata_of(tensors, places))
+
+
+class _Told:
+    """An object of the metadata, with its fields."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state if isinstance(state, dict) else {})
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch", "Size"):
+            return tuple
+        if module.startswith("torch.distributed.checkpoint.") and not name.startswith("_MEM"):
+            return type(name, (_Told,), {})
+        return lambda *args: None
+
+
+def read_distributed(folder: Path) -> dict[str, np.ndarray]:
+    """The tensors of a folder that `write_distributed` wrote."""
+    told = _MetadataUnpickler(io.BytesIO((folder / ".metadata").read_bytes())).load()
+    found: dict[str, list[tuple[tuple[int, ...], np.ndarray]]] = {}
+    for index, place in told.storage_data.items():
+        content = (folder / place.relative_path).read_bytes()[place.offset :][: place.length]
+        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open("archive/data.pkl") as file:
+            assert archive.testzip() is None
+            array = _view(_Unpickler(file).load(), {"0": archive.read("archive/data/0")})
+        found.setdefault(index.fqn, []).append((index.offset, array))
+    ordered = {name: [array for _, array in sorted(parts, key=lambda one: one[0])] for name, parts in found.items()}
+    return {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in ordered.items()}
 
 
 def write_stream(path: Path, arrays: Arrays) -> None:

@@ -10,11 +10,11 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.protobuf import BYTES, Budget, Message, damaged, read_message, write_varint
 from renorm_cli.formats.tensorflow.leveldb import Table, TableEntry, mask, read_table, unmask
+from renorm_cli.formats.tiling import fill
 from renorm_cli.model import dtypes
 from renorm_cli.untrusted import quoted
 
@@ -318,26 +318,15 @@ def _box_text(extents: Extents) -> str:
 
 
 def _check_tiling(shape: tuple[int, ...], slices: list[Slice], where: str, budget: Budget | None = None) -> None:
-    """Raise FormatError unless every element of the tensor is in exactly one slice.
-
-    The corners of boxes, with signs that alternate along each axis, determine the sum of the boxes (they are its mixed
-    difference). So the slices tile the tensor if and only if their corners add up to those of the tensor. Axes that no
-    slice cuts are omitted, because every further axis doubles the number of corners.
-    """
-    if sum(math.prod(part.entry.shape) for part in slices) != math.prod(shape):  # cheap, and finds most faults
-        raise damaged(where, "expected slices that cover it exactly, found a gap or an overlap")
-    cut = [axis for axis, size in enumerate(shape) if any(part.entry.shape[axis] != size for part in slices)]
+    """Raise FormatError unless every element of the tensor is in exactly one slice."""
     budget = budget or Budget()
-    budget.fields -= _CORNER_FIELDS * len(slices) << len(cut)
-    if budget.fields < 0:
-        raise damaged(where, f"expected few slices along few axes, found {len(slices)} along {len(cut)}")
-    corners: dict[tuple[int, ...], int] = {}
-    whole = ((0,) * len(shape), shape, -1)
-    for start, lengths, sign in [whole, *((part.start, part.entry.shape, 1) for part in slices)]:
-        for upper in product((0, 1), repeat=len(cut)):
-            corner = tuple(start[axis] + up * lengths[axis] for axis, up in zip(cut, upper, strict=True))
-            corners[corner] = corners.get(corner, 0) + (-sign if sum(upper) % 2 else sign)
-    if any(corners.values()):
+
+    def spend(corners: int) -> None:
+        budget.fields -= _CORNER_FIELDS * corners
+        if budget.fields < 0:
+            raise damaged(where, f"expected few slices along few axes, found {len(slices)} of {len(shape)} axes")
+
+    if not fill(shape, [(part.start, part.entry.shape) for part in slices], spend):
         raise damaged(where, "expected slices that cover it exactly, found a gap or an overlap")
 
 

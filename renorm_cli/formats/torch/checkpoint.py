@@ -1,74 +1,106 @@
 """Checkpoints of PyTorch: archives, of which TorchScript is one, and the stream that was written before 1.6.
 
 Sources: torch/serialization.py 2.14, caffe2/serialize/inline_container.cc. An archive has the folder of its own name,
-with `data.pkl`, and in `data/` a member for each storage. A stream has four pickles, of a mark, a version, the system
-and the object, a pickled list of keys, and for each key the number of its elements and their bytes.
+with `data.pkl`, and in `data/` a member for each storage; TorchScript has `constants.pkl` and `constants/` beside. An
+exported program has no pickle of its weights, but a JSON file that tells of them. A stream has four pickles, of a mark,
+a version, the system and the object, a pickled list of keys, and for each key the number of its elements and their
+bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Found
 from renorm_cli.formats.plain import Extents, PlainData, PlainFile
+from renorm_cli.formats.torch.exported import CONFIG, FOLDER, exported
 from renorm_cli.formats.torch.stack_machine import MOST_BYTES, Damaged, Machine, Pairs
-from renorm_cli.formats.torch.tensors import Storages, call, tensors
+from renorm_cli.formats.torch.tensors import Storages, Tensor, call, tensors
 from renorm_cli.formats.torch.views import Place, bytes_of, views
-from renorm_cli.formats.zip.archive import Archive, Member, read_archive, read_member
+from renorm_cli.formats.zip.archive import Archive, Member, read_archive, read_member, refuse_twins
 from renorm_cli.formats.zip.members import PackedZip, ZipCheckpoint
 from renorm_cli.formats.zip.records import STORED
 from renorm_cli.formats.zip.unpacked import unpack, unpacked_at
 from renorm_cli.storage.files import SourceFile, read_range, read_start
-from renorm_cli.untrusted import quoted
 
 _T = TypeVar("_T")
 
 _PICKLE = "/data.pkl"
 _MOST_MEMBERS = 200_000
+_DATA, _CONSTANTS = "data/", "constants/"
 _LENGTH_BYTES = 8
 _MARK = 0x1950A86A20F9469CFC6C
 
 
+class _Content(NamedTuple):
+    """What an archive tells: its tensors by name, and its members that have storages, by the keys of these."""
+
+    tensors: Sequence[tuple[str, Tensor]]
+    members: Mapping[str, Member]
+    order: str
+
+
 def open_torch_zip(found: Found) -> ZipCheckpoint | PackedZip:
     """Open an archive of PyTorch. Raises FormatError where it is damaged, or holds no pickle of tensors."""
+    archive = read_archive(found.only, _MOST_MEMBERS, colons=True)
+    refuse_twins(archive, found.only.shown, "PyTorch")
+    return _opened(found, archive, pickled_tensors(found.only, archive))
+
+
+def open_exported(found: Found) -> ZipCheckpoint | PackedZip:
+    """Open a program that `torch.export.save` wrote. Raises FormatError where it is damaged."""
     file = found.only
     archive = read_archive(file, _MOST_MEMBERS, colons=True)
-    _refuse_twins(archive, file.shown)
-    members = {member.name: member for member in archive.members}
-    (pickled, prefix), folder = _pickle(archive, file.shown), "data/"
-    storages = Storages()
-    content = _content(file, pickled)
-    value = _told(file.shown, Machine(content, call, storages).load)
-    order = _byte_order(file, members.get(f"{prefix}byteorder"))
-    named = _told(file.shown, lambda: tensors(value))
-    held = [member for member in archive.members if member.name.startswith(prefix + folder)]
-    held = [member for member in held if member.name.removeprefix(prefix + folder) in storages.found]
-    keys = [member.name.removeprefix(prefix + folder) for member in held]
-    if all(member.method == STORED for member in held):
-        places = {key: Place(one.payload_offset, one.size) for key, one in zip(keys, held, strict=True)}
-        found_views = views(named, places, file.shown, order)
-        layout = Extents(found_views.extents, order)
-        notes = frameworks.notes(found_views.variables)
-        return ZipCheckpoint("torch", found, file, archive, found_views.variables, layout, notes, unsummed=True)
-    starts = unpacked_at(held)
-    places = {key: Place(start, one.size) for key, start, one in zip(keys, starts, held, strict=True)}
+    refuse_twins(archive, file.shown, "PyTorch")
+    prefix = f"{archive.members[0].name.partition('/')[0]}/"
+    inside = _inside(archive, prefix)
+    configs = {
+        name.removeprefix(FOLDER).removesuffix(CONFIG): _content(file, member)
+        for name, member in inside.items()
+        if name.startswith(FOLDER) and name.endswith(CONFIG)
+    }
+    named = exported(configs, {name: member.size for name, member in inside.items()}, file.shown)
+    members = {tensor.storage.key: inside[tensor.storage.key] for _, tensor in named}
+    return _opened(found, archive, _Content(named, members, _byte_order(file, inside.get("byteorder"))))
+
+
+def pickled_tensors(file: SourceFile, archive: Archive) -> _Content:
+    """The tensors of the pickle in an archive, and those of the constants of TorchScript. Raises FormatError."""
+    pickled, prefix = _pickle(archive, file.shown)
+    inside = _inside(archive, prefix)
+    values, storages = [], []
+    for folder, member in ((_DATA, pickled), (_CONSTANTS, inside.get("constants.pkl"))):
+        storages.append(Storages(folder))
+        content = b"N." if member is None else _content(file, member)
+        values.append(_told(file.shown, Machine(content, call, storages[-1]).load))
+    named = _told(file.shown, lambda: tensors(*values))
+    members = {key: inside[key] for told in storages for key in told.found if key in inside}
+    return _Content(named, members, _byte_order(file, inside.get("byteorder")))
+
+
+def _inside(archive: Archive, prefix: str) -> dict[str, Member]:
+    """The members in the folder of an archive, by their names in it."""
+    return {one.name.removeprefix(prefix): one for one in archive.members if one.name.startswith(prefix)}
+
+
+def _opened(found: Found, archive: Archive, content: _Content) -> ZipCheckpoint | PackedZip:
+    """The checkpoint of an archive, of which the members that have storages may be compressed."""
+    file, (named, members, order) = found.only, content
+    held = sorted(members.values(), key=lambda member: member.central_offset)
+    stored = all(member.method == STORED for member in held)
+    starts = [member.payload_offset for member in held] if stored else unpacked_at(held)
+    start_of = dict(zip(held, starts, strict=True))
+    places = {key: Place(start_of[member], member.size) for key, member in members.items()}
     found_views = views(named, places, file.shown, order)
     notes = frameworks.notes(found_views.variables)
-    unpacked = unpack(file, held)
     layout = Extents(found_views.extents, order)
+    if stored:
+        return ZipCheckpoint("torch", found, file, archive, found_views.variables, layout, notes, unsummed=True)
+    unpacked = unpack(file, held)
     return PackedZip("torch", found, archive, held, unpacked, found_views.variables, layout, notes)
-
-
-def _refuse_twins(archive: Archive, shown: str) -> None:
-    """PyTorch finds a member whatever the case of its name: of two such members it reads one, and we the other."""
-    seen: dict[str, str] = {}
-    for name in (member.name for member in archive.members):
-        other = seen.setdefault(name.lower(), name)
-        if other != name:
-            raise FormatError(f"{shown!r}: members {quoted(other)} and {quoted(name)} differ only in case to PyTorch")
 
 
 def _pickle(archive: Archive, shown: str) -> tuple[Member, str]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.location import Folder
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
 
+METADATA = ".metadata"
+"""The file that tells of all tensors of a distributed checkpoint."""
+
+_PARTS = ".distcp"
 _PICKLE = b"/data.pkl"
 _STREAM = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """A pickle of the number 0x1950a86a20f9469cfc6c."""
@@ -32,6 +41,24 @@ class TorchZipFormat(Format):
         return open_torch_zip(found)
 
 
+class ExportedFormat(Format):
+    """Archives that `torch.export.save` writes, of PyTorch 2.8 and later."""
+
+    endings = (".pt2",)
+    searched = endings
+
+    def recognises(self, head: Head) -> bool:
+        """Whether the members are in one folder, and tell the weights of a model and the format of the archive."""
+        folder, slash, _ = head.first_member.partition(b"/")
+        marks = (folder + b"/archive_format", folder + b"/data/weights/", b"_weights_config.json")
+        return slash == b"/" and all(mark in head.first or mark in head.last for mark in marks)
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.torch.checkpoint import open_exported  # each format alone needs its parser
+
+        return open_exported(found)
+
+
 class TorchStreamFormat(Format):
     """Files that `torch.save` wrote before PyTorch 1.6."""
 
@@ -42,3 +69,44 @@ class TorchStreamFormat(Format):
         from renorm_cli.formats.torch.checkpoint import open_torch_stream
 
         return open_torch_stream(found)
+
+
+@dataclass(frozen=True, slots=True)
+class DistributedFolder(Folder):
+    """A distributed checkpoint of PyTorch."""
+
+    def is_such(self, folder: Path) -> bool:
+        return _has_parts(folder)
+
+    def kind(self) -> str:
+        return "a distributed checkpoint of PyTorch"
+
+
+class DistributedFormat(Format):
+    """Folders that `torch.distributed.checkpoint.save` writes: a `.metadata` file, and files of tensors."""
+
+    reads = "distributed checkpoints of PyTorch"
+    places = DistributedFolder
+
+    def named_by(self, path: Path) -> Path | None:
+        return path.parent if path.name == METADATA and path.is_file() and _has_parts(path.parent) else None
+
+    def whole_of(self, path: Path) -> Path | None:
+        is_part = path.name.endswith(_PARTS) and path.is_file() and path.with_name(METADATA).is_file()
+        return path.parent if is_part else None
+
+    def is_whole(self, names: Collection[str]) -> bool:
+        return any(name.endswith(_PARTS) for name in names)
+
+    def locate(self, path: Path) -> DistributedFolder | None:
+        return DistributedFolder(path, path.name) if path.is_dir() and _has_parts(path) else None
+
+    def open(self, found: Found) -> Checkpoint:
+        from renorm_cli.formats.torch.distributed import open_distributed
+
+        return open_distributed(found)
+
+
+def _has_parts(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.endswith(_PARTS) for entry in entries)

@@ -146,10 +146,11 @@ def _is_pair(value: object) -> bool:
 
 
 class Storages:
-    """The storages that a pickle refers to, by their keys."""
+    """The storages that a pickle refers to, by their keys, which begin with their folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str = "") -> None:
         self.found: dict[str, Storage] = {}
+        self._folder = folder
 
     def __call__(self, told: Any) -> Any:
         """The storage that a persistent id tells: (mark, class, key, place, numbers). Raises Damaged."""
@@ -159,6 +160,7 @@ class Storages:
         kind = told[1].name.rpartition(".")[2] if isinstance(told[1], Global) else ""
         if not isinstance(key, str) or not _is_size(told[4]):
             raise Damaged("its pickle refers to a storage without key or size")
+        key = self._folder + key
         if len(told) > 5 and told[5] is not None:
             raise Damaged("it has views of storages, as PyTorch before 0.4 wrote them; load and save it again")
         storage = self.found.setdefault(key, Storage(_KINDS.get(kind, "no number"), key, told[4]))
@@ -167,14 +169,15 @@ class Storages:
         return storage
 
 
-def tensors(value: Any) -> list[tuple[str, Tensor]]:
+def tensors(value: Any, constants: Any = None) -> list[tuple[str, Tensor]]:
     """The tensors of a value by their paths in it, each path once; of a pickled module those of its `state_dict`.
 
-    Raises Damaged where they lie deeper, or have longer paths, than those of any model.
+    Those of `constants`, which code beside the value uses, have paths of that name. Raises Damaged where they lie
+    deeper, or have longer paths, than those of any model.
     """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
-    waiting: list[tuple[str, Any, int]] = [("", value, 0)]
+    waiting: list[tuple[str, Any, int]] = [("constants", constants, 0), ("", value, 0)]
     repeats: dict[str, int] = {}
     spent = 0
     while waiting:

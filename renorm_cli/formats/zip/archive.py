@@ -53,6 +53,7 @@ __all__ = [
     "other_parts",
     "read_archive",
     "read_member",
+    "refuse_twins",
     "repack",
     "repack_members",
     "stored_parts",
@@ -79,6 +80,16 @@ def inflate(file: SourceFile, member: Member, out_fd: int, offset: int = 0) -> N
     for block in _content(file, member):
         write_all(out_fd, at, memoryview(block))
         at += len(block)
+
+
+def refuse_twins(archive: Archive, shown: str, reader: str) -> None:
+    """Raise FormatError where names differ only in case: `reader` finds a member whatever the case of its name, so that
+    of two such members it reads one, and we the other."""
+    seen: dict[str, str] = {}
+    for name in (member.name for member in archive.members):
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise FormatError(f"{shown!r}: members {quoted(other)} and {quoted(name)} differ only in case to {reader}")
 
 
 def crc_places(file: Readable, member: Member) -> Iterator[int]:
