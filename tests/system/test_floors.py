@@ -53,13 +53,13 @@ INNER = {
     "formats": [
         {"registry"},
         {"tensorflow", "orbax", "hub"},
-        {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "tflite", "unread"},
+        {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "tflite"},
         {"hdf5", "zip", "mistaken", "shard_index", "sent"},
         {"plain"},
         {"numbers"},
         {"base"},
         {"frameworks", "walk", "node_graph"},
-        {"apart", "endings", "folders", "location", "naming", "protobuf"},
+        {"apart", "endings", "folders", "location", "naming", "protobuf", "tiling"},
     ],
     "norms": [
         {"measure"},

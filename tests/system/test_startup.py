@@ -75,7 +75,8 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
     "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header"
     " flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming onnx.tensors tflite.checkpoint"
-    " zip.members torch.checkpoint torch.shards torch.stack_machine torch.tensors torch.views",
+    " zip.members torch.checkpoint torch.distributed torch.exported torch.metadata torch.shards"
+    " torch.stack_machine torch.tensors torch.views",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""
