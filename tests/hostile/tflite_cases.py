@@ -74,6 +74,13 @@ CASES = (
     Case("tflite-root", "the root is behind the file", _raw(b"\xff\xff\xff\xff" + SOUND[4:]), "error", "at byte"),
     Case("tflite-root-itself", "the root is the offset to it", _raw(b"\0\0\0\0" + SOUND[4:]), "error", "damaged"),
     Case("tflite-vtable", "a vtable before the file", _raw(SOUND[:4] + b"TFL3" + b"\xff" * 60), "error", "damaged"),
+    Case(
+        "tflite-text",
+        "a name of 65,535 bytes in a small file",
+        _raw(SOUND.replace(b"\1\0\0\0w", b"\xff\xff\0\0w")),
+        "error",
+        "a vector within the file",
+    ),
     Case("tflite-negative", "a negative size", _tensor(f0=[-2, 3]), "error", "no list of"),
     Case("tflite-rank", "65 axes", _tensor(f0=[1] * 65), "error", "no list of"),
     Case("tflite-shape", "more numbers by the shape than in the buffer", _tensor(f0=[2, 4]), "error", "needs 32 bytes"),

@@ -130,7 +130,7 @@ ROWS = (
         node("Unsqueeze", ["w", "a"], ["u"]),
         node("Transpose", ["u"], ["t"], perm=[0, 3, 2, 1]),
         node("Squeeze", ["t", "a"], ["v"]),
-        a=ints(0, 2),
+        a=ints(2, 0),
     ),
     _passing(
         "Slice",
