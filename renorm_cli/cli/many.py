@@ -14,18 +14,20 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from renorm_cli import __version__
 from renorm_cli.cli import again, groups, words
-from renorm_cli.cli.output import Lines, exit_code, of_all, rendered, rendered_suggestions, show, show_suggestions
+from renorm_cli.cli.output import Lines, exit_code, rendered, rendered_suggestions, show, show_suggestions
 from renorm_cli.cli.signals import Stopped, Written, untouched
 from renorm_cli.cli.targets import refuse_taken, targets
 from renorm_cli.cli.terminal import Meter, print_text, progress, warn
 from renorm_cli.errors import EngineError, UsageError
+from renorm_cli.fleet import drive
 from renorm_cli.fleet.discover import Item, Search, Shard, item_at
-from renorm_cli.fleet.drive import ask_all
 from renorm_cli.fleet.journal import Journal
 from renorm_cli.fleet.outcomes import merged
 from renorm_cli.fleet.pool import Processes
 from renorm_cli.fleet.question import Question
+from renorm_cli.fleet.spool import Spool
 from renorm_cli.model.failure import MANY, Failure
+from renorm_cli.model.suggestion import Suggestion
 from renorm_cli.render.registry import SUGGEST_FORMATS
 from renorm_cli.storage.staging import save
 from renorm_cli.text import bytes_text, count_text, counted
@@ -76,8 +78,8 @@ def examine_all(
         with _stoppable(items, journal, [file.path for file in files]):
             with progress("", reporting) as meter:
                 watch = _Watch(meter, stream=stream)
-                jobs = asked.get("jobs")
-                found = ask_all(question, items, journal, watch, jobs=jobs, timeout=kept.timeout, workers=processes)
+                how: dict[str, Any] = {"jobs": asked.get("jobs"), "timeout": kept.timeout}
+                found = drive.ask_all(question, items, journal, watch, **how, workers=processes)
             save(rendered(found, files), readers=found.readers)
             printing = reporting._replace(quiet=True) if stream else reporting
             show(found, printing, files, gate=verb == "check", lines=lines)
@@ -102,15 +104,16 @@ def suggest_all(
     about = [Path(item.path) for item in items]
     files = targets(reporting, [*about, *taken], SUGGEST_FORMATS)
     refuse_taken(files, about, force=force)
-    question, found = Question("suggest", asked, words.spoken()), []
-    with _stoppable(items, files=[file.path for file in files]):
-        for item in items:
-            with progress(item.path, reporting) as meter:
-                found.append(question.attempt(item.path, asked.get("jobs"), meter))
-        measured = [one.measured for one in found if not isinstance(one, Failure)]
-        save(rendered_suggestions(found, files), readers=of_all(measured))
+    question = Question("suggest", asked, words.spoken(), again.command_line())
+    with (
+        closing(Spool[Suggestion | Failure](len(items))) as found,
+        _stoppable(items, files=[file.path for file in files]),
+    ):
+        with progress("", reporting) as meter:
+            readers, failed = drive.suggest_all(question, items, found, _Watch(meter), asked.get("jobs"))
+        save(rendered_suggestions(found, files), readers=readers)
         show_suggestions(found, reporting, files)
-    return 2 if len(measured) < len(found) else 0
+    return 2 if failed else 0
 
 
 def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int:
@@ -254,7 +257,7 @@ def _content(name: str, value: Any) -> Any:
 class _Watch:
     """Shows the progress over checkpoints and bytes, and prints lines of JSON as soon as they are there."""
 
-    def __init__(self, meter: Meter, *, stream: bool) -> None:
+    def __init__(self, meter: Meter, *, stream: bool = False) -> None:
         self.stream = stream
         self._meter = meter
         self._count = self._done = 0

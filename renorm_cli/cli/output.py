@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -196,7 +196,7 @@ def show_variable(found: PublicReport, name: str, printing: Printing) -> None:
 def show_suggestions(found: Suggestions, printing: Printing, files: Sequence[Target] = ()) -> None:
     """Warnings to stderr, suggestions to stdout; where one of the `files` is stdout, that report and nothing else."""
     found = _suggested(found)
-    measured = [one if isinstance(one, Failure) else one.measured for one in found]
+    measured = (one if isinstance(one, Failure) else one.measured for one in found)
     quiet = printing.quiet and not any(not isinstance(one, Failure) and one.rules for one in found)
     _warn(measured, printing.color, quiet=quiet, several=len(found) > 1)
     _printed(found, "suggestion", printing, files, lambda: _suggestions_for_eyes(found, printing))
@@ -227,6 +227,9 @@ def _told(found: Sequence[Outcome] | DiffReport) -> Sequence[Outcome] | DiffRepo
 
 
 def _suggested(found: Suggestions) -> Suggestions:
+    """The same of suggestions."""
+    if not isinstance(found, list):
+        return found
     return [one if isinstance(one, Failure) else replace(one, measured=_in_words(one.measured)) for one in found]
 
 
@@ -239,7 +242,7 @@ def _in_words(report: _Noted) -> _Noted:
     return replace(told, provenance=made)
 
 
-def _warn(found: Sequence[Outcome | DiffReport], colour: Colour, *, quiet: bool = False, several: bool = False) -> None:
+def _warn(found: Iterable[Outcome | DiffReport], colour: Colour, *, quiet: bool = False, several: bool = False) -> None:
     """Failures, warnings, and as errors the doubts that leave a verdict undecided; of `several`, each has its file."""
     for one in found:
         if isinstance(one, Failure):

@@ -21,7 +21,7 @@ from renorm_cli.errors import (
 from renorm_cli.model.failure import Failure, FailureKind, Outcome
 from renorm_cli.model.plan import Note
 from renorm_cli.model.report import Report
-from renorm_cli.run.steps import SILENT, Meter
+from renorm_cli.model.suggestion import Suggestion
 
 _KINDS: dict[type[RenormError], FailureKind] = {
     FormatError: "format",
@@ -49,20 +49,28 @@ class Question(NamedTuple):
     command: str | None = None
 
     def ask(self, path: str, jobs: int | None) -> Outcome:
-        """The report on one checkpoint, made with so many threads, in the words of who asks; raises as `attempt`."""
-        found: Report | Failure = self.attempt(path, jobs)
-        if isinstance(found, Failure):
-            return found
+        """The report on one checkpoint, made with so many threads, in the words of who asks.
+
+        Raises UsageError."""
+        found: Report | Failure = self._attempt(path, jobs)
+        return found if isinstance(found, Failure) else self._told(found)
+
+    def suggest(self, path: str, jobs: int | None) -> Suggestion | Failure:
+        """The suggestion for one checkpoint, as `ask` has the report."""
+        found: Suggestion | Failure = self._attempt(path, jobs)
+        return found if isinstance(found, Failure) else replace(found, measured=self._told(found.measured))
+
+    def _told(self, found: Report) -> Report:
         made = found.provenance and found.provenance._replace(command=self.command)
         return replace(found, notes=self.words.notes(found.notes), provenance=made)
 
-    def attempt(self, path: str, jobs: int | None, meter: Meter = SILENT) -> Any:
+    def _attempt(self, path: str, jobs: int | None) -> Any:
         """What the verb returns, or a Failure.
 
         Raises UsageError alone: it is about what is asked, and the next checkpoint would say it again.
         """
         try:
-            return self._verb()(Path(path), **{**self.keywords, "jobs": jobs}, meter=meter)
+            return self._verb()(Path(path), **{**self.keywords, "jobs": jobs})
         except UsageError:
             raise
         except RenormError as error:

@@ -29,7 +29,7 @@ LINES = [
 INNER = {
     "fleet": [
         {"drive", "cluster", "sharing"},
-        {"question", "discover", "pool", "outcomes"},
+        {"question", "discover", "pool", "outcomes", "spool"},
         {"journal"},
         {"records"},
     ],
