@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from support.gpus import needs_gpu
+from support.places import SAMPLES
 
 from bench import files, ours, peers
 from bench.files import FORMATS, Format
@@ -37,6 +39,8 @@ BYTES = int(GIB * 2**30)
 RUNS = int(os.environ.get("RENORM_BENCH_RUNS", "5"))
 FEW = min(RUNS, 3)
 FULL_SIZE = GIB >= 1
+FLEET = 300
+"""Small checkpoints below one folder."""
 MANY = 100_000 if FULL_SIZE else 10_000
 
 UNITS = {
@@ -296,6 +300,24 @@ def test_ten_times_as_many_variables_take_about_ten_times_as_long(
     board.add(
         Row(f"{what} / {few:,} variables", ran[str(much)], ran[str(few)], Promise("times", 13)),
         Row(f"{what} variables", ran[str(much)], (), memory=True),
+    )
+
+
+def test_two_processes_take_many_checkpoints_in_little_more_than_half_the_time(
+    folder: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    zoo = folder / "fleet"
+    zoo.mkdir(exist_ok=True)
+    samples = [SAMPLES / name for name in ("dense.h5", "dense.keras", "dense.weights.h5", "convolutions.h5")]
+    for number in range(FLEET):
+        sample = samples[number % len(samples)]
+        shutil.copy(sample, zoo / f"{number}{''.join(sample.suffixes)}")
+    programs = {jobs: ours.inspect(zoo, "-r", "-q", "--jobs", jobs) for jobs in ("1", "2")}
+    ran = stopwatch.race(programs, RUNS)
+    watched = (stopwatch.run(programs["2"], watch=True),)
+    board.add(
+        Row(f"inspect {FLEET} small checkpoints, 2 processes / 1", ran["2"], ran["1"], Promise("times", 0.65)),
+        Row(f"inspect {FLEET} small checkpoints", watched, (), Promise("memory", 200 * 2**20), memory=True),
     )
 
 
