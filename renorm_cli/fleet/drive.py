@@ -78,8 +78,8 @@ def ask_all(
     """
     outcomes, todo = Outcomes(len(items), [journal]), []
     for number, item in enumerate(items):
-        known = journal.known.pop(item.path, None)
-        if known is not None and known.final and known.identity == item.identity:
+        known = journal.known.pop(item.path)
+        if known is not None and known.answers(item.identity):
             outcomes.put(number, known)
         else:
             todo.append(number)

@@ -7,10 +7,12 @@ half written is cut off. A line at the end says that the run was complete. Witho
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
 import stat
+import struct
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -40,9 +42,55 @@ class Kept(NamedTuple):
     size: int
     rank: Rank
     readers: Readers = EVERYONE
-    identity: str = ""
+    digest: int = 0
+    """Of the identity of its files."""
     final: bool = True
     """Whether another try would say the same, as long as the files are the same."""
+
+    def answers(self, identity: str) -> bool:
+        """Whether what is kept is what a checkpoint of that identity would be told now."""
+        return self.final and self.digest == digest_of(identity)
+
+
+def digest_of(identity: str) -> int:
+    return int.from_bytes(hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+class Known:
+    """What is kept of each path, in some 80 bytes of memory beside the path."""
+
+    _PACKED = struct.Struct("<qqbdbqQb")
+    _NO_GROUP = -1
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+
+    def put(self, path: str, kept: Kept) -> None:
+        everyone, group = kept.readers
+        who = everyone, self._NO_GROUP if group is None else group
+        self._packed[path] = self._PACKED.pack(kept.start, kept.size, *kept.rank, *who, kept.digest, kept.final)
+
+    def pop(self, path: str) -> Kept | None:
+        """What is kept of a path, which is forgotten."""
+        packed = self._packed.pop(path, None)
+        return None if packed is None else self._unpacked(packed)
+
+    def items(self) -> Iterator[tuple[str, Kept]]:
+        return ((path, self._unpacked(packed)) for path, packed in self._packed.items())
+
+    def clear(self) -> None:
+        self._packed.clear()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def _unpacked(self, packed: bytes) -> Kept:
+        start, size, kind, order, everyone, group, digest, final = self._PACKED.unpack(packed)
+        readers = Readers(bool(everyone), None if group == self._NO_GROUP else group)
+        return Kept(start, size, Rank(kind, order), EVERYONE if readers == EVERYONE else readers, digest, bool(final))
 
 
 class Journal:
@@ -52,7 +100,7 @@ class Journal:
     """
 
     def __init__(self, file: BinaryIO, shown: str, head: Head) -> None:
-        self.shown, self.head, self.known, self.complete = shown, head, dict[str, Kept](), False
+        self.shown, self.head, self.known, self.complete = shown, head, Known(), False
         self._file = file
         self._end = 0
 
@@ -174,13 +222,14 @@ class Journal:
     def _take(self, record: Mapping[str, Any], size: int) -> None:
         self.complete = "complete" in record
         if "gone" in record:
-            self.known.pop(field(record, "gone", text), None)
+            self.known.pop(field(record, "gone", text))
         elif not self.complete:
             place = field(record, "rank", _rank)
             error = record.get("error")
             final = not (isinstance(error, dict) and error.get("kind") in PASSING)
             readers, identity = field(record, "readers", _readers), field(record, "identity", text)
-            self.known[path_of(record)] = Kept(self._end, size - 1, place, readers, identity, final)
+            kept = Kept(self._end, size - 1, place, readers, digest_of(identity), final)
+            self.known.put(path_of(record), kept)
 
     def _foreign(self) -> UsageError:
         return UsageError(f"{self.shown!r} is no journal, and stays as it is; give another name")
@@ -198,7 +247,7 @@ def _rank(found: object) -> Rank:
 
 def _readers(found: object) -> Readers:
     match found:
-        case [bool() as everyone, int() | None as group]:
+        case [bool() as everyone, int() | None as group] if group is None or 0 <= group < 1 << 32:
             found = Readers(everyone, group)
             return EVERYONE if found == EVERYONE else found  # one for all
     raise UnexpectedError("whether everyone may read it, and a group", found)

@@ -61,17 +61,31 @@ def test_the_next_run_knows_what_was_found_and_reads_it_again(path: Path) -> Non
     with closing(Journal.continued(path, HEAD)) as journal:
         assert list(journal.known) == [one.path for one in outcomes()]
         for one in outcomes():
-            kept = journal.known[one.path]
+            kept = dict(journal.known.items())[one.path]
             assert journal.outcome(kept.start, kept.size) == one
             assert (kept.rank, kept.final) == (rank(one), not isinstance(one, Failure))
         assert not journal.complete
+
+
+@pytest.mark.parametrize("readers", [EVERYONE, Readers(False), Readers(False, 0), Readers(False, 2**32 - 1)])
+def test_who_may_read_a_checkpoint_and_what_its_files_were_is_known_again(readers: Readers, path: Path) -> None:
+    (one, *_) = outcomes()
+    with closing(Journal.continued(path, HEAD)) as journal:
+        journal.add(line(one).encode(), rank(one), readers, "as it \ud800 was")
+    with closing(Journal.continued(path, HEAD)) as journal:
+        kept = journal.known.pop(one.path)
+        assert kept is not None
+        assert kept.readers == readers
+        assert kept.answers("as it \ud800 was")
+        assert not kept.answers("as it is")
+        assert journal.known.pop(one.path) is None
 
 
 def test_the_last_line_of_a_path_counts_and_one_that_is_gone_does_not(path: Path) -> None:
     first, other, *_ = outcomes()
     write(path, [first, other, Failure("check", "0.1.0", first.path, "format", "damaged")], finish=False)
     with closing(Journal.continued(path, HEAD)) as journal:
-        assert journal.known[first.path].rank == Rank(0, 0.0)
+        assert dict(journal.known.items())[first.path].rank == Rank(0, 0.0)
         journal.finish({other.path}, 1)
     with closing(Journal.read(path)) as journal:
         assert list(journal.known) == [first.path]
@@ -116,6 +130,10 @@ BAD = [
     *(
         b'{"source":{"path":"a"},"rank":%s,"readers":[true,null],"identity":""}' % rank
         for rank in (b"[9,1]", b"[]", b"[1]", b"[null,1]", b"[1,2,3]")
+    ),
+    *(
+        b'{"source":{"path":"a"},"rank":[3,1],"readers":%s,"identity":""}' % readers
+        for readers in (b"[]", b"[1,2]", b"[false,-1]", b"[false,99999999999999999999]", b"[false,1.5]")
     ),
 ]
 
