@@ -112,7 +112,8 @@ def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
     if not old.elements:
         return _named(replace(row, verdict="identical", changed=0), task.pair)
     if old.locked or new.locked:
-        return replace(row, reason=old.locked or new.locked)
+        same = None not in (work.before.extent(old), work.after.extent(new)) and _compare_raw(work, row, old, new)
+        return _named(same, task.pair) if same and same.changed == 0 else replace(row, reason=old.locked or new.locked)
     if item_bytes(old.dtype) is None:
         return _named(_compare_raw(work, row, old, new), task.pair)
     return _named(_compare_numbers(work, imap, row, old, new), task.pair)

@@ -59,6 +59,13 @@ _NAMES = (
         "is there twice",
     ),
     Case(
+        "zip-case-twice",
+        "two members whose names differ only in case",
+        _archive([*_entries(), Entry("Config.json", b"{}")]),
+        "error",
+        "only in case",
+    ),
+    Case(
         "zip-weights-twice",
         "two weights of one name",
         _archive([*_entries(), Entry(WEIGHTS, weights_image())]),

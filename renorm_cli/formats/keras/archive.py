@@ -23,6 +23,7 @@ from renorm_cli.formats.zip.archive import (
     other_parts,
     read_archive,
     read_member,
+    refuse_twins,
     repack,
 )
 from renorm_cli.formats.zip.unpacked import staged_apart, unpack
@@ -118,6 +119,7 @@ def open_keras_zip(found: Found) -> KerasZip:
     """Open a `.keras` archive. Raises FormatError where it is damaged, hostile or holds no HDF5 weights."""
     file = found.only
     archive = read_archive(file)
+    refuse_twins(archive, file.shown, "some file systems")
     members = {member.name: member for member in archive.members}
     if WEIGHTS not in members:
         raise FormatError(_no_weights(file.shown, members))

@@ -63,7 +63,7 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
         state: Role | None = "quantized" if tensor.odd == "quantized" else None
         variables.append(Variable(name, name, shape, dtype, hint, state, locked=locked))
         width = tensor.item_bytes
-        if locked is None and width is not None:
+        if locked in (None, _SHARED) and width is not None:
             start = places[tensor.storage.key].start + tensor.offset * width
             extents[name] = Extent(0, start, math.prod(shape) * width)
     described = frameworks.described(variables, "torch")

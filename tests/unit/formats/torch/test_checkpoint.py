@@ -14,6 +14,7 @@ import pytest
 from support import builders, torch_files
 from support.files import agrees, bound, look
 
+from renorm_cli.api.verbs import diff
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.registry import open_checkpoint
 
@@ -217,6 +218,22 @@ def test_an_array_stored_in_another_order_of_axes_is_bounded_along_its_own_units
     (row,) = bound(tmp_path / "m.pt", tmp_path / "out.pt").rows
     assert (row.step.variable.shape, row.step.unit_axes) == ((2, 2, 3, 4), (3,))
     agrees(kernel, torch_files.read_torch(tmp_path / "out.pt")["a.weight"], (0,), 1.0)
+
+
+def test_overlapping_views_that_kept_their_bytes_are_identical(tmp_path: Path) -> None:
+    views = {
+        "one.weight": torch_files.tensor("0", "FloatStorage", 24, 0, (4, 4), (4, 1)),
+        "other.weight": torch_files.tensor("0", "FloatStorage", 24, 8, (4, 4), (4, 1)),
+        "fc.weight": torch_files.tensor("1", "FloatStorage", 24, 0, (6, 4), (4, 1)),
+    }
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", torch_files.pickled(views))
+        for key in "01":
+            archive.writestr(f"m/data/{key}", KERNEL.tobytes())
+    bound(tmp_path / "m.pt", tmp_path / "out.pt", "fc.weight")
+    found = diff(tmp_path / "m.pt", tmp_path / "out.pt", include=["fc.weight"], expect_renorm=True, max_norm=1.0)
+    expected = {"one.weight": "identical", "other.weight": "identical", "fc.weight": "pure renorm"}
+    assert {row.name: row.verdict for row in found.rows} == expected
 
 
 def test_a_checksum_of_zero_stays_and_is_no_damage(tmp_path: Path) -> None:
