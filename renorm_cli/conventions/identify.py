@@ -68,11 +68,18 @@ def _flax(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[s
     return flax.claims(variables)
 
 
+def _gguf(variables: Sequence[Variable], roles: Mapping[str, Role]) -> Mapping[str, Claim]:
+    from renorm_cli.conventions import gguf
+
+    return gguf.claims(variables)
+
+
 WHOLE_FILE: dict[str, tuple[WholeFile, ...]] = {
     "keras": (shapes.claims, _by_conventions),
     "torch": (_torch,),
     "mlx": (_mlx,),
     "flax": (_flax,),
+    "gguf": (_gguf,),
 }
 """What the variables of a convention tell together."""
 

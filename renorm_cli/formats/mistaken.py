@@ -52,7 +52,6 @@ _MARKS = (
     Mark(0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     *(Mark(at, b"sys_info\0", _OLD_TORCH, "load it with torch.load and save it again") for at in (0, 1024)),
     Mark(257, b"ustar", "a tar archive", _UNPACK),
-    Mark(0, b"GGUF", "a GGUF file", _SAVE),
     *(Mark(0, bytes([0x80, protocol]), "a pickle", _NEVER_RUN) for protocol in range(2, 6)),
 )
 """Pickles of joblib, say, begin so; those of protocols below 2 have no mark."""

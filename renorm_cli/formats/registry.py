@@ -9,6 +9,7 @@ from pathlib import Path
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
 from renorm_cli.formats.flax.format import FlaxFormat
+from renorm_cli.formats.gguf.format import GgufFormat, GgufSplitFormat
 from renorm_cli.formats.hub import ShardIndexFormat
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
 from renorm_cli.formats.location import Location
@@ -28,11 +29,13 @@ FORMATS: tuple[Format, ...] = (
     OrbaxFormat(),
     DistributedFormat(),
     UnpackedArchive(),
+    GgufSplitFormat(),
     TfCheckpointFormat(),
     Hdf5Format(),
     TfV1Format(),
     Safetensors(),
     TfliteFormat(),
+    GgufFormat(),
     NpyFormat(),
     NpzFormat(),
     ExportedFormat(),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import struct
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from support import msgpack_files, onnx_files, tensor_files, tflite_files, torch_files
+from support import gguf_files, msgpack_files, onnx_files, tensor_files, tflite_files, torch_files
 from support.found import file_at
 from support.memory_file import MemoryFile
 
@@ -17,6 +18,7 @@ from fuzz.targets import plan_all, read_all
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Head
 from renorm_cli.formats.flax.format import FlaxFormat
+from renorm_cli.formats.gguf.format import GgufFormat
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
@@ -113,6 +115,22 @@ TFLITE_TOKENS = [
     bytes(16),
 ]
 
+GGUF_TOKENS = [
+    *(struct.pack("<Q", number) for number in (0, 1, 2, 3, 31, 32, 33, 1 << 31, 1 << 32, 1 << 61, (1 << 64) - 1)),
+    *(struct.pack("<I", number) for number in (0, 4, 8, 9, 10, 12, 30, 39, 77)),
+    b"general.alignment", b"split.count", b"GGUF", b".weight", b"_exps", b"norm",
+]  # fmt: skip
+
+
+def _gguf() -> dict[str, bytes]:
+    known, words = gguf_files.infos(gguf_files.arrays()), gguf_files.value("tokenizer.ggml.tokens", ["a", "b"])
+    swapped = gguf_files.infos(gguf_files.arrays(), ">")
+    return {
+        "model": gguf_files.gguf([*known, ("q.weight", (6, 32), 8, gguf_files.BLOCKS)], [words]),
+        "aligned": gguf_files.gguf(known[1:3], alignment=64),
+        "swapped": gguf_files.gguf(swapped, order=">"),
+    }
+
 
 def _onnx_chained() -> bytes:
     """Weights that go through what changes their axes, by constants that say how."""
@@ -165,6 +183,7 @@ FOREIGN: Mapping[str, tuple[Kind, Format]] = {
         TorchZipFormat(),
     ),
     "torch stream": (Kind({"stream": _torch(torch_files.write_stream)}, PICKLE_TOKENS), TorchStreamFormat()),
+    "gguf": (Kind(_gguf(), GGUF_TOKENS), GgufFormat()),
     "onnx": (Kind({"model": onnx_files.small_model(), "chained": _onnx_chained()}, ONNX_TOKENS), OnnxFormat()),
     "tflite": (Kind({"model": tflite_files.small_model()}, TFLITE_TOKENS), TfliteFormat()),
     "flax": (Kind({"model": msgpack_files.packed(msgpack_files.flax_tree())}, MSGPACK_TOKENS), FlaxFormat()),

@@ -49,11 +49,11 @@ INNER = {
         {"steps"},
         {"unit_norms"},
     ],
-    "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax"}],
+    "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax", "gguf"}],
     "formats": [
         {"registry"},
         {"tensorflow", "orbax", "hub"},
-        {"keras", "safetensors", "numpy", "flax", "torch", "onnx", "tflite"},
+        {"keras", "safetensors", "numpy", "flax", "gguf", "torch", "onnx", "tflite"},
         {"hdf5", "zip", "mistaken", "shard_index", "sent"},
         {"plain"},
         {"numbers"},

@@ -72,11 +72,11 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 )
 """What follows weights through a stored graph: most checkpoints have none."""
 
-FOREIGN_NAMES = rooms("torch flax", "conventions.") | rooms(
-    "frameworks shard_index safetensors.checkpoint safetensors.header numpy.checkpoint numpy.header"
-    " flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming onnx.tensors tflite.checkpoint"
-    " zip.members torch.checkpoint torch.distributed torch.exported torch.metadata torch.shards"
-    " torch.stack_machine torch.tensors torch.views",
+FOREIGN_NAMES = rooms("torch flax gguf", "conventions.") | rooms(
+    "frameworks shard_index gguf.checkpoint gguf.header safetensors.checkpoint safetensors.header"
+    " numpy.checkpoint numpy.header flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming"
+    " onnx.tensors tflite.checkpoint zip.members torch.checkpoint torch.distributed torch.exported torch.metadata"
+    " torch.shards torch.stack_machine torch.tensors torch.views",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""
@@ -105,7 +105,7 @@ FOREIGN = {
     | {"h5py"},
     ".safetensors": (NOT_HDF5 - FOREIGN_NAMES)
     | rooms("formats.numpy.checkpoint formats.flax.tree formats.torch.checkpoint conventions.flax formats.hdf5.worker")
-    | rooms("formats.keras.hdf5_files formats.keras.v3_names formats.onnx.checkpoint")
+    | rooms("formats.keras.hdf5_files formats.keras.v3_names formats.onnx.checkpoint formats.gguf.checkpoint")
     | {"h5py"},
     ".onnx": (NOT_HDF5 - ONNX - FOREIGN_NAMES - GRAPH)
     | rooms("conventions.graph.tflite conventions.torch conventions.flax")

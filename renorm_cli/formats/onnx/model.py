@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.onnx.tensors import Chain, Tensor, is_shape, read_tensor
+from renorm_cli.formats.numbers import is_shape
+from renorm_cli.formats.onnx.tensors import Chain, Tensor, read_tensor
 from renorm_cli.formats.protobuf import BYTES, VARINT, signed
 from renorm_cli.formats.walk import Span, Walk
 from renorm_cli.untrusted import quoted

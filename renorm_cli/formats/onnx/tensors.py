@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats.numbers import is_shape
 from renorm_cli.formats.protobuf import BYTES
 from renorm_cli.formats.walk import Span, Walk
 from renorm_cli.model.dtypes import DTYPES as READ
@@ -152,11 +153,6 @@ def read_tensor(walk: Walk, chain: Chain, shown: str) -> Tensor:
     if _SEGMENT in once:
         found.place, found.odd, found.fixed = None, "it is one segment of a larger tensor", None
     return found
-
-
-def is_shape(sizes: Sequence[int]) -> bool:
-    """Whether NumPy has arrays of this shape: the sizes beside one of 0 count too."""
-    return len(sizes) <= _MOST_AXES and min(sizes, default=0) >= 0 and math.prod(size or 1 for size in sizes) < 1 << 59
 
 
 def _find_bytes(tensor: Tensor, raw: Span | None, data: dict[int, list[Span]], where: str) -> None:

@@ -158,9 +158,9 @@ def test_a_folder_names_the_checkpoints_that_it_holds(tmp_path: Path) -> None:
     folder = tmp_path / "hub"  # as Hugging Face lays them out
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    (folder / "model.gguf").write_bytes(b"GGUF" + bytes(20))
+    (folder / "model.bin.gz").write_bytes(b"\x1f\x8b" + bytes(20))
     (folder / "training_args.bin").write_bytes(zipped(**{"data.pkl": b""}))
-    assert "is a GGUF file" in refused(folder)
+    assert "is a file compressed by gzip" in refused(folder)
     shutil.copy(SAMPLES / "dense.h5", folder / "tf_model.h5")
     assert refused(folder) == "; it holds 'tf_model.h5'; give that"
     assert refused(tmp_path) == "; it holds 'hub/tf_model.h5'; give that"

@@ -1,0 +1,1 @@
+"""Files of GGUF, as llama.cpp and others of ggml write them."""
