@@ -94,7 +94,7 @@ CASES = (
     _error("wrapped", "a place that is beyond 64 bits once the data begin",
            gguf(TWO, offsets={"b.weight": (1 << 64) - 32}), "over the end"),
     _error("huge", "a tensor of 4 TiB", _tensor((1 << 20, 1 << 20)), "over the end"),
-    _error("overflow", "a shape whose product is 0 in 64 bits", _tensor((1 << 32, 1 << 32)), "over the end"),
+    _error("overflow", "a shape whose product is 0 in 64 bits", _tensor((1 << 32, 1 << 32)), "too large"),
     _error("no-elements", "a size of 0 beside one that no array can have", _tensor((0, 1 << 62), 0, b""), "too large"),
     _error("axes", "nine axes", _tensor((1,) * 9), "9 axes"),
     _error("block", "a row that is no whole block", _tensor((2, 3), 8), "no whole blocks"),
