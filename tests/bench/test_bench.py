@@ -1,6 +1,6 @@
 """What is promised of speed and memory, against what a user would run or write instead, in one table.
 
-RENORM_BENCH_GIB is the size of the larger files (1; some thirty times that much disk is needed), RENORM_BENCH_DIR the
+RENORM_BENCH_GIB is the size of the larger files (1; some twenty times that much disk is needed), RENORM_BENCH_DIR the
 folder they are kept in, RENORM_BENCH_RUNS the number of runs of each program (5), of most of them no more than 3. A
 promise that is made for 1 GiB is not held against a smaller file. The table is also written into the folder, as
 table.md, row by row; it takes ten minutes on two processors that do nothing else.
@@ -333,6 +333,7 @@ def test_memory_does_not_grow_with_a_tensor(
         costs[times] = (stopwatch.run(program, watch=True),)
         for output in program.outputs:
             output.unlink()
+        shutil.rmtree(source.parent)
     rows = [
         Row(f"apply {kind}, one variable of {times * GIB:g} GiB", found, (), most, times * BYTES, memory=True)
         for times, found in costs.items()
