@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import builders, onnx_files, tensor_files, tf_recorded
+from support import builders, gguf_files, onnx_files, tensor_files, tf_recorded
 from support.tf_files import BIAS, KERNEL
 
 DENSE = builders.two_dense()
@@ -71,9 +71,13 @@ HDF5: dict[str, Make] = {
 TENSORFLOW: dict[str, Make] = {
     name: partial(tf_recorded.copied, name) for name in ("prefix", "prefix of shards", "v1", "saved model")
 }
-OTHERS: dict[str, Make] = {"safetensors shards": _safetensors_shards, "onnx with data": _onnx}
+OTHERS: dict[str, Make] = {
+    "safetensors shards": _safetensors_shards,
+    "onnx with data": _onnx,
+    "gguf split": gguf_files.write_split,
+}
 FORMATS = HDF5 | TENSORFLOW | OTHERS
-MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards", "onnx with data")
+MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards", "onnx with data", "gguf split")
 """Whose output is several files in the folder of others."""
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from renorm_cli.errors import FormatError
+from renorm_cli.errors import OutputError, Way
 from renorm_cli.formats.location import Location
+from renorm_cli.storage.journal import is_journaled
 
 _PART = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 _ENDING = ".gguf"
@@ -36,13 +37,20 @@ class Split(Location):
         return self._first(self.beside(f"{self.stem}-renorm{_ENDING}"))
 
     def output(self, path: Path) -> Location:
-        """The first file of an output that the user named, with the numbers of its part or without."""
+        """The first file of an output that the user named, with the numbers of its part or without.
+
+        Raises OutputError for a folder.
+        """
+        if path.is_dir():
+            raise OutputError(f"{str(path)!r} is a directory", Way("output", "name a file"))
         return self._first(replace(self, path=path, name=path.name).path)
 
     def resolved(self) -> Location:
-        """The same place. Raises FormatError where a link leads to it: the files beside it may be elsewhere."""
+        """The same place. Raises OutputError where a part is a link: what it leads to may have other names."""
         if any(part.is_symlink() for part in self.parts):
-            raise FormatError(f"{str(self.path)!r} is in part a link; give the files that it leads to")
+            raise OutputError(
+                f"{str(self.path)!r} has parts that are links", Way("output", "write it to another place")
+            )
         real = Path(os.path.realpath(self.path))
         return replace(self, path=real, name=real.name)
 
@@ -66,9 +74,9 @@ def first_of(path: Path) -> Path | None:
 
 
 def split_at(path: Path) -> Split | None:
-    """The split model whose first file is at `path`; None for any other file."""
+    """The split model whose first file is at `path`, or is being replaced; None for any other file."""
     found = _PART.fullmatch(path.name)
-    if found is None or int(found[2]) != 1 or int(found[3]) < 2 or not path.is_file():
+    if found is None or int(found[2]) != 1 or int(found[3]) < 2 or not (path.is_file() or is_journaled(path)):
         return None
     return Split(path, path.name, count=int(found[3]))
 

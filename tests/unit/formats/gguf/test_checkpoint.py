@@ -102,6 +102,8 @@ def test_in_place_all_parts_are_replaced_unless_one_is_a_link(tmp_path: Path) ->
     part.symlink_to(tmp_path / "elsewhere.gguf")
     with pytest.raises((FormatError, OutputError), match="link"):
         bound(first, None, in_place=True)
+    with pytest.raises(OutputError, match="is a directory"):
+        locate(first).output(tmp_path)
 
 
 def test_numbers_of_a_tensor_without_axes_and_without_elements_are_read(tmp_path: Path) -> None:
