@@ -31,6 +31,7 @@ import numpy as np
 import tf_keras
 from exported import EXPORTED, SHAPES, exported
 from models import DIGITS_KERNELS, SAMPLES, Sample, UnitAxes, digits
+from saved import SAVED, SAVED_SHAPES, safetensors, torch
 
 Engine = Mapping[str, np.ndarray]
 Row = dict[str, Any]
@@ -260,12 +261,26 @@ def make_generic(folder: Path) -> Iterator[Row]:
         yield entry(path, what + note, H5PY, True, GENERIC, dict(arrays(path)))
 
 
-def make_onnx(folder: Path) -> Iterator[Row]:
-    rng = np.random.default_rng(2027)
-    stored = {
-        name: (kernel(rng, shape, axes, 120) if (axes := EXPORTED.get(name)) else other(rng, shape, name)).astype("<f4")
-        for name, shape in SHAPES.items()
+def seeded(shapes: Mapping[str, tuple[int, ...]], kernels: UnitAxes, seed: int) -> Engine:
+    rng = np.random.default_rng(seed)
+    return {
+        name: (kernel(rng, shape, axes, 120) if (axes := kernels.get(name)) else other(rng, shape, name)).astype("<f4")
+        for name, shape in shapes.items()
     }
+
+
+def make_torch(folder: Path) -> Iterator[Row]:
+    whole = seeded(SAVED_SHAPES, SAVED, 2028)
+    half = {name: array.astype(ml_dtypes.bfloat16) for name, array in whole.items()}
+    for name, write, stored in ("saved.safetensors", safetensors, half), ("saved.pt", torch, whole):
+        path = folder / name
+        path.write_bytes(write(stored))
+        what = "PyTorch: an embedding, a transposed convolution, a normalization, a linear layer"
+        yield entry(path, f"{what}, {stored['fc.weight'].dtype}", "saved.py", True, SAVED, stored, stored)
+
+
+def make_onnx(folder: Path) -> Iterator[Row]:
+    stored = seeded(SHAPES, EXPORTED, 2027)
     path = folder / "exported.onnx"
     path.write_bytes(exported(stored))
     yield entry(path, "ONNX: Gather, Conv, Gemm and MatMul", "exported.py", True, EXPORTED, stored, stored)
@@ -274,7 +289,7 @@ def make_onnx(folder: Path) -> Iterator[Row]:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = [row for stem, sample in SAMPLES.items() for row in make_keras(folder, stem, sample)]
-    files += [*make_tf_keras(folder), *make_generic(folder), *make_onnx(folder)]
+    files += [*make_tf_keras(folder), *make_generic(folder), *make_onnx(folder), *make_torch(folder)]
     versions = {module.__name__: module.__version__ for module in (keras, tf_keras, h5py, np, ml_dtypes)}
     versions |= {"hdf5": h5py.version.hdf5_version, "zlib": zlib.ZLIB_RUNTIME_VERSION}
     manifest = {"limit": LIMIT, "made_with": versions, "files": sorted(files, key=lambda row: row["file"])}

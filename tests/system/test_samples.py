@@ -16,12 +16,18 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from support import builders, onnx_files, oracle
+from support import builders, onnx_files, oracle, tensor_files, torch_files
 from support.places import SAMPLES as FOLDER
 
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
 FILES: dict[str, dict[str, Any]] = {row["file"]: row for row in MANIFEST["files"]}
-NOT_SAMPLES = {"make.py", "models.py", "exported.py", "README.md", "manifest.json"}
+NOT_SAMPLES = {"make.py", "models.py", "exported.py", "saved.py", "README.md", "manifest.json"}
+
+READERS = {
+    ".onnx": onnx_files.read_onnx,
+    ".safetensors": tensor_files.read_safetensors,
+    ".pt": torch_files.read_torch,
+}
 
 every_file = pytest.mark.parametrize("name", sorted(FILES))
 
@@ -35,7 +41,7 @@ def datasets_of(name: str, tmp_path: Path) -> dict[str, np.ndarray]:
     if name.endswith(".keras"):
         with zipfile.ZipFile(path) as archive:
             path = Path(archive.extract("model.weights.h5", tmp_path))
-    return onnx_files.read_onnx(path) if name.endswith(".onnx") else builders.read_h5(path)
+    return READERS.get(path.suffix, builders.read_h5)(path)
 
 
 def test_the_manifest_lists_every_file_of_the_folder_and_no_other() -> None:
@@ -152,6 +158,8 @@ def test_keras_loads_every_keras_sample(tmp_path: Path) -> None:
         loaded[name] = True
     assert set(FILES) - set(loaded) == {
         "exported.onnx",
+        "saved.pt",
+        "saved.safetensors",
         "generic.hdf5",
         "generic_userblock.hdf5",
         *(name for name, row in FILES.items() if "part_of" in row),
