@@ -131,6 +131,20 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerClass:
+    """All weights of layers of one class, or of one role where no class is known; the largest norm is in `path`."""
+
+    name: str
+    checkpoints: str
+    variables: str
+    units: str
+    over: str
+    largest: str
+    path: str
+    section: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """The whole page."""
 
@@ -141,6 +155,7 @@ class Page:
     sections: tuple[Section, ...]
     without_section: int
     """Checkpoints in the contents that could be read and have no section."""
+    layers: tuple[LayerClass, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from renorm_cli.model.report import Report
 from renorm_cli.render.columns import has_matrices, is_bounded, limits, noun, orders
 from renorm_cli.render.page.axis import Axis, axis_of
 from renorm_cli.render.page.charts import Trials, histogram, trials
+from renorm_cli.render.page.layers import Layers
 from renorm_cli.render.page.parts import Change, Chart, Entry, Page, Section
 from renorm_cli.render.page.pooled import Pool
 from renorm_cli.render.page.spectra import by_depth, depth_of
@@ -51,11 +52,17 @@ def page_of(found: Sequence[Outcome]) -> Page:
     share = max(1, len(reports))
     sections = tuple(section_of(one, DRAWN // share, LISTED // share) for one in reports.values())
     numbers = {at: number for number, at in enumerate(reports, 1)}
-    entries = tuple(_entry(reports.get(at) or found[at], numbers.get(at)) for at in listed)
+    entries, layers = [], Layers()
+    for at in listed:
+        one = reports.get(at) or found[at]
+        entries.append(_entry(one, numbers.get(at)))
+        if isinstance(one, Report):
+            layers.add(one, entries[-1].path, numbers.get(at))
     title = sections[0].title if len(found) == 1 and sections else counted(len(found), "checkpoint")
     version = found[0].version if found else ""
     left = len(listed) - min(failed, len(listed)) - len(sections)
-    return Page(title, show(version), entries, len(found) - len(listed), sections, left)
+    more = len(found) - len(listed)
+    return Page(title, show(version), tuple(entries), more, sections, left, layers.lines())
 
 
 def _entry(found: Outcome, section: int | None) -> Entry:

@@ -36,7 +36,7 @@ from renorm_cli.render.page.charts import histogram, trials
 from renorm_cli.render.page.page import render_html
 from renorm_cli.render.page.pooled import Pool
 from renorm_cli.render.page.view import DRAWN, LISTED, SECTIONS, share_text
-from renorm_cli.text import show
+from renorm_cli.text import number_text, show
 
 NORMS = st.floats(0, 1e300, allow_subnormal=True) | st.floats(0.1, 10)
 ROWS = st.lists(st.lists(NORMS, min_size=1, max_size=60), min_size=1, max_size=4)
@@ -270,6 +270,32 @@ def test_several_reports_have_a_section_each_and_a_list_of_contents() -> None:
     assert headings[0] == 1
     assert headings.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(headings))
+
+
+def test_layers_of_several_checkpoints_are_counted_together_by_their_class() -> None:
+    reports = [sample("dense.h5", 1.0), sample("convolutions.h5", 1.0), sample("dense.keras", 9.0)]
+    assert parsed(render_html(reports[:1])).xpath("//section[@aria-labelledby='layers']") == []
+    expected: dict[str, list[Any]] = {}
+    for report in reports:
+        seen = set()
+        for row in report.rows:
+            one = expected.setdefault(row.variable.layer or row.step.role, [0, 0, 0, 0, (0.0, "")])
+            one[0] += row.variable.layer not in seen
+            seen.add(row.variable.layer)
+            assert row.norm is not None
+            one[1:4] = one[1] + 1, one[2] + row.units, one[3] + row.over
+            one[4] = max(one[4], (row.norm.max, report.path), key=lambda norm: norm[0])
+    document = parsed(render_html([*reports, Failure("check", "0", "torn.h5", "format", "damaged")]))
+    lines = document.xpath("//section[@aria-labelledby='layers']//tbody/tr")
+    found = {name: rest for name, *rest in (texts(line.xpath("th|td")) for line in lines)}
+    assert found == {
+        name: [*(f"{count:,}" for count in counts), number_text(largest), place]
+        for name, (*counts, (largest, place)) in expected.items()
+    }
+    sections = {article.get("id"): " ".join(texts([article])) for article in document.xpath("//article")}
+    for line in lines:
+        (link,) = line.xpath(".//a")
+        assert link.text in sections[link.get("href")[1:]]
 
 
 def test_of_very_many_reports_those_that_fail_have_sections() -> None:
