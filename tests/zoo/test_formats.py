@@ -25,13 +25,20 @@ def wrong(scores: Iterable[tuple[Made, Score]]) -> list[tuple[Made, Fault]]:
     return [(made, fault) for made, found in scores for fault in found.wrong if not _is_turned(made, fault)]
 
 
+SAY_NO_MORE = {("keras", "checkpoint"), ("tf_keras", ".h5 of weights"), ("TF1", "alone")}
+
+
 def _is_turned(made: Made, fault: Fault) -> bool:
     """Of an EinsumDense "abc,dc->abd" without a bias, where nothing but the name "kernel" is stored: (out, in).
 
-    By convention a kernel of rank 2 is (in, out), and a checkpoint of Keras 3 or TensorFlow 1 says no more of this one.
+    By convention a kernel of rank 2 is (in, out), and these files say no more of this one.
     """
-    nameless = (made.flavour, made.way) in (("keras", "checkpoint"), ("TF1", "alone"))
-    return nameless and (fault.shape, fault.truth.units, fault.units, fault.source) == ((7, 6), (0,), (1,), "name")
+    return (made.flavour, made.way) in SAY_NO_MORE and (fault.shape, fault.truth.units, fault.units, fault.source) == (
+        (7, 6),
+        (0,),
+        (1,),
+        "name",
+    )
 
 
 MODELS = list(itertools.product(("keras", "tf_keras"), table.STRUCTURES, live.NAMED))
