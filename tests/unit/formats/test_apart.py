@@ -452,3 +452,16 @@ def test_no_process_to_be_had_is_an_error_of_one_line(monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "fork", no_fork)
     with pytest.raises(EngineError, match=r"^f\.h5: cannot start a process to read it: Resource temporarily"):
         Worker(echo, "f.h5", "HDF5")
+
+
+def test_what_jax_warns_of_forks_is_no_warning_of_ours() -> None:
+    code = """
+import os, warnings
+warned = "os.fork() was called. os.fork() is incompatible with multithreaded code, and JAX is multithreaded"
+os.register_at_fork(before=lambda: warnings.warn(warned, RuntimeWarning))
+from renorm_cli.formats.apart import Worker
+with Worker(lambda request, payload: (request, payload), "f.h5", "HDF5") as worker:
+    worker.call({})
+"""
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
