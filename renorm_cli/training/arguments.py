@@ -13,7 +13,7 @@ import tensorflow as tf
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.norms.engines.base import others
 from renorm_cli.norms.engines.tensor_ops import LARGEST_P
-from renorm_cli.training.clip import shared
+from renorm_cli.training.traced import shared
 
 
 def floating(x: Any) -> Any:

@@ -17,9 +17,10 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.base import others
 from renorm_cli.plan.selection import Named, names
 from renorm_cli.training.arguments import exponent, number_above_zero, positive_axes
-from renorm_cli.training.clip import Bound, bounded, shared
+from renorm_cli.training.clip import Bound
 from renorm_cli.training.constraint import wanted_units
 from renorm_cli.training.live import Weight, check_backend, variables_of
+from renorm_cli.training.traced import bounded, clipped, looked, shared
 
 LOG = "renorm_clipped"
 
@@ -131,7 +132,7 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
             return
         steps = [Step(weight, self._axes(described)) for described, weight in self._chosen()]
         if self._apply is None or not _same(steps, self._steps):
-            self._apply = _function(steps, self._limit, self._p)
+            self._apply = _function(steps, self._limit, self._p, compiled=_is_compiled(self.model))
         self._steps, self._weights = steps, weights
 
     def _chosen(self) -> list[tuple[Variable, Any]]:
@@ -180,19 +181,43 @@ def _same(steps: Sequence[Step], others: Sequence[Step]) -> bool:
     )
 
 
-def _function(steps: Sequence[Step], limit: float, p: float) -> Any:
-    """A function that bounds the variables and returns the number of clipped units."""
+def _is_compiled(model: Any) -> bool:
+    """Whether XLA compiles the step of training, and can compile one for all variables: they are on one device."""
+    return bool(model.jit_compile) and model.distribute_strategy.num_replicas_in_sync == 1
 
-    def apply() -> Any:
-        clipped = tf.constant(0, tf.int64)
-        for variable, kept in steps:
-            bound = Bound(others(len(variable.shape), kept), shared(limit), p)
-            value, over = bounded(tf.convert_to_tensor(variable), bound)
-            variable.assign(value)
-            clipped += tf.math.count_nonzero(over)
-        return clipped
 
-    return tf.function(apply, autograph=False)
+def _function(steps: Sequence[Step], limit: float, p: float, compiled: bool) -> Any:
+    """A function that bounds the variables and returns the number of clipped units.
+
+    Where XLA compiles it, that is one loop for each variable. Otherwise it looks at all of them first, because each
+    branch of a graph takes longer than a small variable.
+    """
+    bounds = [(variable, Bound(others(len(variable.shape), kept), shared(limit), p)) for variable, kept in steps]
+
+    def at_once() -> Any:
+        return tf.add_n(
+            [_assigned(variable, *bounded(tf.convert_to_tensor(variable), bound)) for variable, bound in bounds]
+        )
+
+    def looked_first() -> Any:
+        values = [tf.convert_to_tensor(variable) for variable, _ in bounds]
+        looks = [looked(value, bound) for value, (_, bound) in zip(values, bounds, strict=True)]
+
+        def clip(number: int) -> Any:
+            variable, bound = bounds[number]
+            found, settled = looks[number]
+            clipping = lambda: _assigned(variable, *clipped(values[number], bound, found))  # noqa: E731
+            return tf.cond(settled, lambda: tf.constant(0, tf.int64), clipping)
+
+        every = tf.reduce_all(tf.stack([settled for _, settled in looks]))
+        return tf.cond(every, lambda: tf.constant(0, tf.int64), lambda: tf.add_n([clip(n) for n in range(len(bounds))]))
+
+    return tf.function(at_once if compiled else looked_first, autograph=False, jit_compile=compiled)
+
+
+def _assigned(variable: Any, value: Any, over: Any) -> Any:
+    variable.assign(value)
+    return tf.math.count_nonzero(over)
 
 
 def _patterns(patterns: str | Sequence[str], name: str) -> tuple[str, ...]:

@@ -11,15 +11,18 @@ limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 
 float32 takes that factor at once, but a power of two as it is, if the norm is exact. 16 bits take limit / norm first,
 lest products that are stored numbers are cut down to their neighbours, and measure the result: d only if it is over.
 The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
+For p = 2, 16 bits are multiplied in float32, by limit / norm rounded up, and then cut: before that a product is within
+2**-22 of the exact one. Sums of squares in float32 show that the result is within the limit: with the root they are off
+by (n + 8) * 0.55 * 2**-24 of it at most, as cutting takes some 2**-12 (bfloat16: 2**-9). Squares that vanish are below
+n * 2**-126, next to nothing beside a limit of 2**-40. What that does not show is looked at in float64, as above.
 float64 has no wider type to round from: units up to limit * (1 + policy.TOLERANCE) are within it, as in files.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -38,21 +41,31 @@ from renorm_cli.norms.engines.tensor_ops import (
 )
 from renorm_cli.norms.error_free import is_small_whole
 from renorm_cli.norms.power_sums import needs_exponents
+from renorm_cli.training.squares import LEAST_EXACT_QUOTIENT, exact_norms, norms_near, rough_norms
 
 _ROUNDOFF = FLOATS["float64"].roundoff
 _FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
 _STRIDE = 512
+_LEAST_FLOAT32 = 2.0**-40
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The p-norm over `axes` is at most `limit`, a float64 scalar; `axes` is a tuple or an integer tensor."""
+    """The p-norm over `axes` is at most `limit`, a float64 scalar; `axes` is a tuple or an integer tensor.
+
+    `terms` is the number of elements of a unit, a float64 scalar.
+    """
 
     axes: Any
     limit: Any
     p: float
+    terms: Any = None
+
+
+Mode = Literal["graph", "columns", "xla", "xla, small"]
+"""How a graph runs: operation by operation, with sums of `columns` (`squares.rough_norms`), or compiled by XLA."""
 
 
 class Norms(NamedTuple):
@@ -64,68 +77,46 @@ class Norms(NamedTuple):
     finite: Any
 
 
-def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
+def is_narrow(dtype: Any, p: float) -> bool:
+    """Whether norms are those of `squares`."""
+    return p == 2 and dtype != tf.float64
+
+
+def bounded(x: Any, bound: Bound, mode: Mode) -> tuple[Any, Any]:
     """The tensor with every unit within the limit, and which units were over; units with NaN or Inf are unchanged."""
-    if x.shape.rank is None:
-        return _bounded(x, bound, fused=False)
-    result, over = _traced(x.dtype, x.shape.rank, bound.axes, bound.p, _is_fused())(x, bound.limit)
-    result.set_shape(x.shape)
-    return result, over
+    found, settled = looked(x, bound, mode)
+    if mode in ("xla", "xla, small") and is_narrow(x.dtype, bound.p):
+        return clipped(x, bound, mode, *found)  # one loop over the elements, where a branch would copy them
+    same = lambda: (tf.identity(x), tf.zeros_like(found[0], tf.bool))  # noqa: E731
+    value, over = tf.cond(settled, same, lambda: clipped(x, bound, mode, *found))
+    return value, over
 
 
-@functools.cache
-def shared(limit: float) -> Any:
-    """The limit as a scalar that is one node of a graph however often it is used.
-
-    TensorFlow makes a copy of `_traced` for each constant that it is called with, and optimizes it anew.
-    """
-    with tf.init_scope():
-        return tf.constant(limit, tf.float64)
-
-
-def _is_fused() -> bool:
-    """Whether XLA compiles what is traced now, and so fuses what would be passes over memory in a graph.
-
-    TensorFlow has no public name for it. Only speed depends on the answer: a version without these names gets False.
-    """
-    graph = tf.compat.v1.get_default_graph()
-    while graph is not None:
-        context = _asked(graph, "_get_control_flow_context")
-        while context is not None:
-            if _asked(context, "IsXLAContext"):
-                return True
-            context = getattr(context, "outer_context", None)
-        graph = getattr(graph, "outer_graph", None)
-    return False
-
-
-def _asked(owner: Any, method: str) -> Any:
-    return getattr(owner, method, lambda: None)()
-
-
-@functools.cache
-def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float, fused: bool) -> Any:
-    """One graph for all shapes and modes, so that a model with a hundred layers is not traced a hundred times.
-
-    TensorFlow calls it and does not copy it into the graph of the step, which it would optimize a hundred times.
-    """
-
-    def function(x: Any, limit: Any) -> tuple[Any, Any]:
-        return _bounded(x, Bound(axes, limit, p), fused)
-
-    signature = [tf.TensorSpec([None] * rank, dtype), tf.TensorSpec([], tf.float64)]
-    options: dict[str, Any] = {"input_signature": signature, "autograph": False}
-    with tf.init_scope():
-        return tf.function(function, **options, experimental_attributes={"_noinline": True}).get_concrete_function()
-
-
-def _bounded(x: Any, bound: Bound, fused: bool) -> tuple[Any, Any]:
+def looked(x: Any, bound: Bound, mode: Mode) -> tuple[list[Any], Any]:
+    """What `clipped` needs of the norms, and whether it would surely change nothing."""
+    if is_narrow(x.dtype, bound.p):
+        if mode == "xla, small":
+            rough = norms_near(x, bound.limit, bound.axes)
+        else:
+            rough = rough_norms(x, bound.axes, columns=mode == "columns")
+        return [rough], tf.reduce_all(rough <= bound.limit * (1 - _band(bound)))
     norms = measured(x, bound)
+    return list(norms), ~tf.reduce_any(_over(x, bound, norms))
+
+
+def clipped(x: Any, bound: Bound, mode: Mode, *found: Any) -> tuple[Any, Any]:
+    """`bounded` for a tensor that was looked at."""
+    if is_narrow(x.dtype, bound.p):
+        norms = _norms_of(found[0] if mode == "xla, small" else _refined(x, bound, found[0]))
+    else:
+        norms = Norms(*found)
+    over = _over(x, bound, norms)
+    return _clipped(x, bound, norms, over, mode), over
+
+
+def _over(x: Any, bound: Bound, norms: Norms) -> Any:
     threshold = policy.threshold(bound.limit, x.dtype.name, PNorm(bound.p))
-    over = norms.finite & ~(norms.value <= threshold)  # with a limit of NaN all finite units are over
-    if fused and x.dtype == tf.float32:  # one loop over the elements, where a branch would copy them
-        return _clipped(x, bound, norms, over, fused), over
-    return tf.cond(tf.reduce_any(over), lambda: _clipped(x, bound, norms, over, fused), lambda: tf.identity(x)), over
+    return norms.finite & ~(norms.value <= threshold)  # with a limit of NaN all finite units are over
 
 
 def measured(x: Any, bound: Bound) -> Norms:
@@ -133,8 +124,8 @@ def measured(x: Any, bound: Bound) -> Norms:
     if math.isinf(bound.p):
         peaks = _peaks(x, bound.axes)
         return Norms(peaks, tf.zeros_like(peaks, tf.int64), peaks, tf.math.is_finite(peaks))
-    if bound.p == 2 and x.dtype != tf.float64:
-        return _euclidean(x, bound)
+    if is_narrow(x.dtype, bound.p):
+        return _norms_of(_refined(x, bound, rough_norms(x, bound.axes, columns=False)))
     sums, exponents = _sums(x, bound, exact=False)
     found = _norms(sums, exponents, bound.p)
     sums, exponents = tf.cond(
@@ -194,33 +185,14 @@ def _sums(x: Any, bound: Bound, exact: bool) -> tuple[Any, Any]:
     return sums, tf.zeros_like(sums, tf.int64) if exponents is None else exponents
 
 
-def _euclidean(x: Any, bound: Bound) -> Norms:
-    """`measured` for p = 2 and weights whose squares are exact in float64, of which no sum is out of its range.
-
-    With few operations: XLA compiles them anew for each variable, the exact sums too, though they hardly ever run.
-    """
-    sums = tf.reduce_sum(tf.square(tf.cast(x, tf.float64)), axis=bound.axes, keepdims=True)
-    found = _from_squares(sums)
-    return _from_squares(
-        tf.cond(
-            tf.reduce_any(_doubtful(x, found, bound)),
-            lambda: _exact_squares(x, sums, bound.axes),
-            lambda: sums,
-        )
-    )
+def _refined(x: Any, bound: Bound, rough: Any) -> Any:
+    """The norms of `squares.rough_norms`, and exact ones if that could decide."""
+    doubtful = tf.reduce_any(_doubtful(x, _norms_of(rough), bound))
+    return tf.cond(doubtful, lambda: exact_norms(x, rough, bound.axes), lambda: rough)
 
 
-def _exact_squares(x: Any, sums: Any, axes: Any) -> Any:
-    """The sums of squares per unit, rounded once; `sums` are those up to rounding, which tell how to scale them."""
-    above = tf.bitwise.right_shift(tf.bitcast(sums, tf.int64), tf.constant(53, tf.int64)) - 510  # of their roots
-    base = tf.cast(x, tf.float64) * power_of_two(tf, -above)
-    back = power_of_two(tf, above)
-    return exact_power_sums(tf, base, axes, 2.0, bits=_FLOAT32.precision) * back * back
-
-
-def _from_squares(sums: Any) -> Norms:
-    found = tf.sqrt(sums)
-    return Norms(found, tf.zeros_like(found, tf.int64), found, tf.math.is_finite(sums))
+def _norms_of(values: Any) -> Norms:
+    return Norms(values, tf.zeros_like(values, tf.int64), values, tf.math.is_finite(values))
 
 
 def _norms(sums: Any, exponents: Any, p: float) -> Norms:
@@ -232,7 +204,7 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
     """Units whose verdict or factor needs exact sums; see `power_sums.doubtful`."""
     threshold = policy.threshold(bound.limit, x.dtype.name, PNorm(bound.p))
-    band = _band(x, norms, bound.p)
+    band = _band(bound)
     near = tf.abs(norms.value - threshold) <= band * threshold
     if x.dtype == tf.float64:
         return near | (norms.finite & (norms.value > threshold))
@@ -243,58 +215,79 @@ def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
     return near
 
 
-def _band(x: Any, norms: Norms, p: float) -> Any:
+def _band(bound: Bound) -> Any:
     """The largest relative error of a norm from fast sums."""
-    if math.isinf(p):
+    if math.isinf(bound.p):
         return tf.constant(4 * _ROUNDOFF, tf.float64)
-    units = tf.maximum(tf.size(norms.value, tf.int64), 1)
-    terms = tf.cast(tf.size(x, tf.int64) // units, tf.float64)
-    return ((terms + 2 + 4 * p) / min(p, 1.0) + 4) * _ROUNDOFF
+    return ((bound.terms + (2 + 4 * bound.p)) / min(bound.p, 1.0) + 4) * _ROUNDOFF
 
 
-def _clipped(x: Any, bound: Bound, norms: Norms, over: Any, fused: bool) -> Any:
+def _clipped(x: Any, bound: Bound, norms: Norms, over: Any, mode: Mode) -> Any:
     """The tensor with the units that are over scaled."""
     if x.dtype == tf.float64:
         return _scaled_float64(x, bound.limit, norms, over)
     quotient = bound.limit / norms.value
-    margin = 2 * _band(x, norms, bound.p) + 32 * _ROUNDOFF / min(bound.p, 1.0)
-    if x.dtype == tf.float32:
-        factor = _factor_float32(quotient, margin, bound.p)
-        return _scaled(x, [factor], over) if fused else _scaled_float32(x, factor, over, norms)
-    tried = _scaled(x, [quotient * policy.LIFT], over)
-    threshold = (
-        bound.limit if bound.p in (1, 2, math.inf) else bound.limit * (1 - margin / 4)
-    )  # other roots are rounded
-    still = over & ~(measured(tried, bound).value <= threshold)
-    safe = quotient * (1 - margin)
-    return tf.cond(
-        tf.reduce_any(still),
-        lambda: _scaled(x, [tf.where(still, safe, quotient * policy.LIFT)], over),
-        lambda: tried,
-    )
+    margin = 2 * _band(bound) + 32 * _ROUNDOFF / min(bound.p, 1.0)
+    if x.dtype != tf.float32:
+        tried, safe = quotient * policy.LIFT, quotient * (1 - margin)
+        if bound.p == 2:
+            return _scaled_16_bits(x, bound, norms, over, tried, safe)
+        return _measured_again(x, bound, over, tried, safe)
+    factor = _factor_float32(quotient, margin, bound.p, LEAST_EXACT_QUOTIENT if mode == "xla, small" else 0.0)
+    if mode in ("xla", "xla, small"):
+        return _scaled(x, [factor], over)
+    products, usual = _products(x, factor, over, norms)
+    return tf.cond(usual, lambda: products, lambda: _scaled(x, [factor], over))
 
 
-def _factor_float32(quotient: Any, margin: Any, p: float) -> Any:
+def _measured_again(x: Any, bound: Bound, over: Any, tried: Any, safe: Any) -> Any:
+    """16 bits scaled by the factors `tried`, and by `safe` ones where the result would be over."""
+    once = _scaled(x, [tried], over)
+    threshold = bound.limit
+    if bound.p not in (1, 2, math.inf):  # other roots are rounded
+        threshold = threshold * (1 - _band(bound) / 2 - 8 * _ROUNDOFF / min(bound.p, 1.0))
+    still = over & ~(measured(once, bound).value <= threshold)
+    again = lambda: _scaled(x, [tf.where(still, safe, tried)], over)  # noqa: E731
+    return tf.cond(tf.reduce_any(still), again, lambda: once)
+
+
+def _scaled_16_bits(x: Any, bound: Bound, norms: Norms, over: Any, tried: Any, safe: Any) -> Any:
+    """As `_measured_again`, by products in float32, unless that leaves a doubt."""
+    products, usual = _products(x, cut(tf, tried * (1 + 2.0**-22), _FLOAT32.precision), over, norms)
+    mask = tf.constant(-(1 << (_FLOAT32.precision - FLOATS[x.dtype.name].precision)), tf.int32)
+    kept = tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(products, tf.int32), mask), tf.float32)
+    result = tf.cast(kept, x.dtype)
+    norm = tf.sqrt(tf.reduce_sum(tf.square(kept), axis=bound.axes, keepdims=True))
+    highest = bound.limit * (1 - (bound.terms + 8) * 0.55 * _FLOAT32.roundoff)
+    if x.dtype == tf.float16:  # subnormals are rounded to nearest, by half of 2**-24
+        highest -= tf.sqrt(bound.terms) * 2.0**-25
+    fits = tf.reduce_all(~over | (tf.cast(norm, tf.float64) <= highest)) & (bound.limit >= _LEAST_FLOAT32)
+    return tf.cond(usual & fits, lambda: result, lambda: _measured_again(x, bound, over, tried, safe))
+
+
+def _factor_float32(quotient: Any, margin: Any, p: float, least: float) -> Any:
     """limit / norm in 24 bits, so that no rounding of a product lifts the norm: as `policy.factors`, with a margin.
 
-    A power of two is taken as it is, as its products are exact, and the norm was exact: `_doubtful`.
+    A power of two from `least` on is taken as it is, as its products are exact, and the norm was exact: `_doubtful`.
     """
     factor = cut(tf, quotient * (1 - margin) / (1 + _FLOAT32.roundoff), _FLOAT32.precision)
     if p not in (1, 2, math.inf):  # other roots are rounded
         return factor
-    return tf.where(tf.equal(quotient, cut(tf, quotient, 1)), quotient, factor)
+    return tf.where(tf.equal(quotient, cut(tf, quotient, 1)) & (quotient >= least), quotient, factor)
 
 
-def _scaled_float32(x: Any, factor: Any, over: Any, norms: Norms) -> Any:
-    """As `_scaled`, by products in float32: those of 24 by 24 bits are rounded as from float64.
+def _products(x: Any, factor: Any, over: Any, norms: Norms) -> tuple[Any, Any]:
+    """The units that are over times a factor of 24 bits, in float32, and whether all is as if rounded from float64.
 
-    Unless a product is subnormal, or zero, or a factor is subnormal, or a unit must keep a NaN.
+    It is, unless a product is subnormal, or zero, or a factor is subnormal, or a unit must keep a NaN. Those of float16
+    are zeros and normal numbers of float32.
     """
     least = _FLOAT32.smallest_normal
     usual = tf.reduce_all(norms.finite & (~over | (factor >= least)))
-    products = x * tf.cast(tf.where(over, factor, 1.0), tf.float32)
-    normal = tf.reduce_min(tf.abs(products)) >= least
-    return tf.cond(usual & normal, lambda: products, lambda: _scaled(x, [factor], over))
+    products = tf.cast(x, tf.float32) * tf.cast(tf.where(over, factor, 1.0), tf.float32)
+    if x.dtype != tf.float16:
+        usual &= tf.reduce_min(tf.abs(products)) >= least
+    return products, usual
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:

@@ -288,7 +288,7 @@ def test_powers_of_two_and_factors_out_of_float32_are_as_in_files(renormed: Func
 
 
 def test_squares_of_narrow_weights_are_summed_exactly_in_graphs_and_xla() -> None:
-    from renorm_cli.training import clip
+    from renorm_cli.training import squares
 
     rng = np.random.default_rng(5)
     rows = [(rng.standard_normal(40) * 2.0**power).astype(np.float32) for power in range(-99, 124, 3)]
@@ -296,19 +296,19 @@ def test_squares_of_narrow_weights_are_summed_exactly_in_graphs_and_xla() -> Non
     exact = [float(sum(Fraction(float(value)) ** 2 for value in row)) for row in rows]
     rough = np.array([*(number * (1 + 1e-13) for number in exact), 0.0, np.inf, np.nan])[:, None]
     for jit in (False, True):
-        summed = tf.function(lambda x, sums: clip._exact_squares(x, sums, (1,)), jit_compile=jit)
+        summed = tf.function(lambda x, sums: squares.exact_norms(x, tf.sqrt(sums), (1,)), jit_compile=jit)
         found = summed(tf.constant(weights), tf.constant(rough)).numpy()[:, 0]
-        assert found[:-2].tolist() == [*exact, 0.0]
+        assert found[:-2].tolist() == [*map(math.sqrt, exact), 0.0]
         assert not np.isfinite(found[-2:]).any()
 
 
 def test_what_xla_compiles_is_told_from_other_graphs_also_in_branches_and_functions() -> None:
-    from renorm_cli.training import clip
+    from renorm_cli.training import traced
 
     found: list[bool] = []
 
     def tell(x: Any) -> Any:
-        found.append(clip._is_fused())
+        found.append(traced._is_fused())
         return x
 
     inner = tf.function(tell)
@@ -320,14 +320,14 @@ def test_what_xla_compiles_is_told_from_other_graphs_also_in_branches_and_functi
 
 @pytest.mark.parametrize("gone", ["_get_control_flow_context", "IsXLAContext", "outer_context", "outer_graph"])
 def test_a_tensorflow_without_a_private_name_takes_the_usual_path(monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
-    from renorm_cli.training import clip
+    from renorm_cli.training import traced
 
     context: dict[str, Any] = {"IsXLAContext": lambda: False, "outer_context": None}
     context.pop(gone, None)
     graph: dict[str, Any] = {"_get_control_flow_context": lambda: SimpleNamespace(**context), "outer_graph": None}
     graph.pop(gone, None)
     monkeypatch.setattr(tf.compat.v1, "get_default_graph", lambda: SimpleNamespace(**graph))
-    assert not clip._is_fused()
+    assert not traced._is_fused()
 
 
 def test_a_hundred_variables_are_bounded_by_calls_of_one_function_with_one_constant() -> None:
