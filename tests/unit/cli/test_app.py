@@ -11,7 +11,9 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -353,6 +355,41 @@ def test_a_read_only_folder_is_one_line(model: Path, tmp_path: Path) -> None:
         folder = Path("/proc")
     done = renorm("apply", model, "--max-norm", 1, "-o", folder / "out.weights.h5")
     refused(done, "nothing can be written to the folder")
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the rights of a superuser, who may search any folder."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("output", ["out.npz", "in/out.npz"])
+def test_an_output_in_a_folder_that_may_not_be_searched_is_one_line(
+    output: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        np.savez(folder / "model.npz", **{"dense/kernel": np.ones((3, 2), np.float32)})
+        closed = folder / "closed"
+        (closed / "in").mkdir(parents=True)
+        arguments = ["apply", str(folder / "model.npz"), "--max-norm", "1", "-o"]
+        renorm_here(
+            capfd, *arguments, str(folder / "imports.npz")
+        )  # whoever lost their rights may read no module either
+        closed.chmod(0o000)
+        with as_nobody():
+            done = renorm_here(capfd, *arguments, str(closed / output))
+        closed.chmod(0o700)
+        refused(done, f"{str(closed / output)!r} cannot be written: Permission denied; give another with -o")
+        assert [path.name for path in closed.rglob("*")] == ["in"]
 
 
 @pytest.mark.slow
