@@ -17,7 +17,7 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.base import others
 from renorm_cli.plan.selection import Named, names
 from renorm_cli.training.arguments import exponent, number_above_zero, positive_axes
-from renorm_cli.training.clip import Bound
+from renorm_cli.training.bound import Bound
 from renorm_cli.training.constraint import wanted_units
 from renorm_cli.training.live import Weight, check_backend, variables_of
 from renorm_cli.training.traced import bounded, clipped, looked, shared

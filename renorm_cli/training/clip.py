@@ -11,18 +11,14 @@ limit * (1 - d) * (1 + u)**2 / (1 - b), which is below limit * (1 - 8u / min(p, 
 float32 takes that factor at once, but a power of two as it is, if the norm is exact. 16 bits take limit / norm first,
 lest products that are stored numbers are cut down to their neighbours, and measure the result: d only if it is over.
 The bound is also tight: d is about n * 2**-52, far less than the roundoff of the dtype.
-For p = 2, 16 bits are multiplied in float32, by limit / norm rounded up, and then cut: before that a product is within
-2**-22 of the exact one. Sums of squares in float32 show that the result is within the limit: with the root they are off
-by (n + 8) * 0.55 * 2**-24 of it at most, as cutting takes some 2**-12 (bfloat16: 2**-9). Squares that vanish are below
-n * 2**-126, next to nothing beside a limit of 2**-40. What that does not show is looked at in float64, as above.
+Where no unit leaves a doubt, `products` has the same in fewer operations.
 float64 has no wider type to round from: units up to limit * (1 + policy.TOLERANCE) are within it, as in files.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -41,31 +37,14 @@ from renorm_cli.norms.engines.tensor_ops import (
 )
 from renorm_cli.norms.error_free import is_small_whole
 from renorm_cli.norms.power_sums import needs_exponents
+from renorm_cli.training import products
+from renorm_cli.training.bound import Bound, Mode
 from renorm_cli.training.squares import LEAST_EXACT_QUOTIENT, exact_norms, norms_near, rough_norms
 
-_ROUNDOFF = FLOATS["float64"].roundoff
 _FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
 _STRIDE = 512
-_LEAST_FLOAT32 = 2.0**-40
 _WORDS = {2: tf.uint16, 4: tf.int32, 8: tf.int64}
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """The p-norm over `axes` is at most `limit`, a float64 scalar; `axes` is a tuple or an integer tensor.
-
-    `terms` is the number of elements of a unit, a float64 scalar.
-    """
-
-    axes: Any
-    limit: Any
-    p: float
-    terms: Any = None
-
-
-Mode = Literal["graph", "columns", "xla", "xla, small"]
-"""How a graph runs: operation by operation, with sums of `columns` (`squares.rough_norms`), or compiled by XLA."""
 
 
 class Norms(NamedTuple):
@@ -99,19 +78,28 @@ def looked(x: Any, bound: Bound, mode: Mode) -> tuple[list[Any], Any]:
             rough = norms_near(x, bound.limit, bound.axes)
         else:
             rough = rough_norms(x, bound.axes, columns=mode == "columns")
-        return [rough], tf.reduce_all(rough <= bound.limit * (1 - _band(bound)))
+        return [rough], tf.reduce_all(rough <= bound.limit * (1 - bound.band))
     norms = measured(x, bound)
     return list(norms), ~tf.reduce_any(_over(x, bound, norms))
 
 
 def clipped(x: Any, bound: Bound, mode: Mode, *found: Any) -> tuple[Any, Any]:
     """`bounded` for a tensor that was looked at."""
-    if is_narrow(x.dtype, bound.p):
-        norms = _norms_of(found[0] if mode == "xla, small" else _refined(x, bound, found[0]))
-    else:
-        norms = Norms(*found)
-    over = _over(x, bound, norms)
-    return _clipped(x, bound, norms, over, mode), over
+    compiled = mode in ("xla", "xla, small")
+
+    def carefully() -> tuple[Any, Any]:
+        if not is_narrow(x.dtype, bound.p):
+            norms = Norms(*found)
+        else:
+            norms = _norms_of(found[0] if mode == "xla, small" else _refined(x, bound, found[0]))
+        over = _over(x, bound, norms)
+        return _clipped(x, bound, norms, over, mode), over
+
+    if x.dtype == tf.float64 or (x.dtype == tf.float32 and compiled) or (x.dtype != tf.float32 and bound.p != 2):
+        return carefully()
+    value, over, sure = products.scaled(x, bound, found[0] if bound.p == 2 else Norms(*found).value)
+    value, over = tf.cond(sure, lambda: (value, over), carefully)
+    return value, over
 
 
 def _over(x: Any, bound: Bound, norms: Norms) -> Any:
@@ -204,22 +192,16 @@ def _norms(sums: Any, exponents: Any, p: float) -> Norms:
 def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
     """Units whose verdict or factor needs exact sums; see `power_sums.doubtful`."""
     threshold = policy.threshold(bound.limit, x.dtype.name, PNorm(bound.p))
-    band = _band(bound)
-    near = tf.abs(norms.value - threshold) <= band * threshold
+    near = tf.abs(norms.value - threshold) <= bound.band * threshold
     if x.dtype == tf.float64:
         return near | (norms.finite & (norms.value > threshold))
     if x.dtype == tf.float32:
         quotient = bound.limit / norms.value
         fraction = quotient / cut(tf, quotient, 1)
-        return near | ((norms.value > threshold) & ((fraction <= 1 + 2 * band) | (fraction >= 2 - 4 * band)))
+        return near | (
+            (norms.value > threshold) & ((fraction <= 1 + 2 * bound.band) | (fraction >= 2 - 4 * bound.band))
+        )
     return near
-
-
-def _band(bound: Bound) -> Any:
-    """The largest relative error of a norm from fast sums."""
-    if math.isinf(bound.p):
-        return tf.constant(4 * _ROUNDOFF, tf.float64)
-    return ((bound.terms + (2 + 4 * bound.p)) / min(bound.p, 1.0) + 4) * _ROUNDOFF
 
 
 def _clipped(x: Any, bound: Bound, norms: Norms, over: Any, mode: Mode) -> Any:
@@ -227,17 +209,10 @@ def _clipped(x: Any, bound: Bound, norms: Norms, over: Any, mode: Mode) -> Any:
     if x.dtype == tf.float64:
         return _scaled_float64(x, bound.limit, norms, over)
     quotient = bound.limit / norms.value
-    margin = 2 * _band(bound) + 32 * _ROUNDOFF / min(bound.p, 1.0)
     if x.dtype != tf.float32:
-        tried, safe = quotient * policy.LIFT, quotient * (1 - margin)
-        if bound.p == 2:
-            return _scaled_16_bits(x, bound, norms, over, tried, safe)
-        return _measured_again(x, bound, over, tried, safe)
-    factor = _factor_float32(quotient, margin, bound.p, LEAST_EXACT_QUOTIENT if mode == "xla, small" else 0.0)
-    if mode in ("xla", "xla, small"):
-        return _scaled(x, [factor], over)
-    products, usual = _products(x, factor, over, norms)
-    return tf.cond(usual, lambda: products, lambda: _scaled(x, [factor], over))
+        return _measured_again(x, bound, over, quotient * policy.LIFT, quotient * (1 - bound.margin))
+    factor = _factor_float32(quotient, bound.margin, bound.p, LEAST_EXACT_QUOTIENT if mode == "xla, small" else 0.0)
+    return _scaled(x, [factor], over)
 
 
 def _measured_again(x: Any, bound: Bound, over: Any, tried: Any, safe: Any) -> Any:
@@ -245,24 +220,10 @@ def _measured_again(x: Any, bound: Bound, over: Any, tried: Any, safe: Any) -> A
     once = _scaled(x, [tried], over)
     threshold = bound.limit
     if bound.p not in (1, 2, math.inf):  # other roots are rounded
-        threshold = threshold * (1 - _band(bound) / 2 - 8 * _ROUNDOFF / min(bound.p, 1.0))
+        threshold = threshold * (1 - bound.margin / 4)
     still = over & ~(measured(once, bound).value <= threshold)
     again = lambda: _scaled(x, [tf.where(still, safe, tried)], over)  # noqa: E731
     return tf.cond(tf.reduce_any(still), again, lambda: once)
-
-
-def _scaled_16_bits(x: Any, bound: Bound, norms: Norms, over: Any, tried: Any, safe: Any) -> Any:
-    """As `_measured_again`, by products in float32, unless that leaves a doubt."""
-    products, usual = _products(x, cut(tf, tried * (1 + 2.0**-22), _FLOAT32.precision), over, norms)
-    mask = tf.constant(-(1 << (_FLOAT32.precision - FLOATS[x.dtype.name].precision)), tf.int32)
-    kept = tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(products, tf.int32), mask), tf.float32)
-    result = tf.cast(kept, x.dtype)
-    norm = tf.sqrt(tf.reduce_sum(tf.square(kept), axis=bound.axes, keepdims=True))
-    highest = bound.limit * (1 - (bound.terms + 8) * 0.55 * _FLOAT32.roundoff)
-    if x.dtype == tf.float16:  # subnormals are rounded to nearest, by half of 2**-24
-        highest -= tf.sqrt(bound.terms) * 2.0**-25
-    fits = tf.reduce_all(~over | (tf.cast(norm, tf.float64) <= highest)) & (bound.limit >= _LEAST_FLOAT32)
-    return tf.cond(usual & fits, lambda: result, lambda: _measured_again(x, bound, over, tried, safe))
 
 
 def _factor_float32(quotient: Any, margin: Any, p: float, least: float) -> Any:
@@ -274,20 +235,6 @@ def _factor_float32(quotient: Any, margin: Any, p: float, least: float) -> Any:
     if p not in (1, 2, math.inf):  # other roots are rounded
         return factor
     return tf.where(tf.equal(quotient, cut(tf, quotient, 1)) & (quotient >= least), quotient, factor)
-
-
-def _products(x: Any, factor: Any, over: Any, norms: Norms) -> tuple[Any, Any]:
-    """The units that are over times a factor of 24 bits, in float32, and whether all is as if rounded from float64.
-
-    It is, unless a product is subnormal, or zero, or a factor is subnormal, or a unit must keep a NaN. Those of float16
-    are zeros and normal numbers of float32.
-    """
-    least = _FLOAT32.smallest_normal
-    usual = tf.reduce_all(norms.finite & (~over | (factor >= least)))
-    products = tf.cast(x, tf.float32) * tf.cast(tf.where(over, factor, 1.0), tf.float32)
-    if x.dtype != tf.float16:
-        usual &= tf.reduce_min(tf.abs(products)) >= least
-    return products, usual
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:

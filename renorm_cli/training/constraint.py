@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 
 from renorm_cli.training.arguments import axes_of, exponent, floating, number_above_zero, reduced_axes
-from renorm_cli.training.clip import Bound
+from renorm_cli.training.bound import Bound
 from renorm_cli.training.function import plain
 from renorm_cli.training.live import check_backend, unit_axes_of
 from renorm_cli.training.traced import bounded, shared

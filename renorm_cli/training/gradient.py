@@ -21,7 +21,8 @@ import tensorflow as tf
 
 from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.power_sums import needs_exponents
-from renorm_cli.training.clip import Bound, exponents_of, halves, root
+from renorm_cli.training.bound import Bound
+from renorm_cli.training.clip import exponents_of, halves, root
 from renorm_cli.training.traced import bounded
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from renorm_cli.training import clip
-from renorm_cli.training.clip import Bound, Mode
+from renorm_cli.training.bound import Bound, Mode, band
 
 _SMALL = 2**16
 _MOST_IN_COLUMNS = 2**31 - 1
@@ -18,25 +18,25 @@ _MOST_IN_COLUMNS = 2**31 - 1
 
 def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     """The tensor with every unit within the limit, and which units were over; units with NaN or Inf are unchanged."""
-    bound = _with_terms(x, bound)
+    bound = _with_band(x, bound)
     if x.shape.rank is None:
         return clip.bounded(x, bound, "graph")
-    result, over = _graph(clip.bounded, x, bound)(x, bound.limit, bound.terms)
+    result, over = _graph(clip.bounded, x, bound)(x, bound.limit, bound.band)
     result.set_shape(x.shape)
     return result, over
 
 
 def looked(x: Any, bound: Bound) -> tuple[list[Any], Any]:
     """What `clipped` needs of the norms, and whether it would surely change nothing."""
-    bound = _with_terms(x, bound)
-    found, settled = _graph(clip.looked, x, bound)(x, bound.limit, bound.terms)
+    bound = _with_band(x, bound)
+    found, settled = _graph(clip.looked, x, bound)(x, bound.limit, bound.band)
     return found, settled
 
 
 def clipped(x: Any, bound: Bound, found: list[Any]) -> tuple[Any, Any]:
     """`bounded` for a tensor that was looked at."""
-    bound = _with_terms(x, bound)
-    result, over = _graph(clip.clipped, x, bound, *found)(x, bound.limit, bound.terms, *found)
+    bound = _with_band(x, bound)
+    result, over = _graph(clip.clipped, x, bound, *found)(x, bound.limit, bound.band, *found)
     result.set_shape(x.shape)
     return result, over
 
@@ -51,11 +51,11 @@ def shared(number: float) -> Any:
         return tf.constant(number, tf.float64)
 
 
-def _with_terms(x: Any, bound: Bound) -> Bound:
+def _with_band(x: Any, bound: Bound) -> Bound:
     if x.shape.is_fully_defined():
-        return replace(bound, terms=shared(float(math.prod(x.shape[axis] for axis in bound.axes))))
+        return replace(bound, band=shared(band(math.prod(x.shape[axis] for axis in bound.axes), bound.p)))
     sizes = tf.gather(tf.shape(x), tf.convert_to_tensor(bound.axes, tf.int32))
-    return replace(bound, terms=tf.reduce_prod(tf.cast(sizes, tf.float64)))
+    return replace(bound, band=band(tf.reduce_prod(tf.cast(sizes, tf.float64)), bound.p))
 
 
 def _mode(x: Any, axes: tuple[int, ...]) -> Mode:
@@ -98,8 +98,8 @@ def _traced(does: Any, dtype: Any, rank: int, axes: tuple[int, ...], p: float, m
     TensorFlow calls it and does not copy it into the graph of the step, which it would optimize a hundred times.
     """
 
-    def function(x: Any, limit: Any, terms: Any, *found: Any) -> Any:
-        return does(x, Bound(axes, limit, p, terms), mode, *found)
+    def function(x: Any, limit: Any, band: Any, *found: Any) -> Any:
+        return does(x, Bound(axes, limit, p, band), mode, *found)
 
     scalar, shape = tf.TensorSpec([], tf.float64), [None] * rank
     signature = [tf.TensorSpec(shape, dtype), scalar, scalar, *(tf.TensorSpec(shape, one) for one in found)]
