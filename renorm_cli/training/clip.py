@@ -39,7 +39,7 @@ from renorm_cli.norms.error_free import is_small_whole
 from renorm_cli.norms.power_sums import needs_exponents
 from renorm_cli.training import products
 from renorm_cli.training.bound import Bound, Mode
-from renorm_cli.training.squares import LEAST_EXACT_QUOTIENT, exact_norms, norms_near, rough_norms
+from renorm_cli.training.squares import exact_norms, rough_norms
 
 _FLOAT32 = FLOATS["float32"]
 _FAR = 2.0**-900
@@ -74,10 +74,7 @@ def bounded(x: Any, bound: Bound, mode: Mode) -> tuple[Any, Any]:
 def looked(x: Any, bound: Bound, mode: Mode) -> tuple[list[Any], Any]:
     """What `clipped` needs of the norms, and whether it would surely change nothing."""
     if is_narrow(x.dtype, bound.p):
-        if mode == "xla, small":
-            rough = norms_near(x, bound.limit, bound.axes)
-        else:
-            rough = rough_norms(x, bound.axes, columns=mode == "columns")
+        rough = rough_norms(x, bound.axes, columns=mode == "columns")
         return [rough], tf.reduce_all(rough <= bound.limit * (1 - bound.band))
     norms = measured(x, bound)
     return list(norms), ~tf.reduce_any(_over(x, bound, norms))
@@ -90,10 +87,12 @@ def clipped(x: Any, bound: Bound, mode: Mode, *found: Any) -> tuple[Any, Any]:
     def carefully() -> tuple[Any, Any]:
         if not is_narrow(x.dtype, bound.p):
             norms = Norms(*found)
+        elif mode == "xla, small":  # sums of so few elements take less time than a branch takes to compile
+            norms = _norms_of(exact_norms(x, found[0], bound.axes))
         else:
-            norms = _norms_of(found[0] if mode == "xla, small" else _refined(x, bound, found[0]))
+            norms = _norms_of(_refined(x, bound, found[0]))
         over = _over(x, bound, norms)
-        return _clipped(x, bound, norms, over, mode), over
+        return _clipped(x, bound, norms, over), over
 
     if x.dtype == tf.float64 or (x.dtype == tf.float32 and compiled) or (x.dtype != tf.float32 and bound.p != 2):
         return carefully()
@@ -204,15 +203,15 @@ def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
     return near
 
 
-def _clipped(x: Any, bound: Bound, norms: Norms, over: Any, mode: Mode) -> Any:
+def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
     """The tensor with the units that are over scaled."""
     if x.dtype == tf.float64:
         return _scaled_float64(x, bound.limit, norms, over)
     quotient = bound.limit / norms.value
     if x.dtype != tf.float32:
         return _measured_again(x, bound, over, quotient * policy.LIFT, quotient * (1 - bound.margin))
-    factor = _factor_float32(quotient, bound.margin, bound.p, LEAST_EXACT_QUOTIENT if mode == "xla, small" else 0.0)
-    return _scaled(x, [factor], over)
+    factor = _factor_float32(quotient, bound.margin, bound.p)
+    return _scaled_float32(x, factor, over)
 
 
 def _measured_again(x: Any, bound: Bound, over: Any, tried: Any, safe: Any) -> Any:
@@ -226,15 +225,24 @@ def _measured_again(x: Any, bound: Bound, over: Any, tried: Any, safe: Any) -> A
     return tf.cond(tf.reduce_any(still), again, lambda: once)
 
 
-def _factor_float32(quotient: Any, margin: Any, p: float, least: float) -> Any:
+def _factor_float32(quotient: Any, margin: Any, p: float) -> Any:
     """limit / norm in 24 bits, so that no rounding of a product lifts the norm: as `policy.factors`, with a margin.
 
-    A power of two from `least` on is taken as it is, as its products are exact, and the norm was exact: `_doubtful`.
+    A power of two is taken as it is, as its products are exact, and the norm was exact: `_doubtful`.
     """
     factor = cut(tf, quotient * (1 - margin) / (1 + _FLOAT32.roundoff), _FLOAT32.precision)
     if p not in (1, 2, math.inf):  # other roots are rounded
         return factor
-    return tf.where(tf.equal(quotient, cut(tf, quotient, 1)) & (quotient >= least), quotient, factor)
+    return tf.where(tf.equal(quotient, cut(tf, quotient, 1)), quotient, factor)
+
+
+def _scaled_float32(x: Any, factor: Any, over: Any) -> Any:
+    """As `_scaled`, with few operations, which XLA compiles for each variable."""
+    product = tf.cast(tf.cast(x, tf.float64) * factor, tf.float32)
+    old, new = tf.bitcast(x, tf.int32), tf.bitcast(product, tf.int32)
+    zero = tf.bitwise.bitwise_and(old, tf.constant(-(1 << 31), tf.int32))
+    new = tf.where(tf.abs(product) < _FLOAT32.smallest_normal, zero, new)
+    return tf.bitcast(tf.where(over, new, old), tf.float32)
 
 
 def _scaled_float64(x: Any, limit: Any, norms: Norms, over: Any) -> Any:

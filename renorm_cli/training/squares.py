@@ -9,17 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from renorm_cli.norms.engines.tensor_ops import power_of_two
-
 _EXPONENT = 0x7FF << 52
 _BIAS = 1023 << 52
 _LEAST = (1023 - 310) << 52
 _WHOLE = 51
-_WHOLE_AT_LIMIT = 42
-_WIDEST_LIMIT = 200
-
-LEAST_EXACT_QUOTIENT = 2.0**-4
-"""limit / norm of `norms_near` is right to the last bit from here on."""
 
 
 def rough_norms(x: Any, axes: Any, columns: bool) -> Any:
@@ -45,20 +38,6 @@ def exact_norms(x: Any, rough: Any, axes: Any) -> Any:
     bits = tf.maximum(bits, tf.constant(_LEAST, tf.int64))  # a unit of zeros
     up = tf.bitcast(tf.constant(2 * _BIAS + (_WHOLE << 52), tf.int64) - bits, tf.float64)
     down = tf.bitcast(bits - tf.constant(_WHOLE << 52, tf.int64), tf.float64)
-    return tf.sqrt(_summed(x, up, axes) * down)
-
-
-def norms_near(x: Any, limit: Any, axes: Any) -> Any:
-    """As `exact_norms` for norms up to 16 * limit, which is all that decides, and rough ones beyond; in one pass.
-
-    The power of two brings limit**2 to 2**42 to 2**44: up to 2**53 all whole numbers are exact, and 2**16 rests are off
-    by 2**-63 of the sum.
-    """
-    exponent = tf.bitwise.right_shift(tf.bitcast(limit, tf.int64), tf.constant(52, tf.int64)) - 1023
-    exponent = 2 * tf.clip_by_value(
-        exponent, tf.constant(-_WIDEST_LIMIT, tf.int64), tf.constant(_WIDEST_LIMIT, tf.int64)
-    )
-    up, down = power_of_two(tf, _WHOLE_AT_LIMIT - exponent), power_of_two(tf, exponent - _WHOLE_AT_LIMIT)
     return tf.sqrt(_summed(x, up, axes) * down)
 
 
