@@ -20,7 +20,7 @@ from renorm_cli.training.arguments import exponent, number_above_zero, positive_
 from renorm_cli.training.bound import Bound
 from renorm_cli.training.constraint import wanted_units
 from renorm_cli.training.live import Weight, check_backend, variables_of
-from renorm_cli.training.traced import bounded, clipped, looked, shared
+from renorm_cli.training.traced import bounded, finished, looked, shared
 
 LOG = "renorm_clipped"
 
@@ -200,17 +200,17 @@ def _function(steps: Sequence[Step], limit: float, p: float, compiled: bool) -> 
         )
 
     def looked_first() -> Any:
-        values = [tf.convert_to_tensor(variable) for variable, _ in bounds]
+        values = [tf.convert_to_tensor(each) for each, _ in bounds]
         looks = [looked(value, bound) for value, (_, bound) in zip(values, bounds, strict=True)]
 
-        def clip(number: int) -> Any:
-            variable, bound = bounds[number]
-            found, settled = looks[number]
-            clipping = lambda: _assigned(variable, *clipped(values[number], bound, found))  # noqa: E731
-            return tf.cond(settled, lambda: tf.constant(0, tf.int64), clipping)
+        def finish() -> Any:
+            done = []
+            for (each, bound), value, (found, settled) in zip(bounds, values, looks, strict=True):
+                done.append(_assigned(each, *finished(value, bound, settled, found)))
+            return tf.add_n(done)
 
         every = tf.reduce_all(tf.stack([settled for _, settled in looks]))
-        return tf.cond(every, lambda: tf.constant(0, tf.int64), lambda: tf.add_n([clip(n) for n in range(len(bounds))]))
+        return tf.cond(every, lambda: tf.constant(0, tf.int64), finish)
 
     return tf.function(at_once if compiled else looked_first, autograph=False, jit_compile=compiled)
 

@@ -64,15 +64,11 @@ def is_narrow(dtype: Any, p: float) -> bool:
 def bounded(x: Any, bound: Bound, mode: Mode) -> tuple[Any, Any]:
     """The tensor with every unit within the limit, and which units were over; units with NaN or Inf are unchanged."""
     found, settled = looked(x, bound, mode)
-    if mode in ("xla", "xla, small") and is_narrow(x.dtype, bound.p):
-        return clipped(x, bound, mode, *found)  # one loop over the elements, where a branch would copy them
-    same = lambda: (tf.identity(x), tf.zeros_like(found[0], tf.bool))  # noqa: E731
-    value, over = tf.cond(settled, same, lambda: clipped(x, bound, mode, *found))
-    return value, over
+    return finished(x, bound, mode, settled, *found)
 
 
 def looked(x: Any, bound: Bound, mode: Mode) -> tuple[list[Any], Any]:
-    """What `clipped` needs of the norms, and whether it would surely change nothing."""
+    """What is known of the norms, and whether the bound surely changes nothing."""
     if is_narrow(x.dtype, bound.p):
         rough = rough_norms(x, bound.axes, columns=mode == "columns")
         return [rough], tf.reduce_all(rough <= bound.limit * (1 - bound.band))
@@ -80,8 +76,16 @@ def looked(x: Any, bound: Bound, mode: Mode) -> tuple[list[Any], Any]:
     return list(norms), ~tf.reduce_any(_over(x, bound, norms))
 
 
-def clipped(x: Any, bound: Bound, mode: Mode, *found: Any) -> tuple[Any, Any]:
+def finished(x: Any, bound: Bound, mode: Mode, settled: Any, *found: Any) -> tuple[Any, Any]:
     """`bounded` for a tensor that was looked at."""
+    if mode in ("xla", "xla, small") and is_narrow(x.dtype, bound.p):
+        return _clipped(x, bound, mode, *found)  # one loop over the elements, where a branch would copy them
+    same = lambda: (tf.identity(x), tf.zeros_like(found[0], tf.bool))  # noqa: E731
+    value, over = tf.cond(settled, same, lambda: _clipped(x, bound, mode, *found))
+    return value, over
+
+
+def _clipped(x: Any, bound: Bound, mode: Mode, *found: Any) -> tuple[Any, Any]:
     compiled = mode in ("xla", "xla, small")
 
     def carefully() -> tuple[Any, Any]:
@@ -92,7 +96,7 @@ def clipped(x: Any, bound: Bound, mode: Mode, *found: Any) -> tuple[Any, Any]:
         else:
             norms = _norms_of(_refined(x, bound, found[0]))
         over = _over(x, bound, norms)
-        return _clipped(x, bound, norms, over), over
+        return _scaled_down(x, bound, norms, over), over
 
     if x.dtype == tf.float64 or (x.dtype == tf.float32 and compiled) or (x.dtype != tf.float32 and bound.p != 2):
         return carefully()
@@ -203,7 +207,7 @@ def _doubtful(x: Any, norms: Norms, bound: Bound) -> Any:
     return near
 
 
-def _clipped(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
+def _scaled_down(x: Any, bound: Bound, norms: Norms, over: Any) -> Any:
     """The tensor with the units that are over scaled."""
     if x.dtype == tf.float64:
         return _scaled_float64(x, bound.limit, norms, over)

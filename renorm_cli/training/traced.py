@@ -27,16 +27,16 @@ def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
 
 
 def looked(x: Any, bound: Bound) -> tuple[list[Any], Any]:
-    """What `clipped` needs of the norms, and whether it would surely change nothing."""
+    """What is known of the norms, and whether the bound surely changes nothing."""
     bound = _with_band(x, bound)
     found, settled = _graph(clip.looked, x, bound)(x, bound.limit, bound.band)
     return found, settled
 
 
-def clipped(x: Any, bound: Bound, found: list[Any]) -> tuple[Any, Any]:
+def finished(x: Any, bound: Bound, settled: Any, found: list[Any]) -> tuple[Any, Any]:
     """`bounded` for a tensor that was looked at."""
     bound = _with_band(x, bound)
-    result, over = _graph(clip.clipped, x, bound, *found)(x, bound.limit, bound.band, *found)
+    result, over = _graph(clip.finished, x, bound, *found)(x, bound.limit, bound.band, settled, *found)
     result.set_shape(x.shape)
     return result, over
 
@@ -102,7 +102,9 @@ def _traced(does: Any, dtype: Any, rank: int, axes: tuple[int, ...], p: float, m
         return does(x, Bound(axes, limit, p, band), mode, *found)
 
     scalar, shape = tf.TensorSpec([], tf.float64), [None] * rank
-    signature = [tf.TensorSpec(shape, dtype), scalar, scalar, *(tf.TensorSpec(shape, one) for one in found)]
+    signature = [tf.TensorSpec(shape, dtype), scalar, scalar]
+    if found:
+        signature += [tf.TensorSpec([], tf.bool), *(tf.TensorSpec(shape, one) for one in found)]
     options: dict[str, Any] = {"input_signature": signature, "autograph": False}
     with tf.init_scope():
         return tf.function(function, **options, experimental_attributes={"_noinline": True}).get_concrete_function()
