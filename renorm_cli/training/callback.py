@@ -24,6 +24,8 @@ from renorm_cli.training.traced import bounded, finished, looked, shared
 
 LOG = "renorm_clipped"
 
+_SMALL = 2**16
+
 _KERNELS: frozenset[Role] = BOUNDED | {"quantized"}
 
 
@@ -189,15 +191,16 @@ def _is_compiled(model: Any) -> bool:
 def _function(steps: Sequence[Step], limit: float, p: float, compiled: bool) -> Any:
     """A function that bounds the variables and returns the number of clipped units.
 
-    Where XLA compiles it, that is one loop for each variable. Otherwise it looks at all of them first, because each
-    branch of a graph takes longer than a small variable.
+    Where XLA compiles it, that is a loop for each variable, or for small ones of one shape. Otherwise it looks at all
+    of them first, because a branch of a graph takes longer than a small variable.
     """
     bounds = [(variable, Bound(others(len(variable.shape), kept), shared(limit), p)) for variable, kept in steps]
 
     def at_once() -> Any:
-        return tf.add_n(
-            [_assigned(variable, *bounded(tf.convert_to_tensor(variable), bound)) for variable, bound in bounds]
-        )
+        alike: dict[Any, list[Any]] = {}
+        for variable, bound in bounds:
+            alike.setdefault((variable.dtype, tuple(variable.shape), bound.axes), []).append(variable)
+        return tf.add_n([_together(variables, axes, limit, p) for (_, _, axes), variables in alike.items()])
 
     def looked_first() -> Any:
         values = [tf.convert_to_tensor(each) for each, _ in bounds]
@@ -213,6 +216,20 @@ def _function(steps: Sequence[Step], limit: float, p: float, compiled: bool) -> 
         return tf.cond(every, lambda: tf.constant(0, tf.int64), finish)
 
     return tf.function(at_once if compiled else looked_first, autograph=False, jit_compile=compiled)
+
+
+def _together(variables: Sequence[Any], axes: tuple[int, ...], limit: float, p: float) -> Any:
+    """Bound variables of one dtype and shape; small ones as one tensor, for which XLA compiles once."""
+    values = [tf.convert_to_tensor(variable) for variable in variables]
+    if len(values) == 1 or values[0].shape.num_elements() > _SMALL:
+        bound = Bound(axes, shared(limit), p)
+        return tf.add_n(
+            [_assigned(each, *bounded(value, bound)) for each, value in zip(variables, values, strict=True)]
+        )
+    result, over = bounded(tf.stack(values), Bound(tuple(axis + 1 for axis in axes), shared(limit), p))
+    for variable, value in zip(variables, tf.unstack(result), strict=True):
+        variable.assign(value)
+    return tf.math.count_nonzero(over)
 
 
 def _assigned(variable: Any, value: Any, over: Any) -> Any:

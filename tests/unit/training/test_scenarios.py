@@ -116,6 +116,17 @@ def averaged(mode: str, every: Any, frequency: int | None, swap: bool) -> None:
     assert max(*watch.epochs, largest(model)) <= LIMIT
 
 
+def alike(mode: str) -> None:
+    """Small variables of one shape, which XLA bounds together."""
+    from renorm_cli.tf import RenormCallback
+
+    model = keras.Sequential([keras.Input((20,)), *(layers.Dense(20) for _ in range(3)), layers.Dense(3)])
+    bound, watch = RenormCallback(max_norm=LIMIT), Watch()
+    fit(model, mode, bound, watch)
+    assert within(watch.batches)
+    assert within([largest(model, lambda kernel: tuple(kernel.shape) == (20, 20))])
+
+
 def constrained(mode: str, **options: Any) -> None:
     from renorm_cli.tf import RenormConstraint
 
@@ -261,6 +272,7 @@ SCENARIOS: dict[str, Callable[[str], None]] = {
     "LoRA": adapted,
     "quantized": quantized,
     "frozen": frozen,
+    "layers of one shape": alike,
     "several callbacks": several,
     "mixed precision": mixed,
     "several steps in an execution": executions,
