@@ -20,7 +20,7 @@ from renorm_cli.training.arguments import exponent, number_above_zero, positive_
 from renorm_cli.training.bound import Bound
 from renorm_cli.training.constraint import wanted_units
 from renorm_cli.training.live import Weight, check_backend, variables_of
-from renorm_cli.training.traced import bounded, finished, looked, shared
+from renorm_cli.training.traced import bounded, shared
 
 LOG = "renorm_clipped"
 
@@ -189,37 +189,20 @@ def _is_compiled(model: Any) -> bool:
 
 
 def _function(steps: Sequence[Step], limit: float, p: float, compiled: bool) -> Any:
-    """A function that bounds the variables and returns the number of clipped units.
+    """A function that bounds the variables and returns the number of clipped units."""
+    alike: dict[Any, list[Any]] = {}
+    for variable, kept in steps:
+        shape = tuple(variable.shape)
+        alike.setdefault((variable.dtype, shape, others(len(shape), kept)), []).append(variable)
 
-    Where XLA compiles it, that is a loop for each variable, or for small ones of one shape. Otherwise it looks at all
-    of them first, because a branch of a graph takes longer than a small variable.
-    """
-    bounds = [(variable, Bound(others(len(variable.shape), kept), shared(limit), p)) for variable, kept in steps]
-
-    def at_once() -> Any:
-        alike: dict[Any, list[Any]] = {}
-        for variable, bound in bounds:
-            alike.setdefault((variable.dtype, tuple(variable.shape), bound.axes), []).append(variable)
+    def apply() -> Any:
         return tf.add_n([_together(variables, axes, limit, p) for (_, _, axes), variables in alike.items()])
 
-    def looked_first() -> Any:
-        values = [tf.convert_to_tensor(each) for each, _ in bounds]
-        looks = [looked(value, bound) for value, (_, bound) in zip(values, bounds, strict=True)]
-
-        def finish() -> Any:
-            done = []
-            for (each, bound), value, (found, settled) in zip(bounds, values, looks, strict=True):
-                done.append(_assigned(each, *finished(value, bound, settled, found)))
-            return tf.add_n(done)
-
-        every = tf.reduce_all(tf.stack([settled for _, settled in looks]))
-        return tf.cond(every, lambda: tf.constant(0, tf.int64), finish)
-
-    return tf.function(at_once if compiled else looked_first, autograph=False, jit_compile=compiled)
+    return tf.function(apply, autograph=False, jit_compile=compiled)
 
 
 def _together(variables: Sequence[Any], axes: tuple[int, ...], limit: float, p: float) -> Any:
-    """Bound variables of one dtype and shape; small ones as one tensor, for which XLA compiles once."""
+    """Bound variables of one dtype and shape; small ones as one tensor, in one call."""
     values = [tf.convert_to_tensor(variable) for variable in variables]
     if len(values) == 1 or values[0].shape.num_elements() > _SMALL:
         bound = Bound(axes, shared(limit), p)

@@ -63,23 +63,14 @@ def is_narrow(dtype: Any, p: float) -> bool:
 
 def bounded(x: Any, bound: Bound, mode: Mode) -> tuple[Any, Any]:
     """The tensor with every unit within the limit, and which units were over; units with NaN or Inf are unchanged."""
-    found, settled = looked(x, bound, mode)
-    return finished(x, bound, mode, settled, *found)
-
-
-def looked(x: Any, bound: Bound, mode: Mode) -> tuple[list[Any], Any]:
-    """What is known of the norms, and whether the bound surely changes nothing."""
     if is_narrow(x.dtype, bound.p):
         rough = rough_norms(x, bound.axes, columns=mode == "columns")
-        return [rough], tf.reduce_all(rough <= bound.limit * (1 - bound.band))
-    norms = measured(x, bound)
-    return list(norms), ~tf.reduce_any(_over(x, bound, norms))
-
-
-def finished(x: Any, bound: Bound, mode: Mode, settled: Any, *found: Any) -> tuple[Any, Any]:
-    """`bounded` for a tensor that was looked at."""
-    if mode in ("xla", "xla, small") and is_narrow(x.dtype, bound.p):
-        return _clipped(x, bound, mode, *found)  # one loop over the elements, where a branch would copy them
+        if mode in ("xla", "xla, small"):
+            return _clipped(x, bound, mode, rough)  # one loop over the elements, where a branch would copy them
+        settled, found = tf.reduce_all(rough <= bound.limit * (1 - bound.band)), [rough]
+    else:
+        norms = measured(x, bound)
+        settled, found = ~tf.reduce_any(_over(x, bound, norms)), list(norms)
     same = lambda: (tf.identity(x), tf.zeros_like(found[0], tf.bool))  # noqa: E731
     value, over = tf.cond(settled, same, lambda: _clipped(x, bound, mode, *found))
     return value, over

@@ -21,22 +21,8 @@ def bounded(x: Any, bound: Bound) -> tuple[Any, Any]:
     bound = _with_band(x, bound)
     if x.shape.rank is None:
         return clip.bounded(x, bound, "graph")
-    result, over = _graph(clip.bounded, x, bound)(x, bound.limit, bound.band)
-    result.set_shape(x.shape)
-    return result, over
-
-
-def looked(x: Any, bound: Bound) -> tuple[list[Any], Any]:
-    """What is known of the norms, and whether the bound surely changes nothing."""
-    bound = _with_band(x, bound)
-    found, settled = _graph(clip.looked, x, bound)(x, bound.limit, bound.band)
-    return found, settled
-
-
-def finished(x: Any, bound: Bound, settled: Any, found: list[Any]) -> tuple[Any, Any]:
-    """`bounded` for a tensor that was looked at."""
-    bound = _with_band(x, bound)
-    result, over = _graph(clip.finished, x, bound, *found)(x, bound.limit, bound.band, settled, *found)
+    graph = _traced(x.dtype, x.shape.rank, bound.axes, bound.p, _mode(x, bound.axes))
+    result, over = graph(x, bound.limit, bound.band)
     result.set_shape(x.shape)
     return result, over
 
@@ -86,25 +72,18 @@ def _asked(owner: Any, method: str) -> Any:
     return getattr(owner, method, lambda: None)()
 
 
-def _graph(does: Any, x: Any, bound: Bound, *found: Any) -> Any:
-    dtypes = tuple(one.dtype for one in found)
-    return _traced(does, x.dtype, x.shape.rank, bound.axes, bound.p, _mode(x, bound.axes), dtypes)
-
-
 @functools.cache
-def _traced(does: Any, dtype: Any, rank: int, axes: tuple[int, ...], p: float, mode: Mode, found: tuple[Any]) -> Any:
+def _traced(dtype: Any, rank: int, axes: tuple[int, ...], p: float, mode: Mode) -> Any:
     """One graph for all shapes, so that a model with a hundred layers is not traced a hundred times.
 
     TensorFlow calls it and does not copy it into the graph of the step, which it would optimize a hundred times.
     """
 
-    def function(x: Any, limit: Any, band: Any, *found: Any) -> Any:
-        return does(x, Bound(axes, limit, p, band), mode, *found)
+    def function(x: Any, limit: Any, band: Any) -> Any:
+        return clip.bounded(x, Bound(axes, limit, p, band), mode)
 
-    scalar, shape = tf.TensorSpec([], tf.float64), [None] * rank
-    signature = [tf.TensorSpec(shape, dtype), scalar, scalar]
-    if found:
-        signature += [tf.TensorSpec([], tf.bool), *(tf.TensorSpec(shape, one) for one in found)]
+    scalar = tf.TensorSpec([], tf.float64)
+    signature = [tf.TensorSpec([None] * rank, dtype), scalar, scalar]
     options: dict[str, Any] = {"input_signature": signature, "autograph": False}
     with tf.init_scope():
         return tf.function(function, **options, experimental_attributes={"_noinline": True}).get_concrete_function()
