@@ -82,6 +82,7 @@ HEAVY = {
     "tensorflow": {
         "norms/engines/tensorflow_engine.py",
         *(f"training/{name}.py" for name in ("arguments", "callback", "clip", "function", "gradient")),
+        *(f"training/{name}.py" for name in ("products", "squares", "traced")),
     },
     "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
     "distributed": {"fleet/cluster.py"},
