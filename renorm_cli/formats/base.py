@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats.location import Location
-from renorm_cli.model.blocks import Block, partition
+from renorm_cli.model.blocks import Block, is_shape, partition
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.plan import Note
 from renorm_cli.model.readers import Readers
@@ -23,6 +23,7 @@ from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.files import Opener, SourceFile, check_unchanged, open_beside, read_range, read_start
 from renorm_cli.storage.permissions import readers_of
 from renorm_cli.storage.staging import Staging
+from renorm_cli.untrusted import quoted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -220,7 +221,8 @@ def digest(parts: Iterable[bytes]) -> str:
 class Checkpoint(ABC):
     """An open checkpoint. `format` is its name in reports, `files` all it consists of, in the order of publication.
 
-    `path` is where it was opened, as the user gave it.
+    `path` is where it was opened, as the user gave it. Raises FormatError for a variable that could be read, but for a
+    shape that no array can have.
     """
 
     __module__ = "renorm_cli"
@@ -233,6 +235,9 @@ class Checkpoint(ABC):
         variables: Sequence[Variable],
         notes: Sequence[Note] = (),
     ) -> None:
+        for variable in variables:
+            if not variable.locked and variable.dtype in DTYPES and not is_shape(variable.shape):
+                raise FormatError(f"{str(found.path)!r}: {quoted(variable.name)} has a shape that no array can have")
         self.format = format
         self.path = found.path
         self.location = found.location

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from renorm_cli.parallel.memory import Buffer
 
 _COMPARE_BYTES = 4 << 20
-
-
-_MOST_AXES = 64
-
-
-def is_shape(sizes: Sequence[int]) -> bool:
-    """Whether NumPy has arrays of this shape: the sizes beside one of 0 count too."""
-    return len(sizes) <= _MOST_AXES and min(sizes, default=0) >= 0 and math.prod(size or 1 for size in sizes) < 1 << 59
 
 
 def item_bytes(dtype: str) -> int | None:

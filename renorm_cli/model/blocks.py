@@ -7,9 +7,17 @@ units replaced by 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 Slices = tuple[slice, ...]
+
+_MOST_AXES = 64
+
+
+def is_shape(sizes: Sequence[int]) -> bool:
+    """Whether NumPy has arrays of this shape: the sizes beside one of 0 count too."""
+    return len(sizes) <= _MOST_AXES and min(sizes, default=0) >= 0 and math.prod(size or 1 for size in sizes) < 1 << 59
 
 
 class Block(NamedTuple):

@@ -26,6 +26,9 @@ from renorm_cli.api.verbs import apply
 from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.norms import policy
 
+IN_HDF5 = [entry for entry in WHOLE if Path(entry["file"]).suffix in (".h5", ".hdf5", ".keras", ".json")]
+"""Samples that h5py can look into; each other format has tests of its own, by its own library."""
+
 ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
@@ -39,7 +42,7 @@ def test_every_dataset_of_a_sample_is_accounted_for_and_the_right_ones_are_const
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("entry", WHOLE, ids=lambda entry: str(entry["file"]))
+@pytest.mark.parametrize("entry", IN_HDF5, ids=lambda entry: str(entry["file"]))
 def test_apply_bounds_what_the_manifest_names_and_touches_nothing_else(entry: dict[str, Any], tmp_path: Path) -> None:
     source = SAMPLES / entry["file"]
     output, again = tmp_path / f"out.{entry['file']}", tmp_path / f"again.{entry['file']}"

@@ -81,6 +81,7 @@ CASES = (
     _file("deep", "a header of 100,000 brackets", _npy("(" * 100_000), "as NumPy writes"),
     _file("huge", "10.9 TiB by its shape", _array(shape="(1000000000000, 3)"), "by its shape"),
     _file("overflow", "a shape whose product is beyond 64 bits", _array(shape="(9999999999, 9999999999)"), "by its"),
+    _file("no-elements", "no elements beside 2**62", _array(shape=f"({1 << 62}, 0)")[: -ONE.nbytes], "no array"),
     _file("negative", "a negative size", _array(shape="(-2, -1)"), "as NumPy writes"),
     _file("digits", "a size of 10,000 digits", _array(shape=f"({'9' * 10_000},)"), "as NumPy writes"),
     _file("axes", "70 axes", _array(shape=f"({'1, ' * 70})"), "as NumPy writes"),
@@ -137,6 +138,12 @@ CASES = (
         "an array whose shape is not its bytes'",
         _SOUND + extension(1, packed([[1 << 62, 4], "float32", bytes(8)])),
         "by its shape",
+    ),
+    _tree(
+        "no-elements",
+        "no elements beside 2**62",
+        _SOUND + extension(1, packed([[1 << 62, 0], "float32", b""])),
+        "no array",
     ),
     _tree("chunks", "an array in chunks", _SOUND + packed({"__msgpack_chunked_array__": True}), "in chunks"),
     Case(

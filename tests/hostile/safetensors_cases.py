@@ -115,6 +115,13 @@ CASES = (
         "needs",
     ),
     Case("safetensors-zero", "no elements beside 2**63", _file(_entry(shape=[0, 1 << 63])), "error", "no list of"),
+    Case(
+        "safetensors-no-elements",
+        "no elements beside 2**61",
+        _file(_entry(shape=[0, 1 << 61], data_offsets=[0, 0]), b""),
+        "error",
+        "no array",
+    ),
     Case("safetensors-negative", "a negative length", _file(_entry(shape=[-2])), "error", "no list of"),
     Case("safetensors-float", "a length of 2.0", _file(_entry(shape=[2.0])), "error", "no list of"),
     Case("safetensors-bool", "a length of true", _file(_entry(shape=[True, 2])), "error", "no list of"),

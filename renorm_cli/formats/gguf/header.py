@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.numbers import is_shape
+from renorm_cli.model.blocks import is_shape
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.storage.files import SourceFile, read_range
 from renorm_cli.untrusted import quoted

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.numbers import is_shape
 from renorm_cli.formats.onnx.tensors import Chain, Tensor, read_tensor
 from renorm_cli.formats.protobuf import BYTES, VARINT, signed
 from renorm_cli.formats.walk import Span, Walk
+from renorm_cli.model.blocks import is_shape
 from renorm_cli.untrusted import quoted
 
 GRAPH, _FUNCTION = 7, 25

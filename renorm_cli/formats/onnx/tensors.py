@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.numbers import is_shape
 from renorm_cli.formats.protobuf import BYTES
 from renorm_cli.formats.walk import Span, Walk
+from renorm_cli.model.blocks import is_shape
 from renorm_cli.model.dtypes import DTYPES as READ
 from renorm_cli.untrusted import is_file_name, quoted
 

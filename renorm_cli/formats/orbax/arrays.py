@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.numbers import is_shape
+from renorm_cli.model.blocks import is_shape
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.untrusted import UnexpectedError, below, field, items, quoted, text
 
