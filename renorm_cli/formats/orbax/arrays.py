@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from renorm_cli.errors import FormatError
-from renorm_cli.model.blocks import is_shape
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.untrusted import UnexpectedError, below, field, items, quoted, text
 
@@ -104,7 +103,7 @@ def _array(value: object, folders: int) -> Array:
             digest,
         ]:
             sizes, edges = items(shape, below(MAX_EDGE)), items(chunk, below(MAX_EDGE))
-            if len(sizes) != len(edges) or len(sizes) > MAX_RANK or 0 in edges or not is_shape(sizes):
+            if len(sizes) != len(edges) or len(sizes) > MAX_RANK or 0 in edges:
                 raise UnexpectedError("a shape and its chunks", value)
             if not {"", ".", ".."}.isdisjoint(name.split("/")):
                 raise UnexpectedError("a name that leads nowhere else", value)
