@@ -276,7 +276,7 @@ def apply(
     )
     computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
     destination = Destination(None if output is None else Path(output), in_place)
-    with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint)) as found:
+    with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint), follow=in_place) as found:
         written = destination.of(found.location)
         recovered = not dry_run and recover(written.index)
         opened = open_checkpoint(found.path if recovered else found)

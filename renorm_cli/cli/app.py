@@ -104,13 +104,13 @@ def apply(
     from renorm_cli.run.session import Destination
 
     asked = keywords(bound, declared, which, accepting, writing, computing)
-    asked |= _shared(clustered, asked, checkpoint)
-    with find(checkpoint) as found:
+    with find(checkpoint, follow=writing.in_place) as found:
+        asked |= _shared(clustered, asked, found.path)
         written = Destination(writing.output, writing.in_place).of(found.location)
         files = targets(reporting, [checkpoint, written.path, written.index, bound.rules, which.like])
         if reporting.report is None and not writing.dry_run:
             files = [Target(written.report(), "json")]
-        refuse_taken(files, [checkpoint], force=writing.force)
+        refuse_taken(files, [found.path], force=writing.force)
         outputs = [Written(written.path, written.index), *(Written(file.path, file.path) for file in files)]
         with untouched([checkpoint], outputs):
             with progress(str(checkpoint), reporting) as meter:

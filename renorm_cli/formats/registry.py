@@ -50,10 +50,12 @@ FORMATS: tuple[Format, ...] = (
 """The most specific first: the first format that locates a path, or recognises a file, has it."""
 
 
-def find(path: Path) -> Found:
+def find(path: Path, *, follow: bool = False) -> Found:
     """What `path` leads to. A file is opened, once, and its content is looked at; nothing else is.
 
-    Raises FormatError for a file or a directory that is no checkpoint we read, or a part of one.
+    With `follow`, a link to a file stands for what it leads to, as if that was given: where other files are, and how
+    they are called, follows from it. Raises FormatError for a file or a directory that is no checkpoint we read, or a
+    part of one.
     """
     try:
         path = _first(format.named_by(path) for format in FORMATS) or path
@@ -67,6 +69,8 @@ def find(path: Path) -> Found:
             from renorm_cli.formats.mistaken import why_no_checkpoint  # says what is in a folder
 
             raise FormatError(f"{str(path)!r} {why_no_checkpoint(path, FORMATS, _known())}")
+        if follow and path.is_symlink():
+            return find(Path(os.path.realpath(path)))
         if not path.is_file():  # opening it will say what is wrong, unless a killed run is finished before
             return Found(path, _file(path), open_beside)
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL

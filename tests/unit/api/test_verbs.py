@@ -14,12 +14,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from support import builders, oracle
+from support import builders, oracle, torch_files
+from support import small_checkpoints as small
 from support.cli import renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.api import verbs
 from renorm_cli.errors import FormatError, NonFiniteError, OutputError, RenormError, UsageError
+from renorm_cli.formats.registry import locate
 from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json
@@ -204,6 +206,39 @@ def test_an_existing_output_is_replaced_with_force_only(tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     verbs.apply(DENSE, out, max_norm=1, force=True)
     assert verbs.check(out, max_norm=1).holds
+
+
+def torch_index(folder: Path) -> Path:
+    arrays = {"a.weight": builders.kernel((6, 5)), "b.weight": builders.kernel((4, 6))}
+    names = {key: f"m-{number}.bin" for number, key in enumerate(arrays)}
+    for key, name in names.items():
+        torch_files.write_torch(folder / name, {key: arrays[key]})
+    index = folder / "m.bin.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return index
+
+
+LINKED: dict[str, small.Make] = {name: small.FORMATS[name] for name in small.MULTIPLE if name != "v1"}
+
+
+@pytest.mark.parametrize("make", [*LINKED.values(), torch_index], ids=[*LINKED, "torch shards"])
+def test_in_place_through_a_link_the_files_that_the_checkpoint_names_are_replaced_and_no_others(
+    make: small.Make, tmp_path: Path
+) -> None:
+    direct, linked, aside = tmp_path / "direct", tmp_path / "linked", tmp_path / "aside"
+    for folder in (direct, linked, aside):
+        folder.mkdir()
+    verbs.apply(make(direct), max_norm=0.5, in_place=True)
+    main = locate(make(linked)).index
+    links = [folder / f"l{''.join(main.suffixes)}" for folder in (linked, aside)]
+    for link in links:
+        link.symlink_to(main)
+        verbs.apply(link, max_norm=0.5, in_place=True)
+    assert all(link.is_symlink() for link in links)
+    found = small.content(linked)
+    found.pop(links[0].name)
+    assert found == small.content(direct)
+    assert list(aside.iterdir()) == links[1:]
 
 
 def test_the_notes_of_a_report_advise_in_the_words_of_python(tmp_path: Path) -> None:
