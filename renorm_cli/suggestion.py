@@ -21,7 +21,6 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.plan.rules import Rule
 from renorm_cli.plan.selection import patterns_of
-from renorm_cli.storage.staging import existing
 from renorm_cli.text import share_of
 
 Units = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
@@ -55,9 +54,8 @@ def aim_of(clip: float | str | None, *, one_bound: bool = False) -> Aim:
 
 def refuse_taken(path: Path, source: Checkpoint, *, force: bool = False) -> None:
     """Raise OutputError where rules would replace a file of the checkpoint, or any other file without `force`."""
-    existing(path)
     here, another = os.path.realpath(path), Way("output", "give the rules another name")
-    if here in {os.path.realpath(file) for file in (source.path, *(file.path for file in source.files))}:
+    if here in {os.path.realpath(file) for file in (source.path, *source.paths)}:
         raise OutputError(f"{str(path)!r} is the checkpoint", another)
     if os.path.lexists(path) and not force:
         raise OutputError(f"{str(path)!r} exists", another, Way("force", "replace it", True))

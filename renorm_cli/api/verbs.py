@@ -60,7 +60,7 @@ from renorm_cli.plan.selection import as_literal
 from renorm_cli.run.session import Destination, damage, threads_for
 from renorm_cli.run.steps import SILENT, Meter, Work
 from renorm_cli.storage.journal import recover
-from renorm_cli.storage.staging import Staging, save
+from renorm_cli.storage.staging import Staging, existing, save
 
 # Rooms that one verb or one keyword alone needs are imported there: the others start sooner.
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def apply(
             report = told(said(rows, dry_run=True), source, kept)
             save(companions(report), readers=report.readers)
             return report
-        protected = () if in_place else [file.path for file in source.files]
+        protected = () if in_place else source.paths
         replaces = force or in_place or recovered  # what a killed run left is no one's output yet
         with Staging(force=replaces, protected=protected, readers=source.readers, advance=meter.advance) as staging:
             meter.start(session.written_bytes(), "writing")
@@ -423,8 +423,9 @@ def suggest(
     computing, rules = computing_of(engine, device, jobs), None if output is None else Path(output)
     with open_checkpoint(Path(checkpoint)) as source:
         if rules is not None:
-            refuse_taken(rules, source, force=force)
+            existing(rules)
             refuse_read(rules, like)
+            refuse_taken(rules, source, force=force)
         session = session_for(source, request, like, computing)
         session.start(meter)
         collector = Collector(session.plan.steps, aim)

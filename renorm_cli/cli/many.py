@@ -118,10 +118,11 @@ def suggest_all(
 
 def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int:
     """Report what is in the journals; returns the exit code that one run would have had."""
-    files = targets(reporting, [], journals=journals)
     with ExitStack() as opened:
         read = [opened.enter_context(closing(Journal.read(path))) for path in journals]
-        refuse_taken(files, [Path(path) for one in read for path in one.known], force=reporting.force)
+        about = [Path(path) for one in read for path in one.known]
+        files = targets(reporting, about, journals=journals)
+        refuse_taken(files, about, force=reporting.force)
         found = merged(read)
         save(rendered(found, files), readers=found.readers)
         show(found, reporting, files, gate=len(found) > 0 and found[0].command == "check")

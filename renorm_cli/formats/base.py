@@ -135,6 +135,8 @@ class Format(ABC):
     """False for what is told apart, so that the message names it, and not read."""
     searched: tuple[str, ...] = ()
     """Endings of the files that are looked at where a folder is searched for checkpoints."""
+    names_files: bool = False
+    """Whether a checkpoint may have files that only the open checkpoint tells, not their names."""
     places: type[Location] = Location
     """The class of its locations; a format with one of its own is found by `locate`."""
 
@@ -246,9 +248,14 @@ class Checkpoint(ABC):
         self.notes = tuple(notes)
 
     @property
+    def paths(self) -> Sequence[Path]:
+        """The files that it consists of, which nothing else may replace."""
+        return [file.path for file in self.files]
+
+    @property
     def readers(self) -> Readers:
         """Who may read all of it."""
-        return readers_of([self.location.index, *(file.path for file in self.files)])
+        return readers_of([self.location.index, *self.paths])
 
     @property
     def output_format(self) -> str:

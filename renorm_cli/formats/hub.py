@@ -29,6 +29,7 @@ class ShardIndexFormat(Format):
 
     endings = (".safetensors.index.json", ".bin.index.json")
     searched = endings
+    names_files = True
 
     def named_by(self, path: Path) -> Path | None:
         """The checkpoint in a folder: a link in it could lead out of the folder, and is not followed."""

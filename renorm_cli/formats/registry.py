@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from renorm_cli.errors import FormatError
+from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
 from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.gguf.format import GgufFormat, GgufSplitFormat
@@ -101,13 +101,35 @@ def wholes(paths: Iterable[Path]) -> list[Path]:
 def is_one_of(path: Path, others: Iterable[Path | None]) -> bool:
     """Whether a path is one of the others, or a file, that is there, of a checkpoint that one of them names.
 
-    Names of files tell, and state files and maps beside them. Raises nothing.
+    Names of files tell, state files and maps beside them, and checkpoints that may name it, which are opened. Raises
+    nothing.
     """
-    real = {os.path.realpath(one) for one in others if one is not None}
-    if os.path.realpath(path) in real:
+    given = [one for one in others if one is not None]
+    here, real = os.path.realpath(path), {os.path.realpath(one) for one in given}
+    if here in real:
         return True
-    wholes = _wholes(path) if path.is_file() else ()
-    return any(os.path.realpath(place) in real for whole in wholes for place in (whole, whole.parent))
+    if not path.is_file():
+        return False
+    if any(os.path.realpath(place) in real for whole in _wholes(path) for place in (whole, whole.parent)):
+        return True
+    above = set(map(str, Path(here).parents))
+    return any(os.path.realpath(_folder(one)) in above and _has_file(one, here) for one in given)
+
+
+def _folder(path: Path) -> Path:
+    return path if os.path.isdir(path) else path.parent  # noqa: PTH112  (Path.is_dir raises for some names)
+
+
+def _has_file(path: Path, real: str) -> bool:
+    """Whether the checkpoint at a path, if it can be opened, has the file of that real path."""
+    try:
+        with find(path) as found:
+            if found.format is None or not found.format.names_files:
+                return False
+            with found.open() as checkpoint:
+                return any(os.path.realpath(file) == real for file in checkpoint.paths)
+    except (RenormError, OSError, ValueError):  # opening it will say what is wrong
+        return False
 
 
 def _wholes(path: Path) -> Iterator[Path]:

@@ -112,6 +112,8 @@ class Staging:
     def companion(self, target: Path, content: Iterable[bytes], *ways: Way) -> None:
         """Write a file beside the checkpoint (a report), given in parts. It gets its name after the checkpoint does,
         and replaces an older one. The `ways` out are those of an error about its name."""
+        if os.path.realpath(target) in {os.path.realpath(staged.target) for staged in self._parts}:
+            raise OutputError(f"{str(target)!r} is a file of the output", *ways)
         try:
             staged = self._create(target, True)
         except OutputError as error:

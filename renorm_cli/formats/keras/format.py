@@ -71,6 +71,7 @@ class KerasShardsFormat(Format):
     reads = ".weights.json"
     endings = (".weights.json", ".json")
     searched = (".weights.json",)
+    names_files = True
 
     def whole_of(self, path: Path) -> Path | None:
         """The map of a shard, beside it, if the map names the shard."""

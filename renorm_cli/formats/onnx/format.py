@@ -30,6 +30,7 @@ class OnnxFormat(Format):
     reads = ".onnx"
     endings = (".onnx",)
     searched = (".onnx",)
+    names_files = True
 
     def whole_of(self, path: Path) -> Path | None:
         """The model beside a file of its tensors, by their names."""

@@ -94,6 +94,12 @@ class OrbaxCheckpoint(Checkpoint):
         return self.content.size
 
     @property
+    def paths(self) -> list[Path]:
+        return [
+            self.content.folder / name for number in range(len(self.content.items)) for name in self.content.own(number)
+        ]
+
+    @property
     def readers(self) -> Readers:
         folder = self.content.folder
         return readers_of([folder, *(folder / name for name in self.content.files)])

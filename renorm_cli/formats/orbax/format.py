@@ -19,6 +19,7 @@ class OrbaxFormat(Format):
 
     reads = "Orbax checkpoints"
     places = OrbaxFolder
+    names_files = True
 
     def named_by(self, path: Path) -> Path | None:
         return folder_named_by(path)

@@ -36,6 +36,7 @@ class SavedModelFormat(Format):
 
     reads = "SavedModels"
     places = Directory
+    names_files = True
 
     def named_by(self, path: Path) -> Path | None:
         return path.parent if path.name in GRAPHS and path.is_file() else None
@@ -89,6 +90,7 @@ class TfV1Format(Format):
     """Checkpoints of version 1."""
 
     places = V1File
+    names_files = True
 
     def recognises(self, head: Head) -> bool:
         return head.last.endswith(_TABLE)

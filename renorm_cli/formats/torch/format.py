@@ -87,6 +87,7 @@ class DistributedFormat(Format):
 
     reads = "distributed checkpoints of PyTorch"
     places = DistributedFolder
+    names_files = True
 
     def named_by(self, path: Path) -> Path | None:
         return path.parent if path.name == METADATA and path.is_file() and _has_parts(path.parent) else None

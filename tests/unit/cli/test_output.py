@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import builders
+from support import builders, onnx_files, tensor_files, torch_files
 from support.cli import on_a_terminal, refused, renorm, renorm_here
 from support.places import DATA, SAMPLES
 from support.report_maker import a_report, a_row
@@ -182,6 +182,54 @@ def test_what_a_run_reads_is_not_replaced_by_what_it_writes(
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     refused(renorm_here(capfd, *line.split(), "--force"), READ[line])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+NAMED = {
+    "inspect m.onnx --report json=w.npz": "give the report another name",
+    "inspect m.onnx d.h5 --report json=w.npz": "give the report another name",
+    "inspect m.onnx --norms w.npz": "give the norms a name of their own",
+    "inspect m.onnx d.h5 --journal w.npz": "is no journal, and stays as it is",
+    "inspect d.h5 --like m.onnx --report json=w.npz": "give the report another name",
+    "check m.onnx --max-norm 9 --report csv=link": "give the report another name",
+    "check t.bin.index.json --max-norm 9 --report json=t.dat": "give the report another name",
+    "diff d.h5 s.safetensors.index.json --report json=one.safetensors": "give the report another name",
+    "suggest s.safetensors.index.json --clip 1% --report json=two.safetensors": "give the report another name",
+    "suggest m.onnx --clip 1% -o w.npz": "give the rules another name",
+    "suggest d.h5 --clip 1% --like m.onnx -o w.npz": "give another name with -o",
+    "report j --report json=w.npz": "give the report another name",
+    "apply m.onnx --max-norm 1 --in-place --report json=w.npz": "give the report another name",
+    "apply m.onnx --max-norm 1 -o o.onnx --report json=w.npz": "give the report another name",
+    "apply m.onnx --max-norm 1 -o o.onnx --report json=o.onnx.data": "is a file of the output",
+    "apply d.h5 --max-norm 1 --like m.onnx -o w.npz": "give another name with -o",
+}
+
+
+@pytest.mark.parametrize("line", NAMED)
+def test_a_file_that_a_checkpoint_names_is_not_replaced_whatever_it_is_called(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx_files.write_outside(Path("m.onnx"), "w.npz")
+    arrays = tensor_files.torch_arrays()
+    for name, half in zip(("one.safetensors", "two.safetensors"), tensor_files.halves(arrays), strict=True):
+        tensor_files.write_safetensors(Path(name), half)
+    maps = dict(zip(arrays, ["one.safetensors"] * (len(arrays) // 2) + ["two.safetensors"] * len(arrays), strict=False))
+    Path("s.safetensors.index.json").write_text(json.dumps({"weight_map": maps}))
+    for name in ("t.bin", "t.dat"):
+        torch_files.write_torch(Path(name), {name: builders.kernel((6, 5))})
+    Path("t.bin.index.json").write_text(json.dumps({"weight_map": {name: name for name in ("t.bin", "t.dat")}}))
+    Path("link").symlink_to("w.npz")
+    shutil.copy(DENSE, "d.h5")
+    if line.startswith("report"):
+        renorm_here(capfd, "inspect", "m.onnx", "d.h5", "--journal", "j", "-q")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for force in ((), ("--force",)):
+        if force and "--journal" in line:
+            continue
+        done = renorm_here(capfd, *line.split(), *force)
+        refused(done, NAMED[line])
+        assert "--force" not in done.stderr
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_comparison_has_the_formats_it_has_and_says_which(tmp_path: Path, capfd: Capture) -> None:

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from support import builders, tensor_files
+from support import small_checkpoints as small
 from support.files import bound, look
 from support.memory_file import MemoryFile
 from support.places import SAMPLES
@@ -19,7 +20,7 @@ from support.places import SAMPLES
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import registry
 from renorm_cli.formats.base import REACH, Format, Found, Head
-from renorm_cli.formats.registry import find, locate
+from renorm_cli.formats.registry import find, is_one_of, locate
 
 SHARDS = {"model.layers.0.mlp.up_proj.weight": "model-00001-of-00002.safetensors"}
 INDEXES = {
@@ -188,3 +189,14 @@ def test_names_of_outputs_keep_the_endings_of_formats(name: str, output: str, re
     location = locate(tmp_path / name)
     assert location.default_output().path == tmp_path / output
     assert location.report() == tmp_path / report
+
+
+@pytest.mark.parametrize("name", small.FORMATS)
+def test_every_file_of_a_checkpoint_but_its_assets_is_told_as_one_of_it_and_another_beside_it_is_not(
+    name: str, tmp_path: Path
+) -> None:
+    path = small.FORMATS[name](tmp_path)
+    for file in (file for file in small.content(tmp_path) if "assets" not in file):
+        assert is_one_of(tmp_path / file, [None, tmp_path / "gone", path]), file
+    (tmp_path / "other.json").write_text("{}")
+    assert not is_one_of(tmp_path / "other.json", [None, tmp_path / "gone", path])
