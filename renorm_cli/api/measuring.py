@@ -70,6 +70,18 @@ def refuse_read(output: Path, *read: PathLike | Rules | None) -> None:
         raise OutputError(f"{str(output)!r} is another file that this run reads", Way("output", "give another name"))
 
 
+def refuse_beside(link: Path, source: Checkpoint) -> None:
+    """Raise OutputError where other files than those of the checkpoint that a link leads to are read through it."""
+    for path in source.paths:
+        beside = link.with_name(path.name)
+        is_main = path == source.location.index
+        if not is_main and os.path.lexists(beside) and os.path.realpath(beside) != os.path.realpath(path):
+            raise OutputError(
+                f"{str(link)!r} is a link, and {str(beside)!r} beside it is no file of what it leads to; give"
+                f" {str(source.path)!r}"
+            )
+
+
 def session_for(source: Checkpoint, request: Request, like: PathLike | None, computing: Computing) -> Session:
     """The plan for a checkpoint, and what carries it out. Raises FormatError where there is nothing to measure."""
     if not any(variable.dtype in FLOATS for variable in source.variables):

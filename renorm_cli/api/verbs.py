@@ -44,7 +44,7 @@ from renorm_cli.api.keywords import (
     Units,
     checked,
 )
-from renorm_cli.api.measuring import identified, measured, refuse_read, room, session_for, told
+from renorm_cli.api.measuring import identified, measured, refuse_beside, refuse_read, room, session_for, told
 from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
@@ -282,6 +282,8 @@ def apply(
         opened = open_checkpoint(found.path if recovered else found)
     with opened as source:
         check_ending(source.output_format, source.location.name, written.path)
+        if found.link is not None:
+            refuse_beside(found.link, source)
         if not in_place:
             refuse_read(written.path, rules, like)
         session = session_for(source, request, like, computing)

@@ -96,6 +96,8 @@ class Found:
     file: SourceFile | None = None
     like: Checkpoint | None = None
     """The input, where this is its output: names that come from the same headers are not made again."""
+    link: Path | None = None
+    """The link that was followed to `path`."""
 
     @property
     def only(self) -> SourceFile:

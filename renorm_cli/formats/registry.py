@@ -70,7 +70,9 @@ def find(path: Path, *, follow: bool = False) -> Found:
 
             raise FormatError(f"{str(path)!r} {why_no_checkpoint(path, FORMATS, _known())}")
         if follow and path.is_symlink():
-            return find(Path(os.path.realpath(path)))
+            followed = find(Path(os.path.realpath(path)))
+            followed.link = path
+            return followed
         if not path.is_file():  # opening it will say what is wrong, unless a killed run is finished before
             return Found(path, _file(path), open_beside)
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL

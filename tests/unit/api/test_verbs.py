@@ -239,6 +239,11 @@ def test_in_place_through_a_link_the_files_that_the_checkpoint_names_are_replace
     found.pop(links[0].name)
     assert found == small.content(direct)
     assert list(aside.iterdir()) == links[1:]
+    for name in small.content(direct):
+        (aside / name).write_bytes(b"another")
+    with pytest.raises(OutputError, match="beside it is no file of what it leads to"):
+        verbs.apply(links[1], max_norm=0.25, in_place=True)
+    assert small.content(linked).items() >= small.content(direct).items()
 
 
 def test_the_notes_of_a_report_advise_in_the_words_of_python(tmp_path: Path) -> None:
