@@ -16,8 +16,9 @@ import pytest
 from support import faults, orbax_files
 from support.files import agrees, bound, look
 
-from renorm_cli.errors import FormatError
-from renorm_cli.formats.registry import open_checkpoint
+from renorm_cli.api.verbs import suggest
+from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.registry import is_one_of, open_checkpoint
 
 needs_tensorstore = pytest.mark.skipif(
     importlib.util.find_spec("tensorstore") is None, reason="tensorstore is not installed"
@@ -90,6 +91,16 @@ def test_a_chunk_may_be_missing_only_where_the_tree_says_so(tmp_path: Path) -> N
     expected = KERNEL.copy()
     expected[20:, :20] = 0
     assert np.array_equal(found, expected)
+
+
+@needs_tensorstore
+def test_a_chunk_of_an_array_is_replaced_by_no_rules_and_told_as_a_file_of_the_checkpoint(tmp_path: Path) -> None:
+    folder = orbax_files.write(tmp_path / "m", {PATH: KERNEL}, zarr3=False, ocdbt=False, chunk=20)
+    chunk, before = folder / ".".join(PATH) / "1.0", every_byte(folder)
+    assert is_one_of(chunk, [folder])
+    with pytest.raises(OutputError, match="is the checkpoint"):
+        suggest(folder, clip=0.05, output=chunk, force=True)
+    assert every_byte(folder) == before
 
 
 @needs_tensorstore
