@@ -93,6 +93,7 @@ class Report(report.Report):
         totals = self.totals
         bounded = any(row.step.constraint.limit is not None for row in self.rows)
         over = f", {count_text(totals.over)} over the bound" if bounded else ""
+        over = over if self.joint is None else f", {self.joint.text()}"
         bad = f", {count_text(totals.nonfinite)} not finite" if totals.nonfinite else ""
         found = f"{counted(totals.units, 'unit')} in {counted(totals.constrained, 'variable')}{over}{bad}"
         return f"<Report of {self.command} {show(self.path)!r}: {found}, {count_text(totals.skipped)} skipped>"

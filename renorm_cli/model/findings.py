@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.plan import Skip, SkipCode
-from renorm_cli.model.report import Growth, Report, Row, UnitNorm
+from renorm_cli.model.report import Growth, Joint, Report, Row, UnitNorm
 from renorm_cli.text import an, shape_text
 
 Fault = Literal[
@@ -18,7 +18,7 @@ Fault = Literal[
 """What can be wrong with a variable; or, where it failed, with a whole checkpoint."""
 
 FAULTS: dict[Fault, str] = {
-    "over": "A unit's norm is above the bound",
+    "over": "A norm is above the bound",
     "nonfinite": "A unit holds NaN or Inf",
     "under": "A unit's norm is below the lower bound",
     "negative": "A weight is negative that must not be",
@@ -77,7 +77,9 @@ def rank(found: Outcome) -> Rank:
 
 def findings(report: Report) -> tuple[Finding, ...]:
     """All findings of a report, the worst first; without any, the report holds."""
-    found = [finding for row in report.rows for finding in _of_row(row)]
+    joint = report.joint
+    rows = report.rows if joint is None else sorted(report.rows, key=_own, reverse=True)
+    found = [finding for row in rows for finding in _of_row(row, joint)]
     if report.baseline is not None:
         nouns = {row.step.variable.name: row.noun for row in report.rows}
         most = report.baseline.max_growth
@@ -87,7 +89,11 @@ def findings(report: Report) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: -finding.severity))
 
 
-def _of_row(row: Row) -> Iterator[Finding]:
+def _own(row: Row) -> float:
+    return 0.0 if row.norm is None else row.norm.max
+
+
+def _of_row(row: Row, joint: Joint | None) -> Iterator[Finding]:
     variable, constraint = row.step.variable, row.step.constraint
     noun = an(row.noun)
 
@@ -97,7 +103,10 @@ def _of_row(row: Row) -> Iterator[Finding]:
     if row.nonfinite:
         unit = _unit(row, lambda unit: not math.isfinite(unit.norm))
         yield finding("nonfinite", f"{_share(row.nonfinite, row.units)} NaN or Inf{unit}", math.inf)
-    if row.over and row.norm is not None:
+    if row.over and row.norm is not None and joint is not None:
+        text = f"{joint.text()}; the norm of this one alone is {_norm(row.norm.max)}"
+        yield finding("over", text, joint.excess)
+    elif row.over and row.norm is not None:
         unit = _unit(row, lambda unit: math.isfinite(unit.norm))
         largest = f"the largest is {_norm(row.norm.max)}{unit}"
         text = f"{_share(row.over, row.units)} {noun} over {_exact(constraint.limit)}; {largest}"

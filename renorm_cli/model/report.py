@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from renorm_cli.model.coverage import coverage, matrices
+from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.readers import EVERYONE, Readers
 from renorm_cli.model.spectral import Spectral
 from renorm_cli.model.variable import Variable
+from renorm_cli.text import counted, exact_text
 
 Readings = Literal["hold", "fail", "differ"]
 """Whether the bound holds, or fails, whichever axes of a variable name its units, or whether that depends on them."""
@@ -41,6 +44,9 @@ class UnitNorm:
 @dataclass(frozen=True, slots=True)
 class Row:
     """What was found for one constrained variable.
+
+    Under a joint norm (`per` is "global") a variable is one unit; its norm is its own, and `over` is 1 where the joint
+    norm is over: `Report.joint` has that.
 
     `norm` is None when no unit has a finite norm, `norm_after` when nothing was bounded. `histogram` counts the
     finite unit norms in equal bins from `norm.min` to `norm.max`. `under` counts units below the lower bound,
@@ -83,9 +89,30 @@ class Row:
 
     @property
     def excess(self) -> float | None:
-        """How far the largest norm is above the limit, relatively; 0 if it is not."""
+        """How far the largest norm is above the limit, relatively; 0 if it is not. A joint norm has its own excess."""
         limit = self.step.constraint.limit
         return None if limit is None or self.norm is None else max(0.0, self.norm.max / limit - 1)
+
+
+class Joint(NamedTuple):
+    """One norm over all selected variables whose weights are finite, which are so many; `norm_after` is that of what
+    was written. `over` is None where it was not held against a limit: without one, or because of NaN or Inf."""
+
+    variables: int
+    norm: float
+    norm_after: float | None
+    limit: float | None
+    over: bool | None
+
+    @property
+    def excess(self) -> float:
+        """How far it is above the limit, relatively; 0 if it is not."""
+        return 0.0 if self.limit is None else max(0.0, self.norm / self.limit - 1)
+
+    def text(self, verb: str = "is") -> str:
+        """The joint norm as a sentence: `the joint norm of 8 variables is 57.2320654, over 3`."""
+        held = "" if self.over is None else f", {'' if self.over else 'not '}over {exact_text(self.limit)}"
+        return f"the joint norm of {counted(self.variables, 'variable')} {verb} {self.norm:.9g}{held}"
 
 
 class Growth(NamedTuple):
@@ -193,6 +220,11 @@ class Report:
         )
 
     @property
+    def joint(self) -> Joint | None:
+        """The joint norm of the selected variables; None where each has norms of its own (`per` is not "global")."""
+        return joint_of(self.rows)
+
+    @property
     def unidentified(self) -> tuple[Skip, ...]:
         """The matrices that were neither measured nor left out by the user."""
         return tuple(skip for skip in self.skips if coverage(skip) == "unidentified")
@@ -228,3 +260,26 @@ class Report:
     def holds(self) -> bool:
         """Whether the verdict is "holds": not so where it is undecided."""
         return self.verdict == "holds"
+
+
+def joint_of(rows: Sequence[Row]) -> Joint | None:
+    """The joint norm of all rows; None where each has norms of its own, or there are none."""
+    constraint = rows[0].step.constraint if rows else None
+    if constraint is None or not constraint.is_joint or not isinstance(constraint.norm, PNorm):
+        return None
+    before = [row.norm.max for row in rows if row.norm is not None]
+    after = [row.norm_after.max for row in rows if row.norm_after is not None]
+    over = any(row.over for row in rows)
+    is_held = constraint.limit is not None and (over or len(before) == len(rows))
+    return Joint(
+        len(before),
+        _joined(before, constraint.norm.p),
+        _joined(after, constraint.norm.p) if after else None,
+        constraint.limit,
+        over if is_held else None,
+    )
+
+
+def _joined(norms: Sequence[float], p: float) -> float:
+    peak = max(norms, default=0.0)
+    return peak * math.fsum((norm / peak) ** p for norm in norms) ** (1 / p) if peak else 0.0  # powers could overflow

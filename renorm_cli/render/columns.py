@@ -61,6 +61,11 @@ def is_bounded(report: Report) -> bool:
     return any(row.step.constraint.limit is not None for row in report.rows)
 
 
+def counts_over(report: Report) -> bool:
+    """Whether units of the rows are over their limit, each by its norm: not so with a joint norm."""
+    return is_bounded(report) and report.joint is None
+
+
 def has_lower(report: Report) -> bool:
     """Whether any row has a lower bound."""
     return any(row.step.constraint.low is not None for row in report.rows)
@@ -225,9 +230,14 @@ def axes_text(row: Row) -> str:
     return ",".join(map(str, row.step.unit_axes)) or "none"
 
 
+def own_limit(row: Row) -> float | None:
+    """The limit of each norm of a row; None where there is none, or it is that of a joint norm."""
+    return None if row.step.constraint.is_joint else row.step.constraint.limit
+
+
 def bars_over(row: Row, bars: int) -> int:
     """How many of the last of so many bars of a histogram are over the limit: the bar it is in counts by its middle."""
-    limit, norm = row.step.constraint.limit, row.norm
+    limit, norm = own_limit(row), row.norm
     if limit is None or norm is None or not row.over:
         return 0
     place = (limit - norm.min) / (norm.max - norm.min) if norm.max > norm.min else -1.0
@@ -340,7 +350,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _exact("p", "p", _order, shown=lambda report: len(orders(report)) > 1),
     _exact("low", "low", lambda row: row.step.constraint.low, shown=has_lower),
-    _count("over", "over", lambda row: row.over, rank=2, shown=is_bounded),
+    _count("over", "over", lambda row: row.over, rank=2, shown=counts_over),
     _count("under", "under", lambda row: row.under, rank=2, shown=has_lower),
     _count("negative", "below 0", lambda row: row.negative, rank=2, shown=has_signs),
     _count("nonfinite", "NaN/Inf", lambda row: row.nonfinite, rank=2, shown=lambda r: r.totals.nonfinite > 0),

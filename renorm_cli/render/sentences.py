@@ -30,6 +30,7 @@ def account(report: Report, quote: Quote = quoted) -> tuple[str, ...]:
     if len(order) == 1 and order != {2.0}:
         units += f" (p = {exact_text(*order)})"
     over = f"{count_text(totals.over)} over {_bound(report)}, " if is_bounded(report) else ""
+    over = over if report.joint is None else f"{report.joint.text()}, "
     under = f"{count_text(totals.under)} under their lower bound, " if has_lower(report) else ""
     parts = (
         f"{counted(totals.variables, 'variable')}: {count_text(totals.constrained)} {done}, "
@@ -97,18 +98,22 @@ def _held(report: Report) -> str:
     if not is_bounded(report):  # a check without a bound has a baseline
         return f"{units}, none out of line with the baseline"
     baseline = "" if report.baseline is None else ", none out of line with the baseline"
+    if report.joint is not None:
+        return report.joint.text() + baseline
     return f"none of {units} over {_bound(report)}{baseline}"
 
 
 def _broken(report: Report) -> list[str]:
-    totals, units = report.totals, units_text(report)
+    totals, units, joint = report.totals, units_text(report), report.joint
     counts = [
-        (totals.over, f"over {_bound(report)}"),
+        (totals.over if joint is None else 0, f"over {_bound(report)}"),
         (totals.under, "under their lower bound"),
         (totals.nonfinite, "not finite"),
     ]
     found = [(count_text(count), what) for count, what in counts if count]
     faults = [f"{count} {what}" if index else f"{count} of {units} {what}" for index, (count, what) in enumerate(found)]
+    if joint is not None and joint.over:
+        faults.insert(0, joint.text())
     if totals.negative:
         faults.append(f"{counted(totals.negative, 'weight')} below zero")
     if report.baseline is not None and report.baseline.growths:

@@ -12,7 +12,7 @@ from renorm_cli.model.blocks import partition
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Step
-from renorm_cli.model.report import Row, UnitNorm
+from renorm_cli.model.report import Row, UnitNorm, joint_of
 from renorm_cli.norms import policy
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.norms.error_free import Float64
@@ -31,12 +31,13 @@ def run_joint(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row,
 
 
 def joint_note(rows: Sequence[Row]) -> Note:
-    """A note on the joint norm of all rows, and on what it was made."""
-    norm = _p_norm(rows[0].step.constraint)
-    before = _joined([row.norm.max for row in rows if row.norm is not None], norm)
-    after = [row.norm_after.max for row in rows if row.norm_after is not None]
-    made = f", {_joined(after, norm):.6g} after" if after else ""
-    return Note(f"the norm over all {len(rows)} variables together is {before:.6g}{made}")
+    """A note on the joint norm of the rows, and on what it was made."""
+    joint = joint_of(rows)
+    if joint is None:
+        raise AssertionError("a joint norm is that of rows, and a p-norm")
+    made = "" if joint.norm_after is None else f", {joint.norm_after:.6g} after"
+    which = f"all {len(rows)}" if joint.variables == len(rows) else f"the {joint.variables} finite of {len(rows)}"
+    return Note(f"the norm over {which} variables together is {joint.norm:.6g}{made}")
 
 
 def _p_norm(constraint: Constraint) -> PNorm:
@@ -44,11 +45,6 @@ def _p_norm(constraint: Constraint) -> PNorm:
     if not isinstance(constraint.norm, PNorm):
         raise AssertionError("a spectral norm is that of one matrix")
     return constraint.norm
-
-
-def _joined(norms: Sequence[float], norm: PNorm) -> float:
-    peak = max(norms, default=0.0)
-    return peak * float(np.linalg.norm(np.array(norms) / peak, norm.p)) if peak else 0.0  # squares could overflow
 
 
 class _Joint:

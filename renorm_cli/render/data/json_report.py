@@ -12,7 +12,7 @@ from renorm_cli.model.coverage import coverage
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.norm import PNorm, SpectralNorm
 from renorm_cli.model.plan import Note, Skip
-from renorm_cli.model.report import Baseline, NormStats, Provenance, Report, Row
+from renorm_cli.model.report import Baseline, Joint, NormStats, Provenance, Report, Row
 from renorm_cli.model.spectral import Span, Spectral, Spectrum
 from renorm_cli.model.variable import Declared, Variable
 from renorm_cli.render.columns import BEYOND
@@ -100,6 +100,7 @@ def _fields(report: Report) -> dict[str, Any]:
                 "share": totals.share,
                 "copies": totals.copies,
             },
+            "joint": None if report.joint is None else _joint(report.joint),
             "variables": (valid(_row(row)) for row in report.rows),
             "skipped": (valid(_skip(skip)) for skip in report.skips),
             "baseline": None if report.baseline is None else _baseline(report.baseline),
@@ -110,6 +111,16 @@ def _fields(report: Report) -> dict[str, Any]:
             "provenance": None if report.provenance is None else _provenance(report.provenance),
         }
     )
+
+
+def _joint(found: Joint) -> dict[str, Any]:
+    return {
+        "variables": found.variables,
+        "norm": _number(found.norm),
+        "norm_after": None if found.norm_after is None else _number(found.norm_after),
+        "limit": found.limit,
+        "over": found.over,
+    }
 
 
 def _row(row: Row) -> dict[str, Any]:

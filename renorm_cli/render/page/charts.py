@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from renorm_cli.model.report import NormStats, Row
-from renorm_cli.render.columns import bars_over, folded
+from renorm_cli.render.columns import bars_over, folded, own_limit
 from renorm_cli.render.page.axis import Axis, round_step
 from renorm_cli.render.page.pooled import Pool
 from renorm_cli.text import number_text
@@ -127,14 +127,14 @@ def trials(pool: Pool, axis: Axis, bound: float | None) -> Trials:
 
 def glyph(row: Row, norm: NormStats, axis: Axis) -> Glyph:
     """Draw a row that has norms."""
-    limit = row.step.constraint.limit
+    limit = own_limit(row)
     low, high = _x(axis, norm.min), _x(axis, norm.max)
     edge = high if limit is None or not row.over else max(low, _x(axis, limit))
     after = row.norm_after
     bars, bars_over, mark = _row_bars(row, norm, limit)
     return Glyph(
         range=f"M{low} 6H{max(edge, low + 1)}",
-        over=f"M{edge} 6H{max(high, edge + 1)}" if row.over else "",
+        over=f"M{edge} 6H{max(high, edge + 1)}" if row.over and limit is not None else "",
         middle=f"M{_x(axis, norm.median)} 2v8M{_x(axis, norm.p95)} 4v4",
         after="" if after is None else _after(axis, after),
         bound="" if limit is None or not axis.has(limit) else f"M{_x(axis, limit)} 0v20",

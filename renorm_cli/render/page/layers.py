@@ -20,7 +20,7 @@ class _Sum:
     last: int = -1
     variables: int = 0
     units: int = 0
-    over: int = 0
+    over: int | None = None
     largest: float = -1.0
     where: tuple[str, int | None] = "", None
 
@@ -41,7 +41,8 @@ class Layers:
             found.last = self._count
             found.variables += 1
             found.units += row.units
-            found.over += row.over
+            if not row.step.constraint.is_joint:
+                found.over = (found.over or 0) + row.over
             if row.norm is not None and row.norm.max > found.largest:
                 found.largest, found.where = row.norm.max, (path, section)
 
@@ -56,7 +57,7 @@ class Layers:
                 count_text(one.checkpoints),
                 count_text(one.variables),
                 count_text(one.units),
-                count_text(one.over),
+                "-" if one.over is None else count_text(one.over),
                 number_text(None if one.largest < 0 else one.largest),
                 *one.where,
             )

@@ -10,7 +10,7 @@ from renorm_cli.model.findings import Fault
 from renorm_cli.model.identity import BOUNDED, Role
 from renorm_cli.model.plan import Skip
 from renorm_cli.model.report import Report, Row
-from renorm_cli.render.columns import COLUMNS, Column, axes_text
+from renorm_cli.render.columns import COLUMNS, Column, axes_text, own_limit
 from renorm_cli.render.page.axis import Axis
 from renorm_cli.render.page.charts import glyph, ticks
 from renorm_cli.render.page.parts import Cell, Line, Table
@@ -147,7 +147,8 @@ def _cell(column: Column, row: Row) -> Cell:
 
 def _summary(row: Row) -> str:
     """The text alternative of a drawing."""
-    over = f", {count_text(row.over)} over {exact_text(row.step.constraint.limit)}" if row.over else ""
+    limit = own_limit(row)
+    over = f", {count_text(row.over)} over {exact_text(limit)}" if row.over and limit is not None else ""
     after = "" if row.norm_after is None else f"; after: up to {number_text(row.norm_after.max)}"
     norm = row.norm
     return "" if norm is None else f"norms {number_text(norm.min)} to {number_text(norm.max)}{over}{after}"

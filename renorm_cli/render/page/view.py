@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from renorm_cli.model.failure import Failure, Outcome
 from renorm_cli.model.plan import Note
-from renorm_cli.model.report import Report
-from renorm_cli.render.columns import has_matrices, is_bounded, limits, noun, orders
+from renorm_cli.model.report import Joint, Report
+from renorm_cli.render.columns import counts_over, has_matrices, is_bounded, limits, noun, orders
 from renorm_cli.render.page.axis import Axis, axis_of
 from renorm_cli.render.page.charts import Trials, histogram, trials
 from renorm_cli.render.page.layers import Layers
@@ -77,8 +77,9 @@ def section_of(report: Report, drawn: int, listed: int) -> Section:
     found = subjects(report)
     bounds = [limit for limit in limits(report) if limit is not None]
     bound = bounds[0] if len(limits(report)) == 1 and bounds else None
+    is_joint = report.joint is not None
     pool = Pool(report.rows)
-    axis = axis_of(pool, bounds) if pool.units else None
+    axis = axis_of(pool, [] if is_joint else bounds) if pool.units else None
     problems = sorted(
         ((subject.name, finding) for subject in found for finding in subject.findings),
         key=lambda one: -one[1].severity,
@@ -96,7 +97,7 @@ def section_of(report: Report, drawn: int, listed: int) -> Section:
         more_notes=max(0, len(report.notes) - NOTES),
         findings=tuple((named(name), show(one.text, TEXT_LIMIT), one.fault) for name, one in problems[:FINDINGS]),
         more_findings=max(0, len(problems) - FINDINGS),
-        chart=None if axis is None else _chart(report, pool, axis, bound),
+        chart=None if axis is None or is_joint else _chart(report, pool, axis, bound),
         depth=depth_of(report, deep),
         table=table_of(report, found, axis, deep, drawn, listed),
         skipped=tuple(
@@ -149,9 +150,13 @@ def _told(report: Report) -> str:
     if not is_bounded(report):
         return f"measured: {units} in {counted(totals.constrained, 'variable')}{broken}"
     now, past = ("is", "was") if totals.over == 1 else ("are", "were")
+    if report.joint is not None:
+        now, past = "is", "was"
     word, verb = ("clipped", past) if report.command == "apply" and totals.over else ("measured", now)
     if report.dry_run:
         word, verb = "to be clipped" if totals.over else word, now
+    if report.joint is not None:
+        return f"{word}: {report.joint.text(verb)}{broken}"
     return f"{word}: {count_text(totals.over)} of {units} {verb} over {_bound_text(report)}{broken}"
 
 
@@ -159,12 +164,14 @@ def _figures(report: Report) -> tuple[tuple[str, str, str], ...]:
     """The few large numbers: title, number and remark."""
     totals = report.totals
     found = [("Units", count_text(totals.units), f"in {counted(totals.constrained, 'variable')}")]
-    if is_bounded(report):
+    if counts_over(report):
         found.insert(
             0, ("Over the bound", count_text(totals.over), f"{share_text(totals.over, totals.units)} of all units")
         )
     if totals.nonfinite:
         found.insert(0, ("Not finite", count_text(totals.nonfinite), "units hold NaN or Inf"))
+    if report.joint is not None:
+        return (*_joint_figures(report.joint), *found)
     largest = max(((row.norm.max, -at) for at, row in enumerate(report.rows) if row.norm is not None), default=None)
     if largest is not None:
         norm, at = largest
@@ -173,6 +180,13 @@ def _figures(report: Report) -> tuple[tuple[str, str, str], ...]:
         if after:
             found.append(("Largest after", number_text(max(after)), f"bound {_bound_text(report)}"))
     return tuple(found)
+
+
+def _joint_figures(joint: Joint) -> Iterator[tuple[str, str, str]]:
+    bound = "no bound" if joint.limit is None else f"bound {exact_text(joint.limit)}"
+    yield "Joint norm", number_text(joint.norm), f"of {counted(joint.variables, 'variable')}, {bound}"
+    if joint.norm_after is not None:
+        yield "Joint norm after", number_text(joint.norm_after), bound
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

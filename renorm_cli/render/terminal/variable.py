@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.report import Report, Row
-from renorm_cli.render.columns import MATRIX_COLUMNS, axes_text, bars_over, folded, marks
+from renorm_cli.render.columns import MATRIX_COLUMNS, axes_text, bars_over, folded, marks, own_limit
 from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
 from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, counted, exact_text, number_text, shape_text, sparkline
 
@@ -83,8 +83,8 @@ def _facts(row: Row, look: Look) -> Iterator[str]:
         yield from look.folded(look.joined(*figures), 2)
     if row.nonfinite:
         yield look.paint(f"{counted(row.nonfinite, 'unit')} not finite", "bad")
-    if constraint.limit is not None:
-        text = f"{count_text(row.over)} over {exact_text(constraint.limit)}"
+    if own_limit(row) is not None:
+        text = f"{count_text(row.over)} over {exact_text(own_limit(row))}"
         yield look.paint(text, "bad") if row.over else text
 
 

@@ -144,7 +144,7 @@ def merge(record: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 ANYTHING = (
-    *({"totals"}, {"status"}, {"histogram_range"}),
+    *({"totals"}, {"joint"}, {"status"}, {"histogram_range"}),
     *({"variables", 0, "excess"}, {"variables", 0, "coverage"}),
 )
 """What is computed anew, and so may be anything."""

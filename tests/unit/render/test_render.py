@@ -501,6 +501,7 @@ SCHEMA = {
     "engine": str,
     "device": str,
     "totals": TOTALS,
+    "joint": None,
     "variables": [VARIABLE],
     "skipped": [SKIPPED | {"declared": (DECLARED, None)}],
     "baseline": (BASELINE, None),

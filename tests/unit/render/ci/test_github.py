@@ -85,7 +85,7 @@ def test_the_check_for_hostile_annotations_can_fail(bad: str) -> None:
 def test_an_annotation_names_the_file_the_rule_and_the_variable() -> None:
     report = a_report([a_row("v")], [a_skip("b")], path="./runs/a,b:100%.h5")
     assert render_github([report]) == (
-        "::error title=renorm-ckpt%3A A unit's norm is above the bound,file=runs/a%2Cb%3A100%25.h5,line=1"
+        "::error title=renorm-ckpt%3A A norm is above the bound,file=runs/a%2Cb%3A100%25.h5,line=1"
         "::'v': 1 of 8 units has a norm over 1; the largest is 2 (unit 3)\n"
     )
 
