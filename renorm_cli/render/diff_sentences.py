@@ -18,7 +18,7 @@ PLACES: tuple[Verdict, ...] = (
 """The verdicts whose variables get a line, the worst first."""
 
 SCOPE = "Variables were compared; a model's configuration, graph and other files were not."
-CONTEXT = "Variables were compared, and configuration, attributes, graph and other files to the byte."
+CONTEXT = "Variables were compared, and to the byte what else a loader reads in these files."
 
 
 def listed(report: DiffReport) -> list[DiffRow]:
@@ -64,6 +64,16 @@ def _beside(report: DiffReport) -> str:
     return f"the variables are, but {count_text(len(report.context) - unknown)} besides them changed"
 
 
+def _wrong(report: DiffReport, bound: str) -> str:
+    """How many variables are no renorm, and how many are one that is not within the bound."""
+    wrong = [row.verdict for row in report.rows if row.verdict != "identical" and not is_fine(row, report)]
+    beyond = wrong.count("pure renorm")
+    found = [f"{counted(len(wrong) - beyond, 'variable')} neither identical nor a pure renorm"]
+    found = found if len(wrong) > beyond else []
+    found += [f"{counted(beyond, 'variable')} changed by a renorm, but not within {bound}"] if beyond else []
+    return "; ".join(found)
+
+
 def verdict(report: DiffReport) -> str:
     """What became of the checkpoint, in one sentence."""
     totals = report.totals
@@ -73,8 +83,7 @@ def verdict(report: DiffReport) -> str:
         if not report.proven:
             if report.is_renorm_within(report.constraint):
                 return f"not proven: {_beside(report)}"
-            wrong = sum(row.verdict != "identical" and not is_fine(row, report) for row in report.rows)
-            return f"not proven: {counted(wrong, 'variable')} neither identical nor a pure renorm within {bound}"
+            return f"not proven: {_wrong(report, bound)}"
         if not totals["pure renorm"]:
             return "proven: nothing changed"
         return f"proven: {changed} changed by a renorm within {bound} alone, all others are identical"
