@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,22 @@ class ShardIndex(NamedTuple):
 
     text: str
     names: tuple[str, ...]
+
+    def told(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """What it tells; see `told_by_index`."""
+        return told_by_index(self.text, self.names)
+
+
+def told_by_index(text: str, names: Iterable[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """What an index tells by its own keys, with numbers for the files that it names, or has lists of, in order."""
+    numbers = {name: number for number, name in enumerate(names, 1)}
+    found = json.loads(text)
+    found["weight_map"] = {
+        key: [numbers[name] for name in value] if isinstance(value, list) else numbers[value]
+        for key, value in found["weight_map"].items()
+    }
+    for key, value in found.items():
+        yield f"{key!r} of the index", iter([json.dumps(value, sort_keys=True).encode()])
 
 
 def read_shard_index(file: SourceFile) -> ShardIndex:

@@ -136,12 +136,12 @@ def place_of(name: str, start: tuple[int, ...], file: str, offset: int, length: 
     return dataclass("metadata", "MetadataIndex", index) + dataclass("filesystem", "_StorageInfo", place)
 
 
-def metadata_of(tensors: Mapping[str, bytes], places: Sequence[bytes]) -> bytes:
+def metadata_of(tensors: Mapping[str, bytes], places: Sequence[bytes], storage: bytes = b"N") -> bytes:
     fields = {
         "state_dict_metadata": pickled(tensors)[2:-1],
         "planner_data": b"}",
         "storage_data": b"}(" + b"".join(places) + b"u",
-        "storage_meta": b"N",
+        "storage_meta": storage,
         "version": text("1.0.0"),
     }
     return b"\x80\x02" + dataclass("metadata", "Metadata", fields) + b"."
@@ -163,6 +163,37 @@ def write_distributed(folder: Path, arrays: Arrays) -> None:
     for file, content in files.items():
         (folder / file).write_bytes(content)
     (folder / ".metadata").write_bytes(metadata_of(tensors, places))
+
+
+def value_of(value: Any, save: str, folder: str = "archive") -> bytes:
+    """What is no tensor, as `torch.save` writes it, with the number of the save."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        members = {"data.pkl": pickle.dumps(value, 2), "version": b"3\n", ".data/serialization_id": save.encode()}
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(f"{folder}/{name}"), content)
+    return buffer.getvalue()
+
+
+def write_values(folder: Path, array: np.ndarray, values: Mapping[str, Any], save: str, more: bytes = b"") -> None:
+    """A folder as `torch.distributed.checkpoint.save` writes it of one array and of values; `more` ends the metadata's
+    storage, which names the save."""
+    folder.mkdir()
+    content = item_of(array)
+    tensors = {"a.weight": told_of(array, [(0, len(array))])}
+    places = [place_of("a.weight", (0,) * array.ndim, "__0_0.distcp", 0, len(content))]
+    for name, value in values.items():
+        tensors[name] = dataclass("metadata", "BytesStorageMetadata", {})
+        item = value_of(value, save)
+        index = dataclass("metadata", "MetadataIndex", {"fqn": text(name), "offset": b"N", "index": b"N"})
+        place = {"relative_path": text("__0_0.distcp"), "offset": number(len(content)), "length": number(len(item))}
+        places.append(index + dataclass("filesystem", "_StorageInfo", place | {"transform_descriptors": b"N"}))
+        content += item
+    (folder / "__0_0.distcp").write_bytes(content)
+    path = b"cpathlib\nPosixPath\n(" + b"".join(map(text, folder.parts)) + b"tR"
+    storage = {"checkpoint_id": path, "save_id": text(save), "modules": b"]"}
+    made = dataclass("metadata", "StorageMeta", storage) + more
+    (folder / ".metadata").write_bytes(metadata_of(tensors, places, made))
 
 
 class _Told:

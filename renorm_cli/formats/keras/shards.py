@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from renorm_cli.formats.keras.config import holds_too_much
 from renorm_cli.formats.keras.hdf5_files import Contents, Hdf5Checkpoint, survey_image
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import PlainSink
+from renorm_cli.formats.shard_index import told_by_index
 from renorm_cli.model.variable import Variable
 from renorm_cli.storage.files import SourceFile, open_source, read_start
 from renorm_cli.storage.staging import Staging
@@ -36,6 +37,9 @@ class KerasShards(Hdf5Checkpoint):
     ) -> None:
         self._map_text = map_text
         super().__init__("keras-weights-json", found, (*shards, found.only), data, contents)
+
+    def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        return told_by_index(self._map_text, [file.path.name for file in self.files[:-1]])
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         *shards, index = self.files

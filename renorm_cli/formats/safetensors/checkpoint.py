@@ -53,6 +53,7 @@ class SafetensorsShards(PlainCheckpoint):
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         for number, metadata in enumerate(self._metadata, 1):
             yield f"{METADATA} of shard {number}", iter([_canonical(metadata)])
+        yield from self._index.told()
 
 
 def open_safetensors(found: Found) -> SafetensorsFile:

@@ -9,26 +9,27 @@ bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
-from renorm_cli.formats.base import Found
+from renorm_cli.formats.base import Found, digest
 from renorm_cli.formats.plain import Extents, PlainData, PlainFile
 from renorm_cli.formats.torch.exported import CONFIG, FOLDER, exported
 from renorm_cli.formats.torch.stack_machine import MOST_BYTES, Damaged, Machine, Pairs
 from renorm_cli.formats.torch.tensors import Storages, Tensor, call, tensors
 from renorm_cli.formats.torch.views import Place, bytes_of, views
-from renorm_cli.formats.zip.archive import Archive, Member, read_archive, read_member, refuse_twins
+from renorm_cli.formats.zip.archive import Archive, Member, other_parts, read_archive, read_member, refuse_twins
 from renorm_cli.formats.zip.members import PackedZip, ZipCheckpoint
 from renorm_cli.formats.zip.records import STORED
 from renorm_cli.formats.zip.unpacked import unpack, unpacked_at
-from renorm_cli.storage.files import SourceFile, read_range, read_start
+from renorm_cli.storage.files import Readable, SourceFile, read_range, read_start
 
 _T = TypeVar("_T")
 
 _PICKLE = "/data.pkl"
+_SAVE_ID = ".data/serialization_id"
 _MOST_MEMBERS = 200_000
 _DATA, _CONSTANTS = "data/", "constants/"
 _LENGTH_BYTES = 8
@@ -43,14 +44,35 @@ class _Content(NamedTuple):
     order: str
 
 
-def open_torch_zip(found: Found) -> ZipCheckpoint | PackedZip:
+class TorchZip(ZipCheckpoint):
+    """An archive whose storages are stored."""
+
+    def context(self) -> dict[str, str | None]:
+        return digests(self.files[0], self.archive, set(self._held.members))
+
+
+class TorchPackedZip(PackedZip):
+    """An archive whose storages are compressed."""
+
+    def context(self) -> dict[str, str | None]:
+        return digests(self.files[0], self._archive, set(self._members))
+
+
+def digests(file: Readable, archive: Archive, held: Collection[Member] = ()) -> dict[str, str | None]:
+    """Digests of all members but those that are `held`, and the one that has a number of each save."""
+    folder = f"{archive.members[0].name.partition('/')[0]}/" if archive.members else ""
+    others = other_parts(file, archive, held)
+    return {name.removeprefix(folder): digest(parts) for name, parts in others if name != folder + _SAVE_ID}
+
+
+def open_torch_zip(found: Found) -> TorchZip | TorchPackedZip:
     """Open an archive of PyTorch. Raises FormatError where it is damaged, or holds no pickle of tensors."""
     archive = read_archive(found.only, _MOST_MEMBERS, colons=True)
     refuse_twins(archive, found.only.shown, "PyTorch")
     return _opened(found, archive, pickled_tensors(found.only, archive))
 
 
-def open_exported(found: Found) -> ZipCheckpoint | PackedZip:
+def open_exported(found: Found) -> TorchZip | TorchPackedZip:
     """Open a program that `torch.export.save` wrote. Raises FormatError where it is damaged."""
     file = found.only
     archive = read_archive(file, _MOST_MEMBERS, colons=True)
@@ -86,7 +108,7 @@ def _inside(archive: Archive, prefix: str) -> dict[str, Member]:
     return {one.name.removeprefix(prefix): one for one in archive.members if one.name.startswith(prefix)}
 
 
-def _opened(found: Found, archive: Archive, content: _Content) -> ZipCheckpoint | PackedZip:
+def _opened(found: Found, archive: Archive, content: _Content) -> TorchZip | TorchPackedZip:
     """The checkpoint of an archive, of which the members that have storages may be compressed."""
     file, (named, members, order) = found.only, content
     held = sorted(members.values(), key=lambda member: member.central_offset)
@@ -98,9 +120,9 @@ def _opened(found: Found, archive: Archive, content: _Content) -> ZipCheckpoint 
     notes = frameworks.notes(found_views.variables)
     layout = Extents(found_views.extents, order)
     if stored:
-        return ZipCheckpoint("torch", found, file, archive, found_views.variables, layout, notes, unsummed=True)
+        return TorchZip("torch", found, file, archive, found_views.variables, layout, notes, unsummed=True)
     unpacked = unpack(file, held)
-    return PackedZip("torch", found, archive, held, unpacked, found_views.variables, layout, notes)
+    return TorchPackedZip("torch", found, archive, held, unpacked, found_views.variables, layout, notes)
 
 
 def _pickle(archive: Archive, shown: str) -> tuple[Member, str]:

@@ -16,14 +16,15 @@ import numpy as np
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
-from renorm_cli.formats.base import Extent, Found, Sink
+from renorm_cli.formats.base import Extent, Found, Head, Sink, digest
 from renorm_cli.formats.folders import files_in
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.numbers import stored_dtype
 from renorm_cli.formats.plain import Layout, Part, PlainCheckpoint, PlainData, PlainSink
-from renorm_cli.formats.torch.checkpoint import pickled_tensors
-from renorm_cli.formats.torch.format import METADATA
-from renorm_cli.formats.torch.metadata import Item, Stored, read_metadata
+from renorm_cli.formats.torch.checkpoint import digests, pickled_tensors
+from renorm_cli.formats.torch.format import METADATA, TorchZipFormat
+from renorm_cli.formats.torch.metadata import Item, Place, Stored, read_metadata
+from renorm_cli.formats.torch.metadata import digests as metadata_digests
 from renorm_cli.formats.torch.stack_machine import MOST_BYTES
 from renorm_cli.formats.torch.tensors import Tensor
 from renorm_cli.formats.torch.views import bytes_of
@@ -66,11 +67,19 @@ class _Read(NamedTuple):
 class DistributedCheckpoint(PlainCheckpoint):
     """Files are those that hold tensors and, last, the metadata; all others in the folder are carried over."""
 
-    def __init__(self, found: Found, files: Sequence[SourceFile], carried: Sequence[Path], read: _Read) -> None:
+    def __init__(
+        self,
+        found: Found,
+        files: Sequence[SourceFile],
+        carried: Sequence[Path],
+        read: _Read,
+        others: Mapping[str, Place],
+    ) -> None:
         data = PlainData(files[:-1], read.layout, CRC32)
         variables = frameworks.described(read.variables, "torch")
         super().__init__("torch-distributed", found, files, variables, data, frameworks.notes(variables))
         self._carried = tuple(carried)
+        self._others = others
         extents = [part.extent for variable in variables for part in read.layout.parts(variable)]
         self._held = [
             Held(_archive_of(members), extents, number, unsummed=True) for number, members in enumerate(read.members)
@@ -94,8 +103,19 @@ class DistributedCheckpoint(PlainCheckpoint):
             yield str(name), _content(self.path / name)
 
     def context(self) -> dict[str, str | None]:
-        """Nothing: names, shapes and dtypes tell all, and the metadata have a number of each time of saving."""
-        return {}
+        """Of what the metadata tell, of each item that is no tensor, and of files that have no items."""
+        metadata = self.files[-1]
+        told = metadata_digests(read_start(metadata, MOST_BYTES), metadata.shown)
+        found = {f"{METADATA}: {name}": value for name, value in told.items()}
+        if sum(length for _, _, length in self._others.values()) > self.size:
+            raise FormatError(f"{metadata.shown!r} tells of items that overlap one another")
+        for name, (file, offset, length) in self._others.items():
+            found |= _digests(name, self.path / file, offset, length)
+        having = {METADATA, *(file for file, _, _ in self._others.values())}
+        for path in self._carried:
+            if str(path) not in having:
+                found |= _digests(str(path), self.path / path)
+        return found
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         tree = staging.tree(output.path)
@@ -125,7 +145,7 @@ def open_distributed(found: Found) -> DistributedCheckpoint:
         opened.callback(metadata.close)
         if metadata.size > MOST_BYTES:
             raise FormatError(f"{metadata.shown!r} is {metadata.size} bytes; at most {MOST_BYTES} are read")
-        tensors, ends = read_metadata(read_start(metadata, MOST_BYTES), metadata.shown)
+        tensors, ends, others = read_metadata(read_start(metadata, MOST_BYTES), metadata.shown)
         for name, end in ends.items():
             _check_size(folder / name, end)
         names = sorted({item.file for stored in tensors.values() for item in stored.items})
@@ -135,7 +155,7 @@ def open_distributed(found: Found) -> DistributedCheckpoint:
             opened.callback(files[-1].close)
         read = _read(tensors, dict(zip(names, enumerate(files), strict=True)))
         carried = [name for name in inside if str(name) not in set(names)]
-        checkpoint = DistributedCheckpoint(found, (*files, metadata), carried, read)
+        checkpoint = DistributedCheckpoint(found, (*files, metadata), carried, read, others)
         opened.pop_all()
     return checkpoint
 
@@ -239,6 +259,16 @@ def _check_size(path: Path, end: int) -> None:
     with closing(open_beside(path)) as file:
         if file.size < end:
             raise FormatError(f"{file.shown!r} is {file.size} bytes; its items end at byte {end}: it is cut short")
+
+
+def _digests(name: str, path: Path, offset: int = 0, length: int | None = None) -> dict[str, str | None]:
+    """Of what a range of a file holds: of each member, where it is an archive."""
+    with closing(open_beside(path)) as file:
+        section = _Section(file, offset, file.size - offset if length is None else length)
+        if not TorchZipFormat().recognises(Head(section)):
+            return {name: digest(read_parts(section, 0, section.size))}
+        members = digests(section, read_archive(section, colons=True))
+        return {f"{name}: {member}": value for member, value in members.items()}
 
 
 def _content(path: Path) -> Iterator[bytes]:

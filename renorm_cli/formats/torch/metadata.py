@@ -11,20 +11,22 @@ from typing import Any, NamedTuple, TypeGuard
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tiling import fill
-from renorm_cli.formats.torch.stack_machine import Damaged, Global, Machine, Made, Pairs
+from renorm_cli.formats.torch.stack_machine import Damaged, Global, Machine, Made, Pairs, digest_of
 from renorm_cli.formats.torch.tensors import call
 from renorm_cli.untrusted import is_file_name, quoted
 
 _TENSOR = "TensorStorageMetadata"
+_OF_A_SAVE = ("checkpoint_id", "save_id", "load_id")
+"""Fields of `StorageMeta`: the path, and random numbers."""
 _MOST_AXES = 64
 _MOST_FIELDS = 64
 _MOST_CHUNKS = 1_000_000
 _MOST_CORNERS = 8_000_000
 
 Axes = tuple[int, ...]
-_Place = tuple[str, int, int]
+Place = tuple[str, int, int]
 """A file, an offset in it and a length."""
-_Items = Mapping[tuple[str, Axes | None], _Place]
+_Items = Mapping[tuple[str, Axes | None], Place]
 """The place of a box, by the name of its tensor and where in it the box begins; None for what is no tensor."""
 
 
@@ -47,10 +49,11 @@ class Stored(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """The tensors by name, and of each file the byte where its last item ends."""
+    """The tensors by name, and of each file the byte where its last item ends; `others` are items of no tensor."""
 
     tensors: Mapping[str, Stored]
     ends: Mapping[str, int]
+    others: Mapping[str, Place]
 
 
 def read_metadata(content: bytes, shown: str) -> Metadata:
@@ -77,7 +80,26 @@ def read_metadata(content: bytes, shown: str) -> Metadata:
     ends: dict[str, int] = {}
     for file, offset, length in items.values():
         ends[file] = max(ends.get(file, 0), offset + length)
-    return Metadata(found, ends)
+    others = {
+        f"the item {name!r}{'' if start is None else f' from {list(start)}'}": place
+        for (name, start), place in items.items()
+        if name not in found
+    }
+    return Metadata(found, ends, others)
+
+
+def digests(content: bytes, shown: str) -> dict[str, str | None]:
+    """Digests of what the pickle tells, and of what it imports, but for places in files and what names the save."""
+    machine = Machine(content)
+    try:
+        told = _fields(machine.load())
+    except Damaged as problem:
+        raise FormatError(f"{shown!r}: {problem.text}") from None
+    of_storage = _fields(told.pop("storage_meta", None))
+    told.pop("storage_data", None)
+    told |= {f"storage_meta.{key}": value for key, value in of_storage.items() if key not in _OF_A_SAVE}
+    told["its imports"] = sorted(name for name in machine.imported if name.partition(".")[0] != "pathlib")
+    return {name: digest_of(value) for name, value in told.items()}
 
 
 class _Left:
@@ -117,7 +139,7 @@ def _stored(name: str, told: Mapping[str, Any], items: _Items, where: str, left:
 
 def _items(places: Pairs, shown: str) -> _Items:
     """Where all items are."""
-    found: dict[tuple[str, Axes | None], _Place] = {}
+    found: dict[tuple[str, Axes | None], Place] = {}
     for key, value in places.items:
         index, place = _fields(key), _fields(value)
         name, start = index.get("fqn"), _size(index.get("offset"))

@@ -8,7 +8,7 @@ from functools import partial
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
-from renorm_cli.formats.base import Extent, Found, Head, Sink
+from renorm_cli.formats.base import Extent, Found, Head, Sink, digest
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.shard_index import ShardIndex, staged_shards
@@ -67,6 +67,15 @@ class TorchShards(PlainCheckpoint):
             assert isinstance(shard, ZipCheckpoint)
             for name, content in other_parts(self.files[number], shard.archive, set(held.members)):
                 yield _named(number, name.partition("/")[2]), content
+        yield from self._index.told()
+
+    def context(self) -> dict[str, str | None]:
+        shards = {
+            _named(number, name): value
+            for number, shard in enumerate(self._shards)
+            for name, value in shard.context().items()
+        }
+        return shards | {name: digest(parts) for name, parts in self._index.told()}
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         staged = staged_shards(self, self._index, staging, output, changing)

@@ -7,8 +7,9 @@ that no key is hashed. Source: Lib/pickletools.py of Python 3.13, protocols 0 to
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from renorm_cli.errors import FormatError
@@ -56,11 +57,12 @@ Persistent = Callable[[Any], Any]
 
 
 class Machine:
-    """Reads one pickle after the other from bytes; `at` is where the next begins."""
+    """Reads one pickle after the other from bytes; `at` is where the next begins, `imported` what all would import."""
 
     def __init__(self, data: bytes, call: Call = Made, persistent: Persistent = lambda value: value) -> None:
         self._data, self._call, self._persistent = data, call, persistent
         self.at = 0
+        self.imported: set[str] = set()
         self._steps = 0
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
@@ -181,11 +183,15 @@ class Machine:
         name, module = self._pop(), self._pop()
         if not isinstance(module, str) or not isinstance(name, str):
             raise Damaged("its pickle imports what has no name")
-        self._push(Global(f"{module[:_LONGEST_NAME]}.{name[:_LONGEST_NAME]}"))
+        self._push(self._import(f"{module[:_LONGEST_NAME]}.{name[:_LONGEST_NAME]}"))
 
     def _global(self) -> Global:
         module = self._line()
-        return Global(f"{module}.{self._line()}")
+        return self._import(f"{module}.{self._line()}")
+
+    def _import(self, name: str) -> Global:
+        self.imported.add(name)
+        return Global(name)
 
     def _instance(self) -> None:
         what = self._global()
@@ -202,6 +208,40 @@ class Machine:
 
     def _remember(self, number: int) -> None:
         self._memo[number] = self._top()
+
+
+def digest_of(value: Any) -> str | None:
+    """The SHA-256 of what a pickle tells, whichever parts of it are one object; None for what holds itself."""
+    known: dict[int, bytes] = {}
+    entered: set[int] = set()
+    whole = (value,)
+    waiting: list[Any] = [whole]
+    while waiting:
+        one = waiting[-1]
+        inside = _inside(one)
+        if id(one) in entered:
+            kind = type(one).__name__.encode()
+            known[id(one)] = sha256(kind + b"".join(known.get(id(part)) or _leaf(part) for part in inside)).digest()
+        if id(one) in known:
+            waiting.pop()
+            continue
+        entered.add(id(one))
+        containers = [part for part in inside if isinstance(part, list | tuple | Pairs | Made)]
+        if any(id(part) in entered and id(part) not in known for part in containers):
+            return None
+        waiting += containers
+    return known[id(whole)].hex()
+
+
+def _inside(value: Any) -> Sequence[Any]:
+    if isinstance(value, Pairs):
+        return value.items
+    return (value.what, value.args, value.state, *value.items) if isinstance(value, Made) else value
+
+
+def _leaf(value: Any) -> bytes:
+    # An integer may have more digits than Python writes.
+    return sha256((f"{value:x}" if type(value) is int else repr(value)).encode("utf-8", "surrogatepass")).digest()
 
 
 def _integer(text: str) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import keras_zoo, msgpack_files, tf_files
+from support import builders, keras_zoo, msgpack_files, tensor_files, tf_files, torch_files
 from support.files import bound
 from support.places import SAMPLES
 
@@ -177,6 +177,104 @@ def test_what_is_no_array_in_a_file_of_flax_is_told(tmp_path: Path) -> None:
         diff(before, before, max_norm=9, expect_renorm=True).exit_code,
         diff(before, after, max_norm=9, expect_renorm=True).exit_code,
     ) == (0, 1)
+
+
+WEIGHT = np.eye(3, 4, dtype="f4")
+SAVED = {"epoch": 1, "s": "v1"}
+RUNS = b"cos\nsystem\n0"  # imported and dropped
+DISTRIBUTED: dict[str, tuple[dict[str, Any], bytes, list[tuple[str, str]]]] = {
+    "the same": (SAVED, b"", []),
+    "another number": (SAVED | {"epoch": 2}, b"", [("the item 'epoch': data.pkl", "changed")]),
+    "another text": (SAVED | {"s": "v2"}, b"", [("the item 's': data.pkl", "changed")]),
+    "what runs when it is read": (SAVED, RUNS, [(".metadata: its imports", "changed")]),
+    "one value more": (
+        SAVED | {"t": None},
+        b"",
+        [
+            (".metadata: state_dict_metadata", "changed"),
+            *((f"the item 't': {name}", "added") for name in ("data.pkl", "version")),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTED)
+def test_what_is_no_tensor_in_a_distributed_checkpoint_is_told_and_what_names_the_save_is_not(
+    name: str, tmp_path: Path
+) -> None:
+    values, more, told = DISTRIBUTED[name]
+    torch_files.write_values(tmp_path / "a", WEIGHT, SAVED, "1" * 40)
+    (tmp_path / "deeper").mkdir()
+    torch_files.write_values(tmp_path / "deeper" / "b", WEIGHT, values, "2" * 40, more)
+    report = diff(tmp_path / "a", tmp_path / "deeper" / "b", expect_renorm=True, max_norm=LIMIT)
+    assert [(row.name, row.verdict) for row in report.context or ()] == told
+    assert report.exit_code == (1 if told else 0)
+
+
+def test_another_file_beside_the_items_of_a_distributed_checkpoint_is_told(tmp_path: Path) -> None:
+    for name, lr in (("a", 1), ("b", 2)):
+        torch_files.write_values(tmp_path / name, WEIGHT, SAVED, name)
+        (tmp_path / name / "meta.pt").write_bytes(torch_files.value_of({"epoch": 1}, name, "meta"))
+        (tmp_path / name / "config.json").write_text(str(lr))
+    report = diff(tmp_path / "a", tmp_path / "b", expect_renorm=True, max_norm=LIMIT)
+    assert [row.name for row in report.context or ()] == ["config.json"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_two_saves_of_the_same_things_are_proven_whatever_the_file_and_the_save_are_called(
+    method: int, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        torch_files.write_torch(tmp_path / f"{name}.pt", {"a.weight": WEIGHT}, method=method, prefix=name)
+        with zipfile.ZipFile(tmp_path / f"{name}.pt", "a") as archive:
+            archive.writestr(f"{name}/.data/serialization_id", name)
+    assert diff(tmp_path / "a.pt", tmp_path / "b.pt", expect_renorm=True, max_norm=LIMIT).exit_code == 0
+    with zipfile.ZipFile(tmp_path / "b.pt", "a") as archive:
+        archive.writestr("b/extra/.data/serialization_id", "")
+    report = diff(tmp_path / "a.pt", tmp_path / "b.pt", expect_renorm=True, max_norm=LIMIT)
+    assert [(row.name, row.verdict) for row in report.context or ()] == [("extra/.data/serialization_id", "added")]
+
+
+def _safetensors_index(folder: Path) -> Path:
+    return tensor_files.write_index(folder / "m.safetensors.index.json", [{"a.weight": WEIGHT}, {"l.weight": WEIGHT}])
+
+
+def _torch_index(folder: Path) -> Path:
+    for number, name in enumerate(("a.weight", "l.weight"), 1):
+        torch_files.write_torch(folder / f"m-{number}.bin", {name: WEIGHT})
+    index = folder / "m.bin.index.json"
+    weight_map = {"a.weight": "m-1.bin", "l.weight": "m-2.bin"}
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return index
+
+
+def _keras_index(folder: Path) -> Path:
+    index = folder / "m.weights.json"
+    own = [WEIGHT, np.zeros(4, "f4")]
+    builders.write_sharded(index, [{"layers/dense": ("dense", own)}, {"layers/dense_1": ("dense_1", own)}])
+    return index
+
+
+@pytest.mark.parametrize("made", [_safetensors_index, _torch_index, _keras_index])
+def test_another_key_or_other_metadata_in_an_index_of_shards_is_told_and_another_name_of_a_shard_is_not(
+    made: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    source = made(tmp_path)
+    output = tmp_path / f"out{source.name[1:]}"
+    bound(source, output)
+    index = json.loads(output.read_text())
+    assert index["weight_map"].values() != json.loads(source.read_text())["weight_map"].values()
+
+    def told(**edit: Any) -> list[tuple[str, str]]:
+        output.write_text(json.dumps(index | edit))
+        report = diff(source, output, expect_renorm=True, max_norm=LIMIT)
+        assert report.exit_code == (1 if report.context else 0)
+        return [(row.name, row.verdict) for row in report.context or ()]
+
+    *others, (_, file) = index["weight_map"].items()
+    assert told() == []
+    assert told(weight_map={**dict(others), "zzz": file}) == [("'weight_map' of the index", "changed")]
+    assert told(metadata={"total_size": 2}) == [("'metadata' of the index", "changed")]
 
 
 def test_files_of_two_formats_are_not_proven_since_what_else_they_hold_cannot_be_compared(tmp_path: Path) -> None:
