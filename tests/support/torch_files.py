@@ -175,11 +175,13 @@ def value_of(value: Any, save: str, folder: str = "archive") -> bytes:
     return buffer.getvalue()
 
 
-def write_values(folder: Path, array: np.ndarray, values: Mapping[str, Any], save: str, more: bytes = b"") -> None:
-    """A folder as `torch.distributed.checkpoint.save` writes it of one array and of values; `more` ends the metadata's
-    storage, which names the save."""
+def write_values(
+    folder: Path, array: np.ndarray, values: Mapping[str, Any], save: str, more: bytes = b"", before: bytes = b""
+) -> None:
+    """A folder as `torch.distributed.checkpoint.save` writes it of one array, with instructions `before` it, and of
+    values; `more` ends the metadata's storage, which names the save."""
     folder.mkdir()
-    content = item_of(array)
+    content = item_of(array, before)
     tensors = {"a.weight": told_of(array, [(0, len(array))])}
     places = [place_of("a.weight", (0,) * array.ndim, "__0_0.distcp", 0, len(content))]
     for name, value in values.items():

@@ -23,7 +23,7 @@ from renorm_cli.formats.numbers import stored_dtype
 from renorm_cli.formats.plain import Layout, Part, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.torch.checkpoint import digests, pickled_tensors
 from renorm_cli.formats.torch.format import METADATA, TorchZipFormat
-from renorm_cli.formats.torch.metadata import Item, Place, Stored, read_metadata
+from renorm_cli.formats.torch.metadata import Item, Metadata, Place, Stored, read_metadata
 from renorm_cli.formats.torch.metadata import digests as metadata_digests
 from renorm_cli.formats.torch.stack_machine import MOST_BYTES
 from renorm_cli.formats.torch.tensors import Tensor
@@ -73,13 +73,13 @@ class DistributedCheckpoint(PlainCheckpoint):
         files: Sequence[SourceFile],
         carried: Sequence[Path],
         read: _Read,
-        others: Mapping[str, Place],
+        metadata: Metadata,
     ) -> None:
         data = PlainData(files[:-1], read.layout, CRC32)
         variables = frameworks.described(read.variables, "torch")
         super().__init__("torch-distributed", found, files, variables, data, frameworks.notes(variables))
         self._carried = tuple(carried)
-        self._others = others
+        self._metadata = metadata
         extents = [part.extent for variable in variables for part in read.layout.parts(variable)]
         self._held = [
             Held(_archive_of(members), extents, number, unsummed=True) for number, members in enumerate(read.members)
@@ -103,18 +103,19 @@ class DistributedCheckpoint(PlainCheckpoint):
             yield str(name), _content(self.path / name)
 
     def context(self) -> dict[str, str | None]:
-        """Of what the metadata tell, of each item that is no tensor, and of files that have no items."""
-        metadata = self.files[-1]
-        told = metadata_digests(read_start(metadata, MOST_BYTES), metadata.shown)
+        """Of what the metadata tell, of all items but the numbers of tensors, and of files that have no items."""
+        file, (_, ends, values, parts) = self.files[-1], self._metadata
+        told = metadata_digests(read_start(file, MOST_BYTES), file.shown)
         found = {f"{METADATA}: {name}": value for name, value in told.items()}
-        if sum(length for _, _, length in self._others.values()) > self.size:
-            raise FormatError(f"{metadata.shown!r} tells of items that overlap one another")
-        for name, (file, offset, length) in self._others.items():
-            found |= _digests(name, self.path / file, offset, length)
-        having = {METADATA, *(file for file, _, _ in self._others.values())}
-        for path in self._carried:
-            if str(path) not in having:
-                found |= _digests(str(path), self.path / path)
+        if sum(length for _, _, length in (*values.values(), *parts.values())) > self.size:
+            raise FormatError(f"{file.shown!r} tells of items that overlap one another")
+        for name, place in values.items():
+            found |= _digests(name, self.path, place)
+        for name, place in parts.items():
+            found |= _digests(name, self.path, place, tensor=True)
+        for path in map(str, self._carried):
+            if path != METADATA and path not in ends:
+                found |= _digests(path, self.path, (path, 0, (self.path / path).lstat().st_size))
         return found
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
@@ -145,8 +146,9 @@ def open_distributed(found: Found) -> DistributedCheckpoint:
         opened.callback(metadata.close)
         if metadata.size > MOST_BYTES:
             raise FormatError(f"{metadata.shown!r} is {metadata.size} bytes; at most {MOST_BYTES} are read")
-        tensors, ends, others = read_metadata(read_start(metadata, MOST_BYTES), metadata.shown)
-        for name, end in ends.items():
+        told = read_metadata(read_start(metadata, MOST_BYTES), metadata.shown)
+        tensors = told.tensors
+        for name, end in told.ends.items():
             _check_size(folder / name, end)
         names = sorted({item.file for stored in tensors.values() for item in stored.items})
         files: list[SourceFile] = []
@@ -155,7 +157,7 @@ def open_distributed(found: Found) -> DistributedCheckpoint:
             opened.callback(files[-1].close)
         read = _read(tensors, dict(zip(names, enumerate(files), strict=True)))
         carried = [name for name in inside if str(name) not in set(names)]
-        checkpoint = DistributedCheckpoint(found, (*files, metadata), carried, read, others)
+        checkpoint = DistributedCheckpoint(found, (*files, metadata), carried, read, told)
         opened.pop_all()
     return checkpoint
 
@@ -261,13 +263,16 @@ def _check_size(path: Path, end: int) -> None:
             raise FormatError(f"{file.shown!r} is {file.size} bytes; its items end at byte {end}: it is cut short")
 
 
-def _digests(name: str, path: Path, offset: int = 0, length: int | None = None) -> dict[str, str | None]:
-    """Of what a range of a file holds: of each member, where it is an archive."""
-    with closing(open_beside(path)) as file:
-        section = _Section(file, offset, file.size - offset if length is None else length)
-        if not TorchZipFormat().recognises(Head(section)):
-            return {name: digest(read_parts(section, 0, section.size))}
-        members = digests(section, read_archive(section, colons=True))
+def _digests(name: str, folder: Path, place: Place, *, tensor: bool = False) -> dict[str, str | None]:
+    """Of what a range of a file holds: of each member of an archive, but the numbers of a tensor."""
+    path, offset, length = place
+    with closing(open_beside(folder / path)) as file:
+        section = _Section(file, offset, length)
+        if not tensor and not TorchZipFormat().recognises(Head(section)):
+            return {name: digest(read_parts(section, 0, length))}
+        archive = read_archive(section, colons=True)
+        held = set(pickled_tensors(section, archive).members.values()) if tensor else ()
+        members = digests(section, archive, held)
         return {f"{name}: {member}": value for member, value in members.items()}
 
 

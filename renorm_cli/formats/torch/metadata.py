@@ -49,11 +49,15 @@ class Stored(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """The tensors by name, and of each file the byte where its last item ends; `others` are items of no tensor."""
+    """The tensors by name, of each file the byte where its last item ends, and the places of all items.
+
+    Items of no tensor, and of one, are named by what they are of and where in it they begin.
+    """
 
     tensors: Mapping[str, Stored]
     ends: Mapping[str, int]
-    others: Mapping[str, Place]
+    values: Mapping[str, Place]
+    parts: Mapping[str, Place]
 
 
 def read_metadata(content: bytes, shown: str) -> Metadata:
@@ -80,12 +84,12 @@ def read_metadata(content: bytes, shown: str) -> Metadata:
     ends: dict[str, int] = {}
     for file, offset, length in items.values():
         ends[file] = max(ends.get(file, 0), offset + length)
-    others = {
-        f"the item {name!r}{'' if start is None else f' from {list(start)}'}": place
-        for (name, start), place in items.items()
-        if name not in found
-    }
-    return Metadata(found, ends, others)
+    values: dict[str, Place] = {}
+    parts: dict[str, Place] = {}
+    for (name, start), place in items.items():
+        shown_as = f"the item {name!r}" + ("" if start is None else f" from {list(start)}")
+        (parts if name in found else values)[shown_as] = place
+    return Metadata(found, ends, values, parts)
 
 
 def digests(content: bytes, shown: str) -> dict[str, str | None]:

@@ -182,14 +182,19 @@ def test_what_is_no_array_in_a_file_of_flax_is_told(tmp_path: Path) -> None:
 WEIGHT = np.eye(3, 4, dtype="f4")
 SAVED = {"epoch": 1, "s": "v1"}
 RUNS = b"cos\nsystem\n0"  # imported and dropped
-DISTRIBUTED: dict[str, tuple[dict[str, Any], bytes, list[tuple[str, str]]]] = {
-    "the same": (SAVED, b"", []),
-    "another number": (SAVED | {"epoch": 2}, b"", [("the item 'epoch': data.pkl", "changed")]),
-    "another text": (SAVED | {"s": "v2"}, b"", [("the item 's': data.pkl", "changed")]),
-    "what runs when it is read": (SAVED, RUNS, [(".metadata: its imports", "changed")]),
+DISTRIBUTED: dict[str, tuple[dict[str, Any], dict[str, bytes], list[tuple[str, str]]]] = {
+    "the same": (SAVED, {}, []),
+    "another number": (SAVED | {"epoch": 2}, {}, [("the item 'epoch': data.pkl", "changed")]),
+    "another text": (SAVED | {"s": "v2"}, {}, [("the item 's': data.pkl", "changed")]),
+    "what runs when it is read": (SAVED, {"more": RUNS}, [(".metadata: its imports", "changed")]),
+    "what runs when a tensor is read": (
+        SAVED,
+        {"before": RUNS},
+        [("the item 'a.weight' from [0, 0]: data.pkl", "changed")],
+    ),
     "one value more": (
         SAVED | {"t": None},
-        b"",
+        {},
         [
             (".metadata: state_dict_metadata", "changed"),
             *((f"the item 't': {name}", "added") for name in ("data.pkl", "version")),
@@ -202,10 +207,10 @@ DISTRIBUTED: dict[str, tuple[dict[str, Any], bytes, list[tuple[str, str]]]] = {
 def test_what_is_no_tensor_in_a_distributed_checkpoint_is_told_and_what_names_the_save_is_not(
     name: str, tmp_path: Path
 ) -> None:
-    values, more, told = DISTRIBUTED[name]
+    values, edit, told = DISTRIBUTED[name]
     torch_files.write_values(tmp_path / "a", WEIGHT, SAVED, "1" * 40)
     (tmp_path / "deeper").mkdir()
-    torch_files.write_values(tmp_path / "deeper" / "b", WEIGHT, values, "2" * 40, more)
+    torch_files.write_values(tmp_path / "deeper" / "b", WEIGHT, values, "2" * 40, **edit)
     report = diff(tmp_path / "a", tmp_path / "deeper" / "b", expect_renorm=True, max_norm=LIMIT)
     assert [(row.name, row.verdict) for row in report.context or ()] == told
     assert report.exit_code == (1 if told else 0)
