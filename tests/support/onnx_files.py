@@ -66,6 +66,8 @@ def attribute(name: str, value: Any) -> bytes:
     match value:
         case (5 | 4 | 11 as kind, bytes() as message):
             return blob(1, name) + blob({GRAPH: 6, TENSOR: 5, SPARSE: 22}[kind], message) + number(20, kind)
+        case (field, bytes() as message):
+            return blob(1, name) + blob(int(field), message)
         case int():
             return blob(1, name) + number(3, value) + number(20, 2)
         case str() | bytes():

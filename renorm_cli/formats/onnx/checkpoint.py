@@ -60,7 +60,9 @@ class OnnxModel(PlainCheckpoint):
         places = _places(model.tensors, self._names, files)
         uses = uses_in(model, walk, places.same)
         self._extents = places.extents
-        self._fixed = {key: tensor for key, tensor in model.tensors.items() if tensor.fixed is not None}
+        self._fixed = {
+            key: tensor for key, tensor in model.tensors.items() if tensor.fixed is not None and not tensor.carried
+        }
         self._numbers = lru_cache(1)(self._read_fixed)
         data = PlainData(files, Extents(places.extents))
         variables = _variables(model.tensors, places, uses)
@@ -222,7 +224,7 @@ def _places(tensors: Mapping[str, Tensor], names: Sequence[str], files: Sequence
             continue
         if tensor.odd is not None:
             continue
-        original = first.setdefault((extent, tensor.shape, tensor.dtype), key) if extent.size else key
+        original = first.setdefault((extent, tensor.shape, tensor.dtype, tensor.carried), key) if extent.size else key
         if original == key:
             extents[key] = extent
         else:
@@ -281,7 +283,9 @@ def _variables(tensors: Mapping[str, Tensor], places: _Places, uses: Uses) -> tu
 
 
 def _state(tensor: Tensor, use: Use | None) -> Role | None:
-    """A weight of few bits that the graph uses is quantized, as are the scales of quantizations."""
+    """A weight of few bits that the graph uses is quantized, as are scales of quantizations; attributes are state."""
+    if tensor.carried:
+        return "state"
     if use is None or not (use.role == "quantized" or (use.ops and tensor.dtype not in FLOATS)):
         return None
     return "quantized"

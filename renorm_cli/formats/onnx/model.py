@@ -6,18 +6,18 @@ sees the names of the graphs around it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.onnx.tensors import Chain, Tensor, read_tensor
+from renorm_cli.formats.onnx.tensors import Chain, Tensor, is_outside, read_tensor
 from renorm_cli.formats.protobuf import BYTES, VARINT, signed
 from renorm_cli.formats.walk import Span, Walk
 from renorm_cli.model.blocks import is_shape
 from renorm_cli.untrusted import quoted
 
-GRAPH, _FUNCTION = 7, 25
+GRAPH, _TRAINING, _FUNCTION = 7, 20, 25
 _DEPTH = 32
 """Graphs inside of graphs; protobuf itself stops at 100 messages inside of messages, three for each."""
 _MOST_NODES = 300_000
@@ -64,7 +64,7 @@ class Model:
     graph: StoredGraph
     functions: Mapping[str, StoredGraph]
     tensors: Mapping[str, Tensor]
-    """Initializers, and Constant nodes that may be weights, by key."""
+    """Initializers, Constant nodes that may be weights, and what else lies in other files, by key."""
 
 
 def read_model(walk: Walk, shown: str) -> Model:
@@ -80,6 +80,8 @@ def read_model(walk: Walk, shown: str) -> Model:
         elif item.number == _FUNCTION:
             domain, name = walk.string(item, 10), walk.string(item, 1)
             functions[operator(domain, name)] = reader.function(item, operator(domain, name))
+        elif item.number == _TRAINING:
+            reader.training(Chain(item, None))
     if graph is None:
         raise walk.damaged("expected a graph, found none")
     return Model(graph, functions, reader.tensors)
@@ -98,6 +100,8 @@ class _Reader:
         self._walk = walk
         self._shown = shown
         self._nodes = 0
+        self._trainings = 0
+        self._carried: dict[str, int] = {}
 
     def graph(self, chain: Chain, path: str, depth: int) -> StoredGraph:
         """GraphProto{node=1, initializer=5, input=11, output=12, sparse_initializer=15}."""
@@ -116,14 +120,27 @@ class _Reader:
         return found
 
     def function(self, span: Span, name: str) -> StoredGraph:
-        """FunctionProto{name=1, input=4, output=5, node=7, domain=10}."""
+        """FunctionProto{name=1, input=4, output=5, node=7, domain=10, attribute_proto=11}."""
         walk, found, chain = self._walk, StoredGraph(f"{name}/"), Chain(span, None)
         for item in walk.inside(span):
             if item.number == 7:
                 self._node(found, Chain(item, chain), 0)
             elif item.number in (4, 5):
                 (found.inputs if item.number == 4 else found.outputs).append(walk.text(item))
+            elif item.number == 11:
+                apart = _Reader(walk, self._shown)
+                apart._attribute(found, StoredNode("", "default", [], []), Chain(item, chain), 0)
+                self._carry_all(apart)
         return found
+
+    def training(self, chain: Chain) -> None:
+        """TrainingInfoProto{initialization=1, algorithm=2}: of its graphs, which no inference runs, tensors outside."""
+        for item in self._walk.inside(chain.span):
+            if item.number in (1, 2):
+                self._trainings += 1
+                apart = _Reader(self._walk, self._shown)
+                apart.graph(Chain(item, chain), f"training {self._trainings}/", 0)
+                self._carry_all(apart)
 
     def _node(self, graph: StoredGraph, chain: Chain, depth: int) -> None:
         """NodeProto{input=1, output=2, name=3, op_type=4, attribute=5, domain=7}."""
@@ -145,10 +162,13 @@ class _Reader:
         graph.nodes.append(node)
 
     def _attribute(self, graph: StoredGraph, node: StoredNode, chain: Chain, depth: int) -> None:
-        """AttributeProto{name=1, i=3, s=4, t=5, g=6, ints=8, graphs=11, ref_attr_name=21, sparse_tensor=22}."""
+        """AttributeProto{name=1, i=3, s=4, t=5, g=6, ints=8, tensors=10, graphs=11, ref_attr_name=21, sparse_tensor=22,
+        sparse_tensors=23}."""
         walk = self._walk
         name, several = "", list[int]()
+        carried: list[Chain] = []
         value: Attribute = None
+        is_constant = node.op == "Constant" and bool(node.outputs and node.outputs[0])
         for item in walk.inside(chain.span):
             match item.number:
                 case 1:
@@ -157,9 +177,10 @@ class _Reader:
                     value = signed(walk.integer(item))
                 case 4:
                     value = walk.bytes_of(item, _LONGEST_TEXT + 1)
-                case 5:
-                    if node.op == "Constant" and node.outputs and node.outputs[0]:
-                        self._tensor(graph, Chain(item, chain), node.outputs[0])
+                case 5 if is_constant:
+                    self._tensor(graph, Chain(item, chain), node.outputs[0])
+                case 5 | 10:
+                    carried.append(Chain(item, chain))
                 case 6 | 11:
                     path = f"{graph.path}{node.outputs[0] if node.outputs else node.name}/{name}/"
                     key = name if name not in node.bodies else f"{name} {len(node.bodies)}"
@@ -171,9 +192,12 @@ class _Reader:
                             break
                 case 21:  # the value is an attribute of the function's call, which is not followed
                     node.op = "attribute of a call"
-                case 22:
-                    if node.op == "Constant" and node.outputs and node.outputs[0]:
-                        self._sparse(graph, Chain(item, chain), node.outputs[0])
+                case 22 if is_constant:
+                    self._sparse(graph, Chain(item, chain), node.outputs[0])
+                case 22 | 23:
+                    sparse = Chain(item, chain)
+                    carried += [Chain(part, sparse) for part in walk.inside(item) if part.number in (1, 2)]
+        self._outside(f"{graph.path}{node.outputs[0] if node.outputs else node.name}/{name}", carried)
         if several:
             node.attributes[name] = tuple(several) if len(several) <= _MOST_NUMBERS else None
         elif not isinstance(value, bytes) or len(value) <= _LONGEST_TEXT:
@@ -193,19 +217,43 @@ class _Reader:
             self.tensors[key] = tensor
         return tensor
 
+    def _outside(self, key: str, chains: Iterable[Chain]) -> None:
+        """Take tensors that are no weights and lie in other files, so that these are read and copied."""
+        for chain in chains:
+            if is_outside(self._walk, chain.span):
+                self._carry(key, read_tensor(self._walk, chain, self._shown))
+
+    def _carry_all(self, apart: _Reader) -> None:
+        """Take the tensors that another reader found in other files."""
+        for key, tensor in apart.tensors.items():
+            if tensor.outside is not None:
+                self._carry(key, tensor)
+
+    def _carry(self, key: str, tensor: Tensor) -> None:
+        tensor.carried, tensor.fixed = True, "it is an attribute, or of training, and no weight"
+        count = self._carried[key] = self._carried.get(key, 0) + 1
+        own = key if count == 1 else f"{key} {count}"
+        if own in self.tensors:
+            raise FormatError(f"{self._shown!r}: two tensors have the name {quoted(own)}; one was expected")
+        self.tensors[own] = tensor
+
     def _sparse(self, graph: StoredGraph, chain: Chain, name: str | None = None) -> None:
         """SparseTensorProto{values=1, indices=2, dims=3}: the values have the name."""
         walk = self._walk
         values: Chain | None = None
+        indices: list[Chain] = []
         sizes: list[int] = []
         for item in walk.inside(chain.span):
             if item.number == 1 and item.wire_type == BYTES:
                 values = Chain(item, chain)
+            elif item.number == 2:
+                indices.append(Chain(item, chain))
             elif item.number == 3 and item.wire_type in (BYTES, VARINT):
                 sizes += [size for size, _ in zip(walk.numbers(item), range(_MOST_NUMBERS + 1), strict=False)]
                 if not is_shape(sizes):
                     raise walk.damaged(f"expected the shape of a sparse tensor at byte {item.start}, found none")
         if values is not None:
             tensor = self._tensor(graph, values, name)
+            self._outside(f"{graph.key(tensor.name if name is None else name)}/indices", indices)
             tensor.shape, tensor.place = tuple(sizes), None
             tensor.odd = "it is stored as a sparse tensor"

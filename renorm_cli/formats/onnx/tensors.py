@@ -93,8 +93,8 @@ class Outside(NamedTuple):
 class Tensor:
     """A tensor. `place` is the range of its bytes in the model, where they lie there as they are.
 
-    `odd` says why there are none. `fixed` says why there are none although its numbers can be read: by `numbers`.
-    `message` is the TensorProto itself.
+    `odd` says why there are none. `fixed` says why they cannot change, although its numbers can be read: by `numbers`,
+    but of one that is `carried`, which is an attribute and no weight. `message` is the TensorProto itself.
     """
 
     name: str
@@ -106,6 +106,7 @@ class Tensor:
     outside: Outside | None = None
     odd: str | None = None
     fixed: str | None = None
+    carried: bool = False
 
     @property
     def may_be_weight(self) -> bool:
@@ -153,6 +154,11 @@ def read_tensor(walk: Walk, chain: Chain, shown: str) -> Tensor:
     if _SEGMENT in once:
         found.place, found.odd, found.fixed = None, "it is one segment of a larger tensor", None
     return found
+
+
+def is_outside(walk: Walk, message: Span) -> bool:
+    """Whether the tensor of a message lies in another file."""
+    return any(walk.integer(item) == _OUTSIDE for item in walk.parts(message, _LOCATION))
 
 
 def _find_bytes(tensor: Tensor, raw: Span | None, data: dict[int, list[Span]], where: str) -> None:

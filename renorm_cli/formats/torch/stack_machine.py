@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats.base import digest
 
 MOST_BYTES = 64 << 20
 _MOST_STEPS = 6_000_000
@@ -212,7 +212,7 @@ class Machine:
 
 def digest_of(value: Any) -> str | None:
     """The SHA-256 of what a pickle tells, whichever parts of it are one object; None for what holds itself."""
-    known: dict[int, bytes] = {}
+    known: dict[int, str] = {}
     entered: set[int] = set()
     whole = (value,)
     waiting: list[Any] = [whole]
@@ -220,8 +220,8 @@ def digest_of(value: Any) -> str | None:
         one = waiting[-1]
         inside = _inside(one)
         if id(one) in entered:
-            kind = type(one).__name__.encode()
-            known[id(one)] = sha256(kind + b"".join(known.get(id(part)) or _leaf(part) for part in inside)).digest()
+            parts = (known.get(id(part)) or _leaf(part) for part in inside)
+            known[id(one)] = digest([type(one).__name__.encode(), *(part.encode() for part in parts)])
         if id(one) in known:
             waiting.pop()
             continue
@@ -230,7 +230,7 @@ def digest_of(value: Any) -> str | None:
         if any(id(part) in entered and id(part) not in known for part in containers):
             return None
         waiting += containers
-    return known[id(whole)].hex()
+    return known[id(whole)]
 
 
 def _inside(value: Any) -> Sequence[Any]:
@@ -239,9 +239,9 @@ def _inside(value: Any) -> Sequence[Any]:
     return (value.what, value.args, value.state, *value.items) if isinstance(value, Made) else value
 
 
-def _leaf(value: Any) -> bytes:
+def _leaf(value: Any) -> str:
     # An integer may have more digits than Python writes.
-    return sha256((f"{value:x}" if type(value) is int else repr(value)).encode("utf-8", "surrogatepass")).digest()
+    return digest([(f"{value:x}" if type(value) is int else repr(value)).encode("utf-8", "surrogatepass")])
 
 
 def _integer(text: str) -> Any:

@@ -218,6 +218,63 @@ def test_tensors_of_one_place_are_one_variable_with_an_alias_and_all_its_uses(tm
     )
 
 
+SIDE = tensor("k", np.float32([5]), outside={"location": "side.bin"})
+WEIGHT = tensor("w", KERNEL)
+VALUES = blob(1, SIDE) + number(3, 4)
+INDICES = blob(1, tensor("sparse", np.float32([5]))) + number(3, 4)
+INDICES += blob(2, tensor("i", np.int64([1]), outside={"location": "side.bin"}))
+MULTIPLY = node("MatMul", ["x", "w"], ["y"])
+
+
+def _fills(**attribute: tuple[int, bytes]) -> bytes:
+    return node("ConstantOfShape", ["shape"], ["filled"], **attribute)
+
+
+def _with(*nodes: bytes, sparse: tuple[bytes, ...] = ()) -> bytes:
+    return graph([MULTIPLY, *nodes], [WEIGHT], sparse=sparse)
+
+
+BESIDE = {
+    "a value": model(_with(_fills(value=(onnx_files.TENSOR, SIDE)))),
+    "a list": model(_with(_fills(tensors=(10, SIDE)))),
+    "a constant without an output": model(_with(node("Constant", [], [], value=(onnx_files.TENSOR, SIDE)))),
+    "values of a sparse tensor": model(_with(_fills(sparse=(22, VALUES)))),
+    "indices of a list of sparse tensors": model(_with(_fills(sparse=(23, INDICES)))),
+    "indices of a sparse initializer": model(_with(sparse=(INDICES,))),
+    "a body": model(
+        _with(
+            node("If", ["c"], ["z"], then_branch=(onnx_files.GRAPH, graph([_fills(value=(onnx_files.TENSOR, SIDE))])))
+        )
+    ),
+    "a function": model(_with(), [onnx_files.function("own", "F", [], [], [_fills(value=(onnx_files.TENSOR, SIDE))])]),
+    "a default of a function": model(
+        _with(), [onnx_files.function("own", "F", [], [], []) + blob(11, blob(1, "value") + blob(5, SIDE))]
+    ),
+    "training": model(_with()) + blob(20, blob(2, graph([_fills(value=(onnx_files.TENSOR, SIDE))], [WEIGHT]))),
+    "a weight in training": model(_with()) + blob(20, blob(1, graph([], [SIDE]))),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_file_that_an_attribute_or_a_graph_of_training_names_is_copied_and_compared(
+    name: str, tmp_path: Path
+) -> None:
+    source, output, data = tmp_path / "m.onnx", tmp_path / "out.onnx", tmp_path / "out.onnx.data"
+    source.write_bytes(BESIDE[name])
+    side = np.int64([1]) if "indices" in name else np.float32([5])
+    (tmp_path / "side.bin").write_bytes(side.tobytes())
+    bound(source, output)
+    assert data.read_bytes() == side.tobytes()
+    assert (output.read_bytes().count(b"out.onnx.data"), output.read_bytes().count(b"side.bin")) == (1, 0)
+    verdicts = []
+    for content in (side, side + 1):
+        data.write_bytes(content.tobytes())
+        report = diff(source, output, expect_renorm=True, max_norm=1.0)
+        verdicts += [row.verdict for row in report.rows if row.name not in ("w", "sparse")]
+    assert verdicts == ["identical", "other"]
+    assert report.exit_code == 1
+
+
 def test_a_file_of_tensors_leads_to_its_model(tmp_path: Path) -> None:
     onnx_files.write_outside(tmp_path / "m.onnx")
     with pytest.raises(FormatError, match=r"m\.onnx\.data' is a part of the checkpoint '.*m\.onnx'; give that"):
