@@ -59,10 +59,18 @@ class TorchPackedZip(PackedZip):
 
 
 def digests(file: Readable, archive: Archive, held: Collection[Member] = ()) -> dict[str, str | None]:
-    """Digests of all members but those that are `held`, and the one that has a number of each save."""
+    """Digests of all members but those that are `held`, and the one that has a number of each save.
+
+    None for two of one name, of which one is in the folder of the archive and one in no folder.
+    """
     folder = f"{archive.members[0].name.partition('/')[0]}/" if archive.members else ""
     others = other_parts(file, archive, held)
-    return {name.removeprefix(folder): digest(parts) for name, parts in others if name != folder + _SAVE_ID}
+    found: dict[str, str | None] = {}
+    for name, parts in others:
+        own = name.removeprefix(folder)
+        if name != folder + _SAVE_ID:
+            found[own] = None if own in found else digest(parts)
+    return found
 
 
 def open_torch_zip(found: Found) -> TorchZip | TorchPackedZip:

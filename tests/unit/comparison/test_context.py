@@ -221,8 +221,12 @@ def test_another_file_beside_the_items_of_a_distributed_checkpoint_is_told(tmp_p
         torch_files.write_values(tmp_path / name, WEIGHT, SAVED, name)
         (tmp_path / name / "meta.pt").write_bytes(torch_files.value_of({"epoch": 1}, name, "meta"))
         (tmp_path / name / "config.json").write_text(str(lr))
+        (tmp_path / name / "the item 's': data.pkl").write_text(str(lr))
     report = diff(tmp_path / "a", tmp_path / "b", expect_renorm=True, max_norm=LIMIT)
-    assert [row.name for row in report.context or ()] == ["config.json"]
+    assert [row.name for row in report.context or ()] == [
+        "the file 'config.json'",
+        """the file "the item 's': data.pkl\"""",
+    ]
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -238,6 +242,15 @@ def test_two_saves_of_the_same_things_are_proven_whatever_the_file_and_the_save_
         archive.writestr("b/extra/.data/serialization_id", "")
     report = diff(tmp_path / "a.pt", tmp_path / "b.pt", expect_renorm=True, max_norm=LIMIT)
     assert [(row.name, row.verdict) for row in report.context or ()] == [("extra/.data/serialization_id", "added")]
+
+
+def test_a_member_in_no_folder_does_not_stand_for_the_pickle_that_pytorch_reads(tmp_path: Path) -> None:
+    for name, array in (("a", WEIGHT), ("b", WEIGHT[:2])):
+        torch_files.write_torch(tmp_path / f"{name}.pt", {"a.weight": array})
+    with zipfile.ZipFile(tmp_path / "a.pt") as one, zipfile.ZipFile(tmp_path / "b.pt", "a") as other:
+        other.writestr("data.pkl", one.read("m/data.pkl"))
+    report = diff(tmp_path / "a.pt", tmp_path / "b.pt", expect_renorm=True, max_norm=LIMIT)
+    assert [(row.name, row.verdict) for row in report.context or ()] == [("data.pkl", "not compared")]
 
 
 def _safetensors_index(folder: Path) -> Path:
