@@ -76,13 +76,19 @@ def attribute(name: str, value: Any) -> bytes:
 
 
 def node(
-    op: str, inputs: Iterable[str], outputs: Iterable[str], name: str = "", domain: str = "", **other: Any
+    op: str,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    name: str = "",
+    domain: str = "",
+    overload: str = "",
+    **other: Any,
 ) -> bytes:
     """A NodeProto."""
     content = b"".join(blob(1, one) for one in inputs) + b"".join(blob(2, one) for one in outputs)
     content += (blob(3, name) if name else b"") + blob(4, op)
     content += b"".join(blob(5, attribute(key, value)) for key, value in other.items())
-    return content + (blob(7, domain) if domain else b"")
+    return content + (blob(7, domain) if domain else b"") + (blob(8, overload) if overload else b"")
 
 
 def value_info(name: str, dtype: int, shape: Sequence[int]) -> bytes:
@@ -110,10 +116,13 @@ def model(graph: bytes, functions: Iterable[bytes] = (), domains: Iterable[str] 
     return content + b"".join(blob(25, one) for one in functions)
 
 
-def function(domain: str, name: str, inputs: Iterable[str], outputs: Iterable[str], nodes: Iterable[bytes]) -> bytes:
+def function(
+    domain: str, name: str, inputs: Iterable[str], outputs: Iterable[str], nodes: Iterable[bytes], overload: str = ""
+) -> bytes:
     """A FunctionProto."""
     content = blob(1, name) + b"".join(blob(4, one) for one in inputs) + b"".join(blob(5, one) for one in outputs)
-    return content + b"".join(blob(7, one) for one in nodes) + blob(9, number(2, 17)) + blob(10, domain)
+    content += b"".join(blob(7, one) for one in nodes) + blob(9, number(2, 17)) + blob(10, domain)
+    return content + (blob(13, overload) if overload else b"")
 
 
 def small_arrays() -> dict[str, np.ndarray]:

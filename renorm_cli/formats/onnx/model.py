@@ -30,7 +30,7 @@ Attribute: TypeAlias = int | tuple[int, ...] | bytes | None
 
 @dataclass(slots=True)
 class StoredNode:
-    """A node. `op` has the domain of the operator before it, but for those of ONNX itself."""
+    """A node. `op` is its operator, as `operator` names it."""
 
     op: str
     name: str
@@ -59,7 +59,7 @@ class StoredGraph:
 
 @dataclass(slots=True)
 class Model:
-    """A model: its graph, and its functions by their domain and name."""
+    """A model: its graph, and its functions by their names as operators."""
 
     graph: StoredGraph
     functions: Mapping[str, StoredGraph]
@@ -78,8 +78,8 @@ def read_model(walk: Walk, shown: str) -> Model:
                 raise walk.damaged("expected one graph, found two")
             graph = reader.graph(Chain(item, None), "", 0)
         elif item.number == _FUNCTION:
-            domain, name = walk.string(item, 10), walk.string(item, 1)
-            functions[operator(domain, name)] = reader.function(item, operator(domain, name))
+            name = operator(walk.string(item, 10), walk.string(item, 1), walk.string(item, 13))
+            functions[name] = reader.function(item, name)
         elif item.number == _TRAINING:
             reader.training(Chain(item, None))
     if graph is None:
@@ -87,9 +87,10 @@ def read_model(walk: Walk, shown: str) -> Model:
     return Model(graph, functions, reader.tensors)
 
 
-def operator(domain: str, name: str) -> str:
-    """The name of an operator: with its domain, but for that of ONNX."""
-    return name if domain in ("", "ai.onnx") else f"{domain}.{name}"
+def operator(domain: str, name: str, overload: str) -> str:
+    """The name of an operator: with its domain, but for that of ONNX, and its overload, if it has one."""
+    named = name if domain in ("", "ai.onnx") else f"{domain}.{name}"
+    return f"{named}:{overload}" if overload else named
 
 
 class _Reader:
@@ -120,7 +121,7 @@ class _Reader:
         return found
 
     def function(self, span: Span, name: str) -> StoredGraph:
-        """FunctionProto{name=1, input=4, output=5, node=7, domain=10, attribute_proto=11}."""
+        """FunctionProto{name=1, input=4, output=5, node=7, domain=10, attribute_proto=11, overload=13}."""
         walk, found, chain = self._walk, StoredGraph(f"{name}/"), Chain(span, None)
         for item in walk.inside(span):
             if item.number == 7:
@@ -143,19 +144,19 @@ class _Reader:
                 self._carry_all(apart)
 
     def _node(self, graph: StoredGraph, chain: Chain, depth: int) -> None:
-        """NodeProto{input=1, output=2, name=3, op_type=4, attribute=5, domain=7}."""
+        """NodeProto{input=1, output=2, name=3, op_type=4, attribute=5, domain=7, overload=8}."""
         self._nodes += 1
         if self._nodes > _MOST_NODES:
             raise FormatError(f"{self._shown!r} has more than {_MOST_NODES} nodes; no model has so many")
         walk = self._walk
-        texts: dict[int, list[str]] = {1: [], 2: [], 3: [""], 4: [""], 7: [""]}
+        texts: dict[int, list[str]] = {1: [], 2: [], 3: [""], 4: [""], 7: [""], 8: [""]}
         attributes: list[Span] = []
         for item in walk.inside(chain.span):
             if item.number == 5:
                 attributes.append(item)
             elif item.number in texts:
                 texts[item.number].append(walk.text(item))
-        op = operator(texts[7][-1], texts[4][-1])
+        op = operator(texts[7][-1], texts[4][-1], texts[8][-1])
         node = StoredNode(op, texts[3][-1], texts[1], texts[2])
         for attribute in attributes:
             self._attribute(graph, node, Chain(attribute, chain), depth)

@@ -322,6 +322,17 @@ def test_weights_are_followed_into_functions_and_those_inside_are_told() -> None
     }
 
 
+@pytest.mark.parametrize(("overload", "units"), [("", None), ("one", (0,)), ("two", (1,)), ("three", None)])
+def test_of_functions_that_differ_in_their_overload_the_called_one_is_followed(overload: str, units: Axes) -> None:
+    functions = [
+        onnx_files.function("own", "F", ["a", "b"], ["r"], [node("Gemm", ["a", "b"], ["r"], transB=turned)], name)
+        for name, turned in (("one", 1), ("two", 0))
+    ]
+    called = node("F", ["x", "w"], ["y"], domain="own", overload=overload)
+    use = opened(model(graph([called], [tensor("w", weight((4, 4)))]), functions, ["own"]))["w"].use
+    assert (use and use.unit_axes) == units
+
+
 def test_consumers_that_disagree_are_told_and_the_weight_is_left_alone(tmp_path: Path) -> None:
     nodes = [node("Gemm", ["x", "w"], ["y"]), node("Gemm", ["z", "w"], ["v"], transB=1)]
     (tmp_path / "m.onnx").write_bytes(model(graph(nodes, [tensor("w", weight((4, 4)))])))
