@@ -6,6 +6,7 @@ Source: onnx/docs/Operators.md 1.23; onnxruntime/docs/ContribOperators.md 1.32 f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from renorm_cli.conventions.graph.consumers import (
     Asked,
@@ -33,6 +34,19 @@ def transposed(op: Asked, rank: int) -> Axes | None:
     return (0, 1) if shape is not None and len(shape) == rank and shape[0] == group else None
 
 
+def fused(operand: Literal[0, 1], letter: str) -> Rule:
+    """A factor of FusedMatMul; by its own flag, the rows are before the dims of several matrices, not behind them."""
+    plain = matrix(operand, f"trans{letter}")
+
+    def rule(op: Asked, rank: int) -> Axes | None:
+        units = plain(op, rank)
+        if units is None or not op.flag(f"transBatch{letter}"):
+            return units
+        return tuple({rank - 1: rank - 1, rank - 2: 0}.get(dim, dim + 1) for dim in units)
+
+    return rule
+
+
 def gates(op: Asked, rank: int) -> Axes:
     """The kernels of a recurrent layer, (directions, gates * hidden, in)."""
     return (0, 1)
@@ -43,7 +57,6 @@ _MICROSOFT_NORMALIZATIONS = "SimplifiedLayerNormalization com.microsoft.GroupNor
 _SKIPPING = "com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization"
 _RECURRENT = "LSTM GRU RNN"
 _GEMM = "Gemm com.microsoft.FusedGemm"
-_PRODUCT = "MatMul com.microsoft.FusedMatMul"
 
 _ROWS: tuple[tuple[str, Iterable[int], GraphRole, Rule | None], ...] = (
     ("Conv com.microsoft.FusedConv DeformConv", (1,), "kernel", first),
@@ -53,8 +66,10 @@ _ROWS: tuple[tuple[str, Iterable[int], GraphRole, Rule | None], ...] = (
     (_GEMM, (0,), "kernel", matrix(0, "transA")),
     (_GEMM, (1,), "kernel", matrix(1, "transB")),
     (_GEMM, (2,), "bias", None),
-    (_PRODUCT, (0,), "kernel", matrix(0, "transA")),
-    (_PRODUCT, (1,), "kernel", matrix(1, "transB")),
+    ("MatMul", (0,), "kernel", matrix(0, "transA")),
+    ("MatMul", (1,), "kernel", matrix(1, "transB")),
+    ("com.microsoft.FusedMatMul", (0,), "kernel", fused(0, "A")),
+    ("com.microsoft.FusedMatMul", (1,), "kernel", fused(1, "B")),
     *(("Einsum", (operand,), "kernel", einsum(operand)) for operand in range(8)),
     (_RECURRENT, (1, 2), "kernel", gates),
     (_RECURRENT, (3,), "bias", None),

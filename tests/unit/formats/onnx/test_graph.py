@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +63,10 @@ def _passing(name: str, shape: Shape, units: Axes, width: int, *steps: bytes, **
     return Row(name, nodes, shape, units, data, numbers)
 
 
+def _fused(operands: str, flags: Iterable[str]) -> bytes:
+    return node("FusedMatMul", operands, ["y"], domain="com.microsoft", **dict.fromkeys(flags, 1))
+
+
 ROWS = (
     Row("Conv", [node("Conv", ["x", "w"], ["y"])], (4, 3, 2, 2), (0,), {"x": (1, 3, 2, 2)}),
     Row("Conv of groups", [node("Conv", ["x", "w"], ["y"], group=2)], (4, 3, 2), (0,), {"x": (1, 6, 2)}),
@@ -82,6 +86,18 @@ ROWS = (
     Row("MatMul", [node("MatMul", ["x", "w"], ["y"])], (4, 3), (1,), {"x": (2, 4)}),
     Row("MatMul A", [node("MatMul", ["w", "x"], ["y"])], (3, 4), (0,), {"x": (4, 2)}),
     Row("MatMul of several", [node("MatMul", ["x", "w"], ["y"])], (2, 4, 3), (0, 2), {"x": (2, 1, 4)}),
+    *(
+        Row(f"FusedMatMul, {' '.join(flags) or 'plain'}", [_fused(operands, flags)], shape, units, {"x": other})
+        for operands, flags, shape, units, other in (
+            ("xw", [], (2, 4, 3), (0, 2), (2, 1, 4)),
+            ("xw", ["transB"], (2, 3, 4), (0, 1), (2, 1, 4)),
+            ("xw", ["transBatchB"], (4, 2, 3), (1, 2), (2, 1, 4)),
+            ("xw", ["transB", "transBatchB"], (3, 2, 4), (0, 1), (2, 1, 4)),
+            ("wx", ["transA"], (2, 4, 3), (0, 2), (2, 4, 1)),
+            ("wx", ["transBatchA"], (3, 2, 4), (0, 1), (2, 4, 1)),
+            ("wx", ["transA", "transBatchA"], (4, 2, 3), (1, 2), (2, 4, 1)),
+        )
+    ),
     Row("Einsum", [node("Einsum", ["x", "w"], ["y"], equation="abc,cde->abde")], (4, 2, 3), (1, 2), {"x": (1, 2, 4)}),
     Row("Einsum, first", [node("Einsum", ["w", "x"], ["y"], equation="ed,bd->be")], (3, 4), (0,), {"x": (2, 4)}),
     Row("Gather", [node("Gather", ["w", "ids"], ["y"])], (5, 3), (0,), {"ids": (5,)}, role="embedding", is_run=False),
