@@ -60,7 +60,7 @@ class Hint:
     `layer` is the class of the layer, "Conv2DTranspose", known from the file's own config or from a default name, as
     `source` has it. `weight` is the weight's own name inside its layer, "kernel" or "query/kernel", `equation` that of
     an EinsumDense layer. `order` are the axes that the framework sees, in the order in which they are stored, where
-    that is another one.
+    that is another one. `groups` are those of a convolution.
     """
 
     convention: str = "keras"
@@ -69,6 +69,7 @@ class Hint:
     weight: str | None = None
     equation: str | None = None
     order: tuple[int, ...] | None = None
+    groups: int = 1
 
 
 NO_HINT = Hint()

@@ -7,6 +7,7 @@ name, and so are the linear layers of GPT-2, (in, out). Layouts: torch.nn 2.14, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -87,8 +88,8 @@ def _claim(own: str, weight: Weight, module: Module) -> Claim | None:
     """What an array tells by itself and by its module, but for the layout of a kernel."""
     by, rank = f"the name {own[:LONGEST]!r}", len(weight.shape)
     if weight.role == "embedding":
-        known = _class(weight)
-        return _as_claim("embedding", _Told((0,), by, "name"), weight) if known is None else known
+        role, told = _class(weight) or ("embedding", _Told((0,), by, "name"))
+        return _as_claim(role, told, weight)
     if weight.role == "kernel":
         return None if own == "weight" else _as_claim("kernel", _Told((0,), by, "name"), weight)
     if weight.role != "unknown":
@@ -106,13 +107,20 @@ def _as_claim(role: Role, told: _Told, weight: Weight) -> Claim:
     return Claim(told.source, role, axes, told.by)
 
 
-def _class(weight: Weight) -> Claim | None:
-    """What the class of a pickled module tells."""
-    layer = weight.variable.layer
-    known = None if layer is None else _CLASSES.get(layer)
+def _class(weight: Weight) -> tuple[Role, _Told] | None:
+    """The role and the layout that the class of a pickled module tells.
+
+    Of a transposed convolution (in, out / groups, *k) with groups, a unit has only the rows of its group. Where each
+    group has one row, the row and the output together name units.
+    """
+    hint = weight.variable.hint
+    known = None if hint.layer is None else _CLASSES.get(hint.layer)
     if known is None:
         return None
-    return Claim("layer", known[0], stored(known[1], weight.variable), f"the class {layer}")
+    role, axes = known[0], known[1] if hint.groups == 1 or known[1] == (0,) else None
+    if hint.groups == weight.shape[0]:
+        axes = axes or (0, 1)
+    return role, _Told(axes, f"the class {hint.layer}", "layer")
 
 
 # --- layouts of `weight`
@@ -134,8 +142,8 @@ def _layouts(kernels: Sequence[Weight], found: Mapping[str, Module], outputs_fir
 
 def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: bool, outputs_first: bool) -> _Told:
     known = _class(weight)
-    if known is not None and known.unit_axes is not None and _class_fits(weight, found):
-        return _Told(_CLASSES[weight.variable.layer or ""][1], known.told, "layer")
+    if known is not None and _fits(known[1], weight, found):
+        return known[1]
     if outputs_first and "expert" not in weight.module:
         return _Told((0,), "the layout of MLX", "name")
     if len(weight.shape) == 2:
@@ -143,11 +151,10 @@ def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: bool, outputs_
     return _convolution(weight, found)
 
 
-def _class_fits(weight: Weight, found: Mapping[str, Module]) -> bool:
-    """Whether the bias does not contradict the class: a transposed convolution in groups has units of two axes."""
-    axis = _CLASSES[weight.variable.layer or ""][1][0]
+def _fits(told: _Told, weight: Weight, found: Mapping[str, Module]) -> bool:
+    """Whether the bias does not contradict a layout: it has an element for each output."""
     bias = _bias(weight, found)
-    return bias is None or bias == weight.shape[axis]
+    return bias is None or told.axes is None or bias == math.prod(weight.shape[axis] for axis in told.axes)
 
 
 def _linear(weight: Weight, found: Mapping[str, Module], as_gpt2: bool) -> _Told:
@@ -293,7 +300,7 @@ def _sizes(size: Weight, direction: Weight, found: Mapping[str, Module]) -> Iter
     """The norms of weight normalization are bounded where there is one for each unit of the weight."""
     path = direction.module.removesuffix("parametrizations.weight").removesuffix(".")
     whole = Weight(direction.variable, path, "weight", direction.shape, "kernel")
-    layout = _linear(whole, found, False) if len(whole.shape) == 2 else _convolution(whole, found)
+    layout = _layout(whole, found, as_gpt2=False, outputs_first=False)
     long = tuple(axis for axis, length in enumerate(size.shape) if length != 1)
     if len(size.shape) == len(direction.shape) and layout.axes in (None, long):
         axes = None if layout.axes is None else long

@@ -56,7 +56,10 @@ class Storage:
 
 @dataclass(eq=False, slots=True)
 class Tensor:
-    """A tensor as a view of a storage; `odd` says why its bytes are not its values, if they are not."""
+    """A tensor as a view of a storage; `odd` says why its bytes are not its values, if they are not.
+
+    `layer` is the class of the module that has it, and `groups` are those of a convolution, where a pickle tells them.
+    """
 
     storage: Storage
     offset: int
@@ -65,6 +68,7 @@ class Tensor:
     dtype: str
     odd: str | None = None
     layer: str | None = None
+    groups: int = 1
 
     @property
     def item_bytes(self) -> int | None:
@@ -233,13 +237,12 @@ def _of_module(module: Made, state: dict[str, Any]) -> Iterator[tuple[str, Any]]
     if not name and isinstance(module.args, tuple) and module.args and isinstance(module.args[0], Global):
         name = module.args[0].name
     layer = name.rpartition(".")[2] if name.startswith(_MODULES) else None
-    if layer is not None and layer.startswith("ConvTranspose") and state.get("groups") != 1:
-        layer = None
+    groups = state.get("groups", 1)
     for part in ("_parameters", "_buffers", "_modules"):
         inside = state.get(part)
         for key, value in _named(inside) if isinstance(inside, Pairs) else ():
             if isinstance(value, Tensor) and value.layer is None:
-                value.layer = layer
+                value.layer, value.groups = layer, groups if isinstance(groups, int) else 0
             yield key, value
 
 

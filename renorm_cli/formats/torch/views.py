@@ -59,7 +59,7 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
         shape = tensor.size if axes is None else tuple(tensor.size[axis] for axis in axes)
         stored = None if axes is None or axes == tuple(range(len(axes))) else axes
         dtype = tensor.dtype if tensor.dtype in DTYPES else _NO_NUMBER
-        hint = Hint(layer=tensor.layer, order=stored)
+        hint = Hint(layer=tensor.layer, order=stored, groups=tensor.groups)
         state: Role | None = "quantized" if tensor.odd == "quantized" else None
         variables.append(Variable(name, name, shape, dtype, hint, state, locked=locked))
         width = tensor.item_bytes

@@ -257,6 +257,32 @@ def test_the_class_of_a_module_comes_before_shapes(layer: str, axes: tuple[int, 
     assert seen(found.identity) == ("kernel", axes)
 
 
+@pytest.mark.parametrize(
+    ("shape", "groups", "axes"),
+    [((4, 2, 3), 2, None), ((4, 4, 3), 2, None), ((4, 2, 3), 4, (0, 1)), ((4, 4, 3), 1, (1,))],
+)
+def test_units_of_a_transposed_convolution_in_groups_are_no_whole_axis_whatever_its_bias_fits(
+    shape: tuple[int, ...], groups: int, axes: tuple[int, ...] | None
+) -> None:
+    hint = Hint("torch", "ConvTranspose1d", groups=groups)
+    weight = Variable("up.weight", "up.weight", shape, "float32", hint)
+    bias = Variable("up.bias", "up.bias", (shape[1] * groups,), "float32", hint)
+    for variables in ([weight], [weight, bias]):
+        found = identify(described(variables, "torch"))[0]
+        assert found.identity is not None
+        assert seen(found.identity) == ("kernel", axes)
+
+
+def test_the_norms_of_weight_normalization_are_units_where_the_class_has_them() -> None:
+    """They are those along axis 0, and the units of a square transposed convolution are along axis 1."""
+    for layer, expected in (("ConvTranspose1d", ("unknown", None)), ("Conv1d", ("kernel", (0,)))):
+        shapes = {"up.weight_g": (4, 1, 1), "up.weight_v": (4, 4, 3), "up.bias": (4,)}
+        variables = [Variable(name, name, shape, "float32", Hint("torch", layer)) for name, shape in shapes.items()]
+        found = identify(described(variables, "torch"))[0]
+        assert found.identity is not None
+        assert seen(found.identity) == expected
+
+
 def test_axes_of_an_array_that_is_stored_in_another_order_are_those_of_the_stored_one() -> None:
     """(out, in, h, w) stored as (h, w, in, out): the bias of 8 tells axis 0 of the one, axis 3 of the other."""
     kernel = Variable("a.weight", "a.weight", (3, 3, 4, 8), "float32", Hint(order=(2, 3, 1, 0)))

@@ -21,7 +21,7 @@ from support.torch_files import text
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.torch.stack_machine import Damaged, Global, Machine, Made, Pairs
-from renorm_cli.formats.torch.tensors import Storages, call, tensors
+from renorm_cli.formats.torch.tensors import Storage, Storages, Tensor, call, tensors
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -198,3 +198,13 @@ def test_a_pickle_of_more_instructions_than_any_model_has_is_refused(tmp_path: P
     torch_files.write_torch(tmp_path / "m.pt", {f"{n}.weight": np.ones((2, 2), np.float32) for n in range(10)})
     with pytest.raises(FormatError, match="more than 100 instructions"):
         look(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(("state", "groups"), [([], 1), ([("groups", 2)], 2), ([("groups", "2")], 0)])
+def test_a_tensor_has_the_class_and_the_groups_of_its_module(state: list[tuple[str, Any]], groups: int) -> None:
+    weight = Tensor(Storage("float32", "0", 24), 0, (4, 2, 3), (6, 3, 1), "float32")
+    parts = [("_parameters", Pairs([("weight", weight)])), ("_buffers", Pairs()), ("_modules", Pairs())]
+    module = Made(Global("torch.nn.modules.conv.ConvTranspose1d"), (), Pairs([*parts, *state]))
+    assert [(name, found.layer, found.groups) for name, found in tensors(module)] == [
+        ("weight", "ConvTranspose1d", groups)
+    ]
