@@ -32,6 +32,8 @@ class Asked(Protocol):
 
     def operand_shape(self, operand: int) -> Shape | None: ...
 
+    def operand_is_data(self, operand: int) -> bool: ...
+
 
 Rule: TypeAlias = Callable[[Asked, int], Axes | None]
 """(the op, the rank of its operand) -> the dims of the operand that name units, negative ones too; None if none do."""
@@ -92,27 +94,47 @@ def matrix(operand: Literal[0, 1], flag: str) -> Rule:
 
 
 def einsum(operand: int) -> Rule:
+    """A weight tells nothing whose letters are summed together with those of another weight, which is a further layer.
+
+    In "bi,io,oj->bj" the sum over o is that of the second layer, and o names the units of the first.
+    """
+
     def rule(op: Asked, rank: int) -> Axes | None:
         equation = op.text("equation")
-        return None if equation is None else einsum_dims(equation, operand, rank)
+        if equation is None:
+            return None
+        operands, output = _terms(equation)
+        summed = set("".join(operands[operand : operand + 1])) - set(output)
+        for other, letters in enumerate(operands):
+            if other != operand and not summed.isdisjoint(letters) and not op.operand_is_data(other):
+                return None
+        return einsum_dims(equation, operand, rank)
 
     return rule
 
 
-def einsum_dims(equation: str, operand: int, rank: int) -> Axes | None:
-    """The dims of an operand whose letters, or whose ellipsis, are in the output; None for no such equation."""
+def _terms(equation: str) -> tuple[list[str], str]:
+    """The letters of the operands, and those of the output."""
     left, arrow, right = equation.replace(" ", "").partition("->")
-    operands = left.split(",")
-    if operand >= len(operands):
-        return None
     if not arrow:  # then the output has the letters that are there once
         right = "..." + "".join(letter for letter in set(left) if letter.isalpha() and left.count(letter) == 1)
+    return left.split(","), right
+
+
+def einsum_dims(equation: str, operand: int, rank: int) -> Axes | None:
+    """The dims of an operand whose letters, or whose ellipsis, are in the output; None for no such equation.
+
+    None for a letter that an operand has twice, too: then only its diagonal is used.
+    """
+    operands, right = _terms(equation)
+    if operand >= len(operands):
+        return None
     found = re.fullmatch(r"([A-Za-z]*)(\.\.\.)?([A-Za-z]*)", operands[operand])
     if found is None:
         return None
     before, dots, after = found.groups()
     middle = rank - len(before) - len(after)
-    if middle < 0 or (middle and not dots):
+    if middle < 0 or (middle and not dots) or len({*before, *after}) < len(before) + len(after):
         return None
     return tuple(dim for dim, letter in enumerate([*before, *["..."] * middle, *after]) if letter in right)
 

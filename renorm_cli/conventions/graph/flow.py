@@ -292,6 +292,9 @@ class _Consuming:
     def operand_shape(self, operand: int) -> Shape | None:
         return self._run.shape(self._operand(operand))
 
+    def operand_is_data(self, operand: int) -> bool:
+        return self._operand(operand) is None
+
     def _operand(self, operand: int) -> Value:
         return self._run.value(self._node.inputs[operand]) if operand < len(self._node.inputs) else None
 

@@ -78,6 +78,8 @@ def _says_the_same(other: Consumer, key: tuple[str, int]) -> bool:
         ("ab,bc->ac", 2, 2, None),
         ("ab,bc->ac", 1, 3, None),
         ("ab,b(->a(", 1, 2, None),
+        ("ab,bbc->ac", 1, 3, None),
+        ("ab,ac,bcd->ad", 2, 3, (2,)),
         ("", 0, 2, None),
         ("->", 1, 0, None),
     ],

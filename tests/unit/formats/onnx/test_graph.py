@@ -250,6 +250,17 @@ def test_a_grouped_transposed_convolution_has_no_whole_axis_of_units() -> None:
     assert opened(content)["w"].use is None
 
 
+@pytest.mark.parametrize(
+    ("equation", "units"),
+    [("bi,io,oj->bj", None), ("bi,ho,ohj->bj", None), ("bi,io,oj->boj", (1,)), ("bo,oi,bj->bij", (1,))],
+)
+def test_a_product_with_another_weight_tells_only_what_is_not_summed_over_both(equation: str, units: Axes) -> None:
+    tensors = [tensor("w", weight((4, 4))), tensor("v", weight((4,) * len(equation.split("->")[0].split(",")[2])))]
+    content = model(graph([node("Einsum", ["x", "w", "v"], ["y"], equation=equation)], tensors))
+    use = opened(content)["w"].use
+    assert (use and use.unit_axes) == units
+
+
 def test_a_weight_of_few_bits_is_quantized_and_never_a_kernel() -> None:
     eight = tensor("w", np.ones((4, 3), np.int8))
     for nodes in (
