@@ -108,3 +108,36 @@ CONSUMERS: Mapping[tuple[str, int], Consumer] = {
     for operand in operands
 }
 """(operator, operand) -> what a weight is that comes there. Gather has its axis as operand 2."""
+
+_CONVOLVES = "dilations group kernel_shape pads strides"
+_MULTIPLIES = "alpha beta transA transB"
+_RECURS = "activation_alpha activation_beta activations clip direction hidden_size layout output_sequence"
+
+ATTRIBUTES: Mapping[str, frozenset[str]] = {
+    op: frozenset(ops(attributes))
+    for names, attributes in (
+        ("Conv", f"{_CONVOLVES} auto_pad"),
+        ("DeformConv", f"{_CONVOLVES} offset_group"),
+        ("com.microsoft.FusedConv", f"{_CONVOLVES} auto_pad activation activation_params"),
+        ("ConvTranspose", f"{_CONVOLVES} auto_pad output_padding output_shape"),
+        ("Gemm", f"{_MULTIPLIES} broadcast"),
+        (
+            "com.microsoft.FusedGemm",
+            f"{_MULTIPLIES} activation activation_alpha activation_beta activation_gamma",
+        ),
+        ("MatMul", ""),
+        ("com.microsoft.FusedMatMul", "alpha transA transB transBatchA transBatchB"),
+        ("Einsum", "equation"),
+        (_RECURRENT, f"{_RECURS} input_forget linear_before_reset"),
+        (
+            "com.microsoft.Attention",
+            "do_rotary mask_filter_value num_heads past_present_share_buffer qkv_hidden_sizes rotary_embedding_dim "
+            "scale unidirectional",
+        ),
+        ("com.microsoft.EmbedLayerNormalization", "epsilon mask_index_type"),
+        ("Gather", "axis"),
+        ("GatherND", "batch_dims"),
+    )
+    for op in ops(names)
+}
+"""The attributes of the operators that tell axes, of all versions: one with another attribute tells nothing."""

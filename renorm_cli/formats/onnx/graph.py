@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from renorm_cli.conventions.graph.budget import Budget, SpentError
 from renorm_cli.conventions.graph.flow import Flow
 from renorm_cli.conventions.graph.layout import Constant, Shape, VariableId
-from renorm_cli.conventions.graph.onnx import CONSUMERS
+from renorm_cli.conventions.graph.onnx import ATTRIBUTES, CONSUMERS
 from renorm_cli.conventions.graph.protocol import Ref
 from renorm_cli.conventions.graph.uses import Use, use_of
 from renorm_cli.formats.node_graph import CONSTANT, DATA, NOTHING, VARIABLE, Held, NodeGraph
@@ -142,6 +142,9 @@ class OnnxGraph(NodeGraph):
 
     def _told(self, node: StoredNode, inputs: list[Ref]) -> tuple[str, list[Ref]]:
         """The op and the operands of a node in the words of the analysis."""
+        known = ATTRIBUTES.get(node.op)
+        if known is not None and not known.issuperset(node.attributes):
+            return f"{node.op} of other attributes", inputs
         translate = _TRANSLATED.get(node.op)
         if translate is not None and inputs:
             return translate(self, node, inputs)

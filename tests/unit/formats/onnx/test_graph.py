@@ -16,7 +16,7 @@ from support.memory_file import MemoryFile
 from support.onnx_files import GRAPH, TENSOR, graph, model, node, tensor, value_info
 
 from renorm_cli.conventions.graph.budget import Budget
-from renorm_cli.conventions.graph.onnx import CONSUMERS
+from renorm_cli.conventions.graph.onnx import ATTRIBUTES, CONSUMERS
 from renorm_cli.formats.onnx.checkpoint import open_onnx
 from renorm_cli.model.variable import Variable
 
@@ -372,6 +372,32 @@ def test_consumers_that_disagree_are_told_and_the_weight_is_left_alone(tmp_path:
 def test_an_operator_of_another_domain_is_not_the_one_of_its_name() -> None:
     content = model(graph([node("MatMul", ["x", "w"], ["y"], domain="own")], [tensor("w", weight((4, 3)))]))
     assert opened(content)["w"].use is None
+
+
+def test_an_operator_with_an_attribute_that_is_not_known_tells_no_axes() -> None:
+    told = {(op, place): row for (op, place), row in CONSUMERS.items() if row.rule is not None}
+    assert {op for op, _ in told} == set(ATTRIBUTES)
+    for op, place in told:
+        domain, _, name = op.rpartition(".")
+        inputs = [*(f"x{number}" for number in range(place)), "w"]
+        content = node(name, inputs, ["y"], domain=domain, equation=",".join(["ab"] * (place + 1)) + "->a", other=1)
+        use = opened(model(graph([content], [tensor("w", weight((4, 3)))])))["w"].use
+        assert use is None, op
+
+
+@pytest.mark.slow
+def test_the_attributes_of_operators_are_those_of_their_schemas() -> None:
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    found: dict[str, set[str]] = {}
+    schemas = runtime.capi.onnxruntime_pybind11_state.get_all_operator_schema()
+    for schema in [*onnx.defs.get_all_schemas_with_history(), *schemas]:
+        name = f"{schema.domain}.{schema.name}" if schema.domain else schema.name
+        found.setdefault(name, set()).update(schema.attributes)
+    recurrent = {"LSTM", "GRU", "RNN"}
+    assert {op: found[op] for op in ATTRIBUTES if op not in recurrent} == {
+        op: known for op, known in ATTRIBUTES.items() if op not in recurrent
+    }
+    assert all(found[op] <= ATTRIBUTES[op] for op in recurrent)
 
 
 def test_the_name_that_an_exporter_gave_is_told_and_the_node_is_its_alias(tmp_path: Path) -> None:
