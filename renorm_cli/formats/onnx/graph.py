@@ -190,6 +190,11 @@ def _slice(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
     return "SliceAxes", inputs
 
 
+def _shape(graph: OnnxGraph, node: StoredNode, inputs: list[Ref]) -> Translated:
+    """Where it has a start or an end, it is not the whole shape."""
+    return "Shape" if {"start", "end"}.isdisjoint(node.attributes) else "a part of Shape", inputs
+
+
 _TRANSLATED: Mapping[str, Callable[[OnnxGraph, StoredNode, list[Ref]], Translated]] = {
     "Transpose": _with_axes("Transpose", "perm"),
     "Unsqueeze": _with_axes("Unsqueeze", "axes"),
@@ -199,5 +204,6 @@ _TRANSLATED: Mapping[str, Callable[[OnnxGraph, StoredNode, list[Ref]], Translate
     "Gather": _with_axes("Gather", "axis", (0,)),
     "Split": _split,
     "Slice": _slice,
+    "Shape": _shape,
 }
 """Operators that have as attributes what the analysis has as operands."""

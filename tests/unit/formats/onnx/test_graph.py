@@ -261,6 +261,18 @@ def test_a_product_with_another_weight_tells_only_what_is_not_summed_over_both(e
     assert (use and use.unit_axes) == units
 
 
+@pytest.mark.parametrize(("part", "units"), [({}, (0,)), ({"start": 1}, None), ({"end": 1}, None)])
+def test_a_weight_that_is_reshaped_by_a_part_of_a_shape_is_open(part: Mapping[str, int], units: Axes) -> None:
+    nodes = [
+        node("Shape", ["v"], ["s"], **part),
+        node("Reshape", ["w", "s"], ["r"]),
+        node("MatMul", ["r", "x"], ["y"]),
+    ]
+    content = model(graph(nodes, [tensor(name, weight((4, 4))) for name in "wv"]))
+    use = opened(content)["w"].use
+    assert (use and use.unit_axes) == units
+
+
 def test_a_weight_of_few_bits_is_quantized_and_never_a_kernel() -> None:
     eight = tensor("w", np.ones((4, 3), np.int8))
     for nodes in (
