@@ -16,7 +16,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Found, digest
 from renorm_cli.formats.plain import Extents, PlainData, PlainFile
-from renorm_cli.formats.torch.exported import CONFIG, FOLDER, exported
+from renorm_cli.formats.torch.exported import CONFIG, FOLDER, GRAPHS, exported
 from renorm_cli.formats.torch.stack_machine import MOST_BYTES, Damaged, Machine, Pairs
 from renorm_cli.formats.torch.tensors import Storages, Tensor, call, tensors
 from renorm_cli.formats.torch.views import Place, bytes_of, views
@@ -92,7 +92,12 @@ def open_exported(found: Found) -> TorchZip | TorchPackedZip:
         for name, member in inside.items()
         if name.startswith(FOLDER) and name.endswith(CONFIG)
     }
-    named = exported(configs, {name: member.size for name, member in inside.items()}, file.shown)
+    graphs = {
+        model: _content(file, member)
+        for model in configs
+        if (member := inside.get(f"{GRAPHS}{model}.json")) is not None and member.size <= MOST_BYTES
+    }
+    named = exported(configs, graphs, {name: member.size for name, member in inside.items()}, file.shown)
     members = {tensor.storage.key: inside[tensor.storage.key] for _, tensor in named}
     return _opened(found, archive, _Content(named, members, _byte_order(file, inside.get("byteorder"))))
 

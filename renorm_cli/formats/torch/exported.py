@@ -1,11 +1,11 @@
-"""The weights of a program that `torch.export.save` wrote, by the JSON files that tell of them.
+"""The weights of a program that `torch.export.save` wrote, and the layers that its graph uses them as, by JSON files.
 
 Source: torch/export/pt2_archive/_package.py and torch/_export/serde/schema.py of PyTorch 2.13.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from renorm_cli.errors import FormatError
@@ -13,10 +13,10 @@ from renorm_cli.formats.torch.tensors import Storage, Tensor
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.untrusted import JsonError, is_file_name, parse_json, quoted
 
-FOLDER = "data/weights/"
+FOLDER, GRAPHS = "data/weights/", "models/"
 CONFIG = "_weights_config.json"
 
-_DEPTH = 8
+_DEPTH, _DEPTH_OF_GRAPHS = 8, 100
 _MOST_AXES = 64
 _SCALARS = {
     1: "uint8",
@@ -42,19 +42,94 @@ _SCALARS = {
 }
 """The dtypes of `ScalarType`, by their numbers."""
 
+_OPERATORS = "torch.ops.aten."
+_TRANSPOSED = "ConvTranspose"
+_LAYERS = {
+    "linear": "Linear",
+    "embedding": "Embedding",
+    **{f"conv{rank}d": "Conv" for rank in (1, 2, 3)},
+    **{f"conv_transpose{rank}d": _TRANSPOSED for rank in (1, 2, 3)},
+}
+"""The class of layer that uses its `weight` as an operator does, of convolutions without the number of their axes."""
 
-def exported(configs: Mapping[str, bytes], sizes: Mapping[str, int], shown: str) -> list[tuple[str, Tensor]]:
+
+def exported(
+    configs: Mapping[str, bytes], graphs: Mapping[str, bytes], sizes: Mapping[str, int], shown: str
+) -> list[tuple[str, Tensor]]:
     """The weights that configs tell of, each config by the name of its model; `sizes` are those of the storages.
 
-    Where there are several models, names begin with theirs. Raises FormatError where a config is damaged.
+    Where there are several models, names begin with theirs. Raises FormatError where a config is damaged; a graph that
+    is damaged tells nothing.
     """
     storages: dict[str, Storage] = {}
     found: list[tuple[str, Tensor]] = []
     for model, content in configs.items():
+        layers = _layers(graphs.get(model, b""))
         for name, weight in _weights(content, shown):
-            where = f"{shown!r}: the weight {quoted(name)}"
-            found.append((name if len(configs) == 1 else f"{model}.{name}", _tensor(weight, sizes, storages, where)))
+            tensor = _tensor(weight, sizes, storages, f"{shown!r}: the weight {quoted(name)}")
+            layer, tensor.groups = layers.get(name, (None, 1))
+            is_conv = layer is not None and layer.startswith("Conv")
+            tensor.layer = f"{layer}{len(tensor.size) - 2}d" if is_conv else layer
+            found.append((name if len(configs) == 1 else f"{model}.{name}", tensor))
     return found
+
+
+def _layers(content: bytes) -> dict[str, tuple[str, int]]:
+    """The class of layer that a graph uses each weight as, and its groups.
+
+    A weight of several layers is an embedding where one of them is, and is open where only one of them is transposed.
+    """
+    try:
+        module = _at(parse_json(content, depth=_DEPTH_OF_GRAPHS), "graph_module")
+    except JsonError:
+        return {}
+    names = {
+        _at(spec, "parameter", "arg", "name"): _at(spec, "parameter", "parameter_name")
+        for spec in _listed(_at(module, "signature", "input_specs"))
+        if isinstance(_at(spec, "parameter", "arg", "name"), str)
+    }
+    found: dict[str, set[tuple[str, int]]] = {}
+    for used, layer, groups in _used(_listed(_at(module, "graph", "nodes"))):
+        name = names.get(used)
+        if isinstance(name, str):
+            found.setdefault(name, set()).add((layer, groups))
+    return {name: _one(ways) for name, ways in found.items()}
+
+
+def _one(ways: Collection[tuple[str, int]]) -> tuple[str, int]:
+    if len(ways) > 1 and any(layer == _TRANSPOSED for layer, _ in ways):
+        return _TRANSPOSED, 0
+    return min(ways)
+
+
+def _used(nodes: Iterable[object]) -> Iterator[tuple[str, str, int]]:
+    """The tensors that operators take as their `weight`: the name, the class of layer, and its groups."""
+    for node in nodes:
+        target = _at(node, "target")
+        name = target.removeprefix(_OPERATORS).partition(".")[0] if isinstance(target, str) else ""
+        layer = _LAYERS.get(name)
+        if layer is None and name != "convolution":
+            continue
+        given = {_text(_at(each, "name")): _at(each, "arg") for each in _listed(_at(node, "inputs"))}
+        if layer is None:
+            layer = "Conv" if _at(given.get("transposed"), "as_bool") is False else _TRANSPOSED
+        groups = _at(given["groups"], "as_int") if "groups" in given else 1
+        yield _text(_at(given.get("weight"), "as_tensor", "name")), layer, groups if isinstance(groups, int) else 0
+
+
+def _at(value: object, *keys: str) -> Any:
+    """What is in an object in objects; None where it is not there."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _weights(content: bytes, shown: str) -> Iterable[tuple[str, Any]]:
