@@ -16,7 +16,7 @@ from renorm_cli.cli import completion, groups, help, words
 from renorm_cli.cli import options as opt
 from renorm_cli.cli.groups import grouped, is_one, keywords
 from renorm_cli.cli.signals import Stopped, Written, heard, untouched
-from renorm_cli.cli.terminal import complain, print_error, print_text, progress
+from renorm_cli.cli.terminal import complain, print_error, print_text, progress, warn
 from renorm_cli.errors import RenormError, not_installed
 
 WIDEST = 1000
@@ -178,7 +178,13 @@ def check(
 
     asked = keywords(bound, declared, which, accepting, earlier, computing) | {"keep_norms": False}
     taken, said = [bound.rules, which.like, earlier.baseline], (bound, declared, which, accepting, earlier)
-    paths = registry.wholes(checkpoint or []) if wholes.whole else checkpoint or []
+    paths = checkpoint or []
+    if wholes.whole:
+        paths, others = registry.wholes(paths)
+        for path in others:
+            warn(f"{str(path)!r} is passed over: it is no checkpoint, and no part of one")
+        if others and not paths and searched.listed is None:
+            raise typer.Exit(0)
     raise typer.Exit(_examined("check", paths, searched, kept, clustered, asked, said, reporting, taken))
 
 

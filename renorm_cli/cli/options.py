@@ -23,7 +23,8 @@ Whole = Annotated[
     bool,
     typer.Option(
         "--whole",
-        help="Of a file that is a part of a checkpoint, take the checkpoint, once: for hooks on changed files.",
+        help="Of a file that is a part of a checkpoint, take the checkpoint, once, and pass over what is neither: for"
+        " hooks on changed files.",
     ),
 ]
 Variable = Annotated[

@@ -87,17 +87,34 @@ def _located(path: Path) -> Found | None:
     return None if found is None else Found(path, found[1], open_beside, found[0])
 
 
-def wholes(paths: Iterable[Path]) -> list[Path]:
-    """The checkpoints that files name or are parts of, each once; any other path as it is. Raises nothing."""
+def wholes(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """The checkpoints that files name or are parts of, each once, and the files that are neither.
+
+    Any other path is taken as it is, and so is a file that a search of its folder takes. Raises nothing.
+    """
     found: dict[Path, Path] = {}
+    others: list[Path] = []
     for path in paths:
+        whole = path
         try:
-            whole = _first(of(path) for format in FORMATS for of in (format.named_by, format.whole_of))
-            with find(whole or path) as one:
+            whole = _first(of(path) for format in FORMATS for of in (format.whole_of, format.named_by)) or path
+            with find(whole) as one:
                 found.setdefault(one.location.index, one.path)
         except (FormatError, OSError, ValueError):  # opening it will say what is wrong
-            found.setdefault(path, path)
-    return list(found.values())
+            if whole is path and _is_other(path):
+                others.append(path)
+            else:
+                found.setdefault(whole, whole)
+    return list(found.values()), others
+
+
+def _is_other(path: Path) -> bool:
+    """Whether a file is no checkpoint and no part of one, by its name."""
+    try:
+        named = any(format.whole_of(path) or format.among(path.parent, {path.name}) for format in FORMATS)
+        return path.is_file() and not named
+    except (FormatError, OSError, ValueError):  # a part whose whole is not there
+        return False
 
 
 def is_one_of(path: Path, others: Iterable[Path | None]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 from support import builders, tf_recorded
+from support.cli import renorm
 from support.places import ROOT
+
+from renorm_cli.formats.registry import FORMATS, wholes
 
 TOOLS = Path(sys.executable).parent
 
@@ -142,6 +146,73 @@ def test_the_action_installs_what_the_tool_needs_and_no_tensorflow(tmp_path: Pat
     assert not any("tensorflow" in line for line in needed)
     assert done.stdout.splitlines()[-1].endswith(f"--no-deps {ROOT}")
     assert (tmp_path / "path").read_text() == f"{tmp_path}/renorm-ckpt/bin\n"
+
+
+def hook_takes(name: str) -> bool:
+    (hook,) = pytest.importorskip("yaml").safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    return re.search(hook["files"], name) is not None
+
+
+TREES: dict[str, tuple[str, list[str]]] = {
+    "SavedModelFormat": ("m", ["saved_model.pb", "variables/variables.index", "fingerprint.pb", "keras_metadata.pb"]),
+    "OrbaxFormat": (
+        "1",
+        [
+            *("_CHECKPOINT_METADATA", "_METADATA", "_sharding", "_strings.json", "manifest.ocdbt", "d/0a1b"),
+            *("ocdbt.process_0/manifest.ocdbt", "ocdbt.process_0/d/0a1b", "w/.zarray", "w/0.1", "n/.zarray", "n/0"),
+            *("config/_CHECKPOINT_METADATA", "v/zarr.json", "v/c/0/1", "s/zarr.json", "s/c"),
+        ],
+    ),
+    "DistributedFormat": ("m", [".metadata", "__0_0.distcp"]),
+    "TfCheckpointFormat": ("m", [".index", ".data-00000-of-00001", ".meta"]),
+    "GgufSplitFormat": ("m-00001-of-00002.gguf", ["", "2"]),
+    "OnnxFormat": ("m.onnx", ["", ".data", "_data", ".00001.data"]),
+}
+"""What checkpoints consist of that are not one file: what names one, and the files in it, or what follows its name."""
+
+
+@pytest.mark.parametrize("kind", TREES)
+def test_each_file_of_a_checkpoint_is_one_for_the_hook_and_leads_to_the_checkpoint(kind: str, tmp_path: Path) -> None:
+    whole, ends = TREES[kind]
+    is_folder = kind in ("SavedModelFormat", "OrbaxFormat", "DistributedFormat")
+    names = [f"{whole}/{end}" if is_folder else whole + end for end in ends]
+    if kind == "GgufSplitFormat":
+        names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert [name for name in names if not hook_takes(name)] == []
+    for name in names:
+        (led,), others = wholes([tmp_path / name])
+        assert (str(led).removesuffix(".index"), others) == (str(tmp_path / whole), []), name
+
+
+def test_the_hook_takes_what_the_formats_read_and_no_format_is_forgotten() -> None:
+    endings = {ending for format in FORMATS for ending in (*format.endings, *format.searched)} - {".json"}
+    assert sorted(ending for ending in endings if not hook_takes(f"m{ending}")) == []
+    not_one_file = {type(format).__name__ for format in FORMATS if not format.searched and format.reads}
+    assert not_one_file - {"TfV1Format"} <= TREES.keys()
+    assert [name for name in ("a.py", "README.md", "config.json", "d/a.py", "docs/c.md") if hook_takes(name)] == []
+
+
+def test_a_file_that_is_no_checkpoint_is_passed_over_by_the_hook_and_a_broken_one_is_not(
+    folder: Path,
+) -> None:
+    others = ("blob.bin", "zarr.json", "x.meta", "0")
+    broken = ("broken.h5", "pytorch_model.bin", "good/x.data-00000-of-00001")
+    for name in (*others, *broken):
+        (folder / name).write_bytes(b"no checkpoint")
+
+    def checked(*names: str) -> subprocess.CompletedProcess[str]:
+        return renorm("check", "--whole", *(str(folder / name) for name in names), "--max-norm", "3")
+
+    alone = checked(*others)
+    assert alone.returncode == 0
+    assert alone.stderr.count("is passed over: it is no checkpoint, and no part of one") == len(others)
+    assert checked(*others, "good/a.h5").returncode == 0
+    assert checked(*others, "bad/deep/b c.h5").returncode == 1
+    for name in (*broken, "gone.bin"):
+        assert checked(name).returncode == 2, name
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ class NpyFormat(Format):
 
     reads = ".npy"
     endings = (".npy",)
+    searched = (".npy",)
 
     def recognises(self, head: Head) -> bool:
         return head.first.startswith(_NPY)

@@ -21,6 +21,10 @@ _NAMING = (OF_STEP, METADATA, MANIFEST)
 _PARTS = ("_sharding", "_strings.json", ".zarray", "zarr.json")
 _DATA = "d"
 """Other files of a checkpoint, and the folder of the data files of a database."""
+_CHUNK = re.compile(r"c|[0-9]{1,18}(?:\.[0-9]{1,18})*")
+_ARRAY = (".zarray", "zarr.json")
+_MOST_AXES = 32
+"""Files of an array of zarr: its chunks lie in folders below its metadata, one for each axis at most."""
 _DATABASE = "ocdbt"
 _DEEPEST = 4
 _MARKS = frozenset((*_NAMING, "orbax.checkpoint", "pytree.orbax-checkpoint", "checkpoint_metadata"))
@@ -72,10 +76,19 @@ def folder_named_by(path: Path) -> Path | None:
 
 def folder_with(path: Path) -> Path | None:
     """The checkpoint that a file is a part of, told by its name and the folders above; None if it is none."""
-    if not (path.name in (*_NAMING, *_PARTS) or path.parent.name == _DATA) or folder_named_by(path) is not None:
-        return None
+    if not (path.name in (*_NAMING, *_PARTS) or path.parent.name == _DATA):
+        array = _array_with(path)
+        if array is None:
+            return None
+        path = array
     marked = [above for above in list(path.parents)[:_DEEPEST] if above.is_dir() and is_marked(_names(above))]
     return marked[-1] if marked else None
+
+
+def _array_with(path: Path) -> Path | None:
+    """The metadata of the array of zarr that a file is a chunk of, told by names; None if it is none."""
+    above = list(path.parents)[: _MOST_AXES + 2] if _CHUNK.fullmatch(path.name) else []
+    return next((folder / name for folder in above for name in _ARRAY if (folder / name).is_file()), None)
 
 
 def find_folder(path: Path) -> Location | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.location import Folder
+from renorm_cli.storage.files import open_source
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -19,6 +22,10 @@ METADATA = ".metadata"
 
 _PARTS = ".distcp"
 _PICKLE = b"/data.pkl"
+_TENSOR = b"/data/"
+_BIN = ".bin"
+_WEIGHTS = ("pytorch_model", "adapter_model")
+"""What is in the names of `.bin` files of weights, whatever is in them."""
 _STREAM = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """A pickle of the number 0x1950a86a20f9469cfc6c."""
 
@@ -34,6 +41,11 @@ class TorchZipFormat(Format):
         """Whether the first member is in a folder, and one is the pickle that is in it."""
         folder, slash, _ = head.first_member.partition(b"/")
         return slash == b"/" and (folder + _PICKLE in head.first or folder + _PICKLE in head.last)
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Also the `.bin` files of weights, which are told by their content where their names do not."""
+        binary = [name for name in names if name.endswith(_BIN) and _is_of_weights(folder / name)]
+        return {**super().among(folder, names), **{name: (name,) for name in binary}}
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.torch.checkpoint import open_torch_zip  # each format alone needs its parser
@@ -111,3 +123,16 @@ class DistributedFormat(Format):
 def _has_parts(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(entry.name.endswith(_PARTS) for entry in entries)
+
+
+def _is_of_weights(path: Path) -> bool:
+    """Whether a file is called as weights are, or is one of `torch.save` with a tensor, or cannot be opened."""
+    if any(word in path.name for word in _WEIGHTS):
+        return True
+    try:
+        with closing(open_source(path)) as file:
+            head = Head(file)
+            in_zip = TorchZipFormat().recognises(head) and _TENSOR in head.last
+            return in_zip or TorchStreamFormat().recognises(head)
+    except FormatError:  # opening it will say what is wrong
+        return True

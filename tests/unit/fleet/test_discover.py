@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support import tf_recorded
-from support.places import SAMPLES
+from support import tf_recorded, torch_files
+from support.places import ROOT, SAMPLES
 
 from renorm_cli.fleet.discover import Item, Search
+from renorm_cli.formats.registry import FORMATS
 
 
 def found(top: Path, **asked: object) -> list[str]:
@@ -54,6 +57,14 @@ TREES: dict[str, tuple[list[str], list[str]]] = {
         ["m.safetensors.index.json", "m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"],
         ["m.safetensors.index.json"],
     ),
+    "binary files of weights": (
+        ["pytorch_model.bin", "adapter_model.bin", "diffusion_pytorch_model.fp16.bin", "vocab.bin", "a.npy", "b.npz"],
+        ["a.npy", "adapter_model.bin", "b.npz", "diffusion_pytorch_model.fp16.bin", "pytorch_model.bin"],
+    ),
+    "binary files with an index": (
+        ["pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"],
+        ["pytorch_model.bin.index.json"],
+    ),
     "hidden": ([".git/a.h5", "._a.h5", ".renorm-1-2-a.h5", "a.h5"], ["a.h5"]),
     "a map that cannot be read": (["m.weights.json", "m_00000.weights.h5"], ["m.weights.json", "m_00000.weights.h5"]),
 }
@@ -88,6 +99,26 @@ def test_every_sample_and_every_recorded_checkpoint_of_tensorflow_is_found(tmp_p
     files = {path.name for path in SAMPLES.iterdir() if path.suffix in (".h5", ".keras", ".hdf5")}
     shards = {name for name in files if "_0000" in name}
     assert {Path(name).name for name in names if name.startswith("samples")} >= files - shards
+
+
+def test_a_binary_file_is_found_where_torch_wrote_a_tensor_into_it_or_nobody_can_tell(tmp_path: Path) -> None:
+    stored = torch_files.item_of(np.ones((2, 2), np.float32))
+    for name in ("weights.bin", "renamed.dat"):
+        (tmp_path / name).write_bytes(stored)
+    with zipfile.ZipFile(tmp_path / "training_args.bin", "w") as arguments:
+        arguments.writestr("training_args/data.pkl", b"\x80\x02}q\x00.")
+        arguments.writestr("training_args/.data/serialization_id", b"0")
+    (tmp_path / "other.bin").write_bytes(b"")
+    (tmp_path / "link.bin").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe.bin")
+    assert found(tmp_path) == ["link.bin", "pipe.bin", "weights.bin"]
+
+
+def test_what_a_format_calls_its_files_is_searched_for_and_listed_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    searched = {ending for format in FORMATS for ending in format.searched if not ending.endswith(".json")}
+    assert [ending for ending in sorted(searched) if f"`{ending}`" not in page] == []
+    assert [end for one in FORMATS for end in one.endings if not end.endswith((*searched, ".json", ".bin"))] == []
 
 
 def test_patterns_are_for_paths_and_for_names(tmp_path: Path) -> None:
