@@ -58,7 +58,7 @@ _NORM = re.compile(
     r"(?:.*_)?(?:(?:layer|rms|batch|group|instance)_?norm|norm|ln|bn|gn|grn)"
     r"(?:_?[0-9]{1,3}|_[a-z]{1,3}|_(?:final|layer|first|last|post|before|after))?"
 )
-_TABLE = re.compile(r"embed|wte|wpe|shared|lookup|codebook|(?:^|_)tok")
+_TABLE = re.compile(r"embed|wte|wpe|shared|lookup|codebook|(?:^|_)tok|(?:^|_)embs?(?:_?[0-9]{1,6})?$")
 _NO_TABLE = re.compile(r"patch|gate")
 
 _OF_QUANTIZED = frozenset(

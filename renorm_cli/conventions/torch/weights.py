@@ -81,6 +81,8 @@ def claims(variables: Sequence[Variable], *, outputs_first: bool = False) -> dic
 def _is_kernel(module: Module) -> bool:
     """Whether `weight` is a kernel; what is called a table and has a bias is one."""
     weight = module["weight"]
+    if _is_of_table(weight):
+        return False
     return weight.role == "kernel" or (weight.role == "embedding" and "bias" in module)
 
 
@@ -91,6 +93,8 @@ def _claim(own: str, weight: Weight, module: Module) -> Claim | None:
         role, told = _class(weight) or ("embedding", _Told((0,), by, "name"))
         return _as_claim(role, told, weight)
     if weight.role == "kernel":
+        if own == "weight" and _is_of_table(weight):
+            return _class(weight)
         return None if own == "weight" else _as_claim("kernel", _Told((0,), by, "name"), weight)
     if weight.role != "unknown":
         return Claim("name", weight.role, None, by)
@@ -121,6 +125,12 @@ def _class(weight: Weight) -> tuple[Role, _Told] | None:
     if hint.groups == weight.shape[0]:
         axes = axes or (0, 1)
     return role, _Told(axes, f"the class {hint.layer}", "layer")
+
+
+def _is_of_table(weight: Weight) -> bool:
+    """Whether the class of a pickled module tells that its `weight` is a table, whatever the module is called."""
+    known = _class(weight)
+    return known is not None and known.role == "embedding" and len(weight.shape) == 2
 
 
 # --- layouts of `weight`

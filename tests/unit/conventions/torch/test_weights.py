@@ -290,3 +290,19 @@ def test_axes_of_an_array_that_is_stored_in_another_order_are_those_of_the_store
     found = identify(described([kernel, bias], "torch"))[0]
     assert found.identity is not None
     assert seen(found.identity) == ("kernel", (3,))
+
+
+def test_a_table_is_one_by_its_class_or_by_a_name_that_ends_in_emb() -> None:
+    named = {f"{name}.weight": (50, 8) for name in ("emb", "item_emb", "user_embs", "emb_2", "tok_emb", "m.pos_emb.0")}
+    assert {one: seen(what) for one, what in told(named).items()} == dict.fromkeys(named, ("embedding", (0,)))
+    others = {f"{name}.weight": (50, 8) for name in ("emb_proj", "remember", "member", "patch_emb")}
+    assert {what.role for what in told(others | {"time_emb.weight": (8, 8), "time_emb.bias": (8,)}).values()} == {
+        *("kernel", "bias")
+    }
+    things = Variable("things.weight", "things.weight", (50, 8), "float32", Hint(layer="Embedding"))
+    linear = Variable("emb.weight", "emb.weight", (50, 8), "float32", Hint(layer="Linear"))
+    found = [one.identity for one in identify(described([things, linear], "torch"))]
+    assert [(one.role, one.unit_axes, one.axis_source) for one in found if one is not None] == [
+        ("embedding", (0,), "layer"),
+        ("kernel", (0,), "layer"),
+    ]
