@@ -129,7 +129,7 @@ def dtypes(report: Report) -> set[str]:
 
 def axis_sources(report: Report) -> set[str]:
     """The distinct sources of the unit axes of the rows."""
-    return {row.step.axis_source for row in report.rows}
+    return {row.step.axis_source for row in report.rows if row.step.unit_axes or row.step.constraint.is_spectral}
 
 
 def _foreign(

@@ -85,7 +85,8 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None, places
         raise AssertionError("a line is of a row")
     step, variable = row.step, row.step.variable
     copies = f"stored {len(step.stored)} times" if step.copies else ""
-    axes = f"axes {axes_text(row)} from {step.axis_source}"
+    axes = f"axes {axes_text(row)} from {step.axis_source}" if step.unit_axes else "the whole array"
+    axes = "" if step.constraint.is_spectral else axes
     facts = (step.role, variable.layer, variable.dtype, axes, copies)
     norm = row.norm
     more = (column for column in COLUMNS if column.key in _OPENED and column.value(row) is not None)

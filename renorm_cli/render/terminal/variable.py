@@ -138,7 +138,7 @@ def _units(norms: Norms, row: Row, look: Look) -> Iterator[str]:
 
 def _index(number: int, grid: Sequence[int], axes: Sequence[int]) -> str:
     place = np.unravel_index(number, grid)
-    return f"unit {','.join(str(int(place[axis])) for axis in axes)}"
+    return f"unit {', '.join(str(int(place[axis])) for axis in axes)}"
 
 
 def _norm(norm: float) -> str:

@@ -224,6 +224,20 @@ def test_the_page_offers_a_command_that_bounds_the_norm_it_shows(
     assert "--norm spectral" in (folder / "offer.html").read_text("utf-8").partition("apply --max-norm")[2][:200]
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"), [(("--spectral",), ""), (("--per", "tensor"), "the whole array"), ((), "axes 1 from ")]
+)
+def test_where_no_axes_name_units_none_are_said(
+    folder: Path, capfd: pytest.CaptureFixture[str], asked: tuple[str, ...], said: str
+) -> None:
+    np.savez("one.npz", **{"d/kernel": np.eye(4, 3, dtype=np.float32), "d/bias": np.zeros(3, np.float32)})
+    done = renorm_here(capfd, "inspect", "one.npz", *asked, "--report", "one.html")
+    page = (folder / "one.html").read_text("utf-8")
+    assert "axes none" not in page
+    assert said in page
+    assert "axes from option" not in done.stdout
+
+
 def test_what_may_be_a_convolution_is_no_verdict_and_not_bounded_as_an_operator(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,7 @@ def test_the_largest_and_the_least_units_are_listed_with_their_place(kernel: tup
     order = np.argsort(norms.ravel())
     for line, large, small in zip(table, order[::-1], order, strict=False):
         places = [np.unravel_index(at, norms.shape) for at in (large, small)]
-        found = re.findall(r"unit (\d+),(\d+) +(\S+)", line)
+        found = re.findall(r"unit (\d+), (\d+) +(\S+)", line)
         assert [(int(one), int(two)) for one, two, _ in found] == places
         assert [float(norm) for *_, norm in found] == pytest.approx([norms[place] for place in places], rel=1e-3)
     assert len(table) == 8
