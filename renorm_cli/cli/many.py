@@ -150,7 +150,7 @@ def _cluster(
     if asked.get("engine") == "tensorflow" or asked.get("device") == "gpu":
         raise UsageError("--cluster computes with NumPy on its workers; leave out --engine and --device")
     check_address(clustered.cluster, insecure=clustered.cluster_insecure)
-    return partial(cluster, address=clustered.cluster, first=first, timeout=timeout)
+    return partial(cluster, address=clustered.cluster, first=first, timeout=timeout, tell=warn)
 
 
 def _shard(given: Sequence[str] | None) -> Shard | None:

@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -56,9 +56,16 @@ def _is_here(host: str) -> bool:
 
 
 def cluster(
-    do: Do[_Answer], jobs: Sequence[Job], address: str, first: Item, timeout: float | None = None
+    do: Do[_Answer],
+    jobs: Sequence[Job],
+    address: str,
+    first: Item,
+    timeout: float | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[tuple[Job, _Answer | Lost]]:
     """Do all jobs on the workers of the scheduler at `address`; each answer comes when it is there.
+
+    Where there is no worker, `tell` is told that one is waited for.
 
     The scheduler and all workers must run this version, and see `first` as it is here. An error that `do` raises is
     raised here. Raises EngineError where the cluster is not like that, or is gone: its scheduler, or all its workers
@@ -74,10 +81,13 @@ def cluster(
     try:
         client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise EngineError(f"the scheduler {address!r} cannot be reached: {type(error).__name__}") from None
+        raise EngineError(
+            f"no scheduler of dask answered at {address!r} in {_CONNECT:g} s ({type(error).__name__}); does"
+            " `dask scheduler` run there?"
+        ) from None
     try:
-        _probe(client, address, first)
-        yield from _Cluster(client, address, do, jobs, timeout).answers()
+        _probe(client, address, first, tell)
+        yield from _Cluster(client, address, do, jobs, timeout, tell).answers()
     finally:
         with suppress(Exception):
             client.close(timeout=2)
@@ -88,11 +98,11 @@ def seen(path: str) -> tuple[str, str]:
     return __version__, item_at(path).identity
 
 
-def _probe(client: Client, address: str, first: Item) -> None:
+def _probe(client: Client, address: str, first: Item, tell: Callable[[str], None]) -> None:
     """Raise EngineError where the scheduler or a worker runs another version, or sees other files."""
     mine = seen(first.path)
     try:
-        _wait_for_workers(client, address)
+        _wait_for_workers(client, address, tell)
         versions = {client.run_on_scheduler(_version)}
         found: dict[str, Any] = client.run(seen, first.path)
     except EngineError:
@@ -118,19 +128,31 @@ def _version() -> str:
     return __version__
 
 
-def _wait_for_workers(client: Client, address: str) -> None:
+def _wait_for_workers(client: Client, address: str, tell: Callable[[str], None]) -> None:
     until = time.monotonic() + _NO_WORKER
+    if not client.nthreads():
+        tell(_waits(address))
     while not client.nthreads():
         if time.monotonic() > until:
-            raise EngineError(f"the cluster at {address!r} has no worker")
+            raise EngineError(f"the cluster at {address!r} has no worker; start one: `dask worker {address}`")
         time.sleep(0.2)
+
+
+def _waits(address: str) -> str:
+    return f"the cluster at {address!r} has no worker; one is waited for, for {_NO_WORKER:g} s"
 
 
 class _Cluster(Generic[_Answer]):
     def __init__(
-        self, client: Client, address: str, do: Do[_Answer], jobs: Sequence[Job], timeout: float | None
+        self,
+        client: Client,
+        address: str,
+        do: Do[_Answer],
+        jobs: Sequence[Job],
+        timeout: float | None,
+        tell: Callable[[str], None],
     ) -> None:
-        self._client, self._address, self._do, self._timeout = client, address, do, timeout
+        self._client, self._address, self._do, self._timeout, self._tell = client, address, do, timeout, tell
         self._todo = list(jobs)[::-1]
         self._suspects: list[Job] = []
         self._out: dict[Future, tuple[Job, float]] = {}
@@ -188,7 +210,9 @@ class _Cluster(Generic[_Answer]):
         if self._client.status != "running" or self._threads():
             self._idle_since = None
             return
-        self._idle_since = self._idle_since or time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = time.monotonic()
+            self._tell(_waits(self._address))
         if time.monotonic() - self._idle_since > _NO_WORKER:
             raise EngineError(f"all workers of the cluster at {self._address!r} are gone")
 

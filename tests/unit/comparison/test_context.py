@@ -307,6 +307,10 @@ def test_files_of_two_formats_are_not_proven_since_what_else_they_hold_cannot_be
     report = diff(tmp_path / "plain.h5", tmp_path / "keras.weights.h5", **wanted)
     assert report.context is None
     assert (report.proven, report.exit_code) == (False, 2)
+    with h5py.File(tmp_path / "keras.weights.h5", "r+") as other:
+        other["hidden/kernel"][0, 0] *= -1  # a variable alone tells that it is no renorm
+    report = diff(tmp_path / "plain.h5", tmp_path / "keras.weights.h5", **wanted)
+    assert (report.context, report.exit_code) == (None, 1)
 
 
 def test_a_config_in_after_does_not_tell_the_units_of_a_proof(tmp_path: Path) -> None:
