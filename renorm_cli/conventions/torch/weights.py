@@ -93,8 +93,9 @@ def _claim(own: str, weight: Weight, module: Module) -> Claim | None:
         role, told = _class(weight) or ("embedding", _Told((0,), by, "name"))
         return _as_claim(role, told, weight)
     if weight.role == "kernel":
-        if own == "weight" and _is_of_table(weight):
-            return _class(weight)
+        known = _class(weight)
+        if own == "weight" and known is not None and _is_of_table(weight):
+            return _as_claim(*known, weight)
         return None if own == "weight" else _as_claim("kernel", _Told((0,), by, "name"), weight)
     if weight.role != "unknown":
         return Claim("name", weight.role, None, by)
@@ -130,7 +131,7 @@ def _class(weight: Weight) -> tuple[Role, _Told] | None:
 def _is_of_table(weight: Weight) -> bool:
     """Whether the class of a pickled module tells that its `weight` is a table, whatever the module is called."""
     known = _class(weight)
-    return known is not None and known.role == "embedding" and len(weight.shape) == 2
+    return known is not None and known[0] == "embedding" and len(weight.shape) == 2
 
 
 # --- layouts of `weight`
