@@ -30,6 +30,9 @@ _Answer = TypeVar("_Answer")
 _CONNECT, _LOOK, _GATHER, _NO_WORKER = 10.0, 5.0, 20.0, 60.0
 """Seconds to reach the scheduler, between looks at silent futures, for a result to come, and without any worker."""
 
+_SILENT = 3.0
+"""Seconds in which a worker that starts with the scheduler comes; nothing is said before."""
+
 _AGAIN = 5
 """Times that one job is given out anew because the cluster lost it."""
 
@@ -82,8 +85,8 @@ def cluster(
         client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise EngineError(
-            f"no scheduler of dask answered at {address!r} in {_CONNECT:g} s ({type(error).__name__}); does"
-            " `dask scheduler` run there?"
+            f"the scheduler {address!r} did not answer in {_CONNECT:g} s ({type(error).__name__}); does a `dask scheduler`"
+            " run there?"
         ) from None
     try:
         _probe(client, address, first, tell)
@@ -129,11 +132,13 @@ def _version() -> str:
 
 
 def _wait_for_workers(client: Client, address: str, tell: Callable[[str], None]) -> None:
-    until = time.monotonic() + _NO_WORKER
-    if not client.nthreads():
-        tell(_waits(address))
+    begun, silent = time.monotonic(), True
     while not client.nthreads():
-        if time.monotonic() > until:
+        waited = time.monotonic() - begun
+        if silent and waited > _SILENT:
+            tell(_waits(address))
+            silent = False
+        if waited > _NO_WORKER:
             raise EngineError(f"the cluster at {address!r} has no worker; start one: `dask worker {address}`")
         time.sleep(0.2)
 
