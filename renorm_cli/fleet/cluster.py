@@ -85,8 +85,8 @@ def cluster(
         client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise EngineError(
-            f"the scheduler {address!r} did not answer in {_CONNECT:g} s ({type(error).__name__}); does a `dask scheduler`"
-            " run there?"
+            f"the scheduler {address!r} did not answer in {_CONNECT:g} s ({type(error).__name__}); does a"
+            " `dask scheduler` run there?"
         ) from None
     try:
         _probe(client, address, first, tell)

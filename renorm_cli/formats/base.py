@@ -153,6 +153,13 @@ class Format(ABC):
         """The checkpoint of this format that a file is a part of, told by names of files; None if it is none."""
         return None
 
+    def beside(self, path: Path) -> Path | None:
+        """The checkpoint of this format beside a file, which names that file; None if there is none.
+
+        Asked where nothing else tells of the file, told by the content of what is beside. Raises FormatError, OSError.
+        """
+        return None
+
     def locate(self, path: Path) -> Location | None:
         """The checkpoint of this format that `path` names, told by names of files and folders; None if it is none.
 

@@ -95,17 +95,27 @@ def wholes(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     found: dict[Path, Path] = {}
     others: list[Path] = []
     for path in paths:
-        whole = path
+        whole: Path | None = path
         try:
             whole = _first(of(path) for format in FORMATS for of in (format.whole_of, format.named_by)) or path
             with find(whole) as one:
                 found.setdefault(one.location.index, one.path)
         except (FormatError, OSError, ValueError):  # opening it will say what is wrong
             if whole is path and _is_other(path):
+                whole = _beside(path)
+            if whole is None:
                 others.append(path)
             else:
                 found.setdefault(whole, whole)
     return list(found.values()), others
+
+
+def _beside(path: Path) -> Path | None:
+    """The checkpoint beside a file that names it."""
+    try:
+        return _first(format.beside(path) for format in FORMATS)
+    except (FormatError, OSError, ValueError):  # nobody can tell: opening the file will fail
+        return path
 
 
 def _is_other(path: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import builders, tf_recorded
+from support import builders, onnx_files, tf_recorded
 from support.cli import renorm
 from support.places import ROOT
 
@@ -185,6 +185,15 @@ def test_each_file_of_a_checkpoint_is_one_for_the_hook_and_leads_to_the_checkpoi
     for name in names:
         (led,), others = wholes([tmp_path / name])
         assert (str(led).removesuffix(".index"), others) == (str(tmp_path / whole), []), name
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "m.data"])
+def test_a_file_of_tensors_leads_to_the_model_that_names_it_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    onnx_files.write_outside(tmp_path / "m.onnx", name)
+    assert hook_takes(name)
+    assert wholes([tmp_path / name]) == ([tmp_path / "m.onnx"], [])
+    (tmp_path / "other.bin").write_bytes(b"x")
+    assert wholes([tmp_path / "other.bin"]) == ([], [tmp_path / "other.bin"])
 
 
 def test_the_hook_takes_what_the_formats_read_and_no_format_is_forgotten() -> None:

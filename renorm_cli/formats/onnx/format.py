@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.storage.files import open_source, read_start
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -20,6 +23,8 @@ _GRAPH = 7
 _MOST_FIRST = 1_000
 """Fields before the graph."""
 _HEAD_BYTES = 20
+_MOST_MODELS, _NAMES_BYTES = 100, 64 << 20
+"""Models in which the name of a file of tensors is looked for, and bytes of each."""
 _DATA = re.compile(r"(.+\.onnx)[._].*", re.DOTALL)
 """The name of a file that holds tensors of a model: `model.onnx.data`, `model.onnx_data`."""
 
@@ -36,6 +41,14 @@ class OnnxFormat(Format):
         """The model beside a file of its tensors, by their names."""
         found = _DATA.fullmatch(path.name)
         return path.with_name(found[1]) if found and path.is_file() and path.with_name(found[1]).is_file() else None
+
+    def beside(self, path: Path) -> Path | None:
+        """The model that has the name of a file in it: a model may call the files of its tensors anything."""
+        for model in sorted(path.parent.glob("*.onnx"))[:_MOST_MODELS]:
+            with closing(open_source(model)) as file:
+                if os.fsencode(path.name) in read_start(file, _NAMES_BYTES):
+                    return model
+        return None
 
     def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Each model with the files beside it that are called as those of its tensors are."""
