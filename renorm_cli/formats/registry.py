@@ -49,6 +49,8 @@ FORMATS: tuple[Format, ...] = (
 )
 """The most specific first: the first format that locates a path, or recognises a file, has it."""
 
+_ZIPS = (TorchZipFormat, KerasArchiveFormat)
+
 
 def find(path: Path, *, follow: bool = False) -> Found:
     """What `path` leads to. A file is opened, once, and its content is looked at; nothing else is.
@@ -99,7 +101,10 @@ def wholes(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         try:
             whole = _first(of(path) for format in FORMATS for of in (format.whole_of, format.named_by)) or path
             with find(whole) as one:
-                found.setdefault(one.location.index, one.path)
+                if isinstance(one.format, _ZIPS) and whole.suffix == ".bin" and _is_other(whole):
+                    others.append(path)  # such as the arguments of a training, which `torch.save` wrote
+                else:
+                    found.setdefault(one.location.index, one.path)
         except (FormatError, OSError, ValueError):  # opening it will say what is wrong
             if whole is path and _is_other(path):
                 whole = _beside(path)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,10 @@ def test_a_file_that_is_no_checkpoint_is_passed_over_by_the_hook_and_a_broken_on
     broken = ("broken.h5", "pytorch_model.bin", "good/x.data-00000-of-00001")
     for name in (*others, *broken):
         (folder / name).write_bytes(b"no checkpoint")
+    with zipfile.ZipFile(folder / "training_args.bin", "w") as arguments:
+        arguments.writestr("training_args/data.pkl", b"\x80\x02}q\x00.")
+        arguments.writestr("training_args/version", b"3\n")
+    others = (*others, "training_args.bin")
 
     def checked(*names: str) -> subprocess.CompletedProcess[str]:
         return renorm("check", "--whole", *(str(folder / name) for name in names), "--max-norm", "3")
