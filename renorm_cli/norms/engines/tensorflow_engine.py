@@ -176,17 +176,27 @@ def _products(tf: Any, dtype: np.dtype[Any], rank: int) -> _Graph:
     """(block, factors) -> (products, whether one was lost).
 
     Products are rounded to nearest, to 16 bit dtypes toward zero; where the factor is 1, the block's bits are kept.
+    One counts as lost where NumPy would round it otherwise.
     """
     own = tf.as_dtype(dtype)
 
     def products(block: Any, factors: Any) -> tuple[Any, Any]:
         wide = tf.cast(block, tf.float64) * factors
         changes = tf.not_equal(factors, 1.0)
-        any_lost = tf.reduce_any(lost(tf, block, tf.abs(wide), tf.float64 if own.size == 8 else tf.float32) & changes)
+        is_lost = lost(tf, block, tf.abs(wide), tf.float64 if own.size == 8 else tf.float32)
+        if own == tf.float16:
+            is_lost |= _just_below_a_step(tf, tf.abs(wide) * 2.0**24)
+        any_lost = tf.reduce_any(is_lost & changes)
         rounded = toward_zero(tf, wide, own) if own.size == 2 else tf.cast(wide, own)
         return tf.where(changes, rounded, block), any_lost
 
     return products, [_spec(tf, dtype, rank), _spec(tf, np.dtype(np.float64), rank)]
+
+
+def _just_below_a_step(tf: Any, steps: Any) -> Any:
+    """Which products, in steps of the subnormal numbers of float16, NumPy may round up to the next of them before it
+    rounds toward zero."""
+    return tf.less(steps, 2.0**10) & tf.greater(steps - tf.floor(steps), 1 - 2.0**-40)
 
 
 def _function(tf: Any, place: str, graph: Callable[..., Any], signature: list[Any]) -> Any:
