@@ -18,6 +18,7 @@ from support import tf_zoo
 from support.found import folder_at
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats import walk
 from renorm_cli.formats.tensorflow import graph, keras_metadata, spans
 from renorm_cli.formats.tensorflow.graph import (
     SavedModelFacts,
@@ -275,7 +276,7 @@ def test_damage_is_an_ordinary_error(small: list[bytes], data: st.DataObject) ->
 def test_there_are_limits(content: Any, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     data = content("module")
     assert read_saved_model(data, "shown")
-    monkeypatch.setattr(graph if limit == "MAX_NODES" else spans, limit, 5)
+    monkeypatch.setattr({"MAX_FIELDS": walk, "MAX_COPIED": spans, "MAX_NODES": graph}[limit], limit, 5)
     with pytest.raises(FormatError, match="expected at most 5 "):
         read_saved_model(data, "shown")
 
