@@ -30,12 +30,16 @@ SVD = 2e-14
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
     """TensorFlow, with matrices of any size on its device."""
-    least = held._LEAST_SIDE
+    import tensorflow as tf
+
+    least, soft = held._LEAST_SIDE, tf.config.get_soft_device_placement()
     found = TensorFlowEngine(os.environ.get("RENORM_TEST_DEVICE", "cpu"))
     found._place = "/GPU:0"
     held._LEAST_SIDE = 1
+    tf.config.set_soft_device_placement(True)  # without a GPU its part is done by the CPU
     yield found
     held._LEAST_SIDE = least
+    tf.config.set_soft_device_placement(soft)
 
 
 def assert_encloses(array: np.ndarray, engine: Engine, norm: float, off: float = SVD) -> None:
