@@ -326,3 +326,15 @@ class PlainSink(Sink):
             return self._seal(self.data, imap)
         except OSError as error:
             raise unwritten(error) from None
+
+
+def overlapping(extents: Mapping[str, Extent]) -> frozenset[str]:
+    """The keys of extents that have bytes in common with another one."""
+    found: set[str] = set()
+    last, file, reach = "", -1, 0
+    for extent, key in sorted((extent, key) for key, extent in extents.items() if extent.size):
+        if extent.file == file and extent.offset < reach:
+            found |= {key, last}
+        if extent.file != file or extent.offset + extent.size > reach:
+            last, file, reach = key, extent.file, extent.offset + extent.size
+    return frozenset(found)

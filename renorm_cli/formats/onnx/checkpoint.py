@@ -19,7 +19,7 @@ from renorm_cli.formats.onnx.graph import Uses, uses_in
 from renorm_cli.formats.onnx.model import Model, read_model
 from renorm_cli.formats.onnx.renaming import Moved, renamed
 from renorm_cli.formats.onnx.tensors import Outside, Tensor, numbers
-from renorm_cli.formats.plain import Extents, Layout, PlainCheckpoint, PlainData, PlainSink
+from renorm_cli.formats.plain import Extents, Layout, PlainCheckpoint, PlainData, PlainSink, overlapping
 from renorm_cli.formats.walk import Pages, Span, Walk
 from renorm_cli.model.blocks import Block
 from renorm_cli.model.dtypes import FLOATS
@@ -229,7 +229,7 @@ def _places(tensors: Mapping[str, Tensor], names: Sequence[str], files: Sequence
             extents[key] = extent
         else:
             same[key] = original
-    shared = _overlapping({key: extent for key, extent in extents.items() if extent.file < len(names)})
+    shared = overlapping({key: extent for key, extent in extents.items() if extent.file < len(names)})
     return _Places({key: extent for key, extent in extents.items() if key not in shared}, same, shared)
 
 
@@ -241,18 +241,6 @@ def _outside(key: str, tensor: Tensor, told: Outside, number: int, file: SourceF
     if length < 0 or told.offset + length > file.size:
         raise FormatError(f"{where} ends at byte {told.offset + length}, the file at {file.size}; it is cut short")
     return Extent(number, told.offset, length)
-
-
-def _overlapping(extents: Mapping[str, Extent]) -> frozenset[str]:
-    """The keys of extents that have bytes in common with another one."""
-    found: set[str] = set()
-    last, file, reach = "", -1, 0
-    for extent, key in sorted((extent, key) for key, extent in extents.items() if extent.size):
-        if extent.file == file and extent.offset < reach:
-            found |= {key, last}
-        if extent.file != file or extent.offset + extent.size > reach:
-            last, file, reach = key, extent.file, extent.offset + extent.size
-    return frozenset(found)
 
 
 def _variables(tensors: Mapping[str, Tensor], places: _Places, uses: Uses) -> tuple[Variable, ...]:

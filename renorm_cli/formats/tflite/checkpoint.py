@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from renorm_cli.conventions.graph.uses import Use
 from renorm_cli.errors import some_names
 from renorm_cli.formats.base import Extent, Found
-from renorm_cli.formats.plain import Extents, PlainData, PlainFile
+from renorm_cli.formats.plain import Extents, PlainData, PlainFile, overlapping
 from renorm_cli.formats.tflite.flatbuffer import Flatbuffer
 from renorm_cli.formats.tflite.graph import Uses, uses_in
 from renorm_cli.formats.tflite.model import Tensor, read_model
@@ -42,22 +42,15 @@ def _joined(tensors: Sequence[Tensor]) -> tuple[Mapping[str, str], frozenset[str
     """Of tensors of one place the key of the first by that of each other; and the keys of those that overlap."""
     first: dict[object, str] = {}
     same: dict[str, str] = {}
-    kept: list[tuple[int, int, str]] = []
+    kept: dict[str, Extent] = {}
     for tensor in tensors:
         place = (tensor.start, tensor.size, tensor.shape, tensor.dtype)
         original = first.setdefault(place, tensor.key)
         if original == tensor.key:
-            kept.append((tensor.start, tensor.start + tensor.size, tensor.key))
+            kept[tensor.key] = Extent(0, tensor.start, tensor.size)
         else:
             same[tensor.key] = original
-    shared: set[str] = set()
-    reach, last = -1, ""
-    for start, end, key in sorted(kept):
-        if start < reach:
-            shared |= {key, last}
-        if end > reach:
-            reach, last = end, key
-    return same, frozenset(shared)
+    return same, overlapping(kept)
 
 
 def _variables(

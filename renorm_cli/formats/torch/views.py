@@ -9,6 +9,7 @@ from typing import NamedTuple
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent
+from renorm_cli.formats.plain import overlapping
 from renorm_cli.formats.torch.tensors import Storage, Tensor
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.identity import Role
@@ -50,12 +51,12 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
             kept[name] = tensor
         else:
             aliases.setdefault(original, []).append(name)
-    overlapping = _overlapping(kept)
+    shared = overlapping(_spans(kept))
     variables: list[Variable] = []
     extents: dict[str, Extent] = {}
     for name, tensor in kept.items():
         axes = tensor.order()
-        locked = _why_locked(tensor, name in overlapping, axes, order)
+        locked = _why_locked(tensor, name in shared, axes, order)
         shape = tensor.size if axes is None else tuple(tensor.size[axis] for axis in axes)
         stored = None if axes is None or axes == tuple(range(len(axes))) else axes
         dtype = tensor.dtype if tensor.dtype in DTYPES else _NO_NUMBER
@@ -96,19 +97,12 @@ def _why_locked(tensor: Tensor, overlaps: bool, axes: Sequence[int] | None, orde
     return _SHARED if overlaps else None
 
 
-def _overlapping(kept: Mapping[str, Tensor]) -> set[str]:
-    """The names of the tensors that have bytes in common with another one."""
-    spans: dict[str, list[tuple[int, int, str]]] = {}
+def _spans(kept: Mapping[str, Tensor]) -> dict[str, Extent]:
+    """Where the tensors lie in their storages, each of which counts as a file."""
+    numbers: dict[str, int] = {}
+    spans: dict[str, Extent] = {}
     for name, tensor in kept.items():
         width = tensor.item_bytes or 0
-        if tensor.end > tensor.offset:
-            spans.setdefault(tensor.storage.key, []).append((tensor.offset * width, tensor.end * width, name))
-    found: set[str] = set()
-    for ranges in spans.values():
-        reach, last = -1, ""
-        for start, end, name in sorted(ranges):
-            if start < reach:
-                found |= {name, last}
-            if end > reach:
-                reach, last = end, name
-    return found
+        number = numbers.setdefault(tensor.storage.key, len(numbers))
+        spans[name] = Extent(number, tensor.offset * width, (tensor.end - tensor.offset) * width)
+    return spans
