@@ -19,6 +19,7 @@ from renorm_cli.conventions.graph.consumers import (
     GraphRole,
     trains,
 )
+from renorm_cli.conventions.graph.elementwise import is_certain
 from renorm_cli.conventions.graph.layout import (
     Axes,
     Handle,
@@ -247,7 +248,7 @@ class Flow:
         if row.rule is None:
             if layout.summed and not layout.lost:  # a product of weights that is added or scales: kernels before
                 return "kernel", layout.sides(range(len(layout.dims)), shape).units or None
-            return row.role, None
+            return row.role if is_certain(run.graph, node, layout, self._consumers) else None, None
         if layout.lost:
             return row.role, None
         if row.rule is FLATTENED:

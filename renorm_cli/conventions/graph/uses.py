@@ -51,7 +51,7 @@ def use_of(evidence: Collection[Evidence], shape: Shape, *, complete: bool = Tru
 
     Ops of backward passes do not count: the gradient of a convolution is the transposed one. Kernels and embeddings
     come before what adds and scales, and all ops must agree on the unit axes, but for axes of size 1; what is gathered
-    anywhere is an embedding. Of other roles that of the plainest use counts.
+    anywhere is an embedding. Of other roles that of the plainest use counts, and of a matrix only if all ops tell one.
     """
     forward = [each for each in evidence if not each.gradient]
     matrices = [each for each in forward if each.role in _MATRICES]
@@ -64,6 +64,8 @@ def use_of(evidence: Collection[Evidence], shape: Shape, *, complete: bool = Tru
     plainest = [each for each in told if len(each.via) == least or each.role in _CERTAIN]
     roles = {each.role for each in plainest}
     role = next((role for role in _OTHERS if role in roles), None) if complete else None
+    if role not in _CERTAIN and len(told) < len(forward) and sum(length != 1 for length in shape) > 1:
+        role = None
     telling = [each for each in plainest if each.role == role] if role else forward
     return Use(role, None, _ops(telling), _via(telling), "told" if role else "open")
 

@@ -365,7 +365,7 @@ def graph_of_tf1(folder: Path) -> tuple[bytes, list[Any]]:
         ends.append(tf.nn.conv2d_transpose(image, back, (2, 4, 4, 5), 1, "SAME"))
         variable("dead", (4, 5), None, None, "unused", use_resource=False)
         flag = v1.placeholder_with_default(tf.constant(1.0), (), name="flag")
-        ends.append(x @ (variable("flagged", (4, 5), "scale", None, use_resource=False) * flag))
+        ends.append(x @ (variable("flagged", (4, 5), None, None, "open", use_resource=False) * flag))
         loss = tf.add_n([tf.reduce_mean(end**2) for end in ends], name="loss")
         trained = [v for v in v1.trainable_variables() if v.op.name in ("conv/w", "conv/b", "back/w", "resource")]
         v1.train.AdamOptimizer().minimize(loss, var_list=trained)

@@ -228,12 +228,45 @@ OTHERS = [
 
 @pytest.mark.parametrize(("op", "place", "role"), OTHERS)
 def test_what_is_added_scales_or_quantizes_is_no_kernel_whatever_its_rank(op: str, place: int, role: str) -> None:
-    for shape in [(4,), (4, 3)]:
+    for shape in [(4,), (4, 1) if op in ("Mul", "Div") else (4, 3)]:
         inputs = [f"x{number}" for number in range(place)]
         after = ["z"] if op in ("Add", "Mul") else []
         content = model(graph([node(op, [*inputs, "w", *after], ["y"])], [tensor("w", weight(shape))]))
         variable = opened(content)["w"]
         assert (variable.use and variable.use.role, variable.state) == (role, role if role == "quantized" else None)
+
+
+_SQUARED = [node("Pow", ["d", "two"], ["s"]), node("ReduceSum", ["s", "a"], ["y"])]
+BY_HAND = {
+    "product": [node("Mul", ["x", "w"], ["p"]), node("ReduceSum", ["p", "a"], ["y"])],
+    "ratio": [node("Div", ["x", "w"], ["p"]), node("ReduceSum", ["p", "a"], ["y"])],
+    "distance": [node("Sub", ["x", "w"], ["d"]), *_SQUARED],
+    "distance, shaped": [node("Add", ["x", "w"], ["e"]), node("Unsqueeze", ["e", "a"], ["d"]), *_SQUARED],
+    "distance, multiplied": [node("Add", ["x", "w"], ["d"]), node("Mul", ["d", "d"], ["y"])],
+    "kernel and data": [node("Add", ["w", "z"], ["k"]), node("MatMul", ["x", "k"], ["y"])],
+    "kernel by data": [node("Mul", ["w", "z"], ["k"]), node("MatMul", ["x", "k"], ["y"])],
+    "unknown op": [node("Add", ["x", "w"], ["y"]), node("Strange", ["w", "x"], ["z"])],
+}
+
+
+@pytest.mark.parametrize("nodes", BY_HAND.values(), ids=BY_HAND)
+def test_a_matrix_that_may_be_multiplied_element_by_element_is_neither_bias_nor_scale(nodes: Sequence[bytes]) -> None:
+    numbers = [tensor("a", ints(1)), tensor("two", np.array(2, np.float32))]
+    for shape, certain in [((4, 3), False), ((4, 1), True)]:
+        found = opened(model(graph(nodes, [tensor("w", weight(shape)), *numbers])))["w"]
+        assert (found.use is not None) is certain, shape
+
+
+def test_a_table_of_positions_or_of_a_mask_that_is_added_is_a_bias() -> None:
+    ways = (
+        [node("Add", ["x", "w"], ["s"]), node("MatMul", ["s", "z"], ["y"])],
+        [node("Add", ["x", "w"], ["s"]), node("Relu", ["s"], ["y"])],
+        [node("Gather", ["w", "row"], ["r"]), node("Mul", ["x", "r"], ["y"])],  # a row of it is a vector
+    )
+    for nodes, role in zip(ways, ("bias", "bias", "scale"), strict=True):
+        use = opened(model(graph(nodes, [tensor("w", weight((4, 3))), tensor("row", np.array(1))])))["w"].use
+        assert use is not None
+        assert use.role == role
 
 
 def test_every_operator_of_the_table_is_one_that_a_test_here_asks_for_or_of_microsoft() -> None:

@@ -53,7 +53,8 @@ def taking(
         ),
         *((code, place, (8, 4), "kernel", (0,)) for code in (24, 35) for place in (1, 2)),
         (54, 1, (1, 1, 4), "scale", None),
-        *((code, 0, (4, 3), role, None) for code, role in ((0, "bias"), (41, "bias"), (18, "scale"), (42, "scale"))),
+        (0, 0, (4, 3), "bias", None),
+        *((code, 0, (4, 1), role, None) for code, role in ((41, "bias"), (18, "scale"), (42, "scale"))),
     ],
 )
 def test_an_operator_tells_the_role_and_the_unit_axes_of_the_weight_it_takes(
