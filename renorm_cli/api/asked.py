@@ -8,7 +8,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from renorm_cli.api.keywords import Convolution, Device, Engine, NormKind, PathLike, Patterns, Roles, Units, shown
+from renorm_cli.api.keywords import (
+    Convolution,
+    Device,
+    Dtypes,
+    Engine,
+    NormKind,
+    PathLike,
+    Patterns,
+    Roles,
+    Units,
+    shown,
+)
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.model.constraint import Constraint, Per, Selection
 from renorm_cli.model.identity import Role
@@ -138,6 +149,17 @@ def _axes(axes: object) -> str:
         return ",".join(str(operator.index(axis)) for axis in several)
     except TypeError:
         raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {shown(axes)}") from None
+
+
+def dtypes_of(dtype: Dtypes) -> tuple[tuple[str, str], ...]:
+    """The dtypes that are said, by patterns. Raises UsageError for what is no dtype, or no pattern."""
+    if not dtype:
+        return ()
+    from renorm_cli.plan.dtypes import parse_dtype
+
+    if isinstance(dtype, Mapping):
+        dtype = [f"{pattern}={name}" for pattern, name in dtype.items()]
+    return tuple(parse_dtype(one) for one in _patterns("dtype", dtype))
 
 
 def computing_of(

@@ -25,6 +25,7 @@ Patterns = str | Iterable[str]
 Roles = str | Iterable[str]
 Axes = str | int | Iterable[int]
 Units = Axes | Iterable[str] | Mapping[str, Axes]
+Dtypes = str | Iterable[str] | Mapping[str, str]
 Engine = Literal["auto", "numpy", "tensorflow"]
 Device = Literal["auto", "cpu", "gpu"]
 PerEach = Literal["unit", "tensor"]
@@ -116,6 +117,7 @@ KINDS = {
     "Patterns": _instance("a pattern or several", Iterable),
     "Roles": _instance("a role or several", Iterable),
     "Units": _instance("'auto', an axis or several, or axes by patterns", SupportsIndex, Iterable),
+    "Dtypes": _instance("dtypes by patterns, as GLOB=DTYPE", Iterable),
     "Meter": _Kind("a meter, which has start and advance", _is_meter),
     "Workers": _Kind("what does the parts of a checkpoint", callable),
     "Companions": _Kind("a function of the report", callable),

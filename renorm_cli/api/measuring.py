@@ -14,7 +14,7 @@ from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import FormatError, OutputError, Way
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.registry import is_one_of, open_checkpoint
-from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.dtypes import DTYPES, FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.run.session import Computing, Session
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from renorm_cli.model import report
     from renorm_cli.model.report import Allowed
     from renorm_cli.model.variable import Variable
+    from renorm_cli.plan.dtypes import Dtypes
     from renorm_cli.plan.rules import Rules
     from renorm_cli.run.unit_norms import UnitNorms
 
@@ -42,10 +43,12 @@ def measured(
     *,
     spectrum: bool = False,
     sha256: bool = False,
+    dtypes: Dtypes = (),
 ) -> Report:
     """Measure one checkpoint, and hold it against an earlier report, if one is given."""
     started = time.monotonic()
     with open_checkpoint(path) as source:
+        say_dtypes(dtypes, source)
         session = session_for(source, request, like, computing)
         session.start(meter)
         kept = room(session, keep_norms)
@@ -61,6 +64,19 @@ def measured(
 
         found = held_against(found, reference)
     return told(found, source, kept)
+
+
+def say_dtypes(dtypes: Dtypes, *sources: Checkpoint) -> None:
+    """Take what was saved without its dtype as of the dtypes that are said; each pattern is for one of the checkpoints.
+
+    Raises SelectionError.
+    """
+    if dtypes:
+        from renorm_cli.plan.dtypes import said_dtypes
+
+        also = [variable for source in sources for variable in source.variables]
+        for source, said in [(source, said_dtypes(source.variables, dtypes, also)) for source in sources]:
+            source.take_dtypes(said)
 
 
 def refuse_read(output: Path, *read: PathLike | Rules | None) -> None:
@@ -86,19 +102,31 @@ def session_for(source: Checkpoint, request: Request, like: PathLike | None, com
     """The plan for a checkpoint, and what carries it out. Raises FormatError where there is nothing to measure."""
     if not any(variable.dtype in FLOATS for variable in source.variables):
         among = f"floating variable among its {len(source.variables)}" if source.variables else "variable"
-        raise FormatError(f"{str(source.path)!r} holds no {among}: there is nothing to measure")
+        ways = [way for note in _untold(source.variables) for way in note.ways]
+        raise FormatError(f"{str(source.path)!r} holds no {among}: there is nothing to measure", *ways)
     variables, notes = identified(source, like)
     return Session(source, make_plan(variables, (*source.notes, *notes), request), computing)
 
 
 def identified(source: Checkpoint, like: PathLike | None) -> tuple[Sequence[Variable], tuple[Note, ...]]:
-    """The variables of a checkpoint, with what another one lends them, and notes on that."""
+    """The variables of a checkpoint, with what another one lends them, and notes on that and on what is not told."""
+    untold = _untold(source.variables)
     if like is None:
-        return identify(source.variables), ()
+        return identify(source.variables), untold
     from renorm_cli.plan.like import Like, lent
 
     with open_checkpoint(Path(like)) as other:
-        return lent(source.variables, Like.of(str(other.path), other.variables))
+        variables, notes = lent(source.variables, Like.of(str(other.path), other.variables))
+    return variables, (*untold, *notes)
+
+
+def _untold(variables: Sequence[Variable]) -> tuple[Note, ...]:
+    """A note on variables whose dtype neither the file tells nor the user."""
+    if not any(variable.untold and variable.dtype not in DTYPES for variable in variables):
+        return ()
+    from renorm_cli.plan.dtypes import untold_note
+
+    return (untold_note(variables),)
 
 
 def room(session: Session, keep_norms: bool) -> UnitNorms | None:

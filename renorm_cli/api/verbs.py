@@ -9,7 +9,8 @@ The keywords are the options of the command line:
 - `role` are the kinds of variables that are taken, "kernel" and "embedding" where none is said; `include` and `exclude`
   are shell-style patterns over their names. `units` are the axes that name units, () those that the file tells: an axis
   or several; as a text "GLOB=AXES", several of them, or a mapping, they are those of what a pattern names.
-- `like` is another checkpoint of the same model, which lends names and axes. `allow_guess` and `allow_unidentified`
+- `like` is another checkpoint of the same model, which lends names and axes. `dtype` says what was saved without its
+  dtype, as NumPy saves bfloat16: "GLOB=DTYPE", several of them, or a mapping. `allow_guess` and `allow_unidentified`
   accept unit axes that are a guess, and matrices that nothing identifies.
 - `keep_norms` keeps the norms of all units in the report, for its `unit_norms`: 8 bytes a unit. `sha256` reads a small
   checkpoint whole, for its `provenance`.
@@ -29,11 +30,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from renorm_cli.api.asked import allowed_of, axes_of, computing_of, constraint_of, request_of, selection_of
+from renorm_cli.api.asked import (
+    allowed_of,
+    axes_of,
+    computing_of,
+    constraint_of,
+    dtypes_of,
+    request_of,
+    selection_of,
+)
 from renorm_cli.api.keywords import (
     Companions,
     Convolution,
     Device,
+    Dtypes,
     Engine,
     NonFinite,
     NormKind,
@@ -44,7 +54,16 @@ from renorm_cli.api.keywords import (
     Units,
     checked,
 )
-from renorm_cli.api.measuring import identified, measured, refuse_beside, refuse_read, room, session_for, told
+from renorm_cli.api.measuring import (
+    identified,
+    measured,
+    refuse_beside,
+    refuse_read,
+    room,
+    say_dtypes,
+    session_for,
+    told,
+)
 from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
@@ -75,9 +94,15 @@ _DECLARED = Way("declared", "take those that the file declares", True)
 
 
 @checked
-def open(checkpoint: PathLike) -> Checkpoint:
+def open(checkpoint: PathLike, *, dtype: Dtypes = ()) -> Checkpoint:
     """Open a checkpoint of any known format: its variables, and their values block by block; close it after use."""
-    return open_checkpoint(Path(checkpoint))
+    dtypes, source = dtypes_of(dtype), open_checkpoint(Path(checkpoint))
+    try:
+        say_dtypes(dtypes, source)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 @checked
@@ -97,6 +122,7 @@ def inspect(
     exclude: Patterns = (),
     units: Units = (),
     like: PathLike | None = None,
+    dtype: Dtypes = (),
     keep_norms: bool = True,
     sha256: bool = True,
     engine: Engine = "auto",
@@ -120,9 +146,8 @@ def inspect(
         measures=True,
     )
     computing = computing_of(engine, device, jobs, workers)
-    return measured(
-        "inspect", Path(checkpoint), request, like, computing, keep_norms, meter, spectrum=spectrum, sha256=sha256
-    )
+    asked = request, like, computing, keep_norms, meter
+    return measured("inspect", Path(checkpoint), *asked, spectrum=spectrum, sha256=sha256, dtypes=dtypes_of(dtype))
 
 
 @checked
@@ -137,6 +162,7 @@ def show(
     per: PerEach = "unit",
     units: Units = (),
     like: PathLike | None = None,
+    dtype: Dtypes = (),
     engine: Engine = "auto",
     device: Device = "auto",
     jobs: int | None = None,
@@ -150,7 +176,8 @@ def show(
     request = Request(
         OneBound(constraint_of(max_norm, norm, p, per, conv=conv), axes_of(units)), selection, must_act=False
     )
-    report = measured("inspect", Path(checkpoint), request, like, computing_of(engine, device, jobs), True, meter)
+    computing, dtypes = computing_of(engine, device, jobs), dtypes_of(dtype)
+    report = measured("inspect", Path(checkpoint), request, like, computing, True, meter, dtypes=dtypes)
     report.row(name)
     return report
 
@@ -171,6 +198,7 @@ def check(
     exclude: Patterns = (),
     units: Units = (),
     like: PathLike | None = None,
+    dtype: Dtypes = (),
     allow_guess: bool = False,
     allow_unidentified: bool = False,
     baseline: PathLike | Stored | None = None,
@@ -214,9 +242,8 @@ def check(
         stored = read_stored(Path(baseline)) if isinstance(baseline, str | os.PathLike) else baseline
         reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
     computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
-    return measured(
-        "check", Path(checkpoint), request, like, computing, keep_norms, meter, reference, allowed, sha256=sha256
-    )
+    asked = request, like, computing, keep_norms, meter, reference, allowed
+    return measured("check", Path(checkpoint), *asked, sha256=sha256, dtypes=dtypes_of(dtype))
 
 
 @checked
@@ -236,6 +263,7 @@ def apply(
     exclude: Patterns = (),
     units: Units = (),
     like: PathLike | None = None,
+    dtype: Dtypes = (),
     allow_guess: bool = False,
     allow_unidentified: bool = False,
     in_place: bool = False,
@@ -275,12 +303,13 @@ def apply(
         changes=True,
     )
     computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
-    destination = Destination(None if output is None else Path(output), in_place)
+    destination, dtypes = Destination(None if output is None else Path(output), in_place), dtypes_of(dtype)
     with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint), follow=in_place) as found:
         written = destination.of(found.location)
         recovered = not dry_run and recover(written.index)
         opened = open_checkpoint(found.path if recovered else found)
     with opened as source:
+        say_dtypes(dtypes, source)
         check_ending(source.output_format, source.location.name, written.path)
         if found.link is not None:
             refuse_beside(found.link, source)
@@ -348,6 +377,7 @@ def diff(
     exclude: Patterns = (),
     units: Units = (),
     like: PathLike | None = None,
+    dtype: Dtypes = (),
     jobs: int | None = None,
     meter: Meter = SILENT,
 ) -> DiffReport:
@@ -373,8 +403,9 @@ def diff(
         OneBound(constraint_of(max_norm, norm, p, per, conv=conv), axes_of(units)),
         selection_of(role, include, exclude),
     )
-    jobs = computing_of(jobs=jobs).jobs
+    jobs, dtypes = computing_of(jobs=jobs).jobs, dtypes_of(dtype)
     with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
+        say_dtypes(dtypes, one, other)
         (old, lent), (new, lent_too) = identified(one, like), identified(other, like)
         lent = (*_of(one, lent), *_of(other, lent_too))
         how = {"expected": expect_renorm, "weights_only": weights_only}
@@ -403,6 +434,7 @@ def suggest(
     exclude: Patterns = (),
     units: Units = (),
     like: PathLike | None = None,
+    dtype: Dtypes = (),
     output: PathLike | None = None,
     force: bool = False,
     engine: Engine = "auto",
@@ -423,7 +455,9 @@ def suggest(
     aim = aim_of(clip, one_bound=one_bound)
     request = Request(OneBound(constraint_of(None, norm, p, per), axes_of(units)), selection_of(role, include, exclude))
     computing, rules = computing_of(engine, device, jobs), None if output is None else Path(output)
+    dtypes = dtypes_of(dtype)
     with open_checkpoint(Path(checkpoint)) as source:
+        say_dtypes(dtypes, source)
         if rules is not None:
             existing(rules)
             refuse_read(rules, like)

@@ -103,6 +103,7 @@ class Which(NamedTuple):
     exclude: opt.Exclude = None
     units: opt.Units = None
     like: opt.Like = None
+    dtype: opt.Dtype = None
 
 
 @under("The bound")
@@ -118,6 +119,7 @@ class ShownBound(NamedTuple):
 class ShownUnits(NamedTuple):
     units: opt.Units = None
     like: opt.Like = None
+    dtype: opt.Dtype = None
 
 
 @under("Which variables and units")
@@ -134,6 +136,7 @@ class DiffWhich(NamedTuple):
     exclude: opt.Exclude = None
     units: opt.Units = None
     like: opt.Like = None
+    dtype: opt.Dtype = None
 
 
 @under("Against an earlier report")

@@ -236,6 +236,16 @@ Like = Annotated[
         show_default=False,
     ),
 ]
+Dtype = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dtype",
+        metavar="GLOB=DTYPE",
+        help="What a NumPy file has as mere bits, such as '*=bfloat16', or float8_e4m3fn. Repeatable: the last GLOB"
+        " decides.",
+        show_default=False,
+    ),
+]
 AllowGuess = Annotated[bool, typer.Option("--allow-guess", help="Accept guesses of unit axes, or of what convolves.")]
 AllowUnidentified = Annotated[
     bool, typer.Option("--allow-unidentified", help="Accept matrices that nothing identifies, and so are not seen.")

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -255,6 +255,8 @@ class Checkpoint(ABC):
         self.files = tuple(files)
         self.variables = tuple(variables)
         self.notes = tuple(notes)
+        self.said: Mapping[str, str] = {}
+        """What `take_dtypes` took."""
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -311,6 +313,14 @@ class Checkpoint(ABC):
     @cached_property
     def _by_key(self) -> dict[str, Variable]:
         return {variable.key: variable for variable in self.variables}
+
+    def take_dtypes(self, dtypes: Mapping[str, str]) -> None:
+        """Take variables whose dtype the file does not tell, by key, as of the dtypes that are said."""
+        self.said = dict(dtypes)
+        self.variables = tuple(
+            replace(one, dtype=dtypes[one.key]) if one.key in dtypes else one for one in self.variables
+        )
+        self.__dict__.pop("_by_key", None)
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         """The stored bytes of a variable whose dtype `read` does not support, in parts; None if they cannot be read.

@@ -259,9 +259,10 @@ class PlainCheckpoint(Checkpoint):
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         self._refuse_closed()
-        extent = self.extent(variable)
-        if extent is None:
+        parts = self.data.layout.parts(variable)
+        if len(parts) != 1 or parts[0].shape != variable.shape:
             return None
+        extent = parts[0].extent
         return read_parts(self.data.files[extent.file], extent.offset, extent.size, _PART_BYTES)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:

@@ -213,11 +213,16 @@ def open_staged(staging: Staging, output: Location, like: Checkpoint | None = No
     staging.settle()
     path = staging.place(output.path)
     if type(output) is Location:
-        with _recognised(path, staging.reopen, staging.reopen) as found:
-            found.like = like
-            return found.open()
-    format = next(format for format in FORMATS if format.places is type(output))
-    return Found(path, output, staging.reopen, format, like=like).open()
+        found = _recognised(path, staging.reopen, staging.reopen)
+        found.like = like
+    else:
+        format = next(format for format in FORMATS if format.places is type(output))
+        found = Found(path, output, staging.reopen, format, like=like)
+    with found:
+        opened = found.open()
+    if like is not None and like.said:
+        opened.take_dtypes(like.said)
+    return opened
 
 
 def _recognised(path: Path, open_first: Opener, beside: Opener) -> Found:

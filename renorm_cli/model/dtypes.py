@@ -73,6 +73,13 @@ DTYPES: dict[str, Dtype] = {
 """All dtypes whose numbers are read, by name; those of less than 8 bits take a byte for each element."""
 
 
+SAVED_BITS: dict[int, tuple[str, ...]] = {
+    1: tuple(name for name in _BITS[1].split() if name.startswith("float")),
+    2: ("bfloat16", "float16"),
+}
+"""The floating dtypes that may be saved as mere bits of so many bytes."""
+
+
 def is_floating(dtype: str) -> bool:
     """Whether numbers of the dtype have fractions, also where their norms are not bounded (float8, complex64)."""
     return dtype in FLOATS or dtype.startswith(("float", "complex"))

@@ -120,6 +120,8 @@ class Variable:
     """What it is taken for, once all variables of the file were looked at together."""
     aliases: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    untold: int = 0
+    """Bytes of an element, where the file does not tell its dtype; 0 where it does."""
 
     @property
     def layer(self) -> str | None:

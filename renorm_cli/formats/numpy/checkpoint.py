@@ -69,7 +69,7 @@ def _where(file: SourceFile, member: Member) -> str:
 
 
 def _variable(name: str, array: Array) -> Variable:
-    return Variable(name, name, array.shape, array.dtype, Hint(order=array.order))
+    return Variable(name, name, array.shape, array.dtype, Hint(order=array.order), untold=array.untold)
 
 
 def _layout(arrays: Mapping[str, Array]) -> Extents:

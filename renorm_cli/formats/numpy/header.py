@@ -24,13 +24,14 @@ _HEADER = re.compile(
 _SIZE = re.compile(r"[0-9]{1,19}L?")
 _PLAIN = re.compile(r"([<>|])(f2|f4|f8|c8|c16|i1|i2|i4|i8|u1|u2|u4|u8|b1)")
 _KINDS = {"f": "float", "c": "complex", "i": "int", "u": "uint", "b": "bool"}
-_LOST = re.compile(r"[<>|]V[1248]")
+_LOST = re.compile(r"[<|]V([1-9])")
 
 
 class Array(NamedTuple):
     """An array: its shape and the plain name of its dtype, the byte order, and where its numbers begin and how long
     they are; no size where it is no array of numbers.
 
+    NumPy saves dtypes that are not its own, bfloat16 say, as bits alone: `untold` are the bytes of each element then.
     Of an array in Fortran order `order` are the axes in the order in which they are stored, and `shape` is so, too.
     """
 
@@ -40,6 +41,7 @@ class Array(NamedTuple):
     start: int
     size: int | None
     order: tuple[int, ...] | None
+    untold: int = 0
 
 
 def parse_array(file: Readable, offset: int, length: int, where: str) -> Array:
@@ -81,14 +83,15 @@ def _array(descr: str, fortran: bool, shape: tuple[int, ...], place: tuple[int, 
     plain = _PLAIN.fullmatch(kind)
     order = tuple(reversed(range(len(shape)))) if fortran and len(shape) > 1 else None
     shape = shape[::-1] if order is not None else shape
-    if plain is None:
-        lost = _LOST.fullmatch(kind) is not None
-        told = f"floating, saved as {kind[1:]}" if lost else "object, pickled" if kind == "|O" else "no number"
-        return Array(shape, told, byte_order, start, None, order)
-    code = plain[2]
+    lost = _LOST.fullmatch(kind)
+    if plain is None and lost is None:
+        return Array(shape, "object, pickled" if kind == "|O" else "no number", byte_order, start, None, order)
+    code = plain[2] if plain is not None else kind[1:]
     itemsize = int(code[1:])
     expected = math.prod(shape) * itemsize
     if expected != length:
         raise FormatError(f"{where} needs {expected} bytes by its shape, {length} are there; it is damaged")
+    if plain is None:
+        return Array(shape, f"floating, saved as {code}", byte_order, start, expected, order, itemsize)
     name = "bool" if code == "b1" else f"{_KINDS[code[0]]}{8 * itemsize}"
     return Array(shape, name, ">" if plain[1] == ">" else "<", start, expected, order)

@@ -39,6 +39,7 @@ FITS_NOT: dict[str, list[Any]] = {
     "int": ["2", 1.5, True, [2]],
     "Patterns": [None, 3, 0.5, True],
     "Units": [None, 0.5],
+    "Dtypes": [None, 2, 0.5],
     "Roles": [3, 0.5, True],
     "Meter": [None, 3, "bar"],
     "Per": [None, 2, "layer", ["unit"], np.array(["unit", "tensor"])],
@@ -68,7 +69,7 @@ def test_what_is_of_no_kind_that_a_parameter_takes_is_a_usage_error_that_names_i
     monkeypatch.chdir(tmp_path)
     kinds = annotation.split(" | ")
     wrong = [value for value in FIT_NOTHING if not (name in ("companions", "workers") and callable(value))]
-    if {"Patterns", "Units", "Roles"} & set(kinds):
+    if {"Patterns", "Units", "Roles", "Dtypes"} & set(kinds):
         wrong = [value for value in wrong if isinstance(value, bytes) or not hasattr(value, "__iter__")]
     if len(kinds) == 1 or kinds[1:] == ["None"]:
         wrong += [value for value in FITS_NOT.get(kinds[0], []) if value is not None or len(kinds) == 1]
