@@ -70,7 +70,7 @@ def rank(found: Outcome) -> Rank:
     faults = findings(found)
     if found.command == "check" and found.verdict == "undecided":
         return Rank(1, -faults[0].severity if faults else 0.0)
-    if faults:
+    if faults and not (found.command == "check" and found.verdict == "holds"):
         return Rank(2, -faults[0].severity)
     return Rank(3, -max((row.norm.max for row in found.rows if row.norm is not None), default=0.0))
 

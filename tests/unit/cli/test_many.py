@@ -12,6 +12,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import builders
 from support.cli import refused, renorm_here
@@ -77,6 +78,16 @@ def test_every_checkpoint_has_its_record_in_the_order_of_paths_also_where_it_fai
     root = ET.parse("r.xml").getroot()
     assert (root.get("errors"), root.get("failures")) == ("2", "4")
     assert len(root.findall(".//error")) == 2
+
+
+def test_what_is_accepted_fails_many_checkpoints_no_more_than_one(tmp_path: Path, capfd: Capture) -> None:
+    files = [str(tmp_path / name) for name in ("a.npz", "b.npz")]
+    for file in files:
+        np.savez(file, **{"head.weight": np.ones((3, 4), "f4"), "odd": np.ones((3, 4), "f4")})
+    for given in (files, files[:1]):
+        asked = ("check", *given, "--max-norm", "9", "-q")
+        assert renorm_here(capfd, *asked).returncode == 2
+        assert renorm_here(capfd, *asked, "--allow-unidentified").returncode == 0
 
 
 def test_a_list_of_paths_is_taken_from_a_file_or_stdin_by_lines_or_by_nuls(tree: Path, capfd: Capture) -> None:
