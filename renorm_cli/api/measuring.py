@@ -13,7 +13,7 @@ from renorm_cli.api.report import Report
 from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import FormatError, OutputError, Way
 from renorm_cli.formats.base import Checkpoint
-from renorm_cli.formats.registry import is_one_of, open_checkpoint
+from renorm_cli.formats.registry import is_one_of, open_checkpoint, sharing
 from renorm_cli.model.dtypes import DTYPES, FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.plan.planner import Request, make_plan
@@ -96,6 +96,16 @@ def refuse_beside(link: Path, source: Checkpoint) -> None:
                 f"{str(link)!r} is a link, and {str(beside)!r} beside it is no file of what it leads to; give"
                 f" {str(source.path)!r}"
             )
+
+
+def refuse_shared(source: Checkpoint) -> None:
+    """Raise OutputError where another checkpoint of the folder names a file of this one, and would change with it."""
+    other = sharing(source)
+    if other is not None:
+        raise OutputError(
+            f"{str(other)!r} names files of {str(source.path)!r} too, and would change with it",
+            Way("output", "write to another place"),
+        )
 
 
 def session_for(source: Checkpoint, request: Request, like: PathLike | None, computing: Computing) -> Session:

@@ -59,6 +59,7 @@ from renorm_cli.api.measuring import (
     measured,
     refuse_beside,
     refuse_read,
+    refuse_shared,
     room,
     say_dtypes,
     session_for,
@@ -313,7 +314,9 @@ def apply(
         check_ending(source.output_format, source.location.name, written.path)
         if found.link is not None:
             refuse_beside(found.link, source)
-        if not in_place:
+        if in_place:
+            refuse_shared(source)
+        else:
             refuse_read(written.path, rules, like)
         session = session_for(source, request, like, computing)
         readings = session.readings()

@@ -153,12 +153,12 @@ class Format(ABC):
         """The checkpoint of this format that a file is a part of, told by names of files; None if it is none."""
         return None
 
-    def beside(self, path: Path) -> Path | None:
-        """The checkpoint of this format beside a file, which names that file; None if there is none.
+    def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
+        """The checkpoints of this format in a folder that name one of these files beside them, told by their content.
 
-        Asked where nothing else tells of the file, told by the content of what is beside. Raises FormatError, OSError.
+        Of very many or very large ones, the first are looked at. Raises FormatError and OSError.
         """
-        return None
+        return iter(())
 
     def locate(self, path: Path) -> Location | None:
         """The checkpoint of this format that `path` names, told by names of files and folders; None if it is none.

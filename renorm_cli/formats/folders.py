@@ -11,6 +11,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.storage.files import reason
 
 _SHOWN = 100
+_MOST_WITH = 200
 
 
 def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
@@ -39,6 +40,13 @@ def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
         if len(found) + len(waiting) + folders > most:
             raise FormatError(f"{str(folder)!r} holds more than {most} files; {kind} was expected")
     return sorted(found)
+
+
+def files_with(endings: tuple[str, ...], folder: Path) -> list[Path]:
+    """The files in a folder with one of the endings, by name, at most `_MOST_WITH`. Raises OSError."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.endswith(endings) and entry.is_file())
+    return [folder / name for name in names[:_MOST_WITH]]
 
 
 def _listed(path: Path, folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:

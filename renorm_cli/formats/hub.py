@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head, map_of
+from renorm_cli.formats.folders import files_with
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -42,6 +43,13 @@ class ShardIndexFormat(Format):
         """The index of a shard, beside it, if it names the shard."""
         found = _PART.fullmatch(path.name)
         return found and map_of(path, path.with_name(f"{found[1]}.{found[2]}.index.json"), _MAP_BYTES)
+
+    def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
+        for index in files_with(self.searched, folder):
+            from renorm_cli.formats.shard_index import named_shards  # only where there is one
+
+            if not set(names).isdisjoint(named_shards(index)):
+                yield index
 
     def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Each index with the files beside it that are called as its shards are."""

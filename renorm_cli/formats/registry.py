@@ -118,7 +118,7 @@ def wholes(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def _beside(path: Path) -> Path | None:
     """The checkpoint beside a file that names it."""
     try:
-        return _first(format.beside(path) for format in FORMATS)
+        return next((found for format in FORMATS for found in format.naming(path.parent, [path.name])), None)
     except (FormatError, OSError, ValueError):  # nobody can tell: opening the file will fail
         return path
 
@@ -130,6 +130,21 @@ def _is_other(path: Path) -> bool:
         return path.is_file() and not named
     except (FormatError, OSError, ValueError):  # a part whose whole is not there
         return False
+
+
+def sharing(checkpoint: Checkpoint) -> Path | None:
+    """Another checkpoint, in the same folder, that names a file of this one; None where none is found."""
+    index = checkpoint.location.index
+    own = os.path.realpath(index)
+    names = [path.name for path in checkpoint.paths if path.parent == index.parent and path != index] or [index.name]
+    for format in FORMATS:
+        try:
+            for other in format.naming(index.parent, names):
+                if os.path.realpath(other) != own:
+                    return other
+        except (FormatError, OSError):  # what cannot be read names nothing that can be found
+            continue
+    return None
 
 
 def is_one_of(path: Path, others: Iterable[Path | None]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import PlainCheckpoint
 from renorm_cli.model.variable import Variable
-from renorm_cli.storage.files import SourceFile, read_start
+from renorm_cli.storage.files import SourceFile, open_source, read_start
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import JsonError, is_file_name, parse_json, quoted
@@ -56,6 +57,15 @@ def read_shard_index(file: SourceFile) -> ShardIndex:
     if file.size > _MAP_BYTES:
         raise FormatError(f"{file.shown!r} is {file.size} bytes; an index has at most {_MAP_BYTES}")
     return _parse(read_start(file, _MAP_BYTES), file.shown)
+
+
+def named_shards(path: Path) -> tuple[str, ...]:
+    """The names of the files in an index; none where it cannot be read."""
+    try:
+        with closing(open_source(path)) as file:
+            return read_shard_index(file).names
+    except FormatError:
+        return ()
 
 
 def _parse(raw: bytes, shown: str) -> ShardIndex:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head, map_of
+from renorm_cli.formats.folders import files_with
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -77,6 +78,13 @@ class KerasShardsFormat(Format):
         """The map of a shard, beside it, if the map names the shard."""
         found = _SHARD.fullmatch(path.name)
         return found and map_of(path, path.with_name(f"{found[1]}.weights.json"), _MAP_BYTES)
+
+    def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
+        for index in files_with(self.searched, folder):
+            from renorm_cli.formats.keras.shards import named_shards  # only where there is one
+
+            if not set(names).isdisjoint(named_shards(index)):
+                yield index
 
     def recognises(self, head: Head) -> bool:
         """Whether it is a JSON object with the key `weight_map`."""

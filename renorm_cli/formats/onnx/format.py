@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.folders import files_with
 from renorm_cli.storage.files import open_source, read_start
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ _GRAPH = 7
 _MOST_FIRST = 1_000
 """Fields before the graph."""
 _HEAD_BYTES = 20
-_MOST_MODELS, _NAMES_BYTES = 100, 64 << 20
-"""Models in which the name of a file of tensors is looked for, and bytes of each."""
+_NAMES_BYTES = 256 << 20
+"""Bytes of all models beside a file in which its name is looked for."""
+_LOCATION = re.compile(rb"\n\x08location\x12")
+"""The key of a StringStringEntryProto, and the tag of its value."""
+_LONGEST_NAME = 1_000
 _DATA = re.compile(r"(.+\.onnx)[._].*", re.DOTALL)
 """The name of a file that holds tensors of a model: `model.onnx.data`, `model.onnx_data`."""
 
@@ -42,13 +46,15 @@ class OnnxFormat(Format):
         found = _DATA.fullmatch(path.name)
         return path.with_name(found[1]) if found and path.is_file() and path.with_name(found[1]).is_file() else None
 
-    def beside(self, path: Path) -> Path | None:
-        """The model that has the name of a file in it: a model may call the files of its tensors anything."""
-        for model in sorted(path.parent.glob("*.onnx"))[:_MOST_MODELS]:
+    def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
+        """By the locations of tensors: a model may call the files of its tensors anything."""
+        wanted, left = {os.fsencode(name) for name in names}, _NAMES_BYTES
+        for model in files_with(self.searched, folder):
             with closing(open_source(model)) as file:
-                if os.fsencode(path.name) in read_start(file, _NAMES_BYTES):
-                    return model
-        return None
+                content = read_start(file, left)
+            left -= len(content)
+            if not wanted.isdisjoint(_locations(content)):
+                yield model
 
     def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Each model with the files beside it that are called as those of its tensors are."""
@@ -79,6 +85,13 @@ class OnnxFormat(Format):
         from renorm_cli.formats.onnx.checkpoint import open_onnx  # each format alone needs its parser
 
         return open_onnx(found)
+
+
+def _locations(content: bytes) -> Iterator[bytes]:
+    """The names of files that the entries "location" of external data have."""
+    for entry in _LOCATION.finditer(content):
+        size, at = _varint(content[entry.end() : entry.end() + 10], 0)
+        yield content[entry.end() + at : entry.end() + at + min(size, _LONGEST_NAME)]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -246,6 +246,35 @@ def test_in_place_through_a_link_the_files_that_the_checkpoint_names_are_replace
     assert small.content(linked).items() >= small.content(direct).items()
 
 
+NAMING: dict[str, small.Make] = {name: LINKED[name] for name in ("shards", "safetensors shards", "onnx with data")}
+
+
+@pytest.mark.parametrize("make", [*NAMING.values(), torch_index], ids=[*NAMING, "torch shards"])
+def test_in_place_refuses_a_checkpoint_whose_files_another_one_names_too(make: small.Make, tmp_path: Path) -> None:
+    index = locate(make(tmp_path)).index
+    other = index.with_name(f"other{''.join(index.suffixes)}")
+    shutil.copy(index, other)
+    before = small.content(tmp_path)
+    with pytest.raises(OutputError, match=f"'.*{other.name}' names files of '.*{index.name}' too"):
+        verbs.apply(index, max_norm=0.5, in_place=True)
+    assert small.content(tmp_path) == before
+    names = [path.name for path in tmp_path.iterdir() if path not in (index, other)]
+    content = index.read_bytes()
+    for name in names:
+        content = content.replace(name.encode(), bytes(reversed(name.encode())))  # of one length, as ONNX tells it
+    other.write_bytes(content)
+    verbs.apply(index, max_norm=0.5, in_place=True)
+    assert small.content(tmp_path) != before
+
+
+def test_in_place_refuses_a_file_that_an_index_names_whatever_it_is_called(tmp_path: Path) -> None:
+    index = torch_index(tmp_path)
+    with pytest.raises(OutputError, match=r"m\.bin\.index\.json' names files of '.*m-0\.bin' too"):
+        verbs.apply(tmp_path / "m-0.bin", max_norm=0.5, in_place=True)
+    index.unlink()
+    verbs.apply(tmp_path / "m-0.bin", max_norm=0.5, in_place=True)
+
+
 def test_the_notes_of_a_report_advise_in_the_words_of_python(tmp_path: Path) -> None:
     for name, scale in (("a.h5", 1), ("b.h5", 2)):
         builders.write_h5(tmp_path / name, {"mystery/kernel": builders.kernel((4, 5, 6)) / scale})
