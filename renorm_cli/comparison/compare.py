@@ -107,8 +107,8 @@ def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
     if old.hint.order != new.hint.order:
         reason = f"stored in the order of axes {_order(old)}, and now in {_order(new)}"
         return replace(row, verdict="shape changed", reason=reason)
-    if old.dtype != new.dtype:
-        return replace(row, verdict="dtype changed", reason=f"{old.dtype} became {new.dtype}")
+    if old.stored_dtype != new.stored_dtype:
+        return replace(row, verdict="dtype changed", reason=f"{old.stored_dtype} became {new.stored_dtype}")
     if not old.elements:
         return _named(replace(row, verdict="identical", changed=0), task.pair)
     if old.locked or new.locked:

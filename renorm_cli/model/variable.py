@@ -112,6 +112,8 @@ class Variable:
     """Why the stored bytes cannot be read or changed (an unknown filter), if they cannot."""
     fixed: str | None = None
     """Why they can be read and not changed, if so."""
+    quantization: str | None = None
+    """The type of blocks that the file stores, "Q4_K", where `dtype` is that of the numbers dequantized from them."""
     declared: Declared | None = None
     """What the file's own config declares for it, which loading does not enforce."""
     use: GraphUse | None = None
@@ -127,6 +129,11 @@ class Variable:
     def layer(self) -> str | None:
         """The class of its layer."""
         return self.hint.layer
+
+    @property
+    def stored_dtype(self) -> str:
+        """The dtype that reports tell, as the file has it."""
+        return self.quantization or self.dtype
 
     @property
     def elements(self) -> int:

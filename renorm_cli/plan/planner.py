@@ -67,6 +67,8 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
     steps = _once(steps, lambda step: (step.role, step.unit_axes, step.columns, step.constraint))
     skips = _once(skips, lambda skip: (skip.role, skip.code))
     left = _left_by_role(skips, bounds, request.selection)
+    if request.changes:
+        _refuse_fixed(steps)
     if request.must_act and not steps:
         raise _nothing(variables, skips, left, bounds)
     together = _together(steps, bounds, request.selection)
@@ -164,10 +166,6 @@ def _nothing(
 
 def _bound(variable: Variable, role: Role, bounds: Bounds, request: Request) -> Bounded | Left:
     found = bounds.bound(variable, role)
-    if not isinstance(found, Left) and variable.fixed is not None and request.changes:
-        raise FormatError(
-            f"{variable.name!r} is selected but cannot be changed: {variable.fixed}", Way("exclude", "leave it out")
-        )
     if isinstance(found, Left) or variable.locked is None:
         return found
     if request.must_act:
@@ -175,6 +173,18 @@ def _bound(variable: Variable, role: Role, bounds: Bounds, request: Request) -> 
             f"{variable.name!r} is selected but is not readable: {variable.locked}", Way("exclude", "leave it out")
         )
     return Left("unreadable", variable.locked)
+
+
+def _refuse_fixed(steps: Sequence[Step]) -> None:
+    """Raise FormatError for what is to be changed and can only be read."""
+    fixed = [variable for step in steps for variable in step.stored if variable.fixed is not None]
+    if fixed:
+        first, *others = fixed
+        more, them = (f"; nor can {len(others)} more", "them") if others else ("", "it")
+        raise FormatError(
+            f"{first.name!r} is selected but cannot be changed: {first.fixed}{more}",
+            Way("exclude", f"leave {them} out"),
+        )
 
 
 def _together(steps: Sequence[Step], bounds: Bounds, selection: Selection) -> list[Note]:

@@ -124,7 +124,7 @@ def folded(counts: Sequence[int], bins: int) -> tuple[int, ...]:
 
 def dtypes(report: Report) -> set[str]:
     """The distinct dtypes of the rows."""
-    return {row.step.variable.dtype for row in report.rows}
+    return {row.step.variable.stored_dtype for row in report.rows}
 
 
 def axis_sources(report: Report) -> set[str]:
@@ -311,7 +311,9 @@ COLUMNS: tuple[Column, ...] = (
         rank=7,
         shown=lambda report: len(axis_sources(report)) > 1,
     ),
-    _foreign("dtype", "dtype", lambda variable: variable.dtype, rank=12, shown=lambda report: len(dtypes(report)) > 1),
+    _foreign(
+        "dtype", "dtype", lambda variable: variable.stored_dtype, rank=12, shown=lambda report: len(dtypes(report)) > 1
+    ),
     _count("units", "units", lambda row: row.units, rank=5, shown=has_units),
     _norm("min", "norm min", lambda stats: stats.min, rank=9),
     _norm("median", "median", lambda stats: stats.median, rank=7),

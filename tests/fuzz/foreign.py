@@ -126,7 +126,7 @@ def _gguf() -> dict[str, bytes]:
     known, words = gguf_files.infos(gguf_files.arrays()), gguf_files.value("tokenizer.ggml.tokens", ["a", "b"])
     swapped = gguf_files.infos(gguf_files.arrays(), ">")
     return {
-        "model": gguf_files.gguf([*known, ("q.weight", (6, 32), 8, gguf_files.BLOCKS)], [words]),
+        "model": gguf_files.gguf([*known, ("q.weight", (6, 32), 8, gguf_files.BLOCKS[: 6 * 34])], [words]),
         "aligned": gguf_files.gguf(known[1:3], alignment=64),
         "swapped": gguf_files.gguf(swapped, order=">"),
     }

@@ -12,6 +12,7 @@ from support import gguf_files
 from support.gguf_files import Info, gguf, text, value
 
 from hostile.frame import Case, later, outside
+from renorm_cli.formats.gguf.blocks import BLOCKS
 
 ONE = np.full((2, 3), 3, "<f4").tobytes()
 SOUND: list[Info] = [("a.weight", (2, 3), 0, ONE)]
@@ -67,6 +68,16 @@ def _claiming(inside: Path) -> Path:
     return path
 
 
+def _quantized() -> bytes:
+    """A tensor of each type that gguf dequantizes, of ones alone and of the largest numbers."""
+    infos: list[Info] = []
+    for number, (_, numbers, size, known) in BLOCKS.items():
+        if known:
+            content = bytes(size) + b"\xff" * size + b"\x7f" * size + b"\x7c" * size + b"\x80" * size
+            infos.append((f"{number}.weight", (5, numbers), number, content))
+    return gguf(infos)
+
+
 def _same_rest(before: Path, after: Path) -> None:
     one, other = before.read_bytes(), after.read_bytes()
     assert len(one) == len(other)
@@ -106,6 +117,8 @@ CASES = (
     Case("gguf-names", "names that are escapes, and no text",
          _put(gguf([*SOUND, ("\x1b[2J.weight", (2, 3), 0, ONE), ("=cmd().weight", (2, 3), 0, ONE)])),
          "handled", untouched=_same_rest, commands=("inspect", "apply", "json", "csv")),
+    Case("gguf-scales", "quantized numbers of which every scale is NaN, Inf or large", _put(_quantized()), "handled",
+         commands=("inspect", "json")),
     Case("gguf-values", "4 million texts",
          later(lambda: _put(gguf(SOUND, [_array(8, 4_000_000, bytes(32_000_000))]))), "handled",
          commands=("inspect",)),

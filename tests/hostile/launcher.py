@@ -37,6 +37,9 @@ FORBIDDEN_EVENTS = (
 _COMPILE = ("importlib._bootstrap", "jinja2.")
 """Modules that compile and run files of the package: its sources, and the templates of its pages."""
 
+_IMPORTS = ("gguf",)
+"""Packages that import what a reader of data has no use for, whatever it reads."""
+
 _EVALUATE = ("inspect", "typing", "annotationlib", "dataclasses", "collections")
 """Modules that turn our own annotations into types."""
 
@@ -72,7 +75,7 @@ def watch(log: str, outside: str) -> None:
         elif event == "ctypes.dlopen":
             seen = arguments[0] is not None  # the C library is there already
         elif event == "import":
-            seen = str(arguments[0]).split(".")[0] in FORBIDDEN_IMPORTS
+            seen = str(arguments[0]).split(".")[0] in FORBIDDEN_IMPORTS and not _under(_IMPORTS)
         else:
             seen = event.startswith(FORBIDDEN_EVENTS) and not _ours()
         if seen:
@@ -88,11 +91,14 @@ def watch(log: str, outside: str) -> None:
 
 def _ours() -> bool:
     """Whether the event is the import system's, or that of a module that only evaluates annotations of ours."""
+    return sys._getframe(2).f_globals.get("__name__", "").startswith(_EVALUATE) or _under(_COMPILE)
+
+
+def _under(modules: tuple[str, ...]) -> bool:
+    """Whether one of these modules, by the beginning of its name, is being run."""
     frame: Any = sys._getframe(2)
-    if frame.f_globals.get("__name__", "").startswith(_EVALUATE):
-        return True
     while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith(_COMPILE):
+        if frame.f_globals.get("__name__", "").startswith(modules):
             return True
         frame = frame.f_back
     return False

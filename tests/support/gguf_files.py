@@ -13,8 +13,9 @@ TYPES = {"float32": 0, "float16": 1, "int8": 24, "int32": 26, "float64": 28, "bf
 Info = tuple[str, tuple[int, ...], int, bytes]
 """Name, shape in C order, number of the type, and stored bytes."""
 
-BLOCKS = np.arange(6 * 34, dtype=np.uint8).tobytes()
-"""Six rows of a block of Q8_0 each."""
+BLOCKS = (np.arange(6 * 292) % 251).astype(np.uint8).tobytes()
+"""Six rows of a block of Q8_K each, from which gguf tells no numbers."""
+QUANTIZED: Info = ("blk.0.ffn_down.weight", (6, 256), 15, BLOCKS)
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -95,7 +96,7 @@ def gguf(
 
 def write(path: Path, *, order: str = "<") -> Path:
     """The small model, and a quantized tensor."""
-    known = [*infos(arrays(), order), ("blk.0.ffn_down.weight", (6, 32), 8, BLOCKS)]
+    known = [*infos(arrays(), order), QUANTIZED]
     words = value("tokenizer.ggml.tokens", ["<s>", "a", "\u2581the"], order)
     path.write_bytes(gguf(known, [words], order=order))
     return path
@@ -103,7 +104,7 @@ def write(path: Path, *, order: str = "<") -> Path:
 
 def write_split(folder: Path) -> Path:
     """The same in three files; the first has no tensors, as llama.cpp may write it."""
-    known = [*infos(arrays()), ("blk.0.ffn_down.weight", (6, 32), 8, BLOCKS)]
+    known = [*infos(arrays()), QUANTIZED]
     for number, part in enumerate(([], known[:3], known[3:])):
         facts = [value("split.no", number), value("split.count", 3), value("split.tensors.count", len(known))]
         (folder / f"m-{number + 1:05}-of-00003.gguf").write_bytes(gguf(part, facts))

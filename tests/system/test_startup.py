@@ -73,7 +73,7 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 """What follows weights through a stored graph: most checkpoints have none."""
 
 FOREIGN_NAMES = rooms("torch flax gguf", "conventions.") | rooms(
-    "frameworks shard_index gguf.checkpoint gguf.header safetensors.checkpoint safetensors.header"
+    "frameworks shard_index gguf.blocks gguf.checkpoint gguf.header safetensors.checkpoint safetensors.header"
     " numpy.checkpoint numpy.header flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming"
     " onnx.tensors tflite.checkpoint zip.members torch.checkpoint torch.distributed torch.exported torch.metadata"
     " torch.shards torch.stack_machine torch.tensors torch.views",

@@ -1,7 +1,7 @@
 """The header of a GGUF file: what is said of the model, and where each tensor lies. No tensor is read.
 
-Sources: `docs/gguf.md` of ggml, versions 2 and 3; block sizes of the types from `ggml/src/ggml-common.h`. Numbers are
-little-endian, or all big-endian where the version reads so.
+Source: `docs/gguf.md` of ggml, versions 2 and 3. Numbers are little-endian, or all big-endian where the version reads
+so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import struct
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats.gguf.blocks import BLOCKS, Blocks
 from renorm_cli.model.blocks import is_shape
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.storage.files import SourceFile, read_range
@@ -31,24 +32,19 @@ _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: 
 _PLAIN = {
     0: "float32", 1: "float16", 24: "int8", 25: "int16", 26: "int32", 27: "int64", 28: "float64", 30: "bfloat16",
 }  # fmt: skip
-_BLOCKS = {
-    2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34),
-    9: ("Q8_1", 32, 36), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74),
-    18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110),
-    22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136), 29: ("IQ1_M", 256, 56), 34: ("TQ1_0", 256, 54),
-    35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36),
-}  # fmt: skip
-"""Types whose numbers lie in blocks: name, numbers and bytes of a block."""
 
 
 class Tensor(NamedTuple):
-    """A tensor, its shape with the axes in C order, and the bytes it takes. Of an unknown type `size` is 0."""
+    """A tensor, its shape with the axes in C order, and the bytes it takes. Of an unknown type `size` is 0.
+
+    `blocks` are those in which its numbers lie, None of plain numbers and of an unknown type.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     start: int
     size: int
+    blocks: Blocks | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -125,7 +121,7 @@ class _Reader:
             dtype, size = _stored(name, shape, kind)
             if offset % alignment or base + offset + size > self._size:
                 raise _DamagedError(f"{quoted(name)} is not where a tensor can be, or runs over the end of the file")
-            found[name] = Tensor(shape, dtype, base + offset, size)
+            found[name] = Tensor(shape, dtype, base + offset, size, BLOCKS.get(kind))
         last = base
         for name, tensor in sorted(found.items(), key=lambda item: (item[1].start, item[1].size)):
             if tensor.size and tensor.start < last:
@@ -190,11 +186,11 @@ def _stored(name: str, shape: tuple[int, ...], kind: int) -> tuple[str, int]:
         raise _DamagedError(f"{quoted(name)} has a shape that is too large for any array")
     if kind in _PLAIN:
         return _PLAIN[kind], math.prod(shape) * DTYPES[_PLAIN[kind]].nbytes
-    if kind not in _BLOCKS:
+    blocks = BLOCKS.get(kind)
+    if blocks is None:
         return f"type {kind}", 0
-    dtype, numbers, size = _BLOCKS[kind]
-    if not shape or shape[-1] % numbers:
+    if not shape or shape[-1] % blocks.numbers:
         raise _DamagedError(
-            f"{quoted(name)} has rows that are no whole blocks of {numbers} numbers, as {dtype} has them"
+            f"{quoted(name)} has rows that are no whole blocks of {blocks.numbers} numbers, as {blocks.name} has them"
         )
-    return dtype, math.prod(shape) // numbers * size
+    return blocks.name, math.prod(shape) // blocks.numbers * blocks.nbytes

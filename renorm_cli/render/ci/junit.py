@@ -109,7 +109,7 @@ def _tell(case: ElementTree.Element, subject: Subject, fails: bool) -> None:
     if subject.row is not None:
         variable = subject.row.step.variable
         key = show(variable.key, NAMED_IN_FULL)
-        lines.append(f"{show(variable.dtype)} {shape_text(variable.shape)}, stored as '{key}'")
+        lines.append(f"{show(variable.stored_dtype)} {shape_text(variable.shape)}, stored as '{key}'")
         worst = ", ".join(f"{' '.join(map(str, unit.index)) or 'all'}: {unit.norm:.9g}" for unit in subject.row.worst)
         lines += [f"worst units and their norms: {worst}"] if worst else []
     if fails:

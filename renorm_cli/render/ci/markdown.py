@@ -121,7 +121,7 @@ def _skipped(report: Report) -> Iterator[Table]:
     def line(skip: Skip) -> str:
         variable = skip.variable
         shape = shape_text(variable.shape, ascii=False)
-        return table_line(_name(variable.name, None), skip.role, shape, code(variable.dtype), code(skip.reason))
+        return table_line(_name(variable.name, None), skip.role, shape, code(variable.stored_dtype), code(skip.reason))
 
     if report.skips:
         head = _header(["variable", "role", "shape", "dtype", "reason"], ())

@@ -84,7 +84,9 @@ def _row(row: DiffRow) -> dict[str, Any]:
 def _variable(variable: Variable | None) -> dict[str, Any] | None:
     if variable is None:
         return None
-    return valid({"name": variable.name, "key": variable.key, "shape": list(variable.shape), "dtype": variable.dtype})
+    return valid(
+        {"name": variable.name, "key": variable.key, "shape": list(variable.shape), "dtype": variable.stored_dtype}
+    )
 
 
 def render_diff_csv(report: DiffReport) -> str:

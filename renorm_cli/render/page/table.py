@@ -87,7 +87,7 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None, places
     copies = f"stored {len(step.stored)} times" if step.copies else ""
     axes = f"axes {axes_text(row)} from {step.axis_source}" if step.unit_axes else "the whole array"
     axes = "" if step.constraint.is_spectral else axes
-    facts = (step.role, variable.layer, variable.dtype, axes, copies)
+    facts = (step.role, variable.layer, variable.stored_dtype, axes, copies)
     norm = row.norm
     more = (column for column in COLUMNS if column.key in _OPENED and column.value(row) is not None)
     drawing = None if axis is None or row.norm is None else glyph(row, row.norm, axis)
@@ -115,7 +115,7 @@ def _line(subject: Subject, columns: Sequence[Column], axis: Axis | None, places
 
 def _skip_line(skip: Skip) -> Line:
     variable = skip.variable
-    facts = (skip.role, variable.layer, variable.dtype)
+    facts = (skip.role, variable.layer, variable.stored_dtype)
     return Line(
         name=named(variable.name),
         key=show(variable.key, NAME_LIMIT),

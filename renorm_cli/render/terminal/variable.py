@@ -55,7 +55,7 @@ def _title(report: Report, row: Row, look: Look) -> Iterator[str]:
     name = look.show(variable.name, NAME_LIMIT)
     suffix = "".join(look.mark(mark) for mark in marks(row))
     shape = shape_text(variable.shape, ascii=look.ascii)
-    facts = look.joined(look.show(variable.layer or ""), step.role, shape, look.show(variable.dtype))
+    facts = look.joined(look.show(variable.layer or ""), step.role, shape, look.show(variable.stored_dtype))
     yield from title_lines(f"{name} {suffix}".rstrip(), facts, look)
     keys = [look.show(one.key, NAME_LIMIT) for one in step.stored]
     more = f" and {count_text(len(keys) - _KEYS)} more" if len(keys) > _KEYS else ""
