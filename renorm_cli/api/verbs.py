@@ -69,7 +69,7 @@ from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.endings import check_ending
-from renorm_cli.formats.registry import find, open_checkpoint, open_staged
+from renorm_cli.formats.registry import open_checkpoint, open_staged
 from renorm_cli.model.constraint import Per, Selection
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
@@ -305,7 +305,7 @@ def apply(
     )
     computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
     destination, dtypes = Destination(None if output is None else Path(output), in_place), dtypes_of(dtype)
-    with checkpoint if isinstance(checkpoint, Found) else find(Path(checkpoint), follow=in_place) as found:
+    with checkpoint if isinstance(checkpoint, Found) else destination.find(Path(checkpoint)) as found:
         written = destination.of(found.location)
         recovered = not dry_run and recover(written.index)
         opened = open_checkpoint(found.path if recovered else found)

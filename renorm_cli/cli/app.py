@@ -100,13 +100,13 @@ def apply(
     from renorm_cli.api import verbs
     from renorm_cli.cli.output import rendered, show
     from renorm_cli.cli.targets import Target, refuse_taken, targets
-    from renorm_cli.formats.registry import find
     from renorm_cli.run.session import Destination
 
     asked = keywords(bound, declared, which, accepting, writing, computing)
-    with find(checkpoint, follow=writing.in_place) as found:
+    destination = Destination(writing.output, writing.in_place)
+    with destination.find(checkpoint) as found:
         asked |= _shared(clustered, asked, found.path)
-        written = Destination(writing.output, writing.in_place).of(found.location)
+        written = destination.of(found.location)
         files = targets(reporting, [checkpoint, written.path, written.index, bound.rules, which.like])
         if reporting.report is None and not writing.dry_run:
             files = [Target(written.report(), "json")]

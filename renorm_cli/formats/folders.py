@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from renorm_cli.errors import FormatError
-from renorm_cli.storage.files import reason
+from renorm_cli.storage.files import open_beside, read_parts, reason
+from renorm_cli.storage.staging import Staging
 
 _SHOWN = 100
 _MOST_WITH = 200
@@ -56,3 +57,30 @@ def _listed(path: Path, folder: Path) -> AbstractContextManager[Iterator[os.DirE
         shown = str(path.relative_to(folder))
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
         raise FormatError(f"{str(folder)!r}: its folder {shown!r} cannot be listed: {reason(error)}") from None
+
+
+def carry(folder: Path, names: Iterable[Path], staging: Staging, tree: Path) -> None:
+    """Copy files of a folder, named relative to it, into a tree of an output.
+
+    Raises FormatError where one cannot be read, and OutputError.
+    """
+    for name in names:
+        staging.folder(tree / name.parent)
+        with closing(open_beside(folder / name)) as source:
+            staging.carry(source, tree / name)
+
+
+def contents(folder: Path, names: Iterable[Path]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Files of a folder, named relative to it: names, and bytes in parts. Raises FormatError."""
+    for name in names:
+        yield str(name), _content(folder / name)
+
+
+def _content(path: Path) -> Iterator[bytes]:
+    with closing(open_beside(path)) as file:
+        yield from read_parts(file, 0, file.size)
+
+
+def size_of(folder: Path, names: Iterable[Path]) -> int:
+    """Bytes of files of a folder, named relative to it. Raises OSError."""
+    return sum((folder / name).lstat().st_size for name in names)

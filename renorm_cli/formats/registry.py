@@ -10,7 +10,7 @@ from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
 from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.gguf.format import GgufFormat, GgufSplitFormat
-from renorm_cli.formats.hub import ShardIndexFormat
+from renorm_cli.formats.hub.format import ModelFolderFormat, ShardIndexFormat, weights_alone
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
@@ -25,6 +25,7 @@ from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
 
 FORMATS: tuple[Format, ...] = (
+    ModelFolderFormat(),
     SavedModelFormat(),
     OrbaxFormat(),
     DistributedFormat(),
@@ -52,14 +53,16 @@ FORMATS: tuple[Format, ...] = (
 _ZIPS = (TorchZipFormat, KerasArchiveFormat)
 
 
-def find(path: Path, *, follow: bool = False) -> Found:
+def find(path: Path, *, in_place: bool = False, output: Path | None = None) -> Found:
     """What `path` leads to. A file is opened, once, and its content is looked at; nothing else is.
 
-    With `follow`, a link to a file stands for what it leads to, as if that was given: where other files are, and how
-    they are called, follows from it. Raises FormatError for a file or a directory that is no checkpoint we read, or a
-    part of one.
+    Where it is to be replaced (`in_place`), a link to a file stands for what it leads to, as if that was given: where
+    other files are, and how they are called, follows from it. There, and where the `output` is to be a file, the folder
+    of a model stands for the weights in it. Raises FormatError for a file or a directory that is no checkpoint we read,
+    or a part of one.
     """
     try:
+        path = weights_alone(path, output, in_place=in_place) or path
         path = _first(format.named_by(path) for format in FORMATS) or path
         whole = _first(format.whole_of(path) for format in FORMATS)
         if whole is not None:
@@ -71,7 +74,7 @@ def find(path: Path, *, follow: bool = False) -> Found:
             from renorm_cli.formats.mistaken import why_no_checkpoint  # says what is in a folder
 
             raise FormatError(f"{str(path)!r} {why_no_checkpoint(path, FORMATS, _known())}")
-        if follow and path.is_symlink():
+        if in_place and path.is_symlink():
             followed = find(Path(os.path.realpath(path)))
             followed.link = path
             return followed

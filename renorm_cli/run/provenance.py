@@ -28,12 +28,12 @@ def provenance_of(source: Checkpoint, started: float, *, sha256: bool) -> Proven
 
 
 def _sha256(source: Checkpoint) -> str | None:
-    if len(source.files) != 1 or source.size > HASHED:
+    if len(source.files) != 1 or source.files[0].size > HASHED:
         return None
     import hashlib
 
     (file,) = source.files
     found = hashlib.sha256()
-    for part in read_parts(file, 0, source.size):
+    for part in read_parts(file, 0, file.size):
         found.update(part)
     return found.hexdigest()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from renorm_cli import __version__
 from renorm_cli.errors import FormatError, NonFiniteError, OutputError, UsageError, Way, some_names
-from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.location import Location
+from renorm_cli.formats.registry import find
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Note, Plan, Step
 from renorm_cli.model.report import Allowed, Readings, Report, Row
@@ -60,6 +61,10 @@ class Destination:
                 Way("output", "leave out {}"),
                 Way("in_place", "leave out {}", True),
             )
+
+    def find(self, path: Path) -> Found:
+        """What `path` leads to, where this is the place of the output. Raises FormatError."""
+        return find(path, in_place=self.in_place, output=self.output)
 
     def of(self, source: Location) -> Location:
         """The place of the output.

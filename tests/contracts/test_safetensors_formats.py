@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,26 @@ class TestSafetensorsIndex(TestSafetensors):
         index = json.loads(path.read_text())
         headers = [TestSafetensors.rest(self, path.with_name(name)) for name in sorted({*index["weight_map"].values()})]
         return index, headers
+
+
+class TestModelFolder(TestSafetensorsIndex):
+    """The folder that holds an index, its shards and other files."""
+
+    name = "model"
+
+    def make(self, folder: Path) -> Path:
+        (folder / "model" / "tokens").mkdir(parents=True)
+        (folder / "model" / "config.json").write_text('{"model_type": "other"}')
+        (folder / "model" / "tokens" / "words.txt").write_bytes(b"one\ntwo\n")
+        super().make(folder / "model")
+        return folder / "model"
+
+    def arrays(self, path: Path) -> dict[str, np.ndarray]:
+        return super().arrays(path / "model.safetensors.index.json")
+
+    def rest(self, path: Path) -> object:
+        others = ["config.json", "tokens/words.txt", "model.safetensors.index.json"]
+        return super().rest(path / others[-1]), [(path / name).read_bytes() for name in others]
+
+    def essential(self, path: Path) -> Sequence[Path]:
+        return sorted(path.glob("model*"))

@@ -13,7 +13,7 @@ import numpy as np
 
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.base import Checkpoint, Found
-from renorm_cli.formats.folders import files_in
+from renorm_cli.formats.folders import contents, files_in
 from renorm_cli.formats.keras.config import LayerNode, parse_config
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.numbers import room_for, stored_dtype
@@ -26,7 +26,7 @@ from renorm_cli.model.blocks import Block
 from renorm_cli.model.plan import Note
 from renorm_cli.model.readers import Readers
 from renorm_cli.model.variable import Variable
-from renorm_cli.storage.files import open_beside, read_parts, read_start
+from renorm_cli.storage.files import open_beside, read_start
 from renorm_cli.storage.permissions import readers_of
 from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import JsonError, parse_json
@@ -121,8 +121,7 @@ class OrbaxCheckpoint(Checkpoint):
         return OrbaxSink(self, staging, output)
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        for name in self.content.carried():
-            yield str(name), self._parts(name)
+        yield from contents(self.content.folder, self.content.carried())
         yield from self._zarr()
 
     def context(self) -> dict[str, str | None]:
@@ -147,10 +146,6 @@ class OrbaxCheckpoint(Checkpoint):
         """What says how each array is stored."""
         for key, array in self.arrays.items():
             yield f"{key}: its metadata of zarr", iter((array.digest.encode(),))
-
-    def _parts(self, name: Path) -> Iterator[bytes]:
-        with closing(open_beside(self.content.folder / name)) as file:
-            yield from read_parts(file, 0, file.size)
 
     def _reader(self) -> OrbaxWorker:
         with self._lock:

@@ -17,7 +17,7 @@ import numpy as np
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent, Found, Head, Sink, digest
-from renorm_cli.formats.folders import files_in
+from renorm_cli.formats.folders import carry, contents, files_in, size_of
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.numbers import stored_dtype
 from renorm_cli.formats.plain import Layout, Part, PlainCheckpoint, PlainData, PlainSink
@@ -87,9 +87,7 @@ class DistributedCheckpoint(PlainCheckpoint):
 
     @property
     def size(self) -> int:
-        opened = {file.path for file in self.files}
-        paths = [self.path / name for name in self._carried]
-        return super().size + sum(path.lstat().st_size for path in paths if path not in opened)
+        return super().size + size_of(self.path, (name for name in self._carried if name != Path(METADATA)))
 
     @property
     def checksums(self) -> dict[str, int]:
@@ -99,8 +97,7 @@ class DistributedCheckpoint(PlainCheckpoint):
         return tuple(name for held in self._held for name in held.damage(self.data, imap))
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        for name in self._carried:
-            yield str(name), _content(self.path / name)
+        return contents(self.path, self._carried)
 
     def context(self) -> dict[str, str | None]:
         """Of what the metadata tell, of all items but the numbers of tensors, and of files that have no items."""
@@ -120,10 +117,7 @@ class DistributedCheckpoint(PlainCheckpoint):
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         tree = staging.tree(output.path)
-        for name in self._carried:
-            staging.folder(tree / name.parent)
-            with closing(open_beside(self.path / name)) as source:
-                staging.carry(source, tree / name)
+        carry(self.path, self._carried, staging, tree)
         staged = self.copies(staging, [tree / file.path.name for file in self.files[:-1]], changing)
         return PlainSink(self.data.staged(staged), staged, partial(self._patch, staged))
 
@@ -274,11 +268,6 @@ def _digests(name: str, folder: Path, place: Place, *, tensor: bool = False) -> 
         held = set(pickled_tensors(section, archive).members.values()) if tensor else ()
         members = digests(section, archive, held)
         return {f"{name}: {member}": value for member, value in members.items()}
-
-
-def _content(path: Path) -> Iterator[bytes]:
-    with closing(open_beside(path)) as file:
-        yield from read_parts(file, 0, file.size)
 
 
 @dataclass(slots=True)

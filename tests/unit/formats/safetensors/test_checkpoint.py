@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from support.files import agrees, bound, look
 
 from renorm_cli.api.verbs import diff
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.registry import locate, open_checkpoint
+from renorm_cli.formats.registry import open_checkpoint
 
 ARRAYS = tensor_files.torch_arrays()
 
@@ -119,7 +118,7 @@ def test_a_warning_says_that_an_update_is_added_to_a_weight(tmp_path: Path) -> N
     assert any("LoRA update beside it" in note.text and note.warning for note in look(tmp_path / "m").notes)
 
 
-# --- indexes and folders
+# --- indexes
 
 
 def _sharded(folder: Path, name: str = "model.safetensors.index.json") -> Path:
@@ -154,45 +153,6 @@ def test_names_come_from_the_shards_whatever_the_map_says(tmp_path: Path) -> Non
     path.write_text(json.dumps({"weight_map": {"no such": second, "embed.weight": first}}))
     with open_checkpoint(path) as source:
         assert {variable.name for variable in source.variables} == ARRAYS.keys()
-
-
-@pytest.mark.slow
-def test_transformers_reads_an_output_in_shards_as_the_oracle_makes_it(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(vocab_size=50, n_positions=12, n_embd=8, n_layer=2, n_head=2)
-    model = transformers.GPT2LMHeadModel(config)
-    model.save_pretrained(tmp_path / "in", max_shard_size="4KB")
-    (tmp_path / "out").mkdir()
-    for name in ("config.json", "generation_config.json"):
-        shutil.copy(tmp_path / "in" / name, tmp_path / "out" / name)
-    bound(tmp_path / "in", tmp_path / "out" / "model.safetensors.index.json", limit=0.05)
-    after = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "out").state_dict()
-    for name, array in model.state_dict().items():
-        if array.dim() == 2:  # `Conv1D` is (in, out), tables are (rows, size)
-            axes = (1,) if ".h." in name else (0,)
-            agrees(array.numpy(), after[name].numpy(), axes, 0.05)
-        else:
-            assert torch.equal(array, after[name])
-
-
-def test_a_folder_leads_to_the_checkpoint_in_it(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    path = _sharded(tmp_path / "model")
-    (tmp_path / "model" / "config.json").write_text("{}")
-    assert locate(tmp_path / "model").path == path
-    tensor_files.write_safetensors(tmp_path / "model" / "model.safetensors", ARRAYS)
-    report = look(tmp_path / "model")
-    assert (report.format, report.path) == ("safetensors", str(tmp_path / "model" / "model.safetensors"))
-    (tmp_path / "model" / "model.safetensors").unlink()
-    path.unlink()
-    with pytest.raises(
-        FormatError, match=r"holds 'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'; give"
-    ):
-        look(tmp_path / "model")
-    (tmp_path / "model" / "model-00001-of-00002.safetensors").unlink()
-    assert look(tmp_path / "model").format == "safetensors"
 
 
 def test_a_shard_leads_to_its_index_and_one_without_an_index_is_read_alone(tmp_path: Path) -> None:
