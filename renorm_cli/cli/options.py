@@ -278,7 +278,7 @@ OutputPath = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="Where to write; model-renorm.h5 beside model.h5 if absent.",
+        help="Where to write; if absent, model-renorm.h5 beside model.h5, hf-renorm beside a folder hf.",
     ),
 ]
 RulesPath = Annotated[
