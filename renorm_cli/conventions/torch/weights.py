@@ -38,7 +38,7 @@ _CLASSES: dict[str, tuple[Role, Axes]] = {
 """Role and unit axes of the array `weight` of a class of PyTorch or, `Conv1D`, of transformers."""
 
 _OF_GPT2 = frozenset(("c_attn", "c_proj", "c_fc", "q_attn"))
-_TRANSPOSED = re.compile(r"up|deconv|transpos|conv_?t|dec")
+_TRANSPOSED = re.compile(r"up|deconv|transpos|conv_?t|dec|tconv|unconv|unpool|^gen")
 _PATCHES = re.compile(r"patch")
 _CONV = re.compile(r"conv")
 _AFTER_A_CONV = (("convolution", "normalization"), ("conv", "bn"), ("conv", "norm"), ("conv", "batch_norm"))
@@ -211,10 +211,12 @@ def _as_others(weight: Weight, found: Mapping[str, Module]) -> _Told:
     bias, sizes = _bias(weight, found), weight.shape[2:]
     if not sizes or _is_transposed(weight) or (bias is not None and bias != weight.shape[0]):
         return _OPEN
-    if all(size % 2 == 0 for size in sizes):
+    if any(size % 2 == 0 for size in sizes):
         return _OPEN  # as what doubles the size of an image has them
     if len(weight.shape) == 3 and not _CONV.search(word(weight.module).lower()):
         return _OPEN
+    if weight.module.replace(".", "").isdecimal():
+        return _OPEN  # no name in a list of layers says that it is none of the transposed
     return _Told((0,), "the other convolutions", "name")
 
 

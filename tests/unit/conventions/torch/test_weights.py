@@ -126,6 +126,16 @@ RULES: dict[str, tuple[Shapes, str, tuple[str, tuple[int, ...] | None]]] = {
         "b.weight",
         ("kernel", None),
     ),
+    "a square that may double one of its sizes": (
+        {"a.weight": CONV, "a.bias": (8,), "b.weight": (4, 4, 1, 4)},
+        "b.weight",
+        ("kernel", None),
+    ),
+    "a square in a generator": (
+        {"a.weight": CONV, "a.bias": (8,), "gen.b.weight": (4, 4, 3, 3)},
+        "gen.b.weight",
+        ("kernel", None),
+    ),
     "a square called up": (
         {"a.weight": CONV, "a.bias": (8,), "up.weight": (4, 4, 3, 3)},
         "up.weight",
@@ -205,6 +215,15 @@ def test_a_weight_is_told_by_its_name_and_by_what_is_beside_it(rule: str) -> Non
     for prefix in ("", "module.encoder.layers.11."):
         found = told({prefix + key: shape for key, shape in shapes.items()})
         assert seen(found[prefix + name]) == expected
+
+
+def test_a_square_in_a_list_of_layers_without_names_is_a_guess() -> None:
+    """They are Sequential(Conv2d(3, 8, 3), ConvTranspose2d(8, 8, 3), Conv2d(8, 3, 3)), or with a Conv2d in between."""
+    shapes: Shapes = {"0.weight": (8, 3, 3, 3), "0.bias": (8,), "2.weight": (8, 8, 3, 3), "2.bias": (8,)}
+    shapes |= {"4.weight": (3, 8, 3, 3), "4.bias": (3,)}
+    assert [seen(told(shapes)[f"{number}.weight"])[1] for number in (0, 2, 4)] == [(0,), None, (0,)]
+    named = {f"features.{name}": shape for name, shape in shapes.items()}
+    assert seen(told(named)["features.2.weight"]) == ("kernel", (0,))
 
 
 @pytest.mark.parametrize("name", ["optimizer.state.0.x", "ckpt.optimizer_states.0.weight"])
