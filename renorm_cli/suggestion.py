@@ -11,6 +11,7 @@ from threading import Lock
 
 from renorm_cli.errors import OutputError, UsageError, Way
 from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.registry import is_one_of
 from renorm_cli.model.blocks import grid_shape
 from renorm_cli.model.constraint import Constraint
 from renorm_cli.model.norm import EUCLIDEAN
@@ -54,8 +55,8 @@ def aim_of(clip: float | str | None, *, one_bound: bool = False) -> Aim:
 
 def refuse_taken(path: Path, source: Checkpoint, *, force: bool = False) -> None:
     """Raise OutputError where rules would replace a file of the checkpoint, or any other file without `force`."""
-    here, another = os.path.realpath(path), Way("output", "give the rules another name")
-    if here in {os.path.realpath(file) for file in (source.path, *source.paths)}:
+    another = Way("output", "give the rules another name")
+    if is_one_of(path, [source.path]):
         raise OutputError(f"{str(path)!r} is the checkpoint", another)
     if os.path.lexists(path) and not force:
         raise OutputError(f"{str(path)!r} exists", another, Way("force", "replace it", True))

@@ -16,7 +16,7 @@ from renorm_cli import __version__
 from renorm_cli.cli import again, groups, words
 from renorm_cli.cli.output import Lines, exit_code, rendered, rendered_suggestions, show, show_suggestions
 from renorm_cli.cli.signals import Stopped, Written, untouched
-from renorm_cli.cli.targets import refuse_taken, targets
+from renorm_cli.cli.targets import refuse_journal, refuse_taken, targets
 from renorm_cli.cli.terminal import Meter, print_text, progress, warn
 from renorm_cli.errors import EngineError, UsageError
 from renorm_cli.fleet import drive
@@ -69,6 +69,7 @@ def examine_all(
     about = [Path(item.path) for item in items] if reporting.report else []
     files = targets(reporting, [*about, *taken], journals=[kept.journal])
     refuse_taken(files, about, force=reporting.force)
+    refuse_journal(kept.journal, [*(Path(item.path) for item in items), *taken])
     question = Question(verb, asked, words.spoken(), again.command_line())
     processes = _cluster(clustered, asked, items[0], kept.timeout) if items else None
     head = _head(verb, said, searched, paths, shard)

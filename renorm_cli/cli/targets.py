@@ -35,7 +35,7 @@ def targets(
     `journals`, or named twice, and for stdout where `--format` has a use for it.
     """
     texts = reporting.report
-    kept = {os.path.realpath(path) for path in journals if path is not None}
+    kept = _real(journals)
     found: dict[str, Target] = {}
     for text in texts or ():
         said, _, rest = text.partition("=")
@@ -47,12 +47,23 @@ def targets(
         real = os.path.realpath(target.path)
         if real in kept:
             raise UsageError(f"--report {text!r} is a journal of this run; give the report another name")
-        if is_one_of(target.path, taken):
+        if is_one_of(target.path, taken) and not (_is_ours(target) and real not in _real(taken)):
             raise UsageError(f"--report {text!r} is another file of this run; give the report another name")
         if real in found:
             raise UsageError(f"--report {text!r}: another report of this run has that name; give it one of its own")
         found[real] = target
     return list(found.values())
+
+
+def _real(paths: Iterable[Path | None]) -> set[str]:
+    return {os.path.realpath(path) for path in paths if path is not None}
+
+
+def _is_ours(target: Target) -> bool:
+    """Whether the file is a report of ours, which may lie in the folder of a checkpoint."""
+    from renorm_cli.render.earlier import checkpoints_in
+
+    return checkpoints_in(target.path, target.format) is not None
 
 
 def refuse_taken(files: Iterable[Target], about: Sequence[Path], *, force: bool) -> None:
@@ -69,6 +80,15 @@ def refuse_taken(files: Iterable[Target], about: Sequence[Path], *, force: bool)
             why = f", and is no report on {those}" if is_told(file.format) else ""
             ways = Way("report", "give another"), Way("force", "replace it", True)
             raise OutputError(f"{str(file.path)!r} exists{why}", *ways)
+
+
+def refuse_journal(path: Path | None, taken: Sequence[Path | None]) -> None:
+    """Raise UsageError where `--journal` names an empty file that the run has a use for: a journal would begin in it.
+
+    One that holds something else stays as it is.
+    """
+    if path is not None and path.is_file() and path.stat().st_size == 0 and is_one_of(path, taken):
+        raise UsageError(f"--journal {str(path)!r} is another file of this run; give the journal a name of its own")
 
 
 def _by_ending(text: str, formats: Mapping[str, Format]) -> Target:

@@ -12,7 +12,7 @@ from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.gguf.format import GgufFormat, GgufSplitFormat
 from renorm_cli.formats.hub.format import ModelFolderFormat, ShardIndexFormat, weights_alone
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
-from renorm_cli.formats.location import Location
+from renorm_cli.formats.location import Folder, Location
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.orbax.format import OrbaxFormat
@@ -153,8 +153,8 @@ def sharing(checkpoint: Checkpoint) -> Path | None:
 def is_one_of(path: Path, others: Iterable[Path | None]) -> bool:
     """Whether a path is one of the others, or a file, that is there, of a checkpoint that one of them names.
 
-    Names of files tell, state files and maps beside them, and checkpoints that may name it, which are opened. Raises
-    nothing.
+    Names of files tell, state files and maps beside them, and checkpoints that may name it, which are opened. Of one
+    that is a folder, with all that it carries, every file in it is. Raises nothing.
     """
     given = [one for one in others if one is not None]
     here, real = os.path.realpath(path), {os.path.realpath(one) for one in given}
@@ -173,9 +173,11 @@ def _folder(path: Path) -> Path:
 
 
 def _has_file(path: Path, real: str) -> bool:
-    """Whether the checkpoint at a path, if it can be opened, has the file of that real path."""
+    """Whether the checkpoint at a path, if there is one, has the file of that real path."""
     try:
         with find(path) as found:
+            if isinstance(found.location, Folder):
+                return Path(os.path.realpath(found.location.path)) in Path(real).parents
             if found.format is None or not found.format.names_files:
                 return False
             with found.open() as checkpoint:

@@ -166,6 +166,14 @@ READ = {
     "inspect t --report json=t/m.index": "give the report another name",
     "inspect d.h5 --like t/m --report json=t/m.data-00000-of-00001": "give the report another name",
     "inspect t/m.index --norms t/m.npz --report json=t/m.npz": "give the norms a name of their own",
+    "inspect s --report json=s/assets/vocab.txt": "give the report another name",
+    "check d.h5 --max-norm 9 --like s --report json=s/assets/empty": "give the report another name",
+    "apply s --max-norm 1 -o out --report json=s/assets/vocab.txt": "give the report another name",
+    "diff s d.h5 --report json=s/assets/vocab.txt": "give the report another name",
+    "suggest s --clip 1% -o s/assets/vocab.txt": "give the rules another name",
+    "inspect s --norms s/assets/one.npz": "give the norms a name of their own",
+    "inspect s d.h5 --journal s/assets/empty": "give the journal a name of its own",
+    "inspect e.h5 d.h5 --journal e.h5": "give the journal a name of its own",
 }
 
 
@@ -175,13 +183,27 @@ def test_what_a_run_reads_is_not_replaced_by_what_it_writes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(DATA / "tensorflow" / "prefix", "t")
+    shutil.copytree(DATA / "tensorflow" / "saved-model" / "module", "s")
+    for name in ("vocab.txt", "one.npz"):
+        Path("s/assets", name).write_text("words")
+    for name in ("s/assets/empty", "e.h5"):
+        Path(name).touch()
     for name in ("c.h5", "d.h5"):
         shutil.copy(DENSE, name)
     Path("r.toml").write_text('[[rule]]\nmatch = "*"\nmax_norm = 9\n')
     renorm_here(capfd, "inspect", "d.h5", "--report", "b.json", "-q")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    refused(renorm_here(capfd, *line.split(), "--force"), READ[line])
+    force = [] if "--journal" in line else ["--force"]
+    refused(renorm_here(capfd, *line.split(), *force), READ[line])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_of_ours_in_the_folder_of_a_checkpoint_is_written_again(tmp_path: Path, capfd: Capture) -> None:
+    folder = tmp_path / "s"
+    shutil.copytree(DATA / "tensorflow" / "saved-model" / "module", folder)
+    for _ in range(2):
+        asked = ("inspect", str(folder), "--report", str(folder / "r.json"), "-q")
+        assert renorm_here(capfd, *asked).returncode == 0
 
 
 NAMED = {

@@ -192,11 +192,11 @@ def test_names_of_outputs_keep_the_endings_of_formats(name: str, output: str, re
 
 
 @pytest.mark.parametrize("name", small.FORMATS)
-def test_every_file_of_a_checkpoint_but_its_assets_is_told_as_one_of_it_and_another_beside_it_is_not(
+def test_every_file_of_a_checkpoint_is_told_as_one_of_it_and_another_beside_it_is_not(
     name: str, tmp_path: Path
 ) -> None:
     path = small.FORMATS[name](tmp_path)
-    for file in (file for file in small.content(tmp_path) if "assets" not in file):
+    for file in small.content(tmp_path):
         assert is_one_of(tmp_path / file, [None, tmp_path / "gone", path]), file
     (tmp_path / "other.json").write_text("{}")
     assert not is_one_of(tmp_path / "other.json", [None, tmp_path / "gone", path])
