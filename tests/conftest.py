@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 from support import effort
+from support.elsewhere import tensorflow_elsewhere
 
 from renorm_cli.norms.engines.base import Engine
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
@@ -97,16 +98,17 @@ def _loads_framework(path: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def tensorflow_engine() -> Engine:
-    """The TensorFlow executor, made once: its import takes seconds. RENORM_TEST_DEVICE=gpu puts it on a GPU."""
+    """The TensorFlow executor, made once: its import takes seconds. RENORM_TEST_DEVICE=gpu puts it on a GPU; on the CPU
+    it holds the first blocks of a small variable all the same."""
     pytest.importorskip("tensorflow")
+    if os.environ.get("RENORM_TEST_DEVICE", "cpu") == "cpu":
+        return tensorflow_elsewhere()
+    import tensorflow as tf
+
     from renorm_cli.norms.engines.tensorflow_engine import TensorFlowEngine
 
-    device = os.environ.get("RENORM_TEST_DEVICE", "cpu")
-    found = TensorFlowEngine(device)
-    if device == "gpu":
-        import tensorflow as tf
-
-        tf.config.set_soft_device_placement(False)  # what has no kernel there would run on the CPU, unseen
+    found = TensorFlowEngine("gpu")
+    tf.config.set_soft_device_placement(False)  # what has no kernel there would run on the CPU, unseen
     return found
 
 

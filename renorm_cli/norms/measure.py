@@ -14,6 +14,7 @@ from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.norm import PNorm, SpectralNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.norms.engines.base import Engine, others
+from renorm_cli.norms.engines.held import Held
 from renorm_cli.norms.error_free import Bools, Float64
 from renorm_cli.norms.exact import ExactSums
 from renorm_cli.norms.power_sums import Ints, PowerSums, doubtful, exponents_of, needs_exponents, norms
@@ -46,6 +47,7 @@ class Measure(Protocol):
         imap: Imap,
         advance: Advance = ...,
         read_again: Read | None = None,
+        held: Held | None = None,
     ) -> Float64:
         """See `measure`."""
         ...
@@ -59,14 +61,15 @@ def measure(
     imap: Imap,
     advance: Advance = _nothing,
     read_again: Read | None = None,
+    held: Held | None = None,
 ) -> Float64:
     """Norms of all units in `blocks`, which share them with no other block, as the part of the unit grid they cover.
 
     `read` is called once for each block, `advance` with the bytes of each. Where blocks are needed again, they are
-    read by `read_again`, if given.
+    read by `read_again`, if given. What goes to the engine for a p-norm is left in `held`, if given.
     """
     norm = step.constraint.norm
-    return MEASURES[type(norm)](norm).units(step, engine, read, blocks, imap, advance, read_again)
+    return MEASURES[type(norm)](norm).units(step, engine, read, blocks, imap, advance, read_again, held)
 
 
 class Part(NamedTuple):
@@ -93,8 +96,9 @@ class PNormMeasure:
         imap: Imap,
         advance: Advance = _nothing,
         read_again: Read | None = None,
+        held: Held | None = None,
     ) -> Float64:
-        total = self._sums(step, engine, read, blocks, imap, advance)
+        total = self._sums(step, engine, read, blocks, imap, advance, held)
         whose = f"a unit of {step.variable.name!r}"
         found = norms(total, self._norm, whose)
         terms = sum(block.elements for block in blocks) // max(1, found.size)
@@ -134,11 +138,18 @@ class PNormMeasure:
         return norms(PowerSums(exact.sums, total.exponents), self._norm, _ALL)
 
     def _sums(
-        self, step: Step, engine: Engine, read: Read, blocks: Sequence[Block], imap: Imap, advance: Advance
+        self,
+        step: Step,
+        engine: Engine,
+        read: Read,
+        blocks: Sequence[Block],
+        imap: Imap,
+        advance: Advance,
+        held: Held | None = None,
     ) -> PowerSums:
         """The sums of all units in `blocks`, joined in their order: they do not depend on the number of jobs."""
         dtype = step.variable.dtype
-        parts = imap(partial(self._block_sums, step, engine, read), blocks)
+        parts = imap(partial(self._block_sums, step, engine, read, held), blocks)
         if len(blocks) == 1:
             (only,) = parts
             advance(blocks[0].elements * FLOATS[dtype].nbytes)
@@ -153,18 +164,20 @@ class PNormMeasure:
             advance(block.elements * FLOATS[dtype].nbytes)
         return total
 
-    def _block_sums(self, step: Step, engine: Engine, read: Read, block: Block) -> PowerSums:
+    def _block_sums(self, step: Step, engine: Engine, read: Read, held: Held | None, block: Block) -> PowerSums:
         """Power sums of one block, shaped as its part of the unit grid."""
         layout = collapse(block.shape, step.unit_axes)
         values = read(block).reshape(layout.shape)
+        given = values if held is None else held.take(block, values)
         grid = grid_shape(block.shape, step.unit_axes)
         if self._norm.is_max:
-            return PowerSums(engine.peaks(values, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
+            return PowerSums(engine.peaks(given, layout.kept).reshape(grid), np.zeros(grid, dtype=np.int64))
         if not needs_exponents(step.variable.dtype, self._norm):
-            sums = engine.power_sums(values, layout.kept, self._norm.p, None)
+            sums = engine.power_sums(given, layout.kept, self._norm.p, None)
             return PowerSums(sums.reshape(grid), np.zeros(grid, dtype=np.int64))
-        exponents = exponents_of(engine.peaks(values, layout.kept))
-        sums = engine.power_sums(values, layout.kept, self._norm.p, exponents)
+        given = engine.hold(values) if given is values else given
+        exponents = exponents_of(engine.peaks(given, layout.kept))
+        sums = engine.power_sums(given, layout.kept, self._norm.p, exponents)
         return PowerSums(sums.reshape(grid), exponents.reshape(grid))
 
 

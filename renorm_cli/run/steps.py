@@ -20,6 +20,7 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms import policy
 from renorm_cli.norms.distribution import Distribution, Worst
 from renorm_cli.norms.engines.base import BLOCK_BYTES, SMALL_BYTES, Engine
+from renorm_cli.norms.engines.held import Held
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Read, measure, negatives, within
 from renorm_cli.parallel.memory import Buffer, Purpose, reuse
@@ -193,14 +194,15 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
     if len(blocks) == 1:
         only = read(blocks[0])
         read = lambda block: only  # noqa: E731  (one block: read once, used up to four times)
-    norms = measure(step, work.engine, read, blocks, imap, work.advance)
-    nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
-    if work.nonfinite == "refuse":
-        refuse_nonfinite(step, nonfinite, norms.size)
-    over = policy.over(norms, highest, variable.dtype, step.constraint.norm)
-    after = norms
-    if work.bound and highest is not None and over.any():
-        after = _bound(step, work, read, blocks, imap, norms, highest)
+    with Held(work.engine, blocks if work.bound else (), variable.dtype) as held:
+        norms = measure(step, work.engine, read, blocks, imap, work.advance, held=held)
+        nonfinite = int(np.count_nonzero(~np.isfinite(norms)))
+        if work.nonfinite == "refuse":
+            refuse_nonfinite(step, nonfinite, norms.size)
+        over = policy.over(norms, highest, variable.dtype, step.constraint.norm)
+        after = norms
+        if work.bound and highest is not None and over.any():
+            after = _bound(step, work, read, held, blocks, imap, norms, highest)
     under = policy.under(norms, step.constraint.lowest)
     return Group(
         norms.ravel(),
@@ -213,7 +215,7 @@ def _renorm_group(step: Step, work: Work, imap: Imap, blocks: tuple[Block, ...])
 
 
 def _bound(
-    step: Step, work: Work, read: Read, blocks: tuple[Block, ...], imap: Imap, norms: Float64, limit: float
+    step: Step, work: Work, read: Read, held: Held, blocks: tuple[Block, ...], imap: Imap, norms: Float64, limit: float
 ) -> Float64:
     """Scale the units that are over, write them, and return the norms of what was written.
 
@@ -221,10 +223,10 @@ def _bound(
     bytes that are read back, measured like any others, so that the bound is seen to hold and not only expected to.
     """
     variable = step.variable
-    read, norms = nearer(step, read, norms, limit, blocks[0].start)
+    source, norms = nearer(step, read, norms, limit, blocks[0].start)
     factors = policy.factors(norms, limit, variable.dtype, step.constraint.norm)
     for attempt in range(ATTEMPTS):
-        scaled = Scaled(step, work, read, factors, blocks[0].start)
+        scaled = Scaled(step, work, source, factors, blocks[0].start, held if source is read else None)
         after = measure(step, work.engine, scaled.put, blocks, imap, read_again=scaled.back)
         still_over = policy.over(after, limit, variable.dtype, step.constraint.norm)
         if not still_over.any():
@@ -258,6 +260,8 @@ class Scaled(NamedTuple):
     source: Read
     factors: Float64
     origin: tuple[int, ...]
+    held: Held | None = None
+    """What the engine holds of the blocks of the source."""
 
     def put(self, block: Block) -> npt.NDArray[Any]:
         """Put the block in its place, where there is a sink, and read it back: one thread writes while others sum."""
@@ -283,9 +287,10 @@ class Scaled(NamedTuple):
     def _scaled(self, block: Block, factors: Float64) -> npt.NDArray[Any]:
         layout = collapse(block.shape, self.step.unit_axes)
         per_unit = factors.reshape(tuple(layout.shape[axis] for axis in layout.kept))
-        return self.work.engine.scale(self.source(block).reshape(layout.shape), layout.kept, per_unit).reshape(
-            block.shape
-        )
+        given = None if self.held is None else self.held.get(block)
+        if given is None:
+            given = self.source(block).reshape(layout.shape)
+        return self.work.engine.scale(given, layout.kept, per_unit).reshape(block.shape)
 
 
 def reader(source: Source, variable: Variable, purpose: Purpose) -> Read:

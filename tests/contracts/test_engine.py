@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support import floats, oracle
 from support.effort import examples
+from support.elsewhere import HeldFirst
 
 from renorm_cli.norms.engines.base import Engine
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
@@ -90,6 +91,18 @@ def cases(draw: st.DrawFn, finite: bool = False) -> Case:
 
 def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+@pytest.fixture(
+    scope="module",
+    params=["numpy", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tensorflow", "tensorflow held"))],
+)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each executor, and the one that holds blocks with all blocks held."""
+    if request.param == "numpy":
+        return NumpyEngine()
+    found: Engine = request.getfixturevalue("tensorflow_engine")
+    return found if request.param == "tensorflow" else HeldFirst(found)
 
 
 @given(case=cases())

@@ -1,4 +1,4 @@
-"""The interface of engines: three operations on one block, and Gram matrices."""
+"""The interface of engines: three operations on one block, blocks that they hold, and Gram matrices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20
 """Preferred block size in bytes, per job, on the CPU."""
 
+Given = Any
+"""A block as an engine takes it: an array, or what `hold` of this engine made of one."""
 
 SMALL_BYTES = 16 * BLOCK_BYTES
 """Bytes. Jobs take variables up to this size whole, and larger ones block by block."""
@@ -55,8 +57,8 @@ class GramSum(Protocol):
 class Engine(Protocol):
     """Three operations on one block of weights, without any policy, and Gram matrices where it is good at them.
 
-    A block is an array of small rank in its stored dtype; `kept` are its axes that name units. Per-unit arrays have the
-    shape of the kept axes and are float64 (exponents: int64).
+    A block is an array of small rank in its stored dtype, or one that `hold` returned; `kept` are its axes that name
+    units. Per-unit arrays have the shape of the kept axes and are float64 (exponents: int64).
     """
 
     @property
@@ -70,23 +72,34 @@ class Engine(Protocol):
         """Preferred block size in bytes."""
         ...
 
+    @property
+    def room(self) -> int:
+        """Bytes of one variable that it may hold; 0 where it computes on arrays as they are."""
+        ...
+
+    def hold(self, block: npt.NDArray[Any]) -> Given:
+        """The block in the memory where the engine computes, as long as the result is referred to; the block itself
+        where that is no other memory, or has no room.
+
+        The memory of `block` may be used again as soon as an operation on the result has returned.
+        """
+        ...
+
     def gram_sum(self, side: int) -> GramSum | None:
         """A Gram matrix of zeros. Raises MemoryError. None for NumPy, which has tiles instead."""
         ...
 
-    def peaks(self, block: npt.NDArray[Any], kept: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    def peaks(self, block: Given, kept: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """Largest |x| per unit; NaN for a unit that holds NaN."""
         ...
 
     def power_sums(
-        self, block: npt.NDArray[Any], kept: tuple[int, ...], p: float, exponents: npt.NDArray[Any] | None
+        self, block: Given, kept: tuple[int, ...], p: float, exponents: npt.NDArray[Any] | None
     ) -> npt.NDArray[np.float64]:
         """Sum of (|x| * 2**-exponent) ** p per unit; not finite for a unit that holds NaN or Inf."""
         ...
 
-    def scale(
-        self, block: npt.NDArray[Any], kept: tuple[int, ...], factors: npt.NDArray[np.float64]
-    ) -> npt.NDArray[Any]:
+    def scale(self, block: Given, kept: tuple[int, ...], factors: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """The block times one factor per unit, rounded to nearest; to 16 bit dtypes, toward zero.
 
         A unit with factor 1 keeps its numbers; a unit with factor NaN keeps its bytes, including NaN payloads. The

@@ -46,6 +46,11 @@ class NumpyEngine:
     name = "numpy"
     device = "cpu"
     block_bytes = BLOCK_BYTES
+    room = 0
+
+    def hold(self, block: Array) -> Array:
+        """The block itself."""
+        return block
 
     def gram_sum(self, side: int) -> None:
         """None: see `norms/spectral/tiles.py`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,23 @@ _HOST = "/CPU:0"
 _GPU_BLOCK_BYTES = 16 << 20
 """Larger than on the CPU, because every call has a fixed cost whatever its size (docs/performance.md)."""
 
+_GPU_ROOM = 1 << 30
+"""Only a variable whose units run through all of its blocks needs more than one of them at a time."""
+
 Array = npt.NDArray[Any]
-_Graph = tuple[Callable[..., Any], list[Any]]
-"""A function of tensors, of which the first is a block, and its signature."""
+_Graph = tuple[Callable[..., Any], list[Any]] | tuple[Callable[..., Any], list[Any], bool]
+"""A function of tensors, of which the first is a block, its signature, and whether its result stays on the device."""
+
+
+class _Held(NamedTuple):
+    """A block in the memory of the device, as `_tensor` has it."""
+
+    tensor: Any
+    dtype: np.dtype[Any]
+    ndim: int
+    size: int
+    stored: np.dtype[Any]
+    """The dtype in the byte order of the file."""
 
 
 class TensorFlowEngine:
@@ -50,6 +64,7 @@ class TensorFlowEngine:
             )
         self.device = "cpu" if gpu is None else f"gpu:0 {gpu}"
         self.block_bytes = BLOCK_BYTES if gpu is None else _GPU_BLOCK_BYTES
+        self.room = 0 if gpu is None else _GPU_ROOM
         self._place = _HOST if gpu is None else "/GPU:0"
         self._host = NumpyEngine()
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
@@ -61,10 +76,21 @@ class TensorFlowEngine:
 
         return TensorFlowGram(self._tf, self._place, side)
 
-    def peaks(self, block: Array, kept: tuple[int, ...]) -> Float64:
+    def hold(self, block: Array) -> Array | _Held:
+        """The block in the memory of the GPU; the block itself if it is empty, or there is no GPU with room for it."""
+        if not self.room or not block.size:
+            return block
+        native = _native(block)
+        try:
+            tensor = self._call(_whole, native.dtype, native.ndim, inputs=(native,))
+        except self._tf.errors.ResourceExhaustedError:
+            return block
+        return _Held(tensor, native.dtype, native.ndim, native.size, block.dtype)
+
+    def peaks(self, block: Array | _Held, kept: tuple[int, ...]) -> Float64:
         """Largest |x| per unit; NaN for a unit that holds NaN. Shape: the kept axes of `block`."""
         if not block.size:
-            return self._host.peaks(block, kept)
+            return self._host.peaks(_array(block), kept)
         native = _native(block)
         bits = self._call(_peak_bits, native.dtype, native.ndim, others(native.ndim, kept), inputs=(native,))
         whole = np.asarray(bits.numpy()).astype(f"u{native.dtype.itemsize}")
@@ -73,10 +99,10 @@ class TensorFlowEngine:
             widen(whole.view(native.dtype), result)
         return result
 
-    def power_sums(self, block: Array, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
+    def power_sums(self, block: Array | _Held, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
         """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
         if not block.size or p > LARGEST_P:
-            return self._host.power_sums(block, kept, p, exponents)
+            return self._host.power_sums(_array(block), kept, p, exponents)
         native = _native(block)
         axes = others(native.ndim, kept)
         scales = [] if exponents is None else [np.expand_dims(half, axes) for half in _powers_of_two(exponents)]
@@ -84,23 +110,24 @@ class TensorFlowEngine:
         key = (native.dtype, native.ndim, axes, whole, len(scales))
         sums, lost = self._call(_power_sums, *key, inputs=(native, np.float64(p), scales))
         if lost.numpy():
-            return self._host.power_sums(block, kept, p, exponents)
+            return self._host.power_sums(_array(block), kept, p, exponents)
         return np.asarray(sums.numpy())
 
-    def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
+    def scale(self, block: Array | _Held, kept: tuple[int, ...], factors: Float64) -> Array:
         """The block times one factor per unit, rounded as on NumPy; units with factor 1 or NaN keep their bytes."""
         untouched = (factors == 1.0) | np.isnan(factors)
         if not block.size or untouched.all():
-            return block.copy()
+            return _array(block).copy()
         if np.nanmin(factors) < np.finfo(np.float64).tiny:  # flushed to zero, it would turn Inf into NaN
-            return self._host.scale(block, kept, factors)
+            return self._host.scale(_array(block), kept, factors)
         native = _native(block)
         axes = others(native.ndim, kept)
         inputs = (native, np.expand_dims(np.where(untouched, 1.0, factors), axes))
         products, lost = self._call(_products, native.dtype, native.ndim, inputs=inputs)
         if lost.numpy():
-            return self._host.scale(block, kept, factors)
-        return np.asarray(products).astype(block.dtype, copy=False)
+            return self._host.scale(_array(block), kept, factors)
+        stored = block.stored if isinstance(block, _Held) else block.dtype
+        return np.asarray(products).astype(stored, copy=False)
 
     def _call(self, make: Callable[..., _Graph], *key: Any, inputs: tuple[Any, ...]) -> Any:
         """Run the function that `make` builds for `key`, once for all shapes.
@@ -114,7 +141,7 @@ class TensorFlowEngine:
                 found = self._functions[(make, *key)] = _function(self._tf, self._place, *make(self._tf, *key))
         block, *rest = inputs
         with self._tf.device(_HOST):
-            return found(_tensor(self._tf, block), *rest)
+            return found(block.tensor if isinstance(block, _Held) else _tensor(self._tf, block), *rest)
 
 
 def _start(device: str) -> tuple[Any, str | None]:
@@ -144,6 +171,12 @@ def _choose_gpu(tf: Any, device: str) -> str | None:
         pass  # TensorFlow runs already and its devices are fixed; every call names its device anyway
     gpus = [] if device == "cpu" else tf.config.get_visible_devices("GPU")
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else None
+
+
+def _whole(tf: Any, dtype: np.dtype[Any], rank: int) -> _Graph:
+    """block -> the block, on the device; with the bits of bfloat16 as integers, as `_tensor` has them."""
+    stored = np.dtype(np.uint16) if dtype.kind == "V" else dtype
+    return tf.identity, [_spec(tf, stored, rank)], True
 
 
 def _peak_bits(tf: Any, dtype: np.dtype[Any], rank: int, axes: tuple[int, ...]) -> _Graph:
@@ -199,8 +232,9 @@ def _just_below_a_step(tf: Any, steps: Any) -> Any:
     return tf.less(steps, 2.0**10) & tf.greater(steps - tf.floor(steps), 1 - 2.0**-40)
 
 
-def _function(tf: Any, place: str, graph: Callable[..., Any], signature: list[Any]) -> Any:
-    """One graph for all shapes that runs on the device `place`, with inputs and results in host memory.
+def _function(tf: Any, place: str, graph: Callable[..., Any], signature: list[Any], stays: bool = False) -> Any:
+    """One graph for all shapes that runs on the device `place`, with inputs in host memory, unless the device holds the
+    block, and results in host memory, unless they are to stay there.
 
     Traced here, because TensorFlow warns about many functions that are traced when called.
     """
@@ -208,7 +242,7 @@ def _function(tf: Any, place: str, graph: Callable[..., Any], signature: list[An
     def there_and_back(block: Any, *rest: Any) -> Any:
         with tf.device(place):
             results = graph(block if block.dtype == own else tf.bitcast(block, own), *rest)
-        with tf.device(_HOST):
+        with tf.device(place if stays else _HOST):
             return tf.nest.map_structure(tf.identity, results)
 
     own = signature[0].dtype
@@ -236,9 +270,16 @@ def _tensor(tf: Any, block: Array) -> Any:
     return tf.experimental.dlpack.from_dlpack(block.__dlpack__())
 
 
-def _native(block: Array) -> Array:
+def _native(block: Any) -> Any:
     """The block in the machine's byte order."""
     return block if block.dtype.isnative else block.astype(block.dtype.newbyteorder("="))
+
+
+def _array(block: Array | _Held) -> Array:
+    """The block in host memory."""
+    if isinstance(block, _Held):
+        return np.asarray(block.tensor.numpy()).view(block.dtype).astype(block.stored, copy=False)
+    return block
 
 
 def _powers_of_two(exponents: Array) -> tuple[Float64, Float64]:

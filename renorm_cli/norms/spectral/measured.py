@@ -14,6 +14,7 @@ from renorm_cli.model.norm import SpectralNorm
 from renorm_cli.model.plan import Step
 from renorm_cli.model.spectral import Span
 from renorm_cli.norms.engines.base import SMALL_BYTES, Engine
+from renorm_cli.norms.engines.held import Held
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.spectral.convolution import frequencies, operator
 from renorm_cli.norms.spectral.enclosure import Enclosure, enclose
@@ -39,6 +40,7 @@ class SpectralMeasure:
         imap: Imap,
         advance: Callable[[int], None] = lambda nbytes: None,
         read_again: Read | None = None,
+        held: Held | None = None,
     ) -> Float64:
         """The norms of the matrices in `blocks`, as the part of the unit grid they cover; see `measure`."""
         found = enclosures(step, engine, read, blocks, imap)
