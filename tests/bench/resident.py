@@ -2,6 +2,7 @@
 
 Arguments: "tensorflow" or "torch", bytes of weights, unit axis. With TensorFlow "copy" is a copy on the device, "sums"
 and "products" are the functions that `apply` runs there, on blocks as large as it gives them; with torch "renorm".
+"moved" and "held" are sums and products of blocks in host memory, which go to the device for each or once for both.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def tensorflow(nbytes: int, unit_axis: int) -> dict[str, float]:
     import tensorflow as tf
 
     from renorm_cli.norms.engines import tensorflow_engine as module
+    from renorm_cli.parallel import memory
 
     arrays = module.TensorFlowEngine("gpu")
     rows = arrays.block_bytes // 4 // _COLUMNS
@@ -61,7 +63,22 @@ def tensorflow(nbytes: int, unit_axis: int) -> dict[str, float]:
         def wait() -> None:
             tf.nest.map_structure(lambda tensor: tf.reshape(tensor, [-1])[:1].numpy(), last[-1])
 
+        ones = [memory._aligned(arrays.block_bytes).view(np.float32).reshape(rows, _COLUMNS) for _ in blocks]
+        for block in ones:
+            block[...] = 1.0
+        half = np.full((rows, _COLUMNS)[unit_axis], 0.5)
+
+        def both(hold: Callable[[Any], Any]) -> Callable[[], None]:
+            def once() -> None:
+                for block in map(hold, ones):
+                    arrays.power_sums(block, (unit_axis,), 2.0, None)
+                    arrays.scale(block, (unit_axis,), half)
+
+            return once
+
         return {
+            "moved": seconds(both(lambda block: block), lambda: None),
+            "held": seconds(both(arrays.hold), lambda: None),
             "copy": seconds(each(lambda block: tf.raw_ops.DeepCopy(x=block)), wait),
             "sums": seconds(each(lambda block: sums(block, two, [])), wait),
             "products": seconds(each(lambda block: products(block, factors)), wait),

@@ -280,7 +280,10 @@ def test_what_arithmetic_costs_on_a_gpu(unit_axis: int, board: Board) -> None:
             argv = [sys.executable, str(Path(__file__).with_name("resident.py")), library, str(BYTES), str(unit_axis)]
             found |= json.loads(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)
     costs = {name: (Cost(seconds, 0, 0),) for name, seconds in found.items()}
-    for name in found.keys() - {"copy"}:
+    if "held" in found:
+        what = f"sums and products of float32, unit axis {unit_axis}, moved to the GPU once / twice"
+        board.add(Row(what, costs["held"], costs["moved"], None, BYTES))
+    for name in found.keys() - {"copy", "held", "moved"}:
         what = f"{name} of float32 in the GPU, unit axis {unit_axis} / a copy there"
         board.add(Row(what, costs[name], costs["copy"], None, BYTES))
 

@@ -51,7 +51,10 @@ _MARGIN = 2.0
 
 
 class Load(NamedTuple):
-    """What is to be computed, at least: one look at the weights."""
+    """What is to be computed, at least: one look at the weights.
+
+    Where that pays, a bound does: for it NumPy sums twice, and the GPU needs three transfers, one of them back.
+    """
 
     weights: Mapping[tuple[str, float], int] = {}
     """Bytes of weights by their dtype and p."""

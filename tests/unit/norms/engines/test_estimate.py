@@ -45,6 +45,15 @@ def test_powers_that_numpy_is_slow_at_do_where_they_are_many_and_threads_few() -
     assert not gpu_pays(Load({("float16", 2.5): 40 * GB}, jobs=8))
 
 
+def test_where_one_look_pays_a_bound_does_of_which_a_gpu_needs_three_transfers() -> None:
+    loads = [Load({(dtype, p): size * GB}) for dtype in DTYPES for p in (1.0, 3.0, 2.5) for size in range(1, 400)]
+    paying = [load for load in loads if gpu_pays(load)]
+    assert paying
+    for load in paying:
+        transfer = gpu_seconds(load) - gpu_seconds(Load())
+        assert 2 * numpy_seconds(load) > gpu_seconds(Load()) + 3 * transfer
+
+
 def test_matrices_do_when_their_products_take_longer_than_the_start() -> None:
     large, small = 8192**3 * 1.3, 1024**3 * 1.3
     assert not gpu_pays(Load({("float32", 2.0): 4 * 1024**2}, small))
