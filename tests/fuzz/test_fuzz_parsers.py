@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fuzz import seeds
+from fuzz import folders, seeds
 from fuzz.campaign import Finds, hunt, mutants
 from fuzz.foreign import FOREIGN, OpenTarget
 from fuzz.mutate import HDF5_TOKENS, JSON_TOKENS, ZIP_TOKENS, Kind, edit_hdf5, edit_json, edit_zip_fields, new_zip
@@ -62,6 +62,16 @@ def test_a_mutant_shard_map_names_plain_files_or_is_refused() -> None:
 def test_a_mutant_of_another_framework_is_read_or_refused(name: str) -> None:
     kind, format = FOREIGN[name]
     check(hunt(kind, OpenTarget(format), 0, MUTANTS))
+
+
+@pytest.mark.parametrize("name", folders.FOLDERS)
+def test_a_folder_of_which_one_file_is_a_mutant_is_read_or_refused(name: str) -> None:
+    """A child process reads Orbax, twenty a second; one that dies or hangs is one line too."""
+    target = folders.target(name)
+    try:
+        check(hunt(target.kind, target, 0, MUTANTS))
+    finally:
+        target.close()
 
 
 @pytest.mark.parametrize("kind", ["hdf5", "zip"])

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.effort import examples
 
-from fuzz import seeds
+from fuzz import folders, seeds
+from fuzz.folders import FolderTarget
 from fuzz.foreign import FOREIGN, OpenTarget
 from fuzz.mutate import HDF5_TOKENS, JSON_TOKENS, ZIP_TOKENS, Kind, edit_hdf5, edit_json, edit_zip_fields, new_zip
 from fuzz.targets import ConfigTarget, Hdf5Target, MapTarget, ZipTarget, survey_bytes
@@ -89,6 +90,26 @@ def test_every_sound_file_of_another_framework_is_read(name: str) -> None:
     kind, format = FOREIGN[name]
     for data in kind.seeds.values():
         OpenTarget(format)(data, 1)
+
+
+@pytest.fixture(scope="module", params=["torch distributed", pytest.param("orbax", marks=pytest.mark.slow)])
+def folder(request: pytest.FixtureRequest) -> Iterator[FolderTarget]:
+    target = folders.target(request.param)
+    yield target
+    target.close()
+
+
+@settings(few, max_examples=examples(60))
+@given(number=numbers)
+def test_a_folder_of_which_one_file_is_a_mutant_is_read_or_refused(folder: FolderTarget, number: int) -> None:
+    with suppress(RenormError):
+        folder(folder.kind.mutant(number)[1], number)
+
+
+def test_every_sound_folder_is_read(folder: FolderTarget) -> None:
+    one_of_each = {name.partition(":")[0]: number for number, name in enumerate(folder.kind.names)}
+    for number in one_of_each.values():
+        folder(folder.kind.seeds[folder.kind.names[number]], number)
 
 
 def test_every_sound_seed_is_read(hdf5: Hdf5Target, zipped: ZipTarget, config: ConfigTarget) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import builders, gguf_files, onnx_files, tensor_files, tf_recorded
+from support import builders, gguf_files, onnx_files, tensor_files, tf_recorded, torch_files
 from support.tf_files import BIAS, KERNEL
 
 DENSE = builders.two_dense()
@@ -59,6 +59,12 @@ def _onnx(folder: Path) -> Path:
     return folder / "m.onnx"
 
 
+def _torch_distributed(folder: Path) -> Path:
+    arrays = {name: array for name, array in tensor_files.torch_arrays().items() if name != "scale"}
+    torch_files.write_distributed(folder / "step", arrays)
+    return folder / "step"
+
+
 HDF5: dict[str, Make] = {
     "keras h5": _legacy,
     "v3": _v3(),
@@ -75,6 +81,7 @@ OTHERS: dict[str, Make] = {
     "safetensors shards": _safetensors_shards,
     "onnx with data": _onnx,
     "gguf split": gguf_files.write_split,
+    "torch distributed": _torch_distributed,
 }
 FORMATS = HDF5 | TENSORFLOW | OTHERS
 MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards", "onnx with data", "gguf split")

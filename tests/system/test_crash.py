@@ -121,7 +121,7 @@ def ways(name: str) -> tuple[str, ...]:
 
 
 CASES = [(name, way) for name in small.FORMATS for way in ways(name)]
-SEVERAL = (*small.MULTIPLE, "saved model")
+SEVERAL = (*small.MULTIPLE, "saved model", "torch distributed")
 QUICK = [(name, way) for name, way in CASES if way != "in place" or name in SEVERAL]
 """A single file is replaced in the same way wherever it is."""
 QUICK_FAILURES = [(name, way) for name, way in QUICK if way == "new" or (way == "over another" and name in SEVERAL)]

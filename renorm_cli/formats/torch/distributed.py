@@ -87,7 +87,7 @@ class DistributedCheckpoint(PlainCheckpoint):
 
     @property
     def size(self) -> int:
-        return super().size + size_of(self.path, (name for name in self._carried if name != Path(METADATA)))
+        return super().size + size_of(self.path, self._carried)
 
     @property
     def checksums(self) -> dict[str, int]:
@@ -97,7 +97,8 @@ class DistributedCheckpoint(PlainCheckpoint):
         return tuple(name for held in self._held for name in held.damage(self.data, imap))
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        return contents(self.path, self._carried)
+        yield METADATA, read_parts(self.files[-1], 0, self.files[-1].size)
+        yield from contents(self.path, self._carried)
 
     def context(self) -> dict[str, str | None]:
         """Of what the metadata tell, of all items but the numbers of tensors, and of files that have no items."""
@@ -111,13 +112,14 @@ class DistributedCheckpoint(PlainCheckpoint):
         for name, place in parts.items():
             found |= _digests(name, self.path, place, tensor=True)
         for path in map(str, self._carried):
-            if path != METADATA and path not in ends:
+            if path not in ends:
                 found |= _digests(f"the file {path!r}", self.path, (path, 0, (self.path / path).lstat().st_size))
         return found
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         tree = staging.tree(output.path)
         carry(self.path, self._carried, staging, tree)
+        staging.carry(self.files[-1], tree / METADATA)
         staged = self.copies(staging, [tree / file.path.name for file in self.files[:-1]], changing)
         return PlainSink(self.data.staged(staged), staged, partial(self._patch, staged))
 
@@ -142,15 +144,20 @@ def open_distributed(found: Found) -> DistributedCheckpoint:
             raise FormatError(f"{metadata.shown!r} is {metadata.size} bytes; at most {MOST_BYTES} are read")
         told = read_metadata(read_start(metadata, MOST_BYTES), metadata.shown)
         tensors = told.tensors
-        for name, end in told.ends.items():
-            _check_size(folder / name, end)
         names = sorted({item.file for stored in tensors.values() for item in stored.items})
         files: list[SourceFile] = []
         for name in names:
             files.append(open_beside(folder / name))
             opened.callback(files[-1].close)
+        known = dict(zip(names, files, strict=True))
+        for name, end in told.ends.items():
+            if name in known:
+                _check_size(known[name], end)
+            else:
+                with closing(open_beside(folder / name)) as file:
+                    _check_size(file, end)
         read = _read(tensors, dict(zip(names, enumerate(files), strict=True)))
-        carried = [name for name in inside if str(name) not in set(names)]
+        carried = [name for name in inside if str(name) not in known and str(name) != METADATA]
         checkpoint = DistributedCheckpoint(found, (*files, metadata), carried, read, told)
         opened.pop_all()
     return checkpoint
@@ -251,10 +258,9 @@ def _refuse_overlap(tensors: Mapping[str, Stored], files: Mapping[str, tuple[int
         last, end = file, offset + length
 
 
-def _check_size(path: Path, end: int) -> None:
-    with closing(open_beside(path)) as file:
-        if file.size < end:
-            raise FormatError(f"{file.shown!r} is {file.size} bytes; its items end at byte {end}: it is cut short")
+def _check_size(file: SourceFile, end: int) -> None:
+    if file.size < end:
+        raise FormatError(f"{file.shown!r} is {file.size} bytes; its items end at byte {end}: it is cut short")
 
 
 def _digests(name: str, folder: Path, place: Place, *, tensor: bool = False) -> dict[str, str | None]:
