@@ -329,6 +329,10 @@ class PlainSink(Sink):
             raise unwritten(error) from None
 
 
+SHARED = "it shares some of its bytes with another tensor"
+"""Why a variable that is `overlapping` cannot change."""
+
+
 def overlapping(extents: Mapping[str, Extent]) -> frozenset[str]:
     """The keys of extents that have bytes in common with another one."""
     found: set[str] = set()

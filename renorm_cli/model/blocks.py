@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 Slices = tuple[slice, ...]
 
-_MOST_AXES = 64
+MOST_AXES = 64
+"""Axes of an array, as NumPy bounds them: a shape with more is refused before anything is made of it."""
 
 
 def is_shape(sizes: Sequence[int]) -> bool:
     """Whether NumPy has arrays of this shape: the sizes beside one of 0 count too."""
-    return len(sizes) <= _MOST_AXES and min(sizes, default=0) >= 0 and math.prod(size or 1 for size in sizes) < 1 << 59
+    return len(sizes) <= MOST_AXES and min(sizes, default=0) >= 0 and math.prod(size or 1 for size in sizes) < 1 << 59
 
 
 class Block(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from renorm_cli.errors import UsageError, Way
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.model.norm import EUCLIDEAN, SPECTRAL, Norm, PNorm
 from renorm_cli.plan.rules import Rule, Rules
 from renorm_cli.text import exact_text, show
@@ -26,7 +27,6 @@ _DOTTED = re.compile(r"(?:\.[^.=\n,{}\[\]]*){8}")
 """Text that is no code, and what is left of a key of many parts: the parser's time for one is quadratic, and no rule
 has it."""
 
-_MOST_AXES = 64
 _KEYS = ("match", "max_norm", "norm", "p", "units", "blocks", "per", "leave")
 _EXAMPLE = 'begin one with [[rule]], match = "..." and max_norm = 1.5'
 
@@ -167,7 +167,7 @@ def _axes(value: object) -> tuple[int, ...] | None:
     if value == "auto":
         return None
     axes = value if isinstance(value, list) else [value]
-    if not axes or not all(type(axis) is int and abs(axis) <= _MOST_AXES for axis in axes):
+    if not axes or not all(type(axis) is int and abs(axis) <= MOST_AXES for axis in axes):
         raise UnexpectedError('"auto", an axis such as -1, or a list of axes', value)
     return tuple(axes)
 

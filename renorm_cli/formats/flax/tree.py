@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Head
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.storage.files import Readable, read_range
 
@@ -20,7 +21,7 @@ _MOST_VALUES = 2_000_000
 _MOST_FIRST = 1_000
 """Values before the first array by which a file is recognised."""
 _DEPTH = 64
-_MOST_AXES = 64
+_LONGEST_DTYPE = 64
 _LONGEST = 1 << 16
 _ARRAYS = (1, 3)
 _CHUNKED = "__msgpack_chunked_array__"
@@ -161,13 +162,13 @@ class Scanner:
         if (head.kind, head.length) != (_LIST, 3):
             raise Damaged("an array is no list of shape, dtype and bytes")
         dims = self._value()
-        if dims.kind != _LIST or dims.length > _MOST_AXES:
+        if dims.kind != _LIST or dims.length > MOST_AXES:
             raise Damaged("an array has no shape")
         sizes = [self._value() for _ in range(dims.length)]
         if any(size.kind != _NUMBER for size in sizes):
             raise Damaged("an array has a shape that is no list of sizes")
         name = self._value()
-        if name.kind != _TEXT or name.length > _MOST_AXES:
+        if name.kind != _TEXT or name.length > _LONGEST_DTYPE:
             raise Damaged("an array has no dtype")
         dtype = self._bytes(name.start, name.length).decode("ascii", "replace")
         self._skip(name)

@@ -11,13 +11,13 @@ import re
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.storage.files import Readable, read_range
 
 MAGIC = b"\x93NUMPY"
 
 _PREFIX = 12
 _MOST_HEADER = 1 << 20
-_MOST_AXES = 64
 _HEADER = re.compile(
     r"\{'descr': ('[^'\\]{1,32}'|\[[^\n]*\]), 'fortran_order': (True|False), 'shape': \(([0-9L, ]*)\),? ?\}[ ]*\n?"
 )
@@ -72,7 +72,7 @@ def _shape(text: str) -> tuple[int, ...] | None:
         parts.pop()
     elif len(parts) == 1:
         return None  # "(3)" is no tuple
-    if len(parts) > _MOST_AXES or not all(_SIZE.fullmatch(part) for part in parts):
+    if len(parts) > MOST_AXES or not all(_SIZE.fullmatch(part) for part in parts):
         return None
     return tuple(int(part.removesuffix("L")) for part in parts)
 

@@ -19,7 +19,7 @@ from renorm_cli.formats.onnx.graph import Uses, uses_in
 from renorm_cli.formats.onnx.model import Model, read_model
 from renorm_cli.formats.onnx.renaming import Moved, renamed
 from renorm_cli.formats.onnx.tensors import Outside, Tensor, numbers
-from renorm_cli.formats.plain import Extents, Layout, PlainCheckpoint, PlainData, PlainSink, overlapping
+from renorm_cli.formats.plain import SHARED, Extents, Layout, PlainCheckpoint, PlainData, PlainSink, overlapping
 from renorm_cli.formats.walk import Pages, Span, Walk
 from renorm_cli.model.blocks import Block
 from renorm_cli.model.dtypes import FLOATS
@@ -41,7 +41,6 @@ _MOST_FILES = 1_000
 _SHA1 = re.compile(r"[0-9A-Fa-f]{40}")
 _GIVEN = re.compile(r"onnx::[A-Za-z0-9]+_[0-9]+|val_[0-9]+|[0-9]+")
 """Names that exporters of PyTorch give to what they fold, as weights of linear layers that they transpose."""
-_SHARED = "it shares some of its bytes with another tensor"
 
 
 class OnnxModel(PlainCheckpoint):
@@ -261,7 +260,7 @@ def _variables(tensors: Mapping[str, Tensor], places: _Places, uses: Uses) -> tu
                 tensor.dtype,
                 Hint("onnx"),
                 _state(tensor, use),
-                locked=_SHARED if key in places.overlapping else tensor.odd,
+                locked=SHARED if key in places.overlapping else tensor.odd,
                 fixed=tensor.fixed,
                 use=None if use is None else _told(use),
                 aliases=(*aliases.get(key, ()), *given),

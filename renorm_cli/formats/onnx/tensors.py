@@ -17,7 +17,7 @@ import numpy.typing as npt
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.protobuf import BYTES
 from renorm_cli.formats.walk import Span, Walk
-from renorm_cli.model.blocks import is_shape
+from renorm_cli.model.blocks import MOST_AXES, is_shape
 from renorm_cli.model.dtypes import DTYPES as READ
 from renorm_cli.untrusted import is_file_name, quoted
 
@@ -65,7 +65,6 @@ _PLAIN = {"float32": _FLOATS, "complex64": _FLOATS, "float64": _DOUBLES, "comple
 _NUMBERS = {"int32": "i", "int64": "q", "bool": "?"}
 _MOST_FIXED = 8 << 20
 """Bytes of a tensor whose numbers are read all at once, if they are no plain bytes."""
-_MOST_AXES = 64
 _MOST_DIGITS = 18
 
 
@@ -124,7 +123,7 @@ def read_tensor(walk: Walk, chain: Chain, shown: str) -> Tensor:
         if item.number == _DIMS:
             for size in walk.numbers(item):
                 sizes.append(size)
-                if len(sizes) > _MOST_AXES:
+                if len(sizes) > MOST_AXES:
                     break
         elif item.number == _EXTERNAL:
             outside.append(item)
@@ -139,7 +138,7 @@ def read_tensor(walk: Walk, chain: Chain, shown: str) -> Tensor:
     name = walk.text(once[_NAME]) if _NAME in once else ""
     where = f"{shown!r}: the tensor {quoted(name)}"
     if not is_shape(sizes):
-        raise FormatError(f"{where} has a shape that is no list of at most {_MOST_AXES} sizes, or is too large")
+        raise FormatError(f"{where} has a shape that is no list of at most {MOST_AXES} sizes, or is too large")
     number = walk.integer(once[_TYPE]) if _TYPE in once else 0
     dtype, bits = DTYPES.get(number, (f"type {number} of ONNX", 0))
     found = Tensor(name, tuple(sizes), dtype, -(-math.prod(sizes) * bits // 8), message)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.safetensors.format import LENGTH_BYTES, MOST_HEADER
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.storage.files import SourceFile, read_range
 from renorm_cli.untrusted import JsonError, parse_json, quoted
 
@@ -21,7 +22,6 @@ METADATA = "__metadata__"
 _MOST_VALUES = 4_000_000
 _DEPTH = 4
 _FIELDS = {"dtype", "shape", "data_offsets"}
-_MOST_AXES = 64
 
 DTYPES: dict[str, tuple[str, int]] = {
     "BOOL": ("bool", 8),
@@ -104,8 +104,8 @@ def _tensor(name: str, record: object, start: int, shown: str) -> Tensor:
     dtype, shape, offsets = record["dtype"], record["shape"], record["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise FormatError(f"{where} has a dtype that is not known; one of safetensors 0.8 was expected")
-    if not _are_sizes(shape) or len(shape) > _MOST_AXES:
-        raise FormatError(f"{where} has a shape that is no list of at most {_MOST_AXES} sizes")
+    if not _are_sizes(shape) or len(shape) > MOST_AXES:
+        raise FormatError(f"{where} has a shape that is no list of at most {MOST_AXES} sizes")
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise FormatError(f"{where} has data_offsets that are no two offsets")
     plain, bits = DTYPES[dtype]

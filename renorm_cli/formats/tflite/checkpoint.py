@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from renorm_cli.conventions.graph.uses import Use
 from renorm_cli.errors import some_names
 from renorm_cli.formats.base import Extent, Found
-from renorm_cli.formats.plain import Extents, PlainData, PlainFile, overlapping
+from renorm_cli.formats.plain import SHARED, Extents, PlainData, PlainFile, overlapping
 from renorm_cli.formats.tflite.flatbuffer import Flatbuffer
 from renorm_cli.formats.tflite.graph import Uses, uses_in
 from renorm_cli.formats.tflite.model import Tensor, read_model
@@ -16,8 +16,6 @@ from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import GraphUse, Hint, Variable
-
-_SHARED = "it shares some of its bytes with another tensor"
 
 
 def open_tflite(found: Found) -> PlainFile:
@@ -67,7 +65,7 @@ def _variables(
             tensor.dtype,
             Hint("tflite"),
             _state(tensor, uses.uses.get(tensor.key)),
-            locked=_SHARED if tensor.key in shared else tensor.odd,
+            locked=SHARED if tensor.key in shared else tensor.odd,
             use=_told(uses.uses.get(tensor.key)),
             aliases=tuple(aliases.get(tensor.key, ())),
         )

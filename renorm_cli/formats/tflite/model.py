@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tflite.flatbuffer import Flatbuffer
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.storage.files import SourceFile
 from renorm_cli.untrusted import quoted
 
@@ -41,7 +42,6 @@ DTYPES: Mapping[int, tuple[str, int]] = {
 NOT_WEIGHTS = frozenset({"int32", "int64", "uint32", "uint64", "bool", "string"})
 """Dtypes of what is no weight: sizes, places, masks."""
 
-_MOST_AXES = 64
 _MOST_GRAPHS = 10_000
 
 
@@ -122,10 +122,10 @@ def _subgraph(
 
 
 def _tensor(data: Flatbuffer, table: int, buffers: Sequence[tuple[int, int]], shown: str) -> Tensor:
-    name, sizes = data.text(table, 3), data.integers(table, 0, _MOST_AXES)
+    name, sizes = data.text(table, 3), data.integers(table, 0, MOST_AXES)
     where = f"{shown!r}: the tensor {quoted(name)}"
     if sizes is None or min(sizes, default=0) < 0:
-        raise FormatError(f"{where} has a shape that is no list of at most {_MOST_AXES} sizes")
+        raise FormatError(f"{where} has a shape that is no list of at most {MOST_AXES} sizes")
     number = data.scalar(table, 1, 1)
     dtype, bits = DTYPES.get(number, (f"type {number} of TensorFlow Lite", 0))
     found = Tensor(name, tuple(sizes), dtype, data.scalar(table, 2, 4))

@@ -10,6 +10,7 @@ from typing import Any
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.torch.tensors import Storage, Tensor
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.untrusted import JsonError, is_file_name, parse_json, quoted
 
@@ -17,7 +18,6 @@ FOLDER, GRAPHS = "data/weights/", "models/"
 CONFIG = "_weights_config.json"
 
 _DEPTH, _DEPTH_OF_GRAPHS = 8, 100
-_MOST_AXES = 64
 _SCALARS = {
     1: "uint8",
     2: "int8",
@@ -162,7 +162,7 @@ def _tensor(weight: object, sizes: Mapping[str, int], storages: dict[str, Storag
 
 def _integers(values: object) -> tuple[int, ...] | None:
     """Sizes, each written as {"as_int": 5}; None where they are something else."""
-    if not isinstance(values, list) or len(values) > _MOST_AXES:
+    if not isinstance(values, list) or len(values) > MOST_AXES:
         return None
     found = [value.get("as_int") if isinstance(value, dict) else None for value in values]
     sizes = tuple(one for one in found if type(one) is int and 0 <= one < 1 << 62)

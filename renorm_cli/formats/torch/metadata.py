@@ -13,12 +13,12 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.tiling import fill
 from renorm_cli.formats.torch.stack_machine import Damaged, Global, Machine, Made, Pairs, digest_of
 from renorm_cli.formats.torch.tensors import call
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.untrusted import is_file_name, quoted
 
 _TENSOR = "TensorStorageMetadata"
 _OF_A_SAVE = ("checkpoint_id", "save_id", "load_id")
 """Fields of `StorageMeta`: the path, and random numbers."""
-_MOST_AXES = 64
 _MOST_FIELDS = 64
 _MOST_CHUNKS = 1_000_000
 _MOST_CORNERS = 8_000_000
@@ -187,7 +187,7 @@ def _size(value: object) -> Axes | None:
     if not isinstance(value, Made) or _name_of(value) != "torch.Size" or not isinstance(value.args, tuple):
         return None
     inside = value.args[0] if len(value.args) == 1 else None
-    if not isinstance(inside, tuple | list) or len(inside) > _MOST_AXES or not all(map(_is_offset, inside)):
+    if not isinstance(inside, tuple | list) or len(inside) > MOST_AXES or not all(map(_is_offset, inside)):
         return None
     return tuple(inside)
 

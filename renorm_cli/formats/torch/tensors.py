@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from renorm_cli.formats.torch.stack_machine import Damaged, Global, Made, Pairs
+from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.model.dtypes import DTYPES
 
 Axes = tuple[int, ...]
@@ -36,7 +37,7 @@ _KINDS = {
 
 _UTILS = "torch._utils."
 _SUBCLASS = Global("torch._tensor._rebuild_from_type_v2")
-_MOST_AXES = 64
+_MOST_FLAGS = 64
 _DEEPEST = 200
 _LONGEST_PART = 1000
 _LONGEST_PATH = 4000
@@ -127,7 +128,7 @@ def _tensor(kind: str, args: tuple[Any, ...]) -> Tensor | None:
         odd = "quantized"
     else:
         return None
-    if isinstance(extra, Pairs) and (len(extra.items) > _MOST_AXES or any(value for _, value in extra.items)):
+    if isinstance(extra, Pairs) and (len(extra.items) > _MOST_FLAGS or any(value for _, value in extra.items)):
         odd = "stored as its conjugate or its negative"
     return Tensor(storage, offset, tuple(size), tuple(stride), dtype, odd)
 
@@ -138,7 +139,7 @@ def _is_view(args: tuple[Any, ...]) -> bool:
     sizes = args[2], args[3]
     if not _is_size(args[1]) or not all(isinstance(one, list | tuple) for one in sizes):
         return False
-    return len(args[2]) == len(args[3]) <= _MOST_AXES and all(_is_size(one) for size in sizes for one in size)
+    return len(args[2]) == len(args[3]) <= MOST_AXES and all(_is_size(one) for size in sizes for one in size)
 
 
 def _is_size(value: object) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent
-from renorm_cli.formats.plain import overlapping
+from renorm_cli.formats.plain import SHARED, overlapping
 from renorm_cli.formats.torch.tensors import Storage, Tensor
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.identity import Role
@@ -17,7 +17,6 @@ from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.untrusted import quoted
 
 _GAPS = "its numbers do not lie one behind the other: it is a view of a larger tensor, or its numbers are repeated"
-_SHARED = "it shares some of its numbers with another tensor"
 _NO_NUMBER = "no number"
 
 
@@ -56,7 +55,8 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
     extents: dict[str, Extent] = {}
     for name, tensor in kept.items():
         axes = tensor.order()
-        locked = _why_locked(tensor, name in shared, axes, order)
+        odd = _why_not_plain(tensor, axes, order)
+        locked = odd or (SHARED if name in shared else None)
         shape = tensor.size if axes is None else tuple(tensor.size[axis] for axis in axes)
         stored = None if axes is None or axes == tuple(range(len(axes))) else axes
         dtype = tensor.dtype if tensor.dtype in DTYPES else _NO_NUMBER
@@ -64,7 +64,7 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
         state: Role | None = "quantized" if tensor.odd == "quantized" else None
         variables.append(Variable(name, name, shape, dtype, hint, state, locked=locked))
         width = tensor.item_bytes
-        if locked in (None, _SHARED) and width is not None:
+        if odd is None and width is not None:
             start = places[tensor.storage.key].start + tensor.offset * width
             extents[name] = Extent(0, start, math.prod(shape) * width)
     described = frameworks.described(variables, "torch")
@@ -87,14 +87,14 @@ def bytes_of(storage: Storage) -> int:
     return 0 if known is None else storage.numbers * known.nbytes
 
 
-def _why_locked(tensor: Tensor, overlaps: bool, axes: Sequence[int] | None, order: str) -> str | None:
+def _why_not_plain(tensor: Tensor, axes: Sequence[int] | None, order: str) -> str | None:
     if tensor.odd is not None:
         return f"its bytes are {tensor.odd}, not its values"
     if axes is None:
         return _GAPS
     if order == ">" and tensor.dtype == "bfloat16":
         return "bfloat16 in big-endian order is not read"
-    return _SHARED if overlaps else None
+    return None
 
 
 def _spans(kept: Mapping[str, Tensor]) -> dict[str, Extent]:
