@@ -12,6 +12,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from support import effort
@@ -34,8 +35,12 @@ _FRAMEWORK = re.compile(
 )
 """What a file says whose slow tests load one of them, by itself or through others."""
 
-_WHEN_IMPORTED = re.compile(rf"^\w+ = pytest\.importorskip\(\"({'|'.join(FRAMEWORKS)})\"", re.MULTILINE)
-"""What a file of slow tests alone says that loads one as soon as it is looked into."""
+_NONE_IN_THE_LOOP = re.compile(
+    rf"^(\w+ = pytest\.importorskip\(\"({'|'.join(FRAMEWORKS)})\""
+    rf"|pytestmark = .*\bmark\.(slow|{'|'.join(ASKED_FOR)})\b)",
+    re.MULTILINE,
+)
+"""What a file says none of whose tests is in the loop: looking into it takes time, and memory that each fork copies."""
 
 _SINGLY = ("hostile/test_hostile.py", "system/test_crash.py")
 """Files of many long tests that share little: no worker takes one of them as a whole."""
@@ -51,13 +56,8 @@ class _NotInTheLoop(MetaPathFinder, Loader):
         raise RuntimeError(f"a test that needs {module.__name__} is marked slow, or reads what `tf_recorded` has")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None) and config.option.dist == "no":
-        config.option.dist = "loadgroup"
-
-
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that the tests start compiles the tool again
     if config.getoption("markexpr") == LOOP:
         effort.reduce()
         sys.meta_path.insert(0, _NotInTheLoop())
@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     if config.getoption("markexpr") != LOOP or collection_path.suffix != ".py":
         return None
-    return True if _WHEN_IMPORTED.search(collection_path.read_text("utf-8")) else None
+    return True if _NONE_IN_THE_LOOP.search(collection_path.read_text("utf-8")) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,23 +76,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         items[:] = [item for item in items if item not in set(left_out)]
         config.hook.pytest_deselected(items=left_out)
-    _group(items, workers=getattr(config, "workerinput", {}).get("workercount", 1))
+    items.sort(key=_loads_framework)  # last, where there is one process for all
 
 
-def _group(items: list[pytest.Item], workers: int) -> None:
-    """Tests of a file go to one worker and share its fixtures; half of the workers load TensorFlow, and no other."""
-    loading = {item: item.path for item in items if item.get_closest_marker("slow") and _loads_framework(item.path)}
-    turn = {path: number % max(1, workers // 2) for number, path in enumerate(sorted(set(loading.values())))}
-    for item in items:
-        if item in loading:
-            item.add_marker(pytest.mark.xdist_group(f"frameworks {turn[item.path]}"))
-        elif not item.path.as_posix().endswith(_SINGLY):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=loading.__contains__)  # last, where there is one process for all
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file go to one worker, and share its fixtures."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return nodeid if path.endswith(_SINGLY) else path
+
+    return ByFile(config, log) if config.option.dist == "load" else None
+
+
+def _loads_framework(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None and _names_framework(item.path)
 
 
 @cache
-def _loads_framework(path: Path) -> bool:
+def _names_framework(path: Path) -> bool:
     return _FRAMEWORK.search(path.read_text("utf-8")) is not None
 
 

@@ -14,7 +14,7 @@ import pytest
 import hostile
 from hostile.frame import Case, Tool, run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the frame needs inotify and pidfd")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="it needs inotify and pidfd")]
 
 
 def all_cases() -> list[Case]:
@@ -45,7 +45,6 @@ def withstood(case: Case, commands: Iterable[str], folder: Path, tool: Tool) -> 
         assert outcome.faults == (), f"{case.attack} ({command})"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_hostile_checkpoint_is_refused_in_one_line_or_handled_without_harm(
     case: Case, tmp_path: Path, tool: Tool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 
@@ -106,7 +107,7 @@ def signed_ordered(value: int) -> bytes:
 
 
 def slice_key(name: bytes, *extents: tuple[int, int]) -> bytes:
-    escaped = b"".join({0: b"\0\xff", 255: b"\xff\0"}.get(byte, bytes([byte])) for byte in name)
+    escaped = re.sub(rb"[\0\xff]", lambda found: {b"\0": b"\0\xff", b"\xff": b"\xff\0"}[found[0]], name)
     rank = bytes([1, len(extents)]) if extents else b"\0"
     numbers = b"".join(signed_ordered(number) for extent in extents for number in extent)
     return b"\0" + escaped + b"\0\1" + rank + numbers

@@ -14,7 +14,6 @@ from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.variable import Variable
 
 WEIGHTS = ("kernel", "embedding")
-VECTORS = ("bias", "scale")
 """Roles that may stand for each other: neither is bounded."""
 
 Outcome = Literal[
