@@ -16,9 +16,11 @@ from renorm_cli.formats.location import Location
 from renorm_cli.storage.files import open_beside, open_source
 
 _USUAL = re.compile(
-    r"saved_model\.pb|.*\.(?:h5|hdf5|hdf|keras|index|weights\.json|safetensors|safetensors\.index\.json|npz|msgpack|onnx|pt2?|pth|tflite)"
+    r"saved_model\.pb|.*\.(?:h5|hdf5?|keras|index|weights\.json|(?:safetensors|bin)(?:\.index\.json)?|np[yz]|msgpack"
+    r"|onnx|pt2?|pth|bin|ckpt|gguf|tflite)",
+    re.DOTALL,
 )
-"""Usual names of checkpoints."""
+"""Usual names of checkpoints: a test holds them against the endings of all formats."""
 
 _MOST_ENTRIES = 1_000
 _MOST_OPENED = 100

@@ -188,7 +188,10 @@ def test_each_file_of_a_checkpoint_is_one_for_the_hook_and_leads_to_the_checkpoi
         assert (str(led).removesuffix(".index"), others) == (str(tmp_path / whole), []), name
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "m.data"])
+@pytest.mark.parametrize(
+    "name",
+    ["weights.bin", "m.data", "fc1.weight", "fc1.bias", "onnx__MatMul_12", "3f0c6c1e-9d5e-11ee-8c90-0242ac120002"],
+)
 def test_a_file_of_tensors_leads_to_the_model_that_names_it_whatever_it_is_called(name: str, tmp_path: Path) -> None:
     onnx_files.write_outside(tmp_path / "m.onnx", name)
     assert hook_takes(name)

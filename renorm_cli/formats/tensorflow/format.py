@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.tensorflow.locations import (
@@ -22,7 +24,9 @@ from renorm_cli.formats.tensorflow.locations import (
     prefix_with,
     prefixes_among,
     saved_model_with,
+    v1_among,
 )
+from renorm_cli.storage.files import open_source
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -97,6 +101,17 @@ class TfV1Format(Format):
 
     def location(self, path: Path) -> Location:
         return V1File(path, path.name)
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Told by their content where their names leave it open: they have no ending, or that of a step."""
+        return v1_among(names, lambda name: self._is_one(folder / name))
+
+    def _is_one(self, path: Path) -> bool:
+        try:
+            with closing(open_source(path)) as file:
+                return self.recognises(Head(file))
+        except FormatError:  # nothing tells that it is one
+            return False
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.tensorflow.v1.checkpoint import open_v1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,9 @@ _BESIDE_GRAPHS = ("fingerprint.pb", "keras_metadata.pb")
 _VARIABLES = "variables"
 _FIRST_DATA = ".data-00000-of-00001"
 _PART = re.compile(r"(.+)(?:\.data-[0-9]{5}-of-[0-9]{5}|\.meta)", re.DOTALL)
+
+_V1 = re.compile(r"[^.]*|.*ckpt[^.]*|.*[0-9]", re.DOTALL)
+"""Names that checkpoints of version 1 may have where no graph is beside them: `model`, `model.ckpt-7`, `model.7`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,20 @@ def prefixes_among(names: Collection[str]) -> dict[str, list[str]]:
             alone.setdefault(found[1], []).append(name)
     called = {stem + INDEX if stem in names or not stem else stem: files for stem, files in indexes.items()}
     return called | {files[0]: files for files in alone.values()}
+
+
+def v1_among(names: Collection[str], is_one: Callable[[str], bool]) -> dict[str, list[str]]:
+    """The checkpoints of version 1 among the files of a folder, of those whose names allow it and `is_one` says so.
+
+    One in several files is called by the first of them.
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        stem = base_name(name)
+        usual = f"{stem}.meta" in names or _V1.fullmatch(name) is not None
+        if usual and stem + INDEX not in names and is_one(name):
+            found.setdefault(stem, []).append(name)
+    return {files[0]: [*files, *{f"{stem}.meta"} & set(names)] for stem, files in found.items()}
 
 
 def prefix_of_index(path: Path) -> Prefix:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import tf_recorded, torch_files
-from support.places import ROOT, SAMPLES
+from support.places import DATA, ROOT, SAMPLES
 
 from renorm_cli.fleet.discover import Item, Search
 from renorm_cli.formats.registry import FORMATS
@@ -112,6 +112,24 @@ def test_a_binary_file_is_found_where_torch_wrote_a_tensor_into_it_or_nobody_can
     (tmp_path / "link.bin").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe.bin")
     assert found(tmp_path) == ["link.bin", "pipe.bin", "weights.bin"]
+
+
+def test_checkpoints_of_version_1_are_found_whatever_they_are_called_and_their_parts_are_no_items(
+    tmp_path: Path,
+) -> None:
+    (content,) = (path.read_bytes() for path in (DATA / "tensorflow" / "v1").iterdir())
+    parts = [f"p.ckpt-7-0000{number}-of-00002" for number in range(2)]
+    names = ("a", "model-1000", "model.ckpt", "model.ckpt-7", "snapshot.77", "odd.name", *parts)
+    for name in names:
+        (tmp_path / name).write_bytes(content)
+    put(tmp_path, "odd.name.meta", "p.ckpt-7.meta", "LICENSE", "b.meta", "x.1")
+    (tmp_path / "other.name").write_bytes(content)  # nothing in its name says that it may be one
+    (tmp_path / "t.index").write_bytes(content)
+    assert found(tmp_path) == sorted({*names, "t"} - {parts[1]})
+    os.mkfifo(tmp_path / "pipe")
+    search = Search(recursive=True)
+    assert len(list(search.items([str(tmp_path)]))) == len(names)
+    assert search.passed == 5
 
 
 def test_what_a_format_calls_its_files_is_searched_for_and_listed_in_the_documentation() -> None:

@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import pickle
+import re
 import shutil
 import tarfile
 import zipfile
@@ -20,7 +21,7 @@ from support.files import look
 from support.places import SAMPLES
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.registry import find, wholes
+from renorm_cli.formats.registry import FORMATS, find, wholes
 
 LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 41200\n".encode()
 
@@ -41,6 +42,8 @@ def tarred() -> bytes:
 
 
 DENSE = (SAMPLES / "dense.keras").read_bytes()
+_NOT_ALONE = {".json", ".npy", ".npz"}  # in a zip they are what else its members make of it
+ENDINGS = sorted({ending for format in FORMATS for ending in (*format.endings, *format.searched)} - _NOT_ALONE)
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "pointer of Git LFS": (lambda: LFS, "a Git LFS pointer to one; run `git lfs pull`"),
     "gzip": (lambda: gzip.compress(DENSE), "a file compressed by gzip; unpack it first"),
@@ -58,6 +61,14 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "config": (lambda: b'{"class_name": "Functional", "config": {}}', "the config of a Keras model, without weights"),
     "report": (lambda: b'{"schema_version": 1, "tool": "renorm-ckpt"', "a report of this program; give the checkpoint"),
 }
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_any_format_calls_its_files_is_told_where_it_lies_in_a_zip(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.zip"
+    path.write_bytes(zipped(**{f"run/m{ending}": b"x"}))
+    with pytest.raises(FormatError, match=f"it holds 'run/m{re.escape(ending)}'; unpack it first"):
+        look(path)
 
 
 @pytest.mark.parametrize("kind", FILES)
