@@ -50,6 +50,13 @@ def text(value: object) -> str:
     return value
 
 
+def flag(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise UnexpectedError("true or false", value)
+    return value
+
+
 def number(value: object) -> float:
     """An int or a float, but no bool; an int beyond the range of float64 is inf or -inf."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -40,7 +40,7 @@ class Pair:
             self.before is not None
             and self.after is not None
             and self.before.key == self.after.key
-            and {self.before.name, *self.before.aliases} != {self.after.name, *self.after.aliases}
+            and _stored_names(self.before) != _stored_names(self.after)
         )
 
     def subject(self, *, proof: bool) -> Variable:
@@ -58,6 +58,11 @@ class Pair:
             told = one
         labels = dict.fromkeys((*one.aliases, other.name, other.key, *other.aliases))
         return replace(told, aliases=tuple(labels))
+
+
+def _stored_names(variable: Variable) -> set[str]:
+    """Its names but for one that a file beside the checkpoint tells: such a file may be beside one of two alone."""
+    return {variable.name, *(alias for alias in variable.aliases if alias != variable.tied)}
 
 
 def have_common_keys(before: Sequence[Variable], after: Sequence[Variable]) -> bool:

@@ -121,6 +121,8 @@ class Variable:
     identity: Identity | None = None
     """What it is taken for, once all variables of the file were looked at together."""
     aliases: tuple[str, ...] = ()
+    tied: str | None = None
+    """The one of the aliases that only a file beside the checkpoint tells."""
     copies: tuple[str, ...] = ()
     untold: int = 0
     """Bytes of an element, where the file does not tell its dtype; 0 where it does."""

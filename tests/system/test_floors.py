@@ -54,7 +54,7 @@ INNER = {
         {"hdf5", "zip", "mistaken", "shard_index", "sent"},
         {"plain"},
         {"numbers"},
-        {"base"},
+        {"base", "model_config"},
         {"frameworks", "walk", "node_graph"},
         {"apart", "endings", "folders", "location", "naming", "protobuf", "tiling"},
     ],

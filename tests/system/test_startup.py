@@ -76,7 +76,7 @@ FOREIGN_NAMES = rooms("torch flax gguf", "conventions.") | rooms(
     "frameworks shard_index gguf.blocks gguf.checkpoint gguf.header safetensors.checkpoint safetensors.header"
     " numpy.checkpoint numpy.header flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming"
     " onnx.tensors tflite.checkpoint zip.members torch.checkpoint torch.distributed torch.exported torch.metadata"
-    " torch.shards torch.stack_machine torch.tensors torch.views",
+    " torch.shards torch.stack_machine torch.tensors torch.views hub.folder model_config",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""
@@ -106,6 +106,7 @@ FOREIGN = {
     ".safetensors": (NOT_HDF5 - FOREIGN_NAMES)
     | rooms("formats.numpy.checkpoint formats.flax.tree formats.torch.checkpoint conventions.flax formats.hdf5.worker")
     | rooms("formats.keras.hdf5_files formats.keras.v3_names formats.onnx.checkpoint formats.gguf.checkpoint")
+    | rooms("formats.hub.folder formats.model_config")
     | {"h5py"},
     ".onnx": (NOT_HDF5 - ONNX - FOREIGN_NAMES - GRAPH)
     | rooms("conventions.graph.tflite conventions.torch conventions.flax")

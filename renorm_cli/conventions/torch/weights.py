@@ -78,6 +78,14 @@ def claims(variables: Sequence[Variable], *, outputs_first: bool = False) -> dic
     return told
 
 
+def open_as_gpt2(variables: Sequence[Variable]) -> frozenset[str]:
+    """The keys of linear layers that are called as those of GPT-2, where no bias of the file tells their layout."""
+    found = modules(variables)
+    named = [one for module in found.values() for own, one in module.items() if own == "weight" and _is_gpt2(one)]
+    told = any(_fits_only(axis, one, found) for one in named for axis in (0, 1))
+    return frozenset() if told else frozenset(one.variable.key for one in named)
+
+
 def _is_kernel(module: Module) -> bool:
     """Whether `weight` is a kernel; what is called a table and has a bias is one."""
     weight = module["weight"]

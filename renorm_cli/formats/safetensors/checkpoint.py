@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
@@ -13,6 +14,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.safetensors.header import METADATA, Header, read_header
 from renorm_cli.formats.shard_index import ShardIndex, staged_shards
+from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
 from renorm_cli.storage.files import SourceFile
 from renorm_cli.storage.staging import Staging
@@ -22,14 +24,18 @@ _FRAMEWORKS = {"pt": "torch", "tf": "keras", "flax": "flax", "mlx": "mlx"}
 """What the metadata call frameworks, under `format`."""
 
 
+_CONFIG = "config.json"
+
+
 class SafetensorsFile(PlainCheckpoint):
     """A safetensors file. There are no checksums in it."""
 
     def __init__(self, found: Found, file: SourceFile, header: Header) -> None:
         self._metadata = header.metadata
         variables, extents = _variables([header], [file])
-        data = PlainData([file], Extents(extents))
-        super().__init__("safetensors", found, [file], variables, data, frameworks.notes(variables))
+        variables, told = _told(found, variables)
+        notes = (*frameworks.notes(variables), *told)
+        super().__init__("safetensors", found, [file], variables, PlainData([file], Extents(extents)), notes)
 
     def rest(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         yield METADATA, iter([_canonical(self._metadata)])
@@ -43,8 +49,9 @@ class SafetensorsShards(PlainCheckpoint):
         headers = [read_header(shard) for shard in shards]
         self._metadata = [header.metadata for header in headers]
         variables, extents = _variables(headers, shards)
-        data = PlainData(shards, Extents(extents))
-        super().__init__("safetensors-index", found, (*shards, file), variables, data, frameworks.notes(variables))
+        variables, told = _told(found, variables)
+        notes, data = (*frameworks.notes(variables), *told), PlainData(shards, Extents(extents))
+        super().__init__("safetensors-index", found, (*shards, file), variables, data, notes)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         staged = staged_shards(self, self._index, staging, output, changing)
@@ -90,6 +97,20 @@ def _variables(
     told = {_FRAMEWORKS.get(header.metadata.get("format", "")) for header in headers} - {None}
     framework = next(iter(told)) if len(told) == 1 else None
     return _with_aliases(frameworks.described(variables, framework), headers), extents
+
+
+def _told(found: Found, variables: tuple[Variable, ...]) -> tuple[tuple[Variable, ...], tuple[Note, ...]]:
+    """The variables with what `config.json` beside the file tells; of an output, with what it told of the input."""
+    if found.like is None:
+        config = found.only.path.with_name(_CONFIG)
+        if not os.path.lexists(config):
+            return variables, ()
+        from renorm_cli.formats.model_config import told_by_config  # few files have one beside them
+
+        return told_by_config(variables, config)
+    known = found.like.variables
+    alike = [(one.key, one.shape, one.dtype) for one in variables] == [(one.key, one.shape, one.dtype) for one in known]
+    return known if alike else variables, ()
 
 
 def _with_aliases(variables: Sequence[Variable], headers: Sequence[Header]) -> tuple[Variable, ...]:
