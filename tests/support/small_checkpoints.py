@@ -54,6 +54,13 @@ def _safetensors_shards(folder: Path) -> Path:
     return tensor_files.write_index(folder / "m.safetensors.index.json", shards, "m")
 
 
+def _model_folder(folder: Path) -> Path:
+    (folder / "model" / "assets").mkdir(parents=True)
+    (folder / "model" / "assets" / "words.txt").write_bytes(b"one\ntwo\n")
+    shards = tensor_files.halves(tensor_files.torch_arrays())
+    return tensor_files.write_index(folder / "model" / "model.safetensors.index.json", shards).parent
+
+
 def _onnx(folder: Path) -> Path:
     onnx_files.write_outside(folder / "m.onnx", checksum=True)
     return folder / "m.onnx"
@@ -82,6 +89,7 @@ OTHERS: dict[str, Make] = {
     "onnx with data": _onnx,
     "gguf split": gguf_files.write_split,
     "torch distributed": _torch_distributed,
+    "model folder": _model_folder,
 }
 FORMATS = HDF5 | TENSORFLOW | OTHERS
 MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards", "onnx with data", "gguf split")

@@ -117,11 +117,12 @@ def labs(tmp_path_factory: pytest.TempPathFactory) -> Labs:
 
 
 def ways(name: str) -> tuple[str, ...]:
-    return ("new", "over another") if name == "v1" else ("new", "over another", "in place")
+    """In place, the folder of a model is no more than the shards in it."""
+    return ("new", "over another") if name in ("v1", "model folder") else ("new", "over another", "in place")
 
 
 CASES = [(name, way) for name in small.FORMATS for way in ways(name)]
-SEVERAL = (*small.MULTIPLE, "saved model", "torch distributed")
+SEVERAL = (*small.MULTIPLE, "saved model", "torch distributed", "model folder")
 QUICK = [(name, way) for name, way in CASES if way != "in place" or name in SEVERAL]
 """A single file is replaced in the same way wherever it is."""
 QUICK_FAILURES = [(name, way) for name, way in QUICK if way == "new" or (way == "over another" and name in SEVERAL)]

@@ -130,23 +130,26 @@ def test_parts_of_quantized_weights_are_told_by_the_integers_beside_them(tmp_pat
         "model.a.codebooks": np.ones((2, 8, 1, 8), "f4"),
         "model.b.W_q": np.ones((4, 2), "u1"),
         "model.b.zero": np.ones((4, 2), "f4"),
+        "model.b.bias": np.ones((4, 2), "f4"),
+        "model.b.weight": np.ones((4, 2), "f4"),
         "model.c.other": np.ones((4, 3), "f4"),
+        "codes": np.ones((4, 2), "u1"),
+        "other": np.ones((4, 3), "f4"),
         LAYER: MODEL[LAYER],
     }
     path = _written(tmp_path, arrays)
     assert check(path, max_norm=9.0).verdict == "undecided"
-    assert _unidentified(look(path)) == {"model.a.codebooks", "model.b.zero", "model.c.other"}
+    assert _unidentified(look(path)) == {"model.a.codebooks", "model.b.zero", "model.c.other", "other"}
     _written(tmp_path, arrays, {"quantization_config": {"quant_method": "aq\x1blm"}})
     report = look(path)
-    assert _unidentified(report) == {"model.c.other"}
-    assert {skip.variable.name for skip in report.skips if skip.role == "quantized"} >= {
-        "model.a.codebooks",
-        "model.b.zero",
-    }
+    assert _unidentified(report) == {"model.c.other", "other"}
+    quantized = {skip.variable.name for skip in report.skips if skip.role == "quantized"}
+    assert quantized == {"model.a.codebooks", "model.b.zero"}
+    assert {row.step.variable.name for row in report.rows} == {"model.b.weight", LAYER}
     (said,) = _told(report)
     assert said.endswith("'model.a.codebooks', 'model.b.zero' are parts of weights that 'aq\\x1blm' quantized")
     _written(tmp_path, arrays, {"quantization_config": {"bits": 4}})
-    assert len(look(path).unidentified) == 3
+    assert len(look(path).unidentified) == 4
 
 
 def test_names_of_other_frameworks_are_not_told_by_it(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from renorm_cli import FormatError, NonFiniteError, OutputError, apply, check, i
 from renorm_cli.formats import sent
 from renorm_cli.run import shares
 
-PLAIN = ("prefix", "prefix of shards", "saved model", "safetensors shards", "torch distributed")
+PLAIN = ("prefix", "prefix of shards", "saved model", "safetensors shards", "torch distributed", "model folder")
 """Of those formats that `small_checkpoints` makes, the ones whose weights lie as plain bytes."""
 ONE_FILE = {
     "m.npz": lambda path: np.savez(path, kernel=KERNEL, bias=KERNEL[0]),

@@ -12,9 +12,10 @@ import pytest
 from support import builders, tensor_files
 from support.files import agrees, bound, look
 
-from renorm_cli.api.verbs import diff
+from renorm_cli.api.verbs import check, diff
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.registry import locate, open_checkpoint
+from renorm_cli.storage.staging import Staging
 
 ARRAYS = {"fc.weight": builders.kernel((6, 4), (0,)), "fc.bias": np.full(6, 3.0, np.float32)}
 OTHERS = {"config.json": b"{}", "tokenizer.json": b"[1]", "onnx/model.onnx": b"none", ".hidden/x": b"y"}
@@ -143,6 +144,20 @@ def test_a_warning_names_further_weights_and_not_what_training_keeps(model: Path
     assert note.startswith("'flax_model.msgpack', 'onnx/model.onnx', 'pytorch_model.bin' and 1 more: ")
 
 
+def test_a_file_that_was_carried_over_and_is_another_is_noticed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry = Staging.carry
+
+    def spoiled(self: Staging, source: Any, target: Path) -> None:
+        carry(self, source, target)
+        if target.name == "tokenizer.json":
+            target.write_bytes(b"[2]")
+
+    monkeypatch.setattr(Staging, "carry", spoiled)
+    with pytest.raises(OutputError, match=r"'tokenizer.json' differs from the input; nothing was published"):
+        bound(model, None)
+    assert [path.name for path in model.parent.iterdir()] == ["model"]
+
+
 def test_a_private_file_that_is_carried_over_makes_the_output_private(model: Path) -> None:
     (model / "config.json").chmod(0o600)
     bound(model, None)
@@ -239,6 +254,12 @@ def test_pytorch_reads_the_weights_of_a_folder_without_safetensors(tmp_path: Pat
     weights = {name: torch.from_numpy(array.copy()) for name, array in ARRAYS.items()}
     model = _folder(tmp_path / "model", lambda folder: torch.save(weights, folder / "pytorch_model.bin"))
     bound(model, None)
-    after = torch.load(tmp_path / "model-renorm" / "pytorch_model.bin", weights_only=True)
+    out = tmp_path / "model-renorm" / "pytorch_model.bin"
+    after = torch.load(out, weights_only=True)
     agrees(ARRAYS["fc.weight"], after["fc.weight"].numpy(), (0,), 1.0)
-    assert _content(tmp_path / "model-renorm").keys() == {*OTHERS, "pytorch_model.bin"}
+    assert _content(out.parent).keys() == {*OTHERS, "pytorch_model.bin"}
+    raw = out.read_bytes()
+    at = raw.index(after["fc.weight"].numpy().tobytes())
+    out.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    with pytest.raises(FormatError, match="is damaged: the checksum of"):
+        check(out.parent, max_norm=9.0)
