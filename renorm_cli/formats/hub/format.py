@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from renorm_cli.errors import FormatError, OutputError, Way
+from renorm_cli.errors import FormatError, OutputError, Way, some_names
 from renorm_cli.formats.base import Format, Found, Head, map_of
-from renorm_cli.formats.folders import files_with
+from renorm_cli.formats.folders import files_in, files_with
 from renorm_cli.formats.location import Folder, Location
 from renorm_cli.storage.journal import journaled
 
@@ -33,6 +33,7 @@ class ModelFolder(Folder):
     """The folder of a model."""
 
     def check_output(self, output: Location) -> None:
+        """Also where the output would replace a folder with files that it will not have: it may be one to work in."""
         if output.path.name.endswith(_FILES) and not output.path.is_dir():
             inside = weights_in(self.path)
             raise OutputError(
@@ -40,6 +41,13 @@ class ModelFolder(Folder):
                 Way("output", "give the name of a folder"),
             )
         Folder.check_output(self, output)
+        there = files_in(output.path, self.kind()) if output.path.is_dir() else []
+        lost = sorted(set(there).difference(files_in(self.path, self.kind()) if there else ()))
+        if lost:
+            told = some_names([str(name) for name in lost])
+            raise OutputError(
+                f"{str(output.path)!r} holds {told}, which the output would not have", Way("output", "give another")
+            )
 
     def is_such(self, folder: Path) -> bool:
         return weights_in(folder) is not None

@@ -123,13 +123,20 @@ def test_a_folder_of_other_things_and_the_input_are_never_replaced(model: Path, 
         bound(model, model / "new")
 
 
-def test_a_folder_that_is_replaced_is_replaced_as_a_whole(model: Path, tmp_path: Path) -> None:
+def test_a_folder_is_replaced_where_the_output_has_all_of_its_files(model: Path, tmp_path: Path) -> None:
     other = _folder(tmp_path / "other", lambda folder: _write(folder / "model.safetensors", 5.0))
-    (other / "old.txt").write_text("old")
+    (other / "checkpoint-5").mkdir()
+    (other / "checkpoint-5" / "model.safetensors").write_bytes(b"mine")
+    before = _content(other)
+    with pytest.raises(OutputError, match=r"holds 'checkpoint-5/model.safetensors', which the output would not have"):
+        bound(model, other, force=True)
+    assert _content(other) == before
+    (other / "checkpoint-5" / "model.safetensors").unlink()
     with pytest.raises(OutputError, match="exists"):
         bound(model, other)
     bound(model, other, force=True)
     assert _content(other).keys() == _content(model).keys()
+    assert _content(other)["model.safetensors"] != before["model.safetensors"]
 
 
 def test_a_warning_names_further_weights_and_not_what_training_keeps(model: Path) -> None:
