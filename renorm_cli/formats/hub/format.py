@@ -69,7 +69,10 @@ class ModelFolderFormat(Format):
         from renorm_cli.formats.hub.folder import open_model_folder  # each format alone needs its parser
 
         inside = weights_in(found.path)
-        assert inside is not None
+        if inside is None:
+            raise FormatError(
+                f"{str(found.path)!r} held weights, and holds none now; run again when nothing writes to it"
+            )
         return open_model_folder(found, inside)
 
 
