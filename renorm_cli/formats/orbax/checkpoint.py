@@ -137,6 +137,10 @@ class OrbaxCheckpoint(Checkpoint):
 
     def close(self) -> None:
         self._closed = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """End the worker, with the chunks that it keeps; the next read starts another."""
         with self._lock:
             worker, self._worker = self._worker, None
         if worker is not None:

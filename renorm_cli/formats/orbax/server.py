@@ -23,6 +23,8 @@ VERSIONS = {b".zarray": 2, b"zarr.json": 3}
 DRIVERS = {2: "zarr", 3: "zarr3"}
 MAX_KEYS = 2_000_000
 MAX_METADATA = 1 << 20
+CACHE = 96 << 20
+"""Bytes of decoded chunks that are kept of arrays of small chunks."""
 AT_ONCE_BYTES, AT_ONCE = 64 << 20, 256
 """Bytes and keys that are copied or read at once; of a larger chunk, one."""
 
@@ -42,15 +44,15 @@ class Place(NamedTuple):
 
 
 class Server:
-    """Serves the arrays in `folder`; tensorstore keeps `cache` bytes of decoded chunks."""
+    """Serves the arrays in `folder`."""
 
-    def __init__(self, ts: Any, folder: Sequence[Place], fills: Sequence[bool], shown: str, cache: int) -> None:
+    def __init__(self, ts: Any, folder: Sequence[Place], fills: Sequence[bool], shown: str) -> None:
         self._ts = ts
         self._folder = folder
         self._fills = fills
         self._shown = shown
-        settings = {"cache_pool": {"total_bytes_limit": cache}, "file_io_concurrency": {"limit": 4}}
-        self._context = ts.Context({**settings, "file_io_sync": False})  # who takes the files over flushes them
+        self._cache = CACHE
+        self._context = self._caching(CACHE)
         # In a fork of a program that has used tensorstore, the first read ends the process; so it is this one.
         self._keys(folder[0]._replace(ocdbt=False)).read("no such file").result()
         self._open: dict[tuple[int, str], Any] = {}
@@ -68,6 +70,11 @@ class Server:
                 return {"more": self._written(request)}, b""
         raise AssertionError(request["op"])
 
+    def _caching(self, cache: int) -> Any:
+        """What tensorstore works in: it keeps so many bytes of decoded chunks."""
+        settings = {"cache_pool": {"total_bytes_limit": cache}, "file_io_concurrency": {"limit": 4}}
+        return self._ts.Context({**settings, "file_io_sync": False})  # who takes the files over flushes them
+
     # --- key-value stores
 
     def _base(self, place: Place, name: str = "") -> dict[str, Any]:
@@ -79,11 +86,13 @@ class Server:
     def _keys(self, place: Place, name: str = "") -> Any:
         return self._ts.KvStore.open(self._base(place, name), context=self._context).result()
 
-    def _array(self, item: int, name: str, version: int) -> Any:
+    def _array(self, item: int, name: str, version: int, cache: int) -> Any:
+        """An open array. One of large chunks has a cache of its own, and those of the array before it go first."""
         found = self._open.get((item, name))
         if found is None:
-            if len(self._open) >= AT_ONCE:
+            if len(self._open) >= AT_ONCE or max(cache, self._cache) > CACHE:
                 self._open.clear()
+                self._cache, self._context = cache, self._caching(cache)
             spec = {
                 "driver": DRIVERS[version],
                 "kvstore": self._base(self._folder[item], name),
@@ -137,7 +146,7 @@ class Server:
     def _read(self, request: dict[str, Any]) -> memoryview:
         import numpy as np
 
-        array = self._array(request["item"], request["name"], request["version"])
+        array = self._array(request["item"], request["name"], request["version"], request["cache"])
         if list(array.shape) != request["of"] or array.dtype.name != request["dtype"]:
             raise FormatError(f"{self._shown}: {request['name']!r} is {array.dtype.name} {list(array.shape)} by itself")
         box = tuple(slice(at, at + size) for at, size in zip(request["start"], request["shape"], strict=True))
@@ -215,10 +224,9 @@ class Server:
             dtype, chunk = array.dtype.numpy_dtype, array.chunk_layout.write_chunk.shape
             numbers = np.memmap(values, dtype, "r", one["offset"], tuple(array.shape))
             for box in _boxes(array.shape, chunk, AT_ONCE_BYTES // dtype.itemsize):
+                written.append(array[box].write(numbers[box], can_reference_source_data_indefinitely=True))
                 if len(arrays) == 1:
-                    array[box].write(np.array(numbers[box])).result()
-                else:
-                    written.append(array[box].write(np.array(numbers[box])))
+                    written.pop().result()
         for done in written:
             done.result()
 

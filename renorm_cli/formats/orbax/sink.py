@@ -86,6 +86,7 @@ class OrbaxSink(Sink):
     def _write_anew(self, changed: Sequence[Array]) -> None:
         content, arrays = self._source.content, self._source.arrays
         assert self._values is not None
+        self._source.let_go()
         with closing(self._source.worker(writable=True)) as worker:
             for number, item in enumerate(content.items):
                 own = [array for array in changed if array.item == number]

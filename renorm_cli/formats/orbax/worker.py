@@ -13,13 +13,14 @@ from typing import Any
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.apart import CPU_SECONDS, Worker
 from renorm_cli.formats.orbax.arrays import Array, Item, arrays_of
-from renorm_cli.formats.orbax.server import Place, Server
+from renorm_cli.formats.orbax.server import AT_ONCE_BYTES, CACHE, Place, Server
 
 MEMORY = 1 << 30
 """Bytes that the child may take besides its chunks: tensorstore starts threads, each of which reserves some."""
 CHUNKS = 5
 """How many times the largest chunk a child has at once: packed, unpacked, kept, cut and sent."""
-CACHE = 64 << 20
+SMALL = 32 << 20
+"""Bytes of a chunk of which several fit in the cache that all arrays share."""
 MOST_PATIENCE, PATIENCE = 600.0, 60.0
 """The deadline for one answer is PATIENCE and a second per MiB, in seconds."""
 SURVEY_PROCESSOR, SURVEY_PROCESSOR_PER_MIB = 3, 10
@@ -44,7 +45,6 @@ class OrbaxWorker:
             "shown": shown,
             "folder": places,
             "fills": [item.fills for item in items],
-            "cache": CACHE + 2 * chunk,
             "writable": writable,
         }
         memory = MEMORY + CHUNKS * chunk
@@ -72,6 +72,7 @@ class OrbaxWorker:
             "dtype": array.dtype,
             "start": start,
             "shape": shape,
+            "cache": _cache(array),
         }
         _, data = self._call(request, nbytes + self._chunk, limit=nbytes)
         if len(data) != nbytes:
@@ -89,7 +90,7 @@ class OrbaxWorker:
         step = {"op": "write", "item": item, "target": _as_text(target, str(target))}
         chunks = {array.name: array.chunk_bytes for array in arrays}
         self._call({**step, "step": "begin", "chunks": chunks, "anew": [array.name for array in anew]}, 0)
-        while self._call({**step, "step": "copy"}, CACHE + self._chunk)[0].get("more") is True:
+        while self._call({**step, "step": "copy"}, AT_ONCE_BYTES + self._chunk)[0].get("more") is True:
             pass
 
     def put(self, arrays: Sequence[Array], target: Path, values: Path, offsets: Sequence[int]) -> None:
@@ -111,6 +112,15 @@ class OrbaxWorker:
 
 def _asked(array: Array) -> dict[str, Any]:
     return {"item": array.item, "name": array.name, "version": array.version}
+
+
+def _cache(array: Array) -> int:
+    """Bytes of chunks to keep of an array, which is read in C order: of a large chunk one, and two if they lie side by
+    side; what is decoded takes as much again while it is packed."""
+    if array.chunk_bytes <= SMALL:
+        return CACHE
+    side_by_side = any(edge > step for edge, step in zip(array.shape[1:], array.chunk[1:], strict=True))
+    return SMALL + (1 + side_by_side) * array.chunk_bytes
 
 
 def _as_text(path: Path, shown: str) -> str:
@@ -145,6 +155,6 @@ def serve(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], byte
         if not request["writable"]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         places = [Place(path, ocdbt) for path, ocdbt in request["folder"]]
-        _served[:] = [Server(tensorstore, places, request["fills"], request["shown"], request["cache"])]
+        _served[:] = [Server(tensorstore, places, request["fills"], request["shown"])]
         return {}, b""
     return _served[0].serve(request, payload)

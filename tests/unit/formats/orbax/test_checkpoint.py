@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -18,7 +19,9 @@ from support.files import agrees, bound, look
 
 from renorm_cli.api.verbs import suggest
 from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.orbax import server, worker
 from renorm_cli.formats.registry import is_one_of, open_checkpoint
+from renorm_cli.model.blocks import Block
 
 needs_tensorstore = pytest.mark.skipif(
     importlib.util.find_spec("tensorstore") is None, reason="tensorstore is not installed"
@@ -115,6 +118,39 @@ def test_the_items_of_a_step_are_those_it_names_and_begin_the_names_where_they_a
     bound(step, tmp_path / "out", "ema/*")
     assert every_byte(tmp_path / "out" / "state") == every_byte(step / "state")
     assert every_byte(tmp_path / "out" / "copy") == every_byte(step / "copy")
+
+
+@needs_tensorstore
+def test_arrays_of_large_chunks_are_bounded_as_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = orbax_files.write(tmp_path / "in", chunk=4)
+    bound(folder, tmp_path / "out")
+    for module, limit in ((worker, "SMALL"), (server, "CACHE")):
+        monkeypatch.setattr(module, limit, 0)
+    bound(folder, tmp_path / "large")
+    found = orbax_files.read(tmp_path / "large")
+    for name, array in orbax_files.read(tmp_path / "out").items():
+        assert array.tobytes() == found[name].tobytes()
+
+
+@pytest.mark.slow
+@needs_tensorstore
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells the peak of a process in /proc")
+def test_of_arrays_of_large_chunks_no_more_than_one_is_in_memory(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(1).standard_normal(20 << 20, "f4").reshape(-1, 1024)
+    arrays = {("params", f"dense_{number}", "kernel"): numbers for number in range(2)}
+    folder = orbax_files.write(tmp_path / "in", arrays)
+    with open_checkpoint(folder) as source:
+        first, second = source.variables
+        source.read(first, Block((0, 0), (1, 1024)))
+        before = _peak(source)
+        source.read(second, Block((0, 0), (1, 1024)))
+        assert _peak(source) < before + numbers.nbytes // 2
+
+
+def _peak(source: Any) -> int:
+    """Bytes that the process that reads has had at once."""
+    told = Path(f"/proc/{source._worker._worker._pid}/status").read_text()
+    return int(told.partition("VmHWM:")[2].split()[0]) << 10
 
 
 @pytest.mark.slow
