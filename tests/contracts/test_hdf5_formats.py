@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from contracts.checkpoint import CheckpointContract
 from support import peek
 from support import small_checkpoints as small
@@ -33,6 +34,7 @@ class TestLegacyH5(Hdf5Contract):
     kernels = LEGACY
 
 
+@pytest.mark.slow  # in the loop, the same in chunks
 class TestWeightsH5(Hdf5Contract):
     kind, name, format, kernels = "v3", "m.weights.h5", "keras-weights-h5", V3
 
@@ -42,6 +44,7 @@ class TestWeightsH5InChunks(Hdf5Contract):
     rewrites = True
 
 
+@pytest.mark.slow  # in the loop, `.h5` of Keras
 class TestPlainHdf5(Hdf5Contract):
     kind, name, format, kernels = "plain hdf5", "m.hdf5", "hdf5", PLAIN
 

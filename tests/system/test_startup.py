@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -191,14 +191,22 @@ def needless(found: set[str], unwanted: frozenset[str]) -> list[str]:
     return sorted(found & unwanted)
 
 
-@pytest.fixture(scope="module")
-def inspected(checkpoints: dict[str, Path]) -> dict[str, set[str]]:
-    return {kind: imported("inspect", path) for kind, path in checkpoints.items()}
+Loaded = Callable[[str], set[str]]
 
 
 @pytest.fixture(scope="module")
-def applied(checkpoints: dict[str, Path]) -> dict[str, set[str]]:
-    return {kind: imported("apply", path, "--max-norm", "1") for kind, path in checkpoints.items()}
+def inspected(checkpoints: dict[str, Path]) -> Loaded:
+    """The modules that `inspect` of a kind of checkpoint loads; it is run once."""
+    return cache(lambda kind: imported("inspect", checkpoints[kind]))
+
+
+@pytest.fixture(scope="module")
+def applied(checkpoints: dict[str, Path]) -> Loaded:
+    return cache(lambda kind: imported("apply", checkpoints[kind], "--max-norm", "1"))
+
+
+APPLIED = [pytest.param(kind, marks=[] if kind in (".keras", ".safetensors") else [pytest.mark.slow]) for kind in FILES]
+"""What `apply` needs besides what `inspect` does is the same for all formats but for their sinks."""
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("apply", "--help"), ("--version",)])
@@ -209,24 +217,24 @@ def test_help_imports_the_parser_and_nothing_of_the_work(arguments: tuple[str, .
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_inspect_imports_no_heavy_package(kind: str, inspected: dict[str, set[str]]) -> None:
-    assert needless(inspected[kind], HEAVY - BROUGHT.get(kind, frozenset())) == []
+def test_inspect_imports_no_heavy_package(kind: str, inspected: Loaded) -> None:
+    assert needless(inspected(kind), HEAVY - BROUGHT.get(kind, frozenset())) == []
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_apply_imports_no_heavy_package(kind: str, applied: dict[str, set[str]]) -> None:
+@pytest.mark.parametrize("kind", APPLIED)
+def test_apply_imports_no_heavy_package(kind: str, applied: Loaded) -> None:
     digest = words("hashlib")  # its report has that of the checkpoint
-    assert needless(applied[kind], HEAVY - BROUGHT.get(kind, frozenset()) - digest) == []
+    assert needless(applied(kind), HEAVY - BROUGHT.get(kind, frozenset()) - digest) == []
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_inspect_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, inspected: dict[str, set[str]]) -> None:
-    assert needless(inspected[kind], UNUSED | FOREIGN[kind] | WRITING) == []
+def test_inspect_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, inspected: Loaded) -> None:
+    assert needless(inspected(kind), UNUSED | FOREIGN[kind] | WRITING) == []
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_apply_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, applied: dict[str, set[str]]) -> None:
-    assert needless(applied[kind], UNUSED | FOREIGN[kind]) == []
+@pytest.mark.parametrize("kind", APPLIED)
+def test_apply_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, applied: Loaded) -> None:
+    assert needless(applied(kind), UNUSED | FOREIGN[kind]) == []
 
 
 def test_every_module_that_is_named_here_exists() -> None:

@@ -9,7 +9,7 @@ import math
 import pickle
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from support import oracle
+from support.files import WHOLE
 from support.places import SAMPLES
 from support.report_maker import ANY, HOSTILE, PLAIN, a_report, a_row, a_skip, has_only_printable_lines, hostile_report
 
 import renorm_cli
 from renorm_cli.api.report import Report
-from renorm_cli.errors import FormatError, RenormError, SelectionError, UsageError
+from renorm_cli.errors import RenormError, SelectionError, UsageError
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.model.blocks import Block
 from renorm_cli.model.variable import Variable
@@ -34,18 +35,10 @@ from renorm_cli.render.data.suggest_record import render_suggest_json
 DENSE = SAMPLES / "dense.h5"
 
 
-def sample_files() -> list[Path]:
-    """Every sample that is a checkpoint; of a TensorFlow checkpoint the name without an ending."""
-    found = {path.with_suffix("") if path.suffix == ".index" else path for path in SAMPLES.iterdir()}
-    return sorted(path for path in found if _opens(path))
-
-
-def _opens(path: Path) -> bool:
-    try:
-        renorm_cli.open(path).close()
-    except FormatError:
-        return False
-    return True
+def every_sample() -> Iterator[object]:
+    """In the loop, of the models that Keras saved the `.keras` alone."""
+    for entry in WHOLE:
+        yield pytest.param(SAMPLES / entry["file"], marks=[pytest.mark.slow] if entry["file"].endswith(".h5") else [])
 
 
 def whole(checkpoint: Checkpoint, variable: Variable) -> np.ndarray:
@@ -53,10 +46,10 @@ def whole(checkpoint: Checkpoint, variable: Variable) -> np.ndarray:
     return np.array(checkpoint.read(variable, Block((0,) * len(variable.shape), variable.shape)))
 
 
-@pytest.mark.parametrize("path", sample_files(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*every_sample()], ids=lambda path: path.name)
 def test_unit_norms_are_those_of_a_loop_over_every_sample(path: Path) -> None:
     report = renorm_cli.inspect(path)
-    assert report.rows or path.name.startswith("dense_0000")  # parts of one checkpoint, some without a kernel
+    assert report.rows
     with renorm_cli.open(path) as checkpoint:
         for row in report.rows:
             variable, axes = row.step.variable, row.step.unit_axes

@@ -38,8 +38,19 @@ def readable(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("mode", "who"), [(0o600, ""), (0o640, "g"), (0o444, "go")])
-@pytest.mark.parametrize("kind", [*small.FORMATS])
+MODES = {0o600: "", 0o640: "g", 0o444: "go"}
+"""Modes of an input, and who else may read what is made of it."""
+
+
+def every_mode() -> Iterator[object]:
+    """Of every format; in the loop, one mode for each format and all of them for one."""
+    for kind in small.FORMATS:
+        for mode, who in MODES.items():
+            alike = mode != 0o600 and kind != "keras zip"
+            yield pytest.param(kind, mode, who, marks=[pytest.mark.slow] if alike else [])
+
+
+@pytest.mark.parametrize(("kind", "mode", "who"), [*every_mode()])
 def test_output_and_report_are_for_those_who_may_read_the_input(
     kind: str, mode: int, who: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -114,19 +114,19 @@ def here(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("storage", STORAGE)
-@pytest.mark.parametrize("dtype", FLOATS + OTHER_NUMBERS)
-def test_dtype_order_and_shape_are_those_of_h5py_and_an_offset_holds_the_bytes(
-    here: Path, dtype: str, storage: str
-) -> None:
-    values = numbers(dtype, (5, 7))
+def test_dtype_order_and_shape_are_those_of_h5py_and_an_offset_holds_the_bytes(here: Path, storage: str) -> None:
+    stored = {dtype: numbers(dtype, (5, 7)) for dtype in FLOATS + OTHER_NUMBERS}
     with h5py.File(here, "w") as file:
-        add(file, "before", np.arange(3.0))
-        add(file, "x", values, **STORAGE[storage])
-    found = by_path(surveyed(here))["x"]
-    assert (found.shape, (found.dtype, found.order), found.locked) == ((5, 7), named(dtype), None)
-    assert (found.offset is not None) == (storage == "contiguous")
-    if found.offset is not None:
-        assert here.read_bytes()[found.offset : found.offset + values.nbytes] == values.tobytes()
+        for dtype, values in stored.items():
+            add(file, dtype, values, **STORAGE[storage])
+    survey = by_path(surveyed(here))
+    assert survey.keys() == stored.keys()
+    for dtype, values in stored.items():
+        found = survey[dtype]
+        assert (found.shape, (found.dtype, found.order), found.locked) == ((5, 7), named(dtype), None)
+        assert (found.offset is not None) == (storage == "contiguous")
+        if found.offset is not None:
+            assert here.read_bytes()[found.offset : found.offset + values.nbytes] == values.tobytes()
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
