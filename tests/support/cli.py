@@ -1,67 +1,81 @@
-"""Runs of the command line, in a fork of this process, in this one, and on a terminal."""
+"""Runs of the command line, in this process and on a terminal."""
 
 from __future__ import annotations
 
+import gc
 import os
 import pty
+import signal
 import subprocess
 import sys
 import tempfile
-import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from renorm_cli.__main__ import main
 
+_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def renorm(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A run in a fork of this process, which has the imports that an interpreter of its own would spend its time on."""
+    """A run in this process, with descriptors 1 and 2 of its own: starting one takes longer than most runs."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        pid = os.fork()
-        if pid == 0:
-            _live([*map(str, arguments)], out.fileno(), err.fileno(), cwd, environment)
-        _, status = os.waitpid(pid, 0)
+        with pytest.MonkeyPatch.context() as patch, _descriptors({1: out.fileno(), 2: err.fileno()}):
+            patch.chdir(cwd or ".")
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            encoding = environment.get("PYTHONIOENCODING", "utf-8")
+            with (
+                open(1, "w", encoding=encoding, closefd=False) as stdout,
+                open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False) as stderr,
+            ):
+                patch.setattr(sys, "stdout", stdout)
+                patch.setattr(sys, "stderr", stderr)
+                code = _run([*map(str, arguments)])
         for file in (out, err):
             file.seek(0)
-        code = os.waitstatus_to_exitcode(status)
         return subprocess.CompletedProcess([*map(str, arguments)], code, out.read().decode(), err.read().decode())
 
 
-def _live(arguments: list[str], out: int, err: int, cwd: Path | None, environment: dict[str, str]) -> NoReturn:
-    code = 70
-    try:
-        os.environ.update(environment)
-        os.chdir(cwd or ".")
-        encoding = environment.get("PYTHONIOENCODING", "utf-8")
-        for number, descriptor in ((1, out), (2, err)):
-            os.dup2(descriptor, number)
-        sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
-        sys.argv = ["renorm-ckpt", *arguments]
-        try:
-            main()
-        except SystemExit as done:
-            code = done.code if isinstance(done.code, int) else 1
-        except BaseException:  # noqa: BLE001  (as the interpreter does: whatever it is, a traceback and exit code 1)
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
-
-
 def renorm_here(capfd: pytest.CaptureFixture[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The same without the cost of a process, for the many cases that end before any work."""
+    """The same, where the test captures both descriptors."""
+    code = _run([*arguments])
+    printed = capfd.readouterr()
+    return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit code of `main`, which leaves signals and the collection of garbage as they were."""
+    handlers, thresholds = {number: signal.getsignal(number) for number in _HEARD}, gc.get_threshold()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["renorm-ckpt", *arguments])
-        with pytest.raises(SystemExit) as done:
-            main()
-    printed = capfd.readouterr()
+        try:
+            with pytest.raises(SystemExit) as done:
+                main()
+        finally:
+            gc.unfreeze()
+            gc.set_threshold(*thresholds)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     assert isinstance(done.value.code, int)
-    return subprocess.CompletedProcess(arguments, done.value.code, printed.out, printed.err)
+    return done.value.code
+
+
+@contextmanager
+def _descriptors(new: Mapping[int, int]) -> Iterator[None]:
+    """Other files behind some descriptors for a while."""
+    old = {number: os.dup(number) for number in new}
+    try:
+        for number, descriptor in new.items():
+            os.dup2(descriptor, number)
+        yield
+    finally:
+        for number, descriptor in old.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
 def refused(done: subprocess.CompletedProcess[str], what: str) -> None:
