@@ -91,7 +91,8 @@ def _clipped(x: Any, bound: Bound, mode: Mode, *found: Any) -> tuple[Any, Any]:
 
     if x.dtype == tf.float64 or (x.dtype == tf.float32 and compiled) or (x.dtype != tf.float32 and bound.p != 2):
         return carefully()
-    value, over, sure = products.scaled(x, bound, found[0] if bound.p == 2 else Norms(*found).value)
+    norms = found[0] if bound.p == 2 else Norms(*found).value
+    value, over, sure = products.scaled(x, bound, norms, columns=mode == "columns")
     value, over = tf.cond(sure, lambda: (value, over), carefully)
     return value, over
 

@@ -19,18 +19,19 @@ from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.norms import policy
 from renorm_cli.norms.engines.tensor_ops import cut
 from renorm_cli.training.bound import ROUNDOFF, Bound
+from renorm_cli.training.squares import norms_of
 
 _FLOAT32 = FLOATS["float32"]
 _MANTISSA = (1 << 52) - 1
 _LEAST_LIMIT = 2.0**-40
 
 
-def scaled(x: Any, bound: Bound, norms: Any) -> tuple[Any, Any, Any]:
+def scaled(x: Any, bound: Bound, norms: Any, columns: bool) -> tuple[Any, Any, Any]:
     """The bounded tensor, which units were over, and whether no unit leaves a doubt, so that the first two are right.
 
     `norms` are right up to `bound.band`. A unit is in doubt if it is near the limit, or so far above it that limit /
     norm is near a power of two, which is exact or is not (near 1 it is both), or subnormal; or if it is not finite.
-    16 bits: for p = 2 alone.
+    16 bits: for p = 2 alone. `columns` as in `squares.norms_of`.
     """
     under = norms <= bound.limit * (1 - (bound.band + policy.TOLERANCE))
     quotient = bound.limit / norms
@@ -46,7 +47,7 @@ def scaled(x: Any, bound: Bound, norms: Any) -> tuple[Any, Any, Any]:
     if not narrow:
         return products, ~under, sure
     kept = _cut(products, x.dtype)
-    return tf.cast(kept, x.dtype), ~under, sure & tf.reduce_all(under | _fits(kept, x.dtype, bound))
+    return tf.cast(kept, x.dtype), ~under, sure & tf.reduce_all(under | _fits(kept, x.dtype, bound, columns))
 
 
 def _cut(products: Any, dtype: Any) -> Any:
@@ -54,11 +55,11 @@ def _cut(products: Any, dtype: Any) -> Any:
     return tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(products, tf.int32), tf.constant(mask, tf.int32)), tf.float32)
 
 
-def _fits(kept: Any, dtype: Any, bound: Bound) -> Any:
+def _fits(kept: Any, dtype: Any, bound: Bound, columns: bool) -> Any:
     """Where sums in float32 show that the norm is within the limit."""
     terms = bound.band / ROUNDOFF  # or a few more
     highest = bound.limit * (1 - terms * (0.55 * _FLOAT32.roundoff))
     if dtype == tf.float16:  # subnormals are rounded to nearest, by half of 2**-24
         highest -= tf.sqrt(terms) * 2.0**-25
-    sums = tf.reduce_sum(tf.square(kept), axis=bound.axes, keepdims=True)
-    return (tf.cast(tf.sqrt(sums), tf.float64) <= highest) & (bound.limit >= _LEAST_LIMIT)
+    norms = tf.cast(norms_of(kept, bound.axes, columns), tf.float64)
+    return (norms <= highest) & (bound.limit >= _LEAST_LIMIT)

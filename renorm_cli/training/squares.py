@@ -16,12 +16,17 @@ _WHOLE = 51
 
 
 def rough_norms(x: Any, axes: Any, columns: bool) -> Any:
-    """The norms, up to the rounding errors of a float64 sum in any order.
+    """The norms, up to the rounding errors of a float64 sum in any order; `columns` as in `norms_of`."""
+    return norms_of(tf.cast(x, tf.float64), axes, columns)
+
+
+def norms_of(x: Any, axes: Any, columns: bool) -> Any:
+    """The norms, up to the rounding errors of a sum in any order, in the dtype of `x`.
 
     `columns` says that all axes but the last are summed, for at most 2**31 - 1 elements: TensorFlow has a sum for that,
     which is twice as fast on a CPU.
     """
-    squares = _squares(x)
+    squares = tf.square(x)
     if not columns:
         return tf.sqrt(tf.reduce_sum(squares, axis=axes, keepdims=True))
     return tf.reshape(tf.sqrt(tf.raw_ops.BiasAddGrad(out_backprop=squares)), [*[1] * (x.shape.rank - 1), -1])
