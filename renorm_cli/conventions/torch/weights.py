@@ -75,6 +75,9 @@ def claims(variables: Sequence[Variable], *, outputs_first: bool = False) -> dic
     for path, module in found.items():
         for weight, claim in (*_banks(path, module, found), *_parametrized(path, module, found)):
             told[weight.variable.key] = claim
+    for variable in variables:
+        if variable.key in told and variable.use is not None and variable.use.unit_axes is None:
+            told[variable.key] = told[variable.key]._replace(unit_axes=None)  # a graph uses it along several axes
     return told
 
 

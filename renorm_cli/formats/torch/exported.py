@@ -5,13 +5,14 @@ Source: torch/export/pt2_archive/_package.py and torch/_export/serde/schema.py o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.torch.tensors import Storage, Tensor
 from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.model.dtypes import DTYPES
+from renorm_cli.model.variable import GraphUse
 from renorm_cli.untrusted import JsonError, is_file_name, parse_json, quoted
 
 FOLDER, GRAPHS = "data/weights/", "models/"
@@ -52,6 +53,10 @@ _LAYERS = {
 }
 """The class of layer that uses its `weight` as an operator does, of convolutions without the number of their axes."""
 
+_FACTORS = {"mm": ("self", "mat2"), "matmul": ("self", "other"), "addmm": ("mat1", "mat2")}
+"""The factors of a product of matrices: rows of the first are units, columns of the second."""
+_TURNS = frozenset(("t", "numpy_T", "mT", "transpose", "permute"))
+
 
 def exported(
     configs: Mapping[str, bytes], graphs: Mapping[str, bytes], sizes: Mapping[str, int], shown: str
@@ -64,35 +69,53 @@ def exported(
     storages: dict[str, Storage] = {}
     found: list[tuple[str, Tensor]] = []
     for model, content in configs.items():
-        layers = _layers(graphs.get(model, b""))
+        graph = _graph(graphs.get(model, b""))
+        layers, uses = _layers(graph), _products(graph)
         for name, weight in _weights(content, shown):
             tensor = _tensor(weight, sizes, storages, f"{shown!r}: the weight {quoted(name)}")
             layer, tensor.groups = layers.get(name, (None, 1))
             is_conv = layer is not None and layer.startswith("Conv")
             tensor.layer = f"{layer}{len(tensor.size) - 2}d" if is_conv else layer
+            tensor.use = uses.get(name) if len(tensor.size) == 2 else None
             found.append((name if len(configs) == 1 else f"{model}.{name}", tensor))
     return found
 
 
-def _layers(content: bytes) -> dict[str, tuple[str, int]]:
+class _Graph(NamedTuple):
+    """The names of parameters by those of their tensors; of each operator its name, its arguments, what it makes."""
+
+    names: Mapping[str, str]
+    nodes: Sequence[tuple[str, Mapping[str, Any], str]]
+
+
+def _graph(content: bytes) -> _Graph:
+    try:
+        module = _at(parse_json(content, depth=_DEPTH_OF_GRAPHS), "graph_module")
+    except JsonError:
+        return _Graph({}, ())
+    names = {
+        _text(_at(spec, "parameter", "arg", "name")): _text(_at(spec, "parameter", "parameter_name"))
+        for spec in _listed(_at(module, "signature", "input_specs"))
+    }
+    nodes = []
+    for node in _listed(_at(module, "graph", "nodes")):
+        operator = _text(_at(node, "target")).removeprefix(_OPERATORS).partition(".")[0]
+        given = {_text(_at(each, "name")): _at(each, "arg") for each in _listed(_at(node, "inputs"))}
+        (made,) = _listed(_at(node, "outputs"))[:1] or [None]
+        nodes.append((operator, given, _text(_at(made, "as_tensor", "name"))))
+    names.pop("", None)
+    return _Graph(names, nodes)
+
+
+def _layers(graph: _Graph) -> dict[str, tuple[str, int]]:
     """The class of layer that a graph uses each weight as, and its groups.
 
     A weight of several layers is an embedding where one of them is, and is open where only one of them is transposed.
     """
-    try:
-        module = _at(parse_json(content, depth=_DEPTH_OF_GRAPHS), "graph_module")
-    except JsonError:
-        return {}
-    names = {
-        _at(spec, "parameter", "arg", "name"): _at(spec, "parameter", "parameter_name")
-        for spec in _listed(_at(module, "signature", "input_specs"))
-        if isinstance(_at(spec, "parameter", "arg", "name"), str)
-    }
     found: dict[str, set[tuple[str, int]]] = {}
-    for used, layer, groups in _used(_listed(_at(module, "graph", "nodes"))):
-        name = names.get(used)
-        if isinstance(name, str):
-            found.setdefault(name, set()).add((layer, groups))
+    for used, layer, groups in _used(graph):
+        if used in graph.names:
+            found.setdefault(graph.names[used], set()).add((layer, groups))
     return {name: _one(ways) for name, ways in found.items()}
 
 
@@ -102,19 +125,51 @@ def _one(ways: Collection[tuple[str, int]]) -> tuple[str, int]:
     return min(ways)
 
 
-def _used(nodes: Iterable[object]) -> Iterator[tuple[str, str, int]]:
+def _used(graph: _Graph) -> Iterator[tuple[str, str, int]]:
     """The tensors that operators take as their `weight`: the name, the class of layer, and its groups."""
-    for node in nodes:
-        target = _at(node, "target")
-        name = target.removeprefix(_OPERATORS).partition(".")[0] if isinstance(target, str) else ""
+    for name, given, _ in graph.nodes:
         layer = _LAYERS.get(name)
         if layer is None and name != "convolution":
             continue
-        given = {_text(_at(each, "name")): _at(each, "arg") for each in _listed(_at(node, "inputs"))}
         if layer is None:
             layer = "Conv" if _at(given.get("transposed"), "as_bool") is False else _TRANSPOSED
         groups = _at(given["groups"], "as_int") if "groups" in given else 1
         yield _text(_at(given.get("weight"), "as_tensor", "name")), layer, groups if isinstance(groups, int) else 0
+
+
+def _products(graph: _Graph) -> dict[str, GraphUse]:
+    """How a graph uses matrices as factors, as they are stored or with their axes exchanged.
+
+    One that is used along both of its axes has none that name units. A product of two weights tells nothing.
+    """
+    turned = dict.fromkeys(graph.names, False)
+    weights = dict(graph.names)
+    found: dict[str, set[tuple[int, str]]] = {}
+    for operator, given, made in graph.nodes:
+        tensors = [_text(_at(given.get(one), "as_tensor", "name")) for one in _FACTORS.get(operator, ("self",))]
+        if operator in _TURNS and tensors[0] in weights and made and made not in weights:
+            weights[made], turned[made] = weights[tensors[0]], turned[tensors[0]] != _exchanges(operator, given)
+        factors = [one in weights for one in tensors]
+        if operator in _FACTORS and sum(factors) == 1:
+            place = factors.index(True)
+            axis = 1 - place if turned[tensors[place]] else place
+            found.setdefault(weights[tensors[place]], set()).add((axis, operator))
+    return {name: _use(ways) for name, ways in found.items()}
+
+
+def _exchanges(operator: str, given: Mapping[str, Any]) -> bool:
+    """Whether an operator that moves axes exchanges the two of a matrix."""
+    if operator == "permute":
+        dims = _at(given.get("dims"), "as_ints")
+        return isinstance(dims, list) and dims[:1] in ([1], [-1])
+    dims = [_at(given.get(one), "as_int") for one in ("dim0", "dim1")]
+    return operator != "transpose" or len({one % 2 for one in dims if isinstance(one, int)}) == 2
+
+
+def _use(ways: Collection[tuple[int, str]]) -> GraphUse:
+    axes = {axis for axis, _ in ways}
+    ops = tuple(sorted({operator for _, operator in ways}))
+    return GraphUse("kernel", (axes.pop(),) if len(axes) == 1 else None, ops)
 
 
 def _at(value: object, *keys: str) -> Any:

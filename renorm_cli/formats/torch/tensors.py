@@ -12,6 +12,7 @@ from typing import Any
 from renorm_cli.formats.torch.stack_machine import Damaged, Global, Made, Pairs
 from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.model.dtypes import DTYPES
+from renorm_cli.model.variable import GraphUse
 
 Axes = tuple[int, ...]
 
@@ -70,6 +71,8 @@ class Tensor:
     odd: str | None = None
     layer: str | None = None
     groups: int = 1
+    use: GraphUse | None = None
+    """How the graph of an exported program uses it; the axes are those of `size`."""
 
     @property
     def item_bytes(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
@@ -62,7 +63,10 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
         dtype = tensor.dtype if tensor.dtype in DTYPES else _NO_NUMBER
         hint = Hint(layer=tensor.layer, order=stored, groups=tensor.groups)
         state: Role | None = "quantized" if tensor.odd == "quantized" else None
-        variables.append(Variable(name, name, shape, dtype, hint, state, locked=locked))
+        use = tensor.use
+        if use is not None and use.unit_axes is not None and axes is not None:
+            use = replace(use, unit_axes=tuple(sorted(axes.index(axis) for axis in use.unit_axes)))
+        variables.append(Variable(name, name, shape, dtype, hint, state, locked=locked, use=use))
         width = tensor.item_bytes
         if odd is None and width is not None:
             start = places[tensor.storage.key].start + tensor.offset * width
