@@ -26,7 +26,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -57,10 +56,7 @@ from renorm_cli.api.keywords import (
 from renorm_cli.api.measuring import (
     identified,
     measured,
-    refuse_beside,
     refuse_read,
-    refuse_shared,
-    room,
     say_dtypes,
     session_for,
     told,
@@ -68,8 +64,7 @@ from renorm_cli.api.measuring import (
 from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
 from renorm_cli.formats.base import Checkpoint, Found
-from renorm_cli.formats.endings import check_ending
-from renorm_cli.formats.registry import open_checkpoint, open_staged
+from renorm_cli.formats.registry import open_checkpoint
 from renorm_cli.model.constraint import Per, Selection
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
@@ -79,8 +74,7 @@ from renorm_cli.plan.planner import Request
 from renorm_cli.plan.selection import as_literal
 from renorm_cli.run.session import Destination, damage, threads_for
 from renorm_cli.run.steps import SILENT, Meter, Work
-from renorm_cli.storage.journal import recover
-from renorm_cli.storage.staging import Staging, existing, save
+from renorm_cli.storage.staging import existing, save
 
 # Rooms that one verb or one keyword alone needs are imported there: the others start sooner.
 if TYPE_CHECKING:
@@ -291,7 +285,8 @@ def apply(
 
     Raises SelectionError where unit axes are a guess, unless the bound holds already whatever they are.
     """
-    started = time.monotonic()
+    from renorm_cli.api.applying import Application
+
     if not declared:
         _need_bound(max_norm, rules, _DECLARED)
     request = request_of(
@@ -303,64 +298,24 @@ def apply(
         declared="apply" if declared else None,
         changes=True,
     )
-    computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
-    destination, dtypes = Destination(None if output is None else Path(output), in_place), dtypes_of(dtype)
-    with checkpoint if isinstance(checkpoint, Found) else destination.find(Path(checkpoint)) as found:
-        written = destination.of(found.location)
-        recovered = not dry_run and recover(written.index)
-        opened = open_checkpoint(found.path if recovered else found)
-    with opened as source:
-        say_dtypes(dtypes, source)
-        check_ending(source.output_format, source.location.name, written.path)
-        if found.link is not None:
-            refuse_beside(found.link, source)
-        if in_place:
-            refuse_shared(source)
-        else:
-            refuse_read(written.path, rules, like)
-        session = session_for(source, request, like, computing)
-        readings = session.readings()
-        if readings and not allow_guess:
-            from renorm_cli.gate.doubts import refuse_guesses
-
-            refuse_guesses(session.plan, readings, source)
-        kept = room(session, keep_norms)
-        said = partial(
-            session.report,
-            "apply",
-            started=started,
-            output=written,
-            readings=readings,
-            allowed=allowed,
-            sha256=sha256,
-        )
-        work = Work(source, session.engine, bound=True, nonfinite=nonfinite, advance=meter.advance, norms=kept)
-        if dry_run:
-            session.start(meter)
-            rows = session.bounded(work)
-            source.check_unchanged()
-            report = told(said(rows, dry_run=True), source, kept)
-            save(companions(report), readers=report.readers)
-            return report
-        protected = () if in_place else source.paths
-        replaces = force or in_place or recovered  # what a killed run left is no one's output yet
-        with Staging(force=replaces, protected=protected, readers=source.readers, advance=meter.advance) as staging:
-            meter.start(session.written_bytes(), "writing")
-            sink = source.stage(staging, written, session.changing())
-            rows = session.bounded(replace(work, sink=sink))
-            with session.threads(source.size) as imap:
-                sealed = sink.seal(imap)
-                source.check_unchanged()
-                if verify:
-                    from renorm_cli.run.verify import verify as verify_output
-
-                    reopen = partial(open_staged, staging, written, source)
-                    verify_output(source, reopen, staging.parts, rows, sealed, session.measure, session.compare, meter)
-            report = told(said(rows), source, kept)
-            for target, content in companions(report).items():
-                staging.companion(target, content)
-            source.check_unchanged()  # nothing newer than what was read may be replaced
-    return report
+    asked = Application(
+        request,
+        computing_of(engine, device, jobs, workers),
+        Destination(None if output is None else Path(output), in_place),
+        dtypes_of(dtype),
+        allowed_of(allow_guess, allow_unidentified),
+        rules=rules,
+        like=like,
+        force=force,
+        dry_run=dry_run,
+        nonfinite=nonfinite,
+        verify=verify,
+        keep_norms=keep_norms,
+        sha256=sha256,
+        meter=meter,
+        companions=companions,
+    )
+    return asked.to(checkpoint)
 
 
 @checked

@@ -30,7 +30,7 @@ INNER = {
         {"journal"},
         {"records"},
     ],
-    "api": [{"verbs"}, {"measuring"}, {"asked"}, {"keywords"}, {"report", "difference", "suggestion"}],
+    "api": [{"verbs"}, {"applying"}, {"measuring"}, {"asked"}, {"keywords"}, {"report", "difference", "suggestion"}],
     "cli": [
         {"app"},
         {"many"},

@@ -119,7 +119,7 @@ FOREIGN = {
 }
 """Parsers of other formats."""
 
-WRITING = rooms("run.verify render.data.json_report")
+WRITING = rooms("api.applying run.verify render.data.json_report")
 """What `apply` needs and `inspect` does not."""
 
 
