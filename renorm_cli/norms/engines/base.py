@@ -79,7 +79,7 @@ class Engine(Protocol):
 
     def hold(self, block: npt.NDArray[Any]) -> Given:
         """The block in the memory where the engine computes, as long as the result is referred to; the block itself
-        where that is no other memory, or has no room.
+        where that is no other memory, or has no room, and if it is too small to win by it.
 
         The memory of `block` may be used again as soon as an operation on the result has returned.
         """

@@ -31,6 +31,10 @@ _GPU_BLOCK_BYTES = 16 << 20
 _GPU_ROOM = 1 << 30
 """Only a variable whose units run through all of its blocks needs more than one of them at a time."""
 
+_LEAST_HELD = 2 << 20
+"""Bytes from which a second transfer takes longer than the call that holds a block, as 7 GB/s are to 0.25 ms
+(docs/performance.md)."""
+
 Array = npt.NDArray[Any]
 _Graph = tuple[Callable[..., Any], list[Any]] | tuple[Callable[..., Any], list[Any], bool]
 """A function of tensors, of which the first is a block, its signature, and whether its result stays on the device."""
@@ -77,8 +81,8 @@ class TensorFlowEngine:
         return TensorFlowGram(self._tf, self._place, side)
 
     def hold(self, block: Array) -> Array | _Held:
-        """The block in the memory of the GPU; the block itself if it is empty, or there is no GPU with room for it."""
-        if not self.room or not block.size:
+        """The block in the memory of the GPU; the block itself if it is small, or there is no GPU with room for it."""
+        if not self.room or block.nbytes < _LEAST_HELD:
             return block
         native = _native(block)
         try:

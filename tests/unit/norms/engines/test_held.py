@@ -98,6 +98,18 @@ def test_a_block_for_which_the_gpu_has_no_memory_goes_there_for_each_operation(
     assert np.array_equal(bits(after), bits(bounded(before, (1,), 0.5, 2.0, NumpyEngine())[0]))
 
 
+@pytest.mark.slow
+def test_a_small_block_is_not_held(tensorflow: tuple[Engine, list[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call takes longer than a second transfer."""
+    from renorm_cli.norms.engines import tensorflow_engine as module
+
+    engine, _ = tensorflow
+    block = matrix()
+    assert engine.hold(block) is not block
+    monkeypatch.setattr(module, "_LEAST_HELD", block.nbytes + 1)
+    assert engine.hold(block) is block
+
+
 def test_only_blocks_that_change_come_back() -> None:
     before = matrix()
     before[::2] *= 0.01
