@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
@@ -77,8 +79,8 @@ def test_a_million_weights_summed_forwards_backwards_and_in_blocks_give_the_same
 @pytest.mark.parametrize("p", [1.0, 2.0])
 def test_the_plain_sum_of_the_same_weights_does_depend_on_the_order(p: float) -> None:
     values = np.abs(np.random.default_rng(11).standard_normal(1_000_000)) ** p
-    plain = {sum(values.tolist(), 0.0), sum(values[::-1].tolist(), 0.0), sum(np.sort(values).tolist(), 0.0)}
-    assert len(plain) > 1
+    orders = values, values[::-1], np.sort(values)
+    assert len({reduce(add, order.tolist()) for order in orders}) > 1  # `sum` of Python 3.12 mends its own rounding
 
 
 @pytest.mark.parametrize(
