@@ -56,7 +56,7 @@ class GgufFile(PlainCheckpoint):
 
     def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:
         blocks = self._blocks.get(variable.key)
-        if blocks is None:
+        if blocks is None or not block.elements:
             return super().read_block(variable, block, into)
         self._refuse_closed()
         at, place = block.first_element(variable.shape), self._places[variable.key]

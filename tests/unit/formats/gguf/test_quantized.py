@@ -93,6 +93,13 @@ def test_a_block_is_read_alone_wherever_it_begins_and_ends(model: Path) -> None:
             assert source.read(variable).tobytes() == array.tobytes()
 
 
+def test_a_quantized_tensor_without_elements_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_files.gguf([("none.weight", (0, 256), KNOWN[0].value, b""), *NORM]))
+    with open_checkpoint(path) as source:
+        assert source.read(source.variables[0]).shape == (0, 256)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KNOWN if kind.name in ("Q4_0", "Q5_1", "Q8_0", "MXFP4", "TQ2_0")])
 def test_what_gguf_quantizes_is_over_where_its_dequantized_norms_are(kind: Any, tmp_path: Path) -> None:
     weights = np.random.default_rng(1).standard_normal(SHAPE).astype("f4")
