@@ -2,8 +2,8 @@
 
     python make.py [FOLDER]
 
-needs keras, tf_keras, h5py and ml_dtypes (the `dev` extra). It never uses renorm_cli: the manifest it writes says what
-a reader should find, from the knowledge of the models below and a plain NumPy count.
+needs keras, tf_keras, h5py, ml_dtypes and tensorstore (the `dev` extra). It never uses renorm_cli: the manifest it
+writes says what a reader should find, from the knowledge of the models below and a plain NumPy count.
 
 All numbers come from exact steps (integers, one square root, one product, one rounding): no machine changes them.
 """
@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import zipfile
 import zlib
@@ -32,6 +33,7 @@ import tf_keras
 from exported import EXPORTED, SHAPES, exported
 from models import DIGITS_KERNELS, SAMPLES, Sample, UnitAxes, digits
 from saved import SAVED, SAVED_SHAPES, safetensors, torch
+from stepped import STEPPED, STEPPED_SHAPES, orbax, stored_name
 
 Engine = Mapping[str, np.ndarray]
 Row = dict[str, Any]
@@ -194,10 +196,11 @@ def entry(
 ) -> Row:
     stored = dict(arrays(path)) if stored is None else stored
     rows = constrained(stored, expected, values)
+    content = b"".join(file.read_bytes() for file in sorted([path, *path.rglob("*")]) if file.is_file())
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
         "what": what,
         "made_with": made,
         "reproducible": reproducible,
@@ -279,6 +282,16 @@ def make_torch(folder: Path) -> Iterator[Row]:
         yield entry(path, f"{what}, {stored['fc.weight'].dtype}", "saved.py", True, SAVED, stored, stored)
 
 
+def make_orbax(folder: Path) -> Iterator[Row]:
+    made = seeded(STEPPED_SHAPES, STEPPED, 2029)
+    path = folder / "saved.orbax"
+    shutil.rmtree(path, ignore_errors=True)
+    orbax(path, made)
+    stored = {stored_name(name): array for name, array in made.items()}
+    what = "Orbax, a folder: an embedding, a convolution and a dense layer of flax, and a slot of an optimizer"
+    yield entry(path, what, "stepped.py", False, STEPPED, made, stored)
+
+
 def make_onnx(folder: Path) -> Iterator[Row]:
     stored = seeded(SHAPES, EXPORTED, 2027)
     path = folder / "exported.onnx"
@@ -289,7 +302,13 @@ def make_onnx(folder: Path) -> Iterator[Row]:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = [row for stem, sample in SAMPLES.items() for row in make_keras(folder, stem, sample)]
-    files += [*make_tf_keras(folder), *make_generic(folder), *make_onnx(folder), *make_torch(folder)]
+    files += [
+        *make_tf_keras(folder),
+        *make_generic(folder),
+        *make_onnx(folder),
+        *make_torch(folder),
+        *make_orbax(folder),
+    ]
     versions = {module.__name__: module.__version__ for module in (keras, tf_keras, h5py, np, ml_dtypes)}
     versions |= {"hdf5": h5py.version.hdf5_version, "zlib": zlib.ZLIB_RUNTIME_VERSION}
     manifest = {"limit": LIMIT, "made_with": versions, "files": sorted(files, key=lambda row: row["file"])}

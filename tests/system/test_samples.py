@@ -16,17 +16,18 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from support import builders, onnx_files, oracle, tensor_files, torch_files
+from support import builders, onnx_files, oracle, orbax_files, tensor_files, torch_files
 from support.places import SAMPLES as FOLDER
 
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
 FILES: dict[str, dict[str, Any]] = {row["file"]: row for row in MANIFEST["files"]}
-NOT_SAMPLES = {"make.py", "models.py", "exported.py", "saved.py", "README.md", "manifest.json"}
+NOT_SAMPLES = {"make.py", "models.py", "exported.py", "saved.py", "stepped.py", "README.md", "manifest.json"}
 
 READERS = {
     ".onnx": onnx_files.read_onnx,
     ".safetensors": tensor_files.read_safetensors,
     ".pt": torch_files.read_torch,
+    ".orbax": orbax_files.read,
 }
 
 every_file = pytest.mark.parametrize("name", sorted(FILES))
@@ -44,8 +45,13 @@ def datasets_of(name: str, tmp_path: Path) -> dict[str, np.ndarray]:
     return READERS.get(path.suffix, builders.read_h5)(path)
 
 
+def content(path: Path) -> bytes:
+    """Of a folder, all files in the order of their paths."""
+    return b"".join(file.read_bytes() for file in sorted([path, *path.rglob("*")]) if file.is_file())
+
+
 def test_the_manifest_lists_every_file_of_the_folder_and_no_other() -> None:
-    found = {path.name for path in FOLDER.iterdir() if path.is_file()}
+    found = {path.name for path in FOLDER.iterdir() if path.name != "__pycache__"}
     assert found - NOT_SAMPLES == set(FILES)
     assert found >= NOT_SAMPLES
 
@@ -56,12 +62,12 @@ def test_the_readme_names_every_file_but_the_shards() -> None:
 
 
 def test_all_samples_together_are_below_two_megabytes() -> None:
-    assert sum((FOLDER / name).stat().st_size for name in FILES) < 2_000_000
+    assert sum(len(content(FOLDER / name)) for name in FILES) < 2_000_000
 
 
 @every_file
 def test_a_sample_has_the_bytes_of_the_manifest(name: str) -> None:
-    data = (FOLDER / name).read_bytes()
+    data = content(FOLDER / name)
     assert (len(data), hashlib.sha256(data).hexdigest()) == (FILES[name]["bytes"], FILES[name]["sha256"])
 
 
@@ -158,6 +164,7 @@ def test_keras_loads_every_keras_sample(tmp_path: Path) -> None:
         loaded[name] = True
     assert set(FILES) - set(loaded) == {
         "exported.onnx",
+        "saved.orbax",
         "saved.pt",
         "saved.safetensors",
         "generic.hdf5",
@@ -176,7 +183,7 @@ def test_making_the_samples_again_gives_the_same_bytes(tmp_path: Path) -> None:
     again = {path.name for path in tmp_path.iterdir()}
     assert again == {*FILES, "manifest.json"}
     for name, row in FILES.items():
-        same = (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
+        same = content(tmp_path / name) == content(FOLDER / name)
         assert same or not row["reproducible"], name
     fresh = json.loads((tmp_path / "manifest.json").read_text())
     ignored = {name for name, row in FILES.items() if not row["reproducible"]}
