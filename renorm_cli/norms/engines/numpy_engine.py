@@ -14,13 +14,16 @@ import numpy.typing as npt
 from renorm_cli.norms.engines.base import BLOCK_BYTES, others
 from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.powers import power, times_power_of_two
-from renorm_cli.norms.rounding import scale_16_bits, widen
+from renorm_cli.norms.rounding import SHRUNK, rough_factors, scale_16_bits, scale_roughly, shrink, widen
 from renorm_cli.parallel.memory import Purpose, reuse
 
 Array = npt.NDArray[Any]
 
 _TILE = 1 << 18
 """Elements per tile: its float64 copy takes 2 MiB. On smaller ones the calls take too long to begin."""
+
+_WORTH_ROUGH = 1 << 17
+"""Elements of a block of 16 bits from which rough products, and exact ones where these may be wrong, are faster."""
 
 _DOT = 48
 """Elements of a unit's line in memory from which a product of vectors (BLAS) sums their squares faster than einsum."""
@@ -78,6 +81,8 @@ class NumpyEngine:
             np.abs(wide, out=wide)
             return np.asarray(power(wide, p).sum(axis=axes))
 
+        if p == 2 and exponents is None and block.dtype == np.float16:
+            return self._reduce(block, kept, sums, np.add, widened=shrink) * SHRUNK**2
         return self._reduce(block, kept, sums, np.add, exponents)
 
     def scale(self, block: Array, kept: tuple[int, ...], factors: Float64) -> Array:
@@ -101,11 +106,23 @@ class NumpyEngine:
     def _scale_16_bits(self, block: Array, result: Array, kept: tuple[int, ...], grid: Array) -> None:
         untouched = (grid == 1.0) | np.isnan(grid)
         differ = kept[:1] == (0,)  # tiles hold different units only if the first axis names units
+        rough = rough_factors(grid, block.dtype) if block.size >= _WORTH_ROUGH else None
+        doubtful: list[npt.NDArray[np.intp]] = []
+        start = 0
         for tile in _tiles(block.shape, kept, _TILE):
+            part, out = block[tile.box], result[tile.box]
             if differ and untouched[tile.grid].all():
-                result[tile.box] = block[tile.box]
+                out[...] = part
+            elif rough is not None and (found := scale_roughly(part, rough[tile.grid], out)) is not None:
+                doubtful.append(found + start)
             else:
-                scale_16_bits(block[tile.box], grid[tile.grid], result[tile.box])
+                scale_16_bits(part, grid[tile.grid], out)
+            start += tile.size  # tiles follow each other as their elements do
+        if doubtful:
+            places = np.unravel_index(np.concatenate(doubtful), block.shape)
+            exact = np.empty(places[0].size, block.dtype)
+            scale_16_bits(block[places], np.broadcast_to(grid, block.shape)[places], exact)
+            result[places] = exact
 
     def _reduce(
         self,
@@ -114,6 +131,7 @@ class NumpyEngine:
         reduce_tile: Callable[[Float64], Float64],
         join: np.ufunc,
         exponents: Array | None = None,
+        widened: Callable[[Array, Float64], None] = widen,
     ) -> Float64:
         result = np.zeros(tuple(block.shape[axis] for axis in kept))
         grid = None if exponents is None else _grid(-exponents, block.ndim, kept)
@@ -122,7 +140,7 @@ class NumpyEngine:
             for tile in _tiles(block.shape, kept, _TILE):
                 part, wide = block[tile.box], buffer[: tile.size].reshape(tile.shape)
                 if grid is None or part.itemsize < 8:
-                    widen(part, wide)
+                    widened(part, wide)
                     part = wide
                 if grid is not None:
                     times_power_of_two(part, grid[tile.grid], wide)

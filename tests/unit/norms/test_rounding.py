@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import floats
 
-from renorm_cli.norms.rounding import scale_16_bits, widen
+from renorm_cli.norms.engines.numpy_engine import NumpyEngine
+from renorm_cli.norms.rounding import rough_factors, scale_16_bits, scale_roughly, widen
 
 DTYPES = {
     "float16": np.dtype("<f2"),
@@ -140,3 +141,60 @@ def test_weights_are_read_and_written_in_their_byte_order() -> None:
     scale_16_bits(values, factors, found)
     scale_16_bits(values.astype(">f2"), factors, swapped)
     assert swapped.tobytes() == found.byteswap().tobytes()
+
+
+def near_ratios(name: str, count: int) -> np.ndarray:
+    """Factors that bring some number to, or next to, another one, and a factor of 1."""
+    rng = np.random.default_rng(5)
+    least = 1 << floats.FRACTION_BITS[name]
+    ratios = rng.integers(least, 2 * least, count) / rng.integers(least, 2 * least, count)
+    nudged = ratios * (1 + rng.choice([-1, 0, 1], count) * 2.0 ** -rng.integers(20, 40, count))
+    found: np.ndarray = np.where(nudged < 1, nudged, nudged / 2) * 2.0 ** -rng.choice([0, 3, 20], count)
+    found[0] = 1.0
+    return found
+
+
+def cut(products: np.ndarray, name: str) -> np.ndarray:
+    """Each product, cut toward zero to a number of the dtype; below its normal range they have the bits to there."""
+    exponents = np.maximum(np.frexp(products)[1], math.frexp(float(floats.smallest_normal(name)))[1])
+    steps = np.ldexp(1.0, exponents - floats.FRACTION_BITS[name] - 1)
+    finer = steps * 2.0 ** (floats.FRACTION_BITS[name] - floats.FRACTION_BITS["float64"])
+    found: np.ndarray = np.trunc(np.rint(products / finer) * finer / steps) * steps
+    return found
+
+
+@pytest.mark.parametrize("unit_axis", [0, 1])
+@pytest.mark.parametrize("name", NARROW)
+def test_every_number_times_factors_that_lead_next_to_a_number_is_cut_from_the_exact_product(
+    name: str, unit_axis: int
+) -> None:
+    """In blocks so large that float32 makes all products but those that are near a number."""
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    finite = np.random.default_rng(6).permutation(patterns[(patterns & 0x7FFF) < INFINITY[name]])
+    factors = near_ratios(name, 32)
+    weights = np.tile(finite.view(DTYPES[name]), (factors.size, 1))
+    expected = cut(weights.astype(np.float64) * factors[:, None], name).astype(DTYPES[name]).view(np.uint16)
+    if unit_axis == 1:
+        weights, expected = np.ascontiguousarray(weights.T), expected.T
+    found = NumpyEngine().scale(weights, (unit_axis,), factors).view(np.uint16)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_float32_makes_nearly_all_products_of_ordinary_weights(name: str) -> None:
+    weights = np.random.default_rng(7).standard_normal((64, 4096), np.float32).astype(DTYPES[name])
+    factors = np.append(np.random.default_rng(8).uniform(0.1, 1.0, 63), 1.0)[:, None]
+    rough = rough_factors(factors, weights.dtype)
+    assert rough is not None
+    left = scale_roughly(weights, rough, np.empty_like(weights))
+    assert left is not None
+    assert left.size < weights.size / 1000
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_large_blocks_with_infinity_and_nan_keep_them(name: str) -> None:
+    patterns = np.tile(np.arange(1 << 16, dtype=np.uint16), (4, 1))
+    found = NumpyEngine().scale(patterns.view(DTYPES[name]), (0,), np.array([0.3, 1.0, 0.7, math.nan])).view(np.uint16)
+    special = (patterns & 0x7FFF) >= INFINITY[name]
+    np.testing.assert_array_equal(found[special], patterns[special])
+    np.testing.assert_array_equal(found[[1, 3]], patterns[[1, 3]])
