@@ -194,7 +194,11 @@ def test_float32_makes_nearly_all_products_of_ordinary_weights(name: str) -> Non
 @pytest.mark.parametrize("name", NARROW)
 def test_large_blocks_with_infinity_and_nan_keep_them(name: str) -> None:
     patterns = np.tile(np.arange(1 << 16, dtype=np.uint16), (4, 1))
-    found = NumpyEngine().scale(patterns.view(DTYPES[name]), (0,), np.array([0.3, 1.0, 0.7, math.nan])).view(np.uint16)
+    found = (
+        NumpyEngine()
+        .scale(patterns.view(DTYPES[name]), (0,), np.array([1 / math.pi, 1.0, math.sqrt(0.5), math.nan]))
+        .view(np.uint16)
+    )
     special = (patterns & 0x7FFF) >= INFINITY[name]
     np.testing.assert_array_equal(found[special], patterns[special])
     np.testing.assert_array_equal(found[[1, 3]], patterns[[1, 3]])
