@@ -124,10 +124,10 @@ def scale_roughly(
 def _near_steps(low: npt.NDArray[np.uint16], count: int, cut: np.uint32) -> npt.NDArray[np.intp] | None:
     """Which of the first `count` products, given by their low bits, are near a step; None where many are."""
     step = np.uint16(1 << (16 - cut))
-    low[count:] = 1 << 15  # far from any
     if step > 1:
         np.multiply(low, step, out=low)  # moves all but the bits below the step out
     np.add(low, np.uint16(_OFF * step), out=low)
+    low[count:] = 1 << 15  # far from any
     near = np.uint16(2 * _OFF * step)
     columns = low.size // _LINES
     found = np.flatnonzero(np.minimum.reduce(low.reshape(_LINES, columns), axis=0) < near)
