@@ -183,8 +183,8 @@ def test_every_number_times_factors_that_lead_next_to_a_number_is_cut_from_the_e
 @pytest.mark.parametrize("name", NARROW)
 def test_float32_makes_nearly_all_products_of_ordinary_weights(name: str) -> None:
     """Of a block whose size is no multiple of what is looked at together."""
-    weights = np.random.default_rng(7).standard_normal((64, 4099), np.float32).astype(DTYPES[name])
-    factors = np.append(np.random.default_rng(8).uniform(0.1, 1.0, 63), 1.0)[:, None]
+    weights = np.random.default_rng(7).standard_normal((63, 4099), np.float32).astype(DTYPES[name])
+    factors = np.append(np.random.default_rng(8).uniform(0.1, 1.0, 62), 1.0)[:, None]
     rough = rough_factors(factors, weights.dtype)
     assert rough is not None
     left = scale_roughly(weights, rough, np.empty_like(weights))
