@@ -14,7 +14,7 @@ from typing import Any, Literal
 import h5py
 import ml_dtypes
 import numpy as np
-from support import builders
+from support import builders, tensor_files
 
 Format = Literal[".weights.h5", ".keras", "TF checkpoint"]
 FORMATS: tuple[Format, ...] = (".weights.h5", ".keras", "TF checkpoint")
@@ -165,6 +165,45 @@ def _bundle(path: Path, layers: Iterable[Layer], dtype: Any) -> None:
             setattr(module, name, tf.Variable(values(shape, axis, dtype)))
         setattr(root, layer.name, module)
     tf.train.Checkpoint(root).write(str(path))
+
+
+def safetensors(folder: Path, name: str, nbytes: int) -> Path:
+    """Sixteen weights of Linear layers in bfloat16, as PyTorch names them, `nbytes` in all; the first axis names units.
+
+    They are written one by one, so that no second copy of all is in memory.
+    """
+    side = max(8, math.isqrt(nbytes // 2 // 16))
+    size = side * side * 2
+    entries = {
+        f"layers.{number}.weight": {
+            "dtype": "BF16",
+            "shape": [side, side],
+            "data_offsets": [number * size, (number + 1) * size],
+        }
+        for number in range(16)
+    }
+
+    def write(part: Path) -> None:
+        with (part / "model.safetensors").open("wb") as file:
+            file.write(tensor_files.safetensors({"__metadata__": {"format": "pt"}, **entries}, b""))
+            for _ in entries:
+                file.write(values((side, side), 0, ml_dtypes.bfloat16).tobytes())
+
+    return made(folder, f"{name}-model.safetensors", write) / "model.safetensors"
+
+
+def tensors(path: Path) -> dict[str, np.ndarray]:
+    """What a `.safetensors` of bfloat16 holds, in float32."""
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    entries = json.loads(raw[8:start])
+    entries.pop("__metadata__", None)
+    found = {}
+    for name, entry in entries.items():
+        begin, end = entry["data_offsets"]
+        stored = np.frombuffer(raw[start + begin : start + end], ml_dtypes.bfloat16)
+        found[name] = stored.astype(np.float32).reshape(entry["shape"])
+    return found
 
 
 def one_variable(folder: Path, nbytes: int, kind: Format = ".weights.h5") -> Path:

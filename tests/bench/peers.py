@@ -81,12 +81,43 @@ with open(output, "rb") as file:
     os.fsync(file.fileno())
 """
 
+_TORCH_TENSORS = """
+import os, sys
+import torch
+from safetensors.torch import load_file, save_file
+
+source, output, limit = sys.argv[1], sys.argv[2], float(sys.argv[3])
+tensors = load_file(source)
+for name, tensor in tensors.items():
+    if tensor.ndim > 1:
+        tensors[name] = torch.renorm(tensor, 2, 0, limit)
+save_file(tensors, output, metadata={"format": "pt"})
+with open(output, "rb") as file:
+    os.fsync(file.fileno())
+"""
+
+_TORCH_NORMS = """
+import sys
+import torch
+from safetensors.torch import load_file
+
+for name, tensor in load_file(sys.argv[1]).items():
+    if tensor.ndim > 1:
+        norms = torch.linalg.vector_norm(tensor, dim=1, dtype=torch.float32)
+        print(name, norms.numel(), norms.min(), norms.median(), norms.mean(), norms.max())
+"""
+
 CLIPPERS = {"h5py + torch.renorm": TORCH, "h5py + tf.clip_by_norm": TENSORFLOW, "keras load, MaxNorm, save": KERAS}
 _NEEDS = {"h5py + torch.renorm": "torch", "keras load, MaxNorm, save": "keras", "h5py + tf.clip_by_norm": "tensorflow"}
 
 
 def installed(clipper: str) -> bool:
     return importlib.util.find_spec(_NEEDS[clipper]) is not None
+
+
+def has_torch_tensors() -> bool:
+    """Whether safetensors and torch are there."""
+    return all(importlib.util.find_spec(name) is not None for name in ("safetensors", "torch"))
 
 
 def copy(checkpoint: Path, to: Path) -> Program:
@@ -107,6 +138,16 @@ def roots(checkpoint: Path) -> Program:
 
 def clip(clipper: str, checkpoint: Path, output: Path) -> Program:
     return _clip(CLIPPERS[clipper], checkpoint, output)
+
+
+def clip_tensors(checkpoint: Path, output: Path) -> Program:
+    """safetensors and torch.renorm: load, clip, save."""
+    return _clip(_TORCH_TENSORS, checkpoint, output)
+
+
+def norms_of_tensors(checkpoint: Path) -> Program:
+    """safetensors and torch: load, and the norm of each row in float32."""
+    return Program((sys.executable, "-c", _TORCH_NORMS, str(checkpoint)))
 
 
 def clip_on_gpu(checkpoint: Path, output: Path) -> Program:

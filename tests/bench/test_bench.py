@@ -59,7 +59,7 @@ DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bf
 
 def circumstances() -> str:
     """When and where, by what: the line above the table."""
-    packages = ("numpy", "h5py", "tensorflow", "keras", "torch")
+    packages = ("numpy", "h5py", "tensorflow", "keras", "torch", "safetensors")
     found = [f"{name} {metadata.version(name)}" for name in packages if importlib.util.find_spec(name) is not None]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}: {_processor()}, {os.cpu_count()} processors, {platform.system()},"
@@ -149,6 +149,32 @@ def test_apply_takes_little_longer_than_a_copy(
     ran = stopwatch.race({"ours": ours.apply(source, out), "cp": peers.copy(source, copies)}, RUNS)
     promise = at_full_size("times", 1.2 if GIB >= 8 else 1.3)
     board.add(Row(f"apply {kind} / cp + sync", ran["ours"], ran["cp"], promise, files.size(source)))
+
+
+def test_tensors_of_bfloat16_take_little_longer_than_a_copy(
+    folder: Path, out: Path, copies: Path, stopwatch: Stopwatch, board: Board
+) -> None:
+    source = files.safetensors(folder, f"bfloat16-{BYTES}", BYTES)
+    nbytes, torch = files.size(source), "safetensors + torch"
+    programs = {
+        "apply": ours.apply(source, out),
+        "inspect": ours.inspect(source),
+        "cp": peers.copy(source, copies),
+    }
+    if peers.has_torch_tensors():
+        programs["clip"] = peers.clip_tensors(source, out / "clipped.safetensors")
+        programs["norms"] = peers.norms_of_tensors(source)
+    ran = stopwatch.race(programs, FEW)
+    clip, norms = ran.get("clip", ()), ran.get("norms", ())
+    what, missing = "bfloat16 .safetensors", "not installed"
+    board.add(
+        Row(f"apply {what} / cp + sync", ran["apply"], ran["cp"], at_full_size("times", 1.3), nbytes),
+        Row(f"apply {what} / {torch}.renorm", ran["apply"], clip, None, nbytes, missing),
+        Row(f"apply {what} / {torch}.renorm, memory", ran["apply"], clip, None, nbytes, missing, memory=True),
+        Row(f"inspect {what} / cp + sync", ran["inspect"], ran["cp"], None, nbytes),
+        Row(f"inspect {what} / {torch}.linalg.vector_norm", ran["inspect"], norms, None, nbytes, missing),
+        Row(f"inspect {what} / the same, memory", ran["inspect"], norms, None, nbytes, missing, memory=True),
+    )
 
 
 def test_inspect_is_faster_than_reading_with_h5py(folder: Path, stopwatch: Stopwatch, board: Board) -> None:
@@ -359,3 +385,16 @@ def test_the_peers_do_the_same_work(clipper: str, folder: Path, out: Path, stopw
     assert one.keys() == other.keys() == before.keys()
     assert all(np.allclose(one[name], other[name], rtol=1e-5) for name in one)
     assert not all(np.allclose(one[name], before[name], rtol=1e-5) for name in one)
+
+
+def test_torch_does_the_same_work_on_tensors(folder: Path, out: Path, stopwatch: Stopwatch) -> None:
+    if not peers.has_torch_tensors():
+        pytest.skip("safetensors or torch: not installed")
+    source = files.safetensors(folder, "same", 1 << 20)
+    mine, theirs = ours.apply(source, out), peers.clip_tensors(source, out / "clipped.safetensors")
+    stopwatch.run(mine)
+    stopwatch.run(theirs)
+    before, one, other = (files.tensors(path) for path in (source, mine.outputs[0], theirs.outputs[0]))
+    assert one.keys() == other.keys() == before.keys()
+    assert all(np.allclose(one[name], other[name], rtol=2**-6) for name in one)
+    assert not all(np.allclose(one[name], before[name], rtol=2**-6) for name in one)
