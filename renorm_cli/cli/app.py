@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -341,13 +342,30 @@ def _run(call: Callable[[], object]) -> int:
     return result if isinstance(result, int) else 0
 
 
+@contextmanager
+def _only_named(words: Sequence[str]) -> Iterator[None]:
+    """Where the first word is a command, have the parser build that one alone, for which it takes as long as for each.
+
+    Completion, help of all, and words that are no command need the others.
+    """
+    commands = app.registered_commands
+    named = [one for one in commands if one.callback is not None and [one.callback.__name__] == [*words[:1]]]
+    if named and _COMPLETING not in os.environ:
+        app.registered_commands = named
+    try:
+        yield
+    finally:
+        app.registered_commands = commands
+
+
 def main() -> NoReturn:
     """The entry point: exits with 0, 1 or 2, or 128 plus the signal that ended the run."""
     try:
         with heard():
             if _COMPLETING in os.environ:
                 completion.prepare()
-            code = _run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt"))
+            with _only_named(sys.argv[1:]):
+                code = _run(lambda: app(standalone_mode=False, prog_name="renorm-ckpt"))
     except Stopped as stopped:  # between two lines up there, or while an error was told
         code = stopped.code
     sys.exit(code)

@@ -200,6 +200,7 @@ def _reap(pid: int, patience: float) -> int | None:
     """The wait status; None if the child still runs after `patience` seconds, or another part of the program reaped
     it."""
     until = time.monotonic() + patience
+    pause = 5e-5  # a child that was killed is soon gone
     while True:
         try:
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -209,7 +210,8 @@ def _reap(pid: int, patience: float) -> int | None:
             return status
         if time.monotonic() >= until:
             return None
-        time.sleep(0.001)
+        time.sleep(pause)
+        pause = min(2 * pause, 1e-3)
 
 
 def _send(to: socket.socket, words: dict[str, Any], payload: bytes | memoryview, until: float | None) -> None:
