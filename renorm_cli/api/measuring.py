@@ -12,7 +12,7 @@ from renorm_cli.api.keywords import PathLike
 from renorm_cli.api.report import Report
 from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import FormatError, OutputError, Way
-from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.registry import is_one_of, open_checkpoint, sharing
 from renorm_cli.model.dtypes import DTYPES, FLOATS
 from renorm_cli.model.plan import Note
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def measured(
     command: Literal["inspect", "check"],
-    path: Path,
+    path: Path | Found,
     request: Request,
     like: PathLike | None,
     computing: Computing,

@@ -102,7 +102,7 @@ def open(checkpoint: PathLike, *, dtype: Dtypes = ()) -> Checkpoint:
 
 @checked
 def inspect(
-    checkpoint: PathLike,
+    checkpoint: PathLike | Found,
     *,
     max_norm: float | None = None,
     norm: NormKind = "p",
@@ -142,7 +142,7 @@ def inspect(
     )
     computing = computing_of(engine, device, jobs, workers)
     asked = request, like, computing, keep_norms, meter
-    return measured("inspect", Path(checkpoint), *asked, spectrum=spectrum, sha256=sha256, dtypes=dtypes_of(dtype))
+    return measured("inspect", _place(checkpoint), *asked, spectrum=spectrum, sha256=sha256, dtypes=dtypes_of(dtype))
 
 
 @checked
@@ -179,7 +179,7 @@ def show(
 
 @checked
 def check(
-    checkpoint: PathLike,
+    checkpoint: PathLike | Found,
     *,
     max_norm: float | None = None,
     norm: NormKind = "p",
@@ -238,7 +238,7 @@ def check(
         reference = Reference(stored, growth_of(max_growth), allow_new, allow_gone)
     computing, allowed = computing_of(engine, device, jobs, workers), allowed_of(allow_guess, allow_unidentified)
     asked = request, like, computing, keep_norms, meter, reference, allowed
-    return measured("check", Path(checkpoint), *asked, sha256=sha256, dtypes=dtypes_of(dtype))
+    return measured("check", _place(checkpoint), *asked, sha256=sha256, dtypes=dtypes_of(dtype))
 
 
 @checked
@@ -442,6 +442,10 @@ def suggest(
 def _of(source: Checkpoint, notes: tuple[Note, ...]) -> tuple[Note, ...]:
     """The notes on one of two checkpoints, which name it."""
     return tuple(note._replace(text=f"{str(source.path)!r}: {note.text}") for note in notes)
+
+
+def _place(checkpoint: PathLike | Found) -> Path | Found:
+    return checkpoint if isinstance(checkpoint, Found) else Path(checkpoint)
 
 
 def _need_bound(max_norm: float | None, rules: PathLike | Rules | None, *others: Way) -> None:

@@ -282,7 +282,7 @@ def _examined(
         from renorm_cli.cli.many import examine_all
 
         return examine_all(verb, paths, searched, kept, clustered, asked, said, reporting, taken, lines)
-    from renorm_cli.api import verbs
+    from renorm_cli.formats.registry import find
     from renorm_cli.storage.staging import save
 
     shared = _shared(clustered, asked, paths[0])
@@ -292,8 +292,11 @@ def _examined(
         refuse_norms(norms, [*paths, *taken, *(file.path for file in files)], force=reporting.force)
     outputs = [*(file.path for file in files), *([] if norms is None else [norms])]
     with untouched(paths, [Written(path, path) for path in outputs]):
-        with progress(str(paths[0]), reporting) as meter:
-            found = [getattr(verbs, verb)(paths[0], **asked, **shared, meter=meter)]
+        with find(paths[0]) as place, progress(str(paths[0]), reporting) as meter:
+            place.begin()
+            from renorm_cli.api import verbs  # takes as long as another process to load what reads the file
+
+            found = [getattr(verbs, verb)(place, **asked, **shared, meter=meter)]
         save(rendered(found, files) | norms_file(norms, found), readers=of_all(found))
         show(found, reporting, files, gate=verb == "check", lines=lines)
     return exit_code(found)

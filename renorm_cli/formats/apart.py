@@ -52,13 +52,21 @@ class Worker:
 
     `serve` runs in the child only. It is a function, which the child has from a fork, or the name of a module of ours
     that has it, and the child is then a new interpreter: for a library that a fork breaks once the program has used it.
-    `keep` are the file descriptors a fork needs; the child closes all others. `memory` is how many bytes the child may
-    allocate beyond its size at the start. Every message starts with `shown`, the file, and
-    names `library`, the native library. Raises EngineError if no process can be started.
+    A fork runs `load` before, while the parent goes on. `keep` are the file descriptors that a fork needs; the child
+    closes all others. `memory` is how many bytes the child may allocate beyond its size at the start. Every message
+    starts with `shown`, the file, and names `library`, the native library. Raises EngineError if no process can be
+    started.
     """
 
     def __init__(
-        self, serve: Serve | str, shown: str, library: str, *, keep: Sequence[int] = (), memory: int = 1 << 30
+        self,
+        serve: Serve | str,
+        shown: str,
+        library: str,
+        *,
+        keep: Sequence[int] = (),
+        memory: int = 1 << 30,
+        load: Callable[[], object] = lambda: None,
     ) -> None:
         self._shown = shown
         self._library = library
@@ -77,7 +85,7 @@ class Worker:
                 if isinstance(serve, str):
                     self._pid = _spawn(serve, theirs, memory)
                 else:
-                    self._pid = _fork(lambda: _live(serve, theirs, keep, memory))
+                    self._pid = _fork(lambda: _live(serve, theirs, keep, memory, load))
         except OSError as error:
             self._socket.close()
             raise EngineError(f"{shown}: cannot start a process to read it: {os.strerror(error.errno or 0)}") from None
@@ -302,10 +310,17 @@ def live_alone() -> NoReturn:
     _live(serve, socket.socket(fileno=_LINE), (), int(sys.argv[2]))
 
 
-def _live(serve: Serve, line: socket.socket, keep: Sequence[int], memory: int) -> NoReturn:
+def _live(
+    serve: Serve,
+    line: socket.socket,
+    keep: Sequence[int],
+    memory: int,
+    load: Callable[[], object] = lambda: None,
+) -> NoReturn:
     """The whole life of the child."""
     try:
         _leave_parent({line.fileno(), *keep})
+        load()
         _limit(memory)
         _serve_all(serve, line)
     finally:

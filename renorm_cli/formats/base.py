@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats.location import Location
@@ -80,6 +80,13 @@ def map_of(part: Path, index: Path, most: int) -> Path | None:
         return index if json.dumps(part.name).encode() in read_start(file, most) else None
 
 
+class Begun(Protocol):
+    """Work of another process on a file."""
+
+    def close(self) -> None:
+        """Give it up."""
+
+
 @dataclass(slots=True)
 class Found:
     """What a path leads to. `path` is as the user gave it, and where the checkpoint is now; `location` names its place.
@@ -98,6 +105,8 @@ class Found:
     """The input, where this is its output: names that come from the same headers are not made again."""
     link: Path | None = None
     """The link that was followed to `path`."""
+    begun: Begun | None = None
+    """What `begin` began, until a checkpoint takes it over."""
 
     @property
     def only(self) -> SourceFile:
@@ -109,13 +118,20 @@ class Found:
         """Open the checkpoint, which takes the file over. Raises FormatError."""
         assert self.format is not None
         checkpoint = self.format.open(self)
-        self.file = None
+        self.begun = self.file = None
         return checkpoint
 
+    def begin(self) -> None:
+        """Begin, in another process, what opening takes; this one has time for something else meanwhile."""
+        if self.format is not None and self.file is not None:
+            self.begun = self.format.begin(self)
+
     def close(self) -> None:
+        if self.begun is not None:
+            self.begun.close()
         if self.file is not None:
             self.file.close()
-        self.file = None
+        self.begun = self.file = None
 
     def __enter__(self) -> Found:
         return self
@@ -183,6 +199,10 @@ class Format(ABC):
         """The checkpoints of this format among the files of a folder, told by their names: what names each in the
         folder, and its files there. One of which a file is missing counts."""
         return {name: (name,) for name in names if name.endswith(self.searched)} if self.searched else {}
+
+    def begin(self, found: Found) -> Begun | None:
+        """What `Found.begin` begins; None where nothing takes long."""
+        return None
 
     @abstractmethod
     def open(self, found: Found) -> Checkpoint:

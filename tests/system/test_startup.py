@@ -72,6 +72,9 @@ GRAPH = rooms("graph.flow graph.layout graph.uses", "conventions.") | rooms(
 )
 """What follows weights through a stored graph: most checkpoints have none."""
 
+HDF5_LIBRARY = frozenset({"h5py", "logging", "string"})
+"""The library that reads HDF5, and what it imports: the process that reads a file loads it while this one goes on."""
+
 FOREIGN_NAMES = rooms("torch flax gguf", "conventions.") | rooms(
     "frameworks shard_index gguf.blocks gguf.checkpoint gguf.header safetensors.checkpoint safetensors.header"
     " numpy.checkpoint numpy.header flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming"
@@ -237,6 +240,14 @@ def test_apply_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, applied
     assert needless(applied(kind), UNUSED | FOREIGN[kind]) == []
 
 
+@pytest.mark.parametrize("kind", [".h5", ".weights.h5"])
+def test_inspect_leaves_the_hdf5_library_to_the_process_that_reads_the_file(
+    kind: str, inspected: dict[str, set[str]], applied: dict[str, set[str]]
+) -> None:
+    assert needless(inspected[kind], HDF5_LIBRARY) == []
+    assert "h5py" in applied[kind]  # two files are read, each by a process that has it already
+
+
 def test_every_module_that_is_named_here_exists() -> None:
     from importlib.util import find_spec
 
@@ -246,7 +257,7 @@ def test_every_module_that_is_named_here_exists() -> None:
 
 def test_an_import_that_is_not_needed_would_be_found(checkpoints: dict[str, Path]) -> None:
     plain = imported("inspect", checkpoints[".h5"])
-    assert {"numpy", "h5py", "renorm_cli.formats.hdf5.worker"} <= plain
+    assert {"numpy", "renorm_cli.formats.hdf5.worker"} <= plain
     asked = imported("inspect", checkpoints[".h5"], "--format", "md", "--per", "global", "--jobs", "2")
     assert {"renorm_cli.render.ci.markdown", "renorm_cli.run.joint", "concurrent.futures"} & asked
     assert needless(asked, UNUSED | HEAVY) != []

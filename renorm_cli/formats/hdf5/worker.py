@@ -1,7 +1,7 @@
 """HDF5 through the HDF5 library, in a child process: the only file that imports h5py.
 
 The library crashes on about 2 % of slightly damaged files and hangs on some, so the parent loads it and forks, but
-never opens a file with it.
+never opens a file with it. Where one file alone is read, the child loads it, while the parent loads all else.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import resource
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,11 +44,14 @@ SURVEY_PROCESSOR, SURVEY_PROCESSOR_PER_MIB = 1, 10
 class Hdf5Image:
     """An HDF5 file, or `length` bytes from `base` of a larger file, served by a worker process.
 
-    A writable image is a whole file (`base` 0), and may grow. Safe from any thread. All methods raise FormatError if
+    A writable image is a whole file (`base` 0), and may grow. With `ahead` the child loads the library, unless this
+    process has it. Safe from any thread. All methods raise FormatError if
     the file is damaged, hostile or names something outside itself, or if the worker is gone.
     """
 
-    def __init__(self, fd: int, base: int, length: int | None, shown: str, *, writable: bool = False) -> None:
+    def __init__(
+        self, fd: int, base: int, length: int | None, shown: str, *, writable: bool = False, ahead: bool = False
+    ) -> None:
         if writable and base:
             raise ValueError("only a whole file can be opened for writing")
         facts = os.fstat(fd)
@@ -55,8 +62,10 @@ class Hdf5Image:
         self._unsaved = False
         self.digest: int | None = None
         """A hash of the survey; within this process, equal digests mean equal surveys."""
-        server = _Server(_library(), fd, base, None if writable else self._length, shown, writable)
-        self._worker = Worker(server.serve, shown, "HDF5", keep=(fd,), memory=MEMORY)
+        ahead = ahead and "h5py" not in sys.modules and find_spec("h5py") is not None
+        server = _Server(None if ahead else _library(), fd, base, None if writable else self._length, shown, writable)
+        load = server.load if ahead else _nothing
+        self._worker = Worker(server.serve, shown, "HDF5", keep=(fd,), memory=MEMORY, load=load)
 
     def survey(self) -> Survey:
         """Everything in the file except the data of its datasets."""
@@ -142,6 +151,9 @@ def _library() -> Any:
     return h5py
 
 
+def _nothing() -> None: ...
+
+
 def _keep_little(access: Any) -> None:
     """Fix the size of HDF5's metadata cache."""
     config = access.get_mdc_config()
@@ -179,6 +191,12 @@ class _Server:
         self._window: Window | None = None
         self._file: Any = None
         self._dataset: _OpenDataset | None = None
+
+    def load(self) -> None:
+        """Load the library, in the child."""
+        with suppress(AttributeError):
+            platform.uname().processor = ""  # type: ignore[misc]  # else h5py starts a program to ask for it
+        self._h5 = _library()
 
     def serve(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
         try:

@@ -12,7 +12,7 @@ from renorm_cli.formats.base import Format, Found, Head, map_of
 from renorm_cli.formats.folders import files_with
 
 if TYPE_CHECKING:
-    from renorm_cli.formats.base import Checkpoint
+    from renorm_cli.formats.base import Begun, Checkpoint
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP, _ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
@@ -42,6 +42,11 @@ class Hdf5Format(Format):
                 return True
             offset = offset * 2 or 512
         return False
+
+    def begin(self, found: Found) -> Begun:
+        from renorm_cli.formats.keras.hdf5_files import begin_hdf5
+
+        return begin_hdf5(found)
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.keras.hdf5_files import open_hdf5  # each format alone needs its parser

@@ -53,6 +53,12 @@ class Hdf5Checkpoint(PlainCheckpoint):
         return iter(()) if variable.dtype == "empty" else None
 
 
+def begin_hdf5(found: Found) -> Hdf5Image:
+    """Start the process that reads the headers of an HDF5 file, and has to load the library before."""
+    file = found.only
+    return Hdf5Image(file.descriptor(), 0, file.size, file.shown, ahead=True)
+
+
 def open_hdf5(found: Found) -> Hdf5Checkpoint:
     """Open one HDF5 file. Raises FormatError where it is damaged or names anything outside itself."""
     file = found.only
@@ -60,7 +66,8 @@ def open_hdf5(found: Found) -> Hdf5Checkpoint:
     store = None if like is None else same_image(file.descriptor(), file.shown, 0, file.size, like.data.stores[0])
     if like is not None and store is not None:
         return Hdf5Checkpoint(like.format, found, [file], Hdf5Data([file], [store], like.data.places), like.contents)
-    store, survey = survey_image(file.descriptor(), file.shown, 0, file.size)
+    begun = found.begun if isinstance(found.begun, Hdf5Image) else None
+    store, survey = survey_image(file.descriptor(), file.shown, 0, file.size, begun)
     format, naming = name_file(survey, file.shown)
     data = Hdf5Data([file], [store], in_one_image(naming))
     return Hdf5Checkpoint(format, found, [file], data, Contents(naming, survey.soft_links))
@@ -71,9 +78,14 @@ def in_one_image(naming: Naming) -> dict[str, Place]:
     return {variable.key: Place(0, variable.key) for variable in naming.variables}
 
 
-def survey_image(fd: int, shown: str, base: int, length: int) -> tuple[Hdf5Store, Survey]:
-    """What an HDF5 image holds, and the store to reach it; the worker lives on only if reading needs it."""
-    image = Hdf5Image(fd, base, length, shown)
+def survey_image(
+    fd: int, shown: str, base: int, length: int, begun: Hdf5Image | None = None
+) -> tuple[Hdf5Store, Survey]:
+    """What an HDF5 image holds, and the store to reach it; the worker lives on only if reading needs it.
+
+    `begun` is the image where it is open already.
+    """
+    image = begun or Hdf5Image(fd, base, length, shown)
     try:
         survey = image.survey()
     except BaseException:
