@@ -196,9 +196,15 @@ class _Server:
         """Load the library, in the child."""
         with suppress(AttributeError):
             platform.uname().processor = ""  # type: ignore[misc]  # else h5py starts a program to ask for it
-        self._h5 = _library()
+        with suppress(ImportError):  # raised again by the first request
+            self._h5 = _library()
 
     def serve(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+        if self._h5 is None:
+            try:
+                self._h5 = _library()
+            except ImportError as error:
+                raise FormatError(f"{self._shown}: h5py cannot be loaded: {error}; install it again") from None
         try:
             if self._file is None:
                 self._file = self._opened()

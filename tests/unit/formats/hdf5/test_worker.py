@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import resource
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -786,6 +787,27 @@ def test_a_disk_that_fills_up_is_an_output_error_and_never_a_crash(here: Path, r
                 opened.write(name, (0, 0), (50, 50), fresh)
     finally:
         os.close(fd)
+
+
+def test_a_library_that_the_child_cannot_load_is_no_damage_of_the_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h5py.File(here, "w").close()
+
+    def broken() -> None:
+        raise ImportError("libhdf5.so: cannot open shared object file")
+
+    monkeypatch.setattr(hdf5_worker, "_library", broken)
+    monkeypatch.delitem(sys.modules, "h5py")
+    fd = os.open(here, os.O_RDONLY)
+    try:
+        with Hdf5Image(fd, 0, None, "f.h5", ahead=True) as opened, pytest.raises(FormatError) as caught:
+            opened.survey()
+    finally:
+        os.close(fd)
+    assert str(caught.value) == (
+        "f.h5: h5py cannot be loaded: libhdf5.so: cannot open shared object file; install it again"
+    )
 
 
 def test_an_image_can_be_closed_twice_and_is_gone_then(here: Path) -> None:
