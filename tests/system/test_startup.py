@@ -242,10 +242,10 @@ def test_apply_imports_no_room_of_ours_that_it_has_no_use_for(kind: str, applied
 
 @pytest.mark.parametrize("kind", [".h5", ".weights.h5"])
 def test_inspect_leaves_the_hdf5_library_to_the_process_that_reads_the_file(
-    kind: str, inspected: dict[str, set[str]], applied: dict[str, set[str]]
+    kind: str, inspected: Loaded, applied: Loaded
 ) -> None:
-    assert needless(inspected[kind], HDF5_LIBRARY) == []
-    assert "h5py" in applied[kind]  # two files are read, each by a process that has it already
+    assert needless(inspected(kind), HDF5_LIBRARY) == []
+    assert "h5py" in applied(kind)  # two files are read, each by a process that has it already
 
 
 def test_every_module_that_is_named_here_exists() -> None:
