@@ -16,7 +16,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.storage.files import open_beside, open_source
 
 _USUAL = re.compile(
-    r"saved_model\.pb|.*\.(?:h5|hdf5?|keras|index|weights\.json|(?:safetensors|bin)(?:\.index\.json)?|np[yz]|msgpack"
+    r"saved_model\.pb|.*model\.json|.*\.(?:h5|hdf5?|keras|index|weights\.json|(?:safetensors|bin)(?:\.index\.json)?|np[yz]|msgpack"
     r"|onnx|pt2?|pth|bin|ckpt|gguf|tflite)",
     re.DOTALL,
 )

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 from renorm_cli.conventions.graph.budget import Budget
 from renorm_cli.conventions.graph.layout import Constant
 from renorm_cli.conventions.graph.protocol import Node, Ref
+from renorm_cli.conventions.graph.uses import Use
+from renorm_cli.errors import some_names
+from renorm_cli.model.plan import Note
+from renorm_cli.model.variable import GraphUse
 
 NOTHING, DATA = Ref("", 0), Ref("data", 0)
 """An operand that is left out, and one that comes from outside."""
@@ -25,6 +29,22 @@ class Held(NamedTuple):
     attributes: Mapping[str, object] = _NONE
     tensor: Any = None
     numbers: tuple[int, ...] | None = None
+
+
+def told_use(use: Use | None) -> GraphUse | None:
+    """What a graph tells for certain of a weight."""
+    if use is None or use.state not in ("told", "unused"):
+        return None
+    return GraphUse(use.role or "unknown", use.unit_axes, use.ops, use.via)
+
+
+def use_notes(uses: Mapping[str, Use], spent: str | None) -> tuple[Note, ...]:
+    """What a graph does not tell of its weights, and why; `spent` says what it had too much of."""
+    if spent is not None:
+        return (Note(f"the graph tells nothing of the weights: it has more {spent} than are followed"),)
+    torn = [key for key, use in uses.items() if use.state == "conflict"]
+    text = "its consumers tell different unit axes, so it is not identified; say which axes name its units"
+    return (Note(f"{some_names(torn)}: {text}"),) if torn else ()
 
 
 class NodeGraph(ABC):

@@ -26,6 +26,7 @@ from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.bytes import Span
 from renorm_cli.storage.checksum import Crc, Range, Tally, checksums
 from renorm_cli.storage.files import Readable, SourceFile, read_parts
+from renorm_cli.storage.joined import JoinedStaged
 from renorm_cli.storage.staged import Staged, unwritten
 from renorm_cli.storage.staging import Staging
 
@@ -155,7 +156,7 @@ class PlainData:
             )
         for extent, at, _, where in self._places(variable, block, dtype.itemsize):
             file = self.files[extent.file]
-            if not isinstance(file, Staged):
+            if not isinstance(file, Staged | JoinedStaged):
                 raise AssertionError("an input is never written")
             file.write(at, _bytes_of(np.ascontiguousarray(values[where])))
             tally = self._tallies[extent.file]

@@ -18,6 +18,7 @@ from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.orbax.format import OrbaxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
 from renorm_cli.formats.tensorflow.format import SavedModelFormat, TfCheckpointFormat, TfV1Format
+from renorm_cli.formats.tfjs.format import TfjsFormat
 from renorm_cli.formats.tflite.format import TfliteFormat
 from renorm_cli.formats.torch.format import DistributedFormat, ExportedFormat, TorchStreamFormat, TorchZipFormat
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
@@ -43,6 +44,7 @@ FORMATS: tuple[Format, ...] = (
     TorchZipFormat(),
     TorchStreamFormat(),
     FlaxFormat(),
+    TfjsFormat(),
     ShardIndexFormat(),
     KerasShardsFormat(),
     KerasArchiveFormat(),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.protobuf import BYTES, FIXED32, FIXED64, VARINT, Bytes, damaged, read_varint, signed
-from renorm_cli.storage.files import SourceFile, read_range
+from renorm_cli.storage.files import Sized, read_range
 
 MAX_FIELDS = 3_000_000
 """Fields visited while searching one file."""
@@ -22,7 +22,7 @@ _HELD_PAGES = 64
 class Pages:
     """An open file as `Bytes`: what is looked at is read, a few kilobytes at a time, and a part of it is held."""
 
-    def __init__(self, file: SourceFile) -> None:
+    def __init__(self, file: Sized) -> None:
         self._file = file
         self._size = file.size
         self._page = lru_cache(_HELD_PAGES)(self._read)

@@ -19,7 +19,14 @@ class Readable(Protocol):
         """Fill `buffer` with the bytes from `offset`. Raises FormatError where there are fewer, or a read fails."""
 
 
-class SourceFile(Readable, Protocol):
+class Sized(Readable, Protocol):
+    """Bytes whose number is known."""
+
+    @property
+    def size(self) -> int: ...
+
+
+class SourceFile(Sized, Protocol):
     """An open input file, wherever its bytes lie; nobody opens it again by its name."""
 
     @property

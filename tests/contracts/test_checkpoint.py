@@ -371,7 +371,7 @@ def test_a_half_replaced_checkpoint_is_refused_until_the_apply_is_repeated(tmp_p
     [
         ("{", "no checkpoint of a known format"),
         ("{}", "no checkpoint of a known format"),
-        ('{"layers": {}, "weightsManifest": []}', "no checkpoint of a known format"),
+        ('{"layers": {}, "weightsMap": []}', "no checkpoint of a known format"),
         ('{"layers": {"weight_map": {}}}', "it has no weight_map"),
         ('{"weight_map"', "not JSON"),
         ('{"weight_map": {}}', "no weight_map"),

@@ -6,10 +6,11 @@ import random
 import struct
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from support import gguf_files, msgpack_files, onnx_files, tensor_files, tflite_files, torch_files
+from support import gguf_files, msgpack_files, onnx_files, tensor_files, tfjs_files, tflite_files, torch_files
 from support.found import file_at
 from support.memory_file import MemoryFile
 
@@ -22,6 +23,7 @@ from renorm_cli.formats.gguf.format import GgufFormat
 from renorm_cli.formats.numpy.format import NpyFormat, NpzFormat
 from renorm_cli.formats.onnx.format import OnnxFormat
 from renorm_cli.formats.safetensors.format import Safetensors
+from renorm_cli.formats.tfjs.format import TfjsFormat
 from renorm_cli.formats.tflite.format import TfliteFormat
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
 
@@ -35,13 +37,32 @@ class OpenTarget:
 
     def __call__(self, data: bytes, number: int) -> None:
         file = MemoryFile(Path("mutant"), data)
+        found = file_at(file.path, file)
+        found.beside = _beside
         if not self._format.recognises(Head(file)):
             raise FormatError("not recognised")
-        with self._format.open(file_at(file.path, file)) as source:
+        with self._format.open(found) as source:
             assert len({variable.key for variable in source.variables}) == len(source.variables)
             plan_all(source.variables)
             read_all(source)
         self.accepted += 1
+
+
+def _beside(path: Path) -> MemoryFile:
+    """The files of weights beside a model of TensorFlow.js."""
+    content = _tfjs().get(path.name)
+    if content is None:
+        raise FormatError(f"{str(path)!r}: no such file")
+    return MemoryFile(path, content)
+
+
+@cache
+def _tfjs() -> dict[str, bytes]:
+    """Two models, of layers and of nodes, and their files of weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        tfjs_files.write_small(Path(folder)).rename(Path(folder) / "layers")
+        tfjs_files.write_graph(Path(folder), name="nodes", shard_bytes=4 << 20)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def _written(write: Callable[[Path], object], name: str) -> bytes:
@@ -115,6 +136,14 @@ TFLITE_TOKENS = [
     bytes(16),
 ]
 
+TFJS_TOKENS = [
+    *JSON_TOKENS,
+    *(
+        b'"%s"' % word
+        for word in (b"paths", b"weights", b"quantization", b"uint8", b"string", b"node", b"input", b"attr")
+    ),
+]
+
 GGUF_TOKENS = [
     *(struct.pack("<Q", number) for number in (0, 1, 2, 3, 31, 32, 33, 1 << 31, 1 << 32, 1 << 61, (1 << 64) - 1)),
     *(struct.pack("<I", number) for number in (0, 4, 8, 9, 10, 12, 30, 39, 77)),
@@ -186,6 +215,7 @@ FOREIGN: Mapping[str, tuple[Kind, Format]] = {
     "gguf": (Kind(_gguf(), GGUF_TOKENS), GgufFormat()),
     "onnx": (Kind({"model": onnx_files.small_model(), "chained": _onnx_chained()}, ONNX_TOKENS), OnnxFormat()),
     "tflite": (Kind({"model": tflite_files.small_model()}, TFLITE_TOKENS), TfliteFormat()),
+    "tfjs": (Kind({name: _tfjs()[name] for name in ("layers", "nodes")}, TFJS_TOKENS, (edit_json,)), TfjsFormat()),
     "flax": (Kind({"model": msgpack_files.packed(msgpack_files.flax_tree())}, MSGPACK_TOKENS), FlaxFormat()),
 }
 """The mutants of each format, by its name, and the format that reads them."""

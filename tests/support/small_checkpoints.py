@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from support import builders, gguf_files, onnx_files, tensor_files, tf_recorded, torch_files
+from support import builders, gguf_files, onnx_files, tensor_files, tf_recorded, tfjs_files, torch_files
 from support.tf_files import BIAS, KERNEL
 
 DENSE = builders.two_dense()
@@ -90,9 +90,10 @@ OTHERS: dict[str, Make] = {
     "gguf split": gguf_files.write_split,
     "torch distributed": _torch_distributed,
     "model folder": _model_folder,
+    "tfjs": tfjs_files.write_small,
 }
 FORMATS = HDF5 | TENSORFLOW | OTHERS
-MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards", "onnx with data", "gguf split")
+MULTIPLE = ("shards", "prefix", "prefix of shards", "v1", "safetensors shards", "onnx with data", "gguf split", "tfjs")
 """Whose output is several files in the folder of others."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import builders, onnx_files, tf_recorded
+from support import builders, onnx_files, tf_recorded, tfjs_files
 from support.cli import renorm
 from support.places import ROOT
 
@@ -198,6 +198,14 @@ def test_a_file_of_tensors_leads_to_the_model_that_names_it_whatever_it_is_calle
     assert wholes([tmp_path / name]) == ([tmp_path / "m.onnx"], [])
     (tmp_path / "other.bin").write_bytes(b"x")
     assert wholes([tmp_path / "other.bin"]) == ([], [tmp_path / "other.bin"])
+
+
+def test_a_file_of_weights_of_tensorflow_js_is_one_for_the_hook_and_leads_to_its_model(tmp_path: Path) -> None:
+    model = tfjs_files.write_small(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        assert hook_takes(path.name)
+        assert hook_takes(f"web/m-{path.name.removesuffix('.bin')}")
+        assert wholes([path]) == ([model], [])
 
 
 def test_the_hook_takes_what_the_formats_read_and_no_format_is_forgotten() -> None:

@@ -49,6 +49,7 @@ INNER = {
     "conventions": [{"identify"}, {"shapes", "slots", "graph", "names"}, {"keras", "torch", "flax", "gguf"}],
     "formats": [
         {"registry"},
+        {"tfjs"},
         {"tensorflow", "orbax", "hub"},
         {"keras", "safetensors", "numpy", "flax", "gguf", "torch", "onnx", "tflite"},
         {"hdf5", "zip", "mistaken", "shard_index", "sent"},

@@ -50,11 +50,11 @@ OTHER_COMMANDS = rooms(
     "fleet cli.many comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
 )
 OPTIONS = rooms(
-    "gate run.joint run.readings model.findings plan.rules plan.declared plan.like plan.doubts run.unit_norms"
-    " render.data.norms_file"
+    "gate run.joint run.readings model.findings plan.rules plan.declared plan.dtypes plan.like plan.doubts"
+    " run.unit_norms render.data.norms_file"
 )
-"""Rooms of ours that serve one option (--baseline, --per global, --rules, --declared, --like, --norms), or findings,
-guesses and what is not identified."""
+"""Rooms of ours that serve one option (--baseline, --per global, --rules, --declared, --dtype, --like, --norms), or
+findings, guesses and what is not identified."""
 
 RENDERERS = rooms(
     "ci page diff_columns problems data.csv_report data.diff_record data.suggest_record", "render."
@@ -78,8 +78,9 @@ HDF5_LIBRARY = frozenset({"h5py", "logging", "string"})
 FOREIGN_NAMES = rooms("torch flax gguf", "conventions.") | rooms(
     "frameworks shard_index gguf.blocks gguf.checkpoint gguf.header safetensors.checkpoint safetensors.header"
     " numpy.checkpoint numpy.header flax.checkpoint flax.tree onnx.checkpoint onnx.graph onnx.model onnx.renaming"
-    " onnx.tensors tflite.checkpoint zip.members torch.checkpoint torch.distributed torch.exported torch.metadata"
-    " torch.shards torch.stack_machine torch.tensors torch.views hub.folder model_config",
+    " onnx.tensors tfjs.checkpoint tfjs.graph tfjs.manifest tflite.checkpoint zip.members torch.checkpoint"
+    " torch.distributed torch.exported torch.metadata torch.shards"
+    " torch.stack_machine torch.tensors torch.views hub.folder model_config",
     "formats.",
 )
 """Parsers and conventions of other frameworks than Keras and TensorFlow."""

@@ -85,9 +85,12 @@ def parse_config(text: str, where: str) -> LayerNode:
         raw = parse_json(text, depth=_DEPTH)
     except JsonError as problem:
         raise FormatError(f"{where}: the model config {problem}") from None
-    if not isinstance(raw, dict):
-        return LayerNode("", "")
-    return _build(raw)
+    return layers_of(raw)
+
+
+def layers_of(raw: object) -> LayerNode:
+    """The layers of a config that was parsed; a node without children if it is none."""
+    return _build(raw) if isinstance(raw, dict) else LayerNode("", "")
 
 
 def holds_too_much(text: str) -> bool:

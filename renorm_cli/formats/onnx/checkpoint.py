@@ -15,6 +15,7 @@ from renorm_cli.conventions.graph.uses import Use
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.location import Location
+from renorm_cli.formats.node_graph import told_use, use_notes
 from renorm_cli.formats.onnx.graph import Uses, uses_in
 from renorm_cli.formats.onnx.model import Model, read_model
 from renorm_cli.formats.onnx.renaming import Moved, renamed
@@ -25,7 +26,7 @@ from renorm_cli.model.blocks import Block
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Role
 from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import GraphUse, Hint, Variable
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.files import Readable, SourceFile, read_parts
 from renorm_cli.storage.staged import Staged
@@ -262,7 +263,7 @@ def _variables(tensors: Mapping[str, Tensor], places: _Places, uses: Uses) -> tu
                 _state(tensor, use),
                 locked=SHARED if key in places.overlapping else tensor.odd,
                 fixed=tensor.fixed,
-                use=None if use is None else _told(use),
+                use=told_use(use),
                 aliases=(*aliases.get(key, ()), *given),
             )
         )
@@ -278,27 +279,11 @@ def _state(tensor: Tensor, use: Use | None) -> Role | None:
     return "quantized"
 
 
-def _told(use: Use) -> GraphUse | None:
-    """What the graph tells for certain."""
-    if use.state not in ("told", "unused"):
-        return None
-    return GraphUse(use.role or "unknown", use.unit_axes, use.ops, use.via)
-
-
 def _notes(variables: Sequence[Variable], uses: Uses) -> tuple[Note, ...]:
-    if uses.spent is not None:
-        return (Note(f"the graph tells nothing of the weights: it has more {uses.spent} than are followed"),)
-    notes: list[Note] = []
-    torn = [key for key, use in uses.uses.items() if use.state == "conflict"]
-    if torn:
-        text = "its consumers tell different unit axes, so it is not identified; say which axes name its units"
-        notes.append(Note(f"{some_names(torn)}: {text}"))
     given = [
         variable.name
         for variable in variables
         if variable.use is not None and variable.use.unit_axes and variable.aliases and _GIVEN.fullmatch(variable.name)
     ]
-    if given:
-        text = "an exporter gave it this name, and may have transposed it; its alias is the node that uses it"
-        notes.append(Note(f"{some_names(given)}: {text}"))
-    return tuple(notes)
+    text = "an exporter gave it this name, and may have transposed it; its alias is the node that uses it"
+    return (*use_notes(uses.uses, uses.spent), *([Note(f"{some_names(given)}: {text}")] if given else []))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from renorm_cli.conventions.graph.uses import Use
-from renorm_cli.errors import some_names
 from renorm_cli.formats.base import Extent, Found
+from renorm_cli.formats.node_graph import told_use, use_notes
 from renorm_cli.formats.plain import SHARED, Extents, PlainData, PlainFile, overlapping
 from renorm_cli.formats.tflite.flatbuffer import Flatbuffer
 from renorm_cli.formats.tflite.graph import Uses, uses_in
@@ -14,8 +14,7 @@ from renorm_cli.formats.tflite.model import Tensor, read_model
 from renorm_cli.formats.walk import Pages
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.identity import Role
-from renorm_cli.model.plan import Note
-from renorm_cli.model.variable import GraphUse, Hint, Variable
+from renorm_cli.model.variable import Hint, Variable
 
 
 def open_tflite(found: Found) -> PlainFile:
@@ -33,7 +32,9 @@ def open_tflite(found: Found) -> PlainFile:
         if tensor.odd is None and tensor.key not in same and tensor.key not in shared
     }
     variables = _variables(tensors, same, shared, uses)
-    return PlainFile("tflite", found, [file], variables, PlainData([file], Extents(extents)), _notes(uses))
+    return PlainFile(
+        "tflite", found, [file], variables, PlainData([file], Extents(extents)), use_notes(uses.uses, uses.spent)
+    )
 
 
 def _joined(tensors: Sequence[Tensor]) -> tuple[Mapping[str, str], frozenset[str]]:
@@ -66,7 +67,7 @@ def _variables(
             Hint("tflite"),
             _state(tensor, uses.uses.get(tensor.key)),
             locked=SHARED if tensor.key in shared else tensor.odd,
-            use=_told(uses.uses.get(tensor.key)),
+            use=told_use(uses.uses.get(tensor.key)),
             aliases=tuple(aliases.get(tensor.key, ())),
         )
         for tensor in tensors
@@ -77,18 +78,3 @@ def _variables(
 def _state(tensor: Tensor, use: Use | None) -> Role | None:
     """Weights of few bits that the graph uses are quantized."""
     return "quantized" if use is not None and use.ops and tensor.dtype not in FLOATS else None
-
-
-def _told(use: Use | None) -> GraphUse | None:
-    """What the graph tells for certain."""
-    if use is None or use.state not in ("told", "unused"):
-        return None
-    return GraphUse(use.role or "unknown", use.unit_axes, use.ops, use.via)
-
-
-def _notes(uses: Uses) -> tuple[Note, ...]:
-    if uses.spent is not None:
-        return (Note(f"the graph tells nothing of the weights: it has more {uses.spent} than are followed"),)
-    torn = [key for key, use in uses.uses.items() if use.state == "conflict"]
-    text = "its consumers tell different unit axes, so it is not identified; say which axes name its units"
-    return (Note(f"{some_names(torn)}: {text}"),) if torn else ()

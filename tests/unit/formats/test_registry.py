@@ -52,7 +52,7 @@ def test_a_safetensors_file_is_told_as_one_whatever_the_size_of_its_header(size:
         assert look(tmp_path / name).format == "safetensors"
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"layers": []}', '{"format": "layers-model", "weightsManifest": []}'])
+@pytest.mark.parametrize("text", ["{}", "[]", '{"layers": []}', '{"format": "layers-model", "weightsMap": []}'])
 def test_json_without_the_marks_of_a_map_is_no_format_of_keras_whatever_its_name_is(text: str, tmp_path: Path) -> None:
     for name in ("model.json", "m.weights.json"):
         (tmp_path / name).write_text(text)
