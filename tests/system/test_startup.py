@@ -256,9 +256,8 @@ def test_every_module_that_is_named_here_exists() -> None:
     assert [name for name in sorted(named) if find_spec(name) is None] == []
 
 
-def test_an_import_that_is_not_needed_would_be_found(checkpoints: dict[str, Path]) -> None:
-    plain = imported("inspect", checkpoints[".h5"])
-    assert {"numpy", "renorm_cli.formats.hdf5.worker"} <= plain
+def test_an_import_that_is_not_needed_would_be_found(checkpoints: dict[str, Path], inspected: Loaded) -> None:
+    assert {"numpy", "renorm_cli.formats.hdf5.worker"} <= inspected(".h5")
     asked = imported("inspect", checkpoints[".h5"], "--format", "md", "--per", "global", "--jobs", "2")
     assert {"renorm_cli.render.ci.markdown", "renorm_cli.run.joint", "concurrent.futures"} & asked
     assert needless(asked, UNUSED | HEAVY) != []

@@ -59,21 +59,23 @@ def test_a_report_of_ours_on_the_same_checkpoint_is_replaced_and_another_is_not(
 
 
 def test_a_report_on_more_checkpoints_is_not_replaced_by_one_on_fewer(folder: Path, capfd: Capture) -> None:
-    for format in ("json", "csv", "html", "junit", "sarif", "gitlab"):
-        report = ("--report", f"{format}={format}", "-q")
-        assert renorm_here(capfd, "check", "dense.h5", "dense.keras", *BOUND, *report).stderr == ""
+    each = [("--report", f"{format}={format}", "-q") for format in ("json", "csv", "html", "junit", "sarif", "gitlab")]
+    every = [word for report in each for word in report]
+    assert renorm_here(capfd, "check", "dense.h5", "dense.keras", *BOUND, *every).stderr == ""
+    for report in each:
         refused(renorm_here(capfd, "check", "dense.h5", *BOUND, *report), "and is no report on this checkpoint; give")
-        assert renorm_here(capfd, "check", "dense.keras", "dense.h5", *BOUND, *report).stderr == ""
+    assert renorm_here(capfd, "check", "dense.keras", "dense.h5", *BOUND, *every).stderr == ""
 
 
 def test_a_report_on_a_checkpoint_whose_name_needs_quotes_is_its_own_and_no_others(
     folder: Path, capfd: Capture
 ) -> None:
     (folder / "dense.h5").rename(folder / 'a,"b&c.h5')
-    for format in filter(is_told, FORMATS):
-        report = ("--report", f"{format}={format}", "-q")
-        for _ in range(2):
-            assert renorm_here(capfd, "check", 'a,"b&c.h5', *BOUND, *report).stderr == "", format
+    each = [("--report", f"{format}={format}", "-q") for format in filter(is_told, FORMATS)]
+    for _ in range(2):
+        every = [word for report in each for word in report]
+        assert renorm_here(capfd, "check", 'a,"b&c.h5', *BOUND, *every).stderr == ""
+    for report in each:
         refused(renorm_here(capfd, "check", "dense.keras", *BOUND, *report), "and is no report on this checkpoint")
 
 
