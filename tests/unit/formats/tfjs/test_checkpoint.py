@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from support import builders, oracle, tfjs_files
-from support.files import bound, look
+from support.files import agrees, bound, look
+from support.places import DATA
 from support.tfjs_files import HALF, few_bits, layer, layers_model
 
 import renorm_cli
@@ -157,3 +158,37 @@ def test_a_file_of_weights_leads_to_its_model_and_a_search_of_folders_takes_the_
     assert sorted(item.path for item in items) == [str(tmp_path / "m.json"), str(source)]
     sizes = {path.name: path.stat().st_size for path in tmp_path.glob("group*")}
     assert next(item.bytes for item in items if item.path == str(source)) == sum(sizes.values()) + source.stat().st_size
+
+
+def test_a_model_that_tensorflow_js_saved_is_read_with_the_classes_of_its_layers(tmp_path: Path) -> None:
+    """Recorded: a Sequential of tfjs 4.22, `model.save` with the two parts of what it gives written to files."""
+    source = DATA / "tfjs" / "model.json"
+    lstm = "bidirectional_Bidirectional1/{}_lstm_LSTM1/{}"
+    expected = {
+        "embedding_Embedding1/embeddings": ("embedding", (0,), "Embedding"),
+        **{
+            lstm.format(way, weight): ("kernel", (1,), "LSTM")
+            for way in ("forward", "backward")
+            for weight in ("kernel", "recurrent_kernel")
+        },
+        "gru_GRU1/kernel": ("kernel", (1,), "GRU"),
+        "gru_GRU1/recurrent_kernel": ("kernel", (1,), "GRU"),
+        "conv1d_Conv1D1/kernel": ("kernel", (2,), "Conv1D"),
+        "separable_conv2d_SeparableConv2D1/depthwise_kernel": ("kernel", (2, 3), "SeparableConv2D"),
+        "separable_conv2d_SeparableConv2D1/pointwise_kernel": ("kernel", (3,), "SeparableConv2D"),
+        "dense_Dense1/kernel": ("kernel", (1,), "Dense"),
+    }
+    found = told(source)
+    assert {name: one for name, one in found.items() if one[1] is not None} == expected
+    assert sorted(role for role, axes, _ in found.values() if axes is None) == [
+        *["bias"] * 7,
+        "scale",
+        *["statistic"] * 2,
+    ]
+    bound(source, tmp_path / "out.json", limit=0.5)
+    before, after = tfjs_files.read_tfjs(source), tfjs_files.read_tfjs(tmp_path / "out.json")
+    for name, array in before.items():
+        if name in expected:
+            agrees(array, after[name], expected[name][1], 0.5)
+        else:
+            assert array.tobytes() == after[name].tobytes()
