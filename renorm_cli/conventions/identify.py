@@ -147,6 +147,8 @@ _CONVOLVING = frozenset(
 _CONVOLVING_LAST = frozenset({"Conv", "ConvTranspose", "com.microsoft.FusedConv"})
 """Operators of ONNX, whose filter has them last."""
 
+_OUTPUTS_FIRST = frozenset({"torch", "mlx", "gguf"})
+"""Conventions in which the first axis names the outputs of most layers."""
 
 _CONVOLVING_BETWEEN = {
     "CONV_2D": (1, 2),
@@ -194,7 +196,7 @@ def _identity(variable: Variable, claims: Sequence[Claim]) -> Identity:
             role = told[0].role or role
             conflict = _role_conflict(told) if len(variable.shape) >= 2 else None
             role = conflict[0] if conflict is not None else role
-    axes, source, axes_conflict = _axes(variable.shape, claims)
+    axes, source, axes_conflict = _axes(variable, claims)
     text = conflict[1] if conflict is not None else axes_conflict
     shared = next((one.shared for one in claims if one.shared and one.unit_axes == axes), ())
     return Identity(role, axes, "guess" if text is not None else source, text, shared)
@@ -213,13 +215,14 @@ def _role_conflict(told: Sequence[Claim]) -> tuple[Role, str] | None:
     return None
 
 
-def _axes(shape: tuple[int, ...], claims: Sequence[Claim]) -> tuple[tuple[int, ...], AxisSource, str | None]:
+def _axes(variable: Variable, claims: Sequence[Claim]) -> tuple[tuple[int, ...], AxisSource, str | None]:
     """The unit axes, what told them, and how two sources that know disagree, if they do."""
+    shape = variable.shape
     told = sorted(
         ((one.unit_axes, one) for one in claims if one.unit_axes is not None), key=lambda one: _BY_AXES[one[1].source]
     )
     if not told:
-        return ((len(shape) - 1,) if len(shape) >= 2 else ()), "guess", None
+        return _usual_axes(variable), "guess", None
     axes, first = told[0]
     for others, other in told[1:]:
         # A table that is looked up by a product with one-hot rows is used like a kernel.
@@ -228,6 +231,18 @@ def _axes(shape: tuple[int, ...], claims: Sequence[Claim]) -> tuple[tuple[int, .
             text = f"{first.told} tells units along {_listed(axes)}, {other.told} along {_listed(others)}"
             return axes, "guess", text
     return axes, first.source, None
+
+
+def _usual_axes(variable: Variable) -> tuple[int, ...]:
+    """The axis that names units in most layers of the convention, so that a guess is right where most are."""
+    rank, ops = len(variable.shape), () if variable.use is None else variable.use.ops
+    if rank < 2:
+        return ()
+    if variable.hint.convention in _OUTPUTS_FIRST:
+        return stored((0,), variable)
+    if ops and _CONVOLVING_LAST.issuperset(ops):
+        return (1,) if set(ops) == {"ConvTranspose"} else (0,)
+    return (rank - 1,)
 
 
 def _wide(axes: Iterable[int], shape: Sequence[int]) -> tuple[int, ...]:

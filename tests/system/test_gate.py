@@ -21,9 +21,10 @@ from support.memory import Tensor
 from renorm_cli.api import verbs
 from renorm_cli.errors import SelectionError
 from renorm_cli.model.constraint import Constraint
+from renorm_cli.model.identity import Identity
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.plan import Step
-from renorm_cli.model.variable import Variable
+from renorm_cli.model.variable import Hint, Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.run.readings import readings_of
 
@@ -208,6 +209,24 @@ def test_readings_are_those_of_all_sets_of_axes(shape: tuple[int, ...], limit: f
     ]
     over = {_largest(values, axes, p) > limit for axes in every}
     assert found == ("differ" if len(over) == 2 else "fail" if over == {True} else "hold")
+
+
+@given(st.integers(0, 1), st.floats(0.5, 4), st.integers(0, 2**32 - 1))
+def test_readings_of_a_convolution_are_those_along_its_first_two_axes(more: int, limit: float, seed: int) -> None:
+    shape = (2, 3, 2, 2, 3)[: 4 + more]
+    values = np.random.default_rng(seed).integers(-1, 2, shape).astype(np.float32) * np.float32(0.5)
+    known = Variable("w", "w", shape, "float32", Hint("torch"), identity=Identity("kernel", (0,), "guess"))
+    step = Step(known, "kernel", (0,), "guess", Constraint(limit))
+    (found,) = readings_of([step], Tensor(values), NumpyEngine(), map).values()
+    over = {_largest(values, axes) > limit for axes in ((0,), (1,), (0, 1))}
+    assert found == ("differ" if len(over) == 2 else "fail" if over == {True} else "hold")
+
+
+def test_three_axes_of_pytorch_may_be_those_of_a_bank_of_matrices() -> None:
+    values = np.ones((2, 2, 9), np.float32)  # 3 by axes 0 and 1, 1.414 by axes 0 and 2
+    known = Variable("w", "w", values.shape, "float32", Hint("torch"), identity=Identity("kernel", (0,), "guess"))
+    step = Step(known, "kernel", (0,), "guess", Constraint(2.0))
+    assert set(readings_of([step], Tensor(values), NumpyEngine(), map).values()) == {"differ"}
 
 
 def _largest(values: np.ndarray, axes: tuple[int, ...], p: float = 2.0) -> float:

@@ -153,13 +153,25 @@ def _layouts(kernels: Sequence[Weight], found: Mapping[str, Module], outputs_fir
     as_gpt2 = any(_is_gpt2(weight) and _fits_only(1, weight, found) for weight in kernels)
     first = [_layout(weight, found, as_gpt2, outputs_first) for weight in kernels]
     convolutions: dict[str, set[Axes]] = {}
+    lists: dict[str, set[Axes]] = {}
     for weight, told in zip(kernels, first, strict=True):
         if len(weight.shape) > 2 and told.axes is not None:
             convolutions.setdefault(word(weight.module), set()).add(told.axes)
+            lists.setdefault(_place(weight), set()).add(told.axes)
     usual = set().union(*convolutions.values()) == {(0,)}
     for weight, told in zip(kernels, first, strict=True):
-        alike = usual or convolutions.get(word(weight.module)) == {(0,)}
-        yield _as_others(weight, found) if told is _OPEN and alike else told
+        in_list = lists.get(_place(weight)) == {(0,)}
+        alike = in_list or usual or convolutions.get(word(weight.module)) == {(0,)}
+        yield _as_others(weight, found, in_list) if told is _OPEN and alike else told
+
+
+def _place(weight: Weight) -> str:
+    """Where a module is in the items of a list, without their number; its path where it is an item itself."""
+    *above, last = weight.module.split(".")
+    numbers = [at for at, part in enumerate(above) if part.isdecimal()]
+    if last.isdecimal() or not numbers:
+        return weight.module
+    return ".".join((*above[: numbers[-1]], "", *above[numbers[-1] + 1 :], last))
 
 
 def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: bool, outputs_first: bool) -> _Told:
@@ -191,6 +203,20 @@ def _linear(weight: Weight, found: Mapping[str, Module], as_gpt2: bool) -> _Told
 
 
 def _convolution(weight: Weight, found: Mapping[str, Module]) -> _Told:
+    """By what is beside it, else by its sizes and its name: a kernel of one position is never that of a transposed."""
+    told = _by_neighbours(weight, found)
+    if told is not _OPEN:
+        return told
+    (outer, inner, *sizes), name = weight.shape, word(weight.module)
+    is_conv = _CONV.search(name.lower()) is not None and not _is_transposed(weight)
+    if set(sizes) == {1} and (is_conv or (len(sizes) > 1 and not _is_transposed(weight))):
+        return _Told((0,), f"the kernel of {'x'.join(map(str, sizes))}", "name")
+    if outer > inner and ((inner == 1 and is_conv) or _PATCHES.search(name.lower()) is not None):
+        return _Told((0,), f"the name {name!r}", "name")
+    return _OPEN
+
+
+def _by_neighbours(weight: Weight, found: Mapping[str, Module]) -> _Told:
     """By its bias, else by the normalization behind it: either has an element for each output."""
     outer, inner, bias = *weight.shape[:2], _bias(weight, found)
     if bias is not None:
@@ -200,10 +226,6 @@ def _convolution(weight: Weight, found: Mapping[str, Module]) -> _Told:
             return _by_length(outer, inner, length, f"the normalization of {length}", weight)
         if sure and length > inner and length % inner == 0 and length != outer:
             return _Told(None, f"the normalization of {length}")  # transposed, in groups
-    name = word(weight.module)
-    in_depth = inner == 1 and _CONV.search(name.lower()) is not None and not _is_transposed(weight)
-    if outer > inner and (in_depth or _PATCHES.search(name.lower()) is not None):
-        return _Told((0,), f"the name {name!r}", "name")
     return _OPEN
 
 
@@ -217,12 +239,15 @@ def _by_length(outer: int, inner: int, outputs: int, by: str, weight: Weight) ->
     return _OPEN if in_groups and (inner == outer or _is_transposed(weight)) else _Told((0,), by)
 
 
-def _as_others(weight: Weight, found: Mapping[str, Module]) -> _Told:
-    """The layout of the other convolutions that tell theirs, where nothing speaks against it."""
+def _as_others(weight: Weight, found: Mapping[str, Module], in_list: bool) -> _Told:
+    """The layout of the other convolutions that tell theirs, where nothing speaks against it.
+
+    Those of the same name `in_list` are of one kind, so that no size speaks against it.
+    """
     bias, sizes = _bias(weight, found), weight.shape[2:]
     if not sizes or _is_transposed(weight) or (bias is not None and bias != weight.shape[0]):
         return _OPEN
-    if any(size % 2 == 0 for size in sizes):
+    if not in_list and all(size % 2 == 0 for size in sizes):
         return _OPEN  # as what doubles the size of an image has them
     if len(weight.shape) == 3 and not _CONV.search(word(weight.module).lower()):
         return _OPEN
@@ -321,11 +346,15 @@ def _parametrized(path: str, module: Module, found: Mapping[str, Module]) -> Ite
 
 
 def _sizes(size: Weight, direction: Weight, found: Mapping[str, Module]) -> Iterator[tuple[Weight, Claim]]:
-    """The norms of weight normalization are bounded where there is one for each unit of the weight."""
+    """The norms of weight normalization are bounded where there is one for each unit of the weight, or position."""
     path = direction.module.removesuffix("parametrizations.weight").removesuffix(".")
     whole = Weight(direction.variable, path, "weight", direction.shape, "kernel")
     layout = _layout(whole, found, as_gpt2=False, outputs_first=False)
     long = tuple(axis for axis, length in enumerate(size.shape) if length != 1)
-    if len(size.shape) == len(direction.shape) and layout.axes in (None, long):
+    if len(size.shape) != len(direction.shape):
+        return
+    if len(long) == 1 and long[0] > 1:
+        yield size, _as_claim("kernel", _Told(long, f"the norms along axis {long[0]}"), size)
+    elif layout.axes in (None, long):
         axes = None if layout.axes is None else long
         yield size, _as_claim("kernel", _Told(axes, layout.by, layout.source), size)

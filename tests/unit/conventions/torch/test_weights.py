@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from renorm_cli.conventions.identify import identify
+from renorm_cli.conventions.identify import identify, identity_of
 from renorm_cli.formats.frameworks import described
 from renorm_cli.model.identity import BOUNDED, Identity
-from renorm_cli.model.variable import Hint, Variable
+from renorm_cli.model.variable import GraphUse, Hint, Variable
 
 DATA = Path(__file__).parents[3] / "data" / "names" / "torch.txt"
 
@@ -126,9 +126,48 @@ RULES: dict[str, tuple[Shapes, str, tuple[str, tuple[int, ...] | None]]] = {
         "b.weight",
         ("kernel", None),
     ),
-    "a square that may double one of its sizes": (
-        {"a.weight": CONV, "a.bias": (8,), "b.weight": (4, 4, 1, 4)},
+    "a square with an even size along one axis": (
+        {"a.weight": CONV, "a.bias": (8,), "b.weight": (4, 4, 64, 1), "b.bias": (4,)},
         "b.weight",
+        ("kernel", (0,)),
+    ),
+    "a kernel of one position": ({"lin0.model.1.weight": (1, 64, 1, 1)}, "lin0.model.1.weight", ("kernel", (0,))),
+    "a square of one position": (
+        {"b.weight": (4, 4, 1, 1), "b.bias": (4,)},
+        "b.weight",
+        ("kernel", (0,)),
+    ),
+    "a kernel of one position called up": ({"up.weight": (8, 4, 1, 1)}, "up.weight", ("kernel", None)),
+    "a matrix with a third axis": ({"fc.weight": (8, 4, 1)}, "fc.weight", ("kernel", None)),
+    "an even square in a list of convolutions": (
+        {
+            "l.0.conv.weight": (8, 1, 4),
+            "l.5.conv.weight": (8, 8, 2),
+            "tail.weight": (8, 4, 3),
+            "tail.bias": (4,),
+        },
+        "l.5.conv.weight",
+        ("kernel", (0,)),
+    ),
+    "an even square in a list of both kinds": (
+        {
+            "l.0.conv.weight": CONV,
+            "l.0.conv.bias": (8,),
+            "l.1.conv.weight": CONV,
+            "l.1.conv.bias": (4,),
+            "l.2.conv.weight": (4, 4, 2, 2),
+        },
+        "l.2.conv.weight",
+        ("kernel", None),
+    ),
+    "an even square of another name in a list": (
+        {"l.0.conv.weight": CONV, "l.0.conv.bias": (8,), "l.1.more.weight": (4, 4, 2, 2)},
+        "l.1.more.weight",
+        ("kernel", None),
+    ),
+    "an even square that is an item of a list": (
+        {"l.0.weight": CONV, "l.0.bias": (8,), "l.1.weight": (4, 4, 2, 2)},
+        "l.1.weight",
         ("kernel", None),
     ),
     "a square in a generator": (
@@ -192,6 +231,15 @@ RULES: dict[str, tuple[Shapes, str, tuple[str, tuple[int, ...] | None]]] = {
         "a.weight_g",
         ("unknown", None),
     ),
+    "norms of the positions of a kernel": (
+        {
+            "a.bias": (8,),
+            "a.parametrizations.weight.original0": (1, 1, 16),
+            "a.parametrizations.weight.original1": (8, 2, 16),
+        },
+        "a.parametrizations.weight.original0",
+        ("kernel", (2,)),
+    ),
     "norms of a parametrization": (
         {
             "a.bias": (6,),
@@ -215,6 +263,28 @@ def test_a_weight_is_told_by_its_name_and_by_what_is_beside_it(rule: str) -> Non
     for prefix in ("", "module.encoder.layers.11."):
         found = told({prefix + key: shape for key, shape in shapes.items()})
         assert seen(found[prefix + name]) == expected
+
+
+@pytest.mark.parametrize(
+    ("hint", "ops", "axes"),
+    [
+        (Hint("torch"), (), (0,)),
+        (Hint("torch", order=(2, 3, 1, 0)), (), (3,)),
+        (Hint("mlx"), (), (0,)),
+        (Hint("gguf"), (), (0,)),
+        (Hint("onnx"), ("Conv",), (0,)),
+        (Hint("onnx"), ("ConvTranspose",), (1,)),
+        (Hint("onnx"), ("MatMul",), (3,)),
+        (Hint("flax"), (), (3,)),
+        (Hint("keras"), (), (3,)),
+    ],
+)
+def test_a_guess_is_the_axis_that_names_units_in_most_layers(
+    hint: Hint, ops: tuple[str, ...], axes: tuple[int, ...]
+) -> None:
+    use = GraphUse("kernel", None, ops) if ops else None
+    known = identity_of(Variable("a", "a", (32, 16, 3, 3), "float32", hint, use=use))
+    assert (known.unit_axes, known.axis_source) == (axes, "guess")
 
 
 def test_a_square_in_a_list_of_layers_without_names_is_a_guess() -> None:
