@@ -33,6 +33,7 @@ import tf_keras
 from exported import EXPORTED, SHAPES, exported
 from models import DIGITS_KERNELS, SAMPLES, Sample, UnitAxes, digits
 from saved import SAVED, SAVED_SHAPES, safetensors, torch
+from served import SERVED, SERVED_SHAPES, tfjs
 from stepped import STEPPED, STEPPED_SHAPES, orbax, stored_name
 
 Engine = Mapping[str, np.ndarray]
@@ -292,6 +293,19 @@ def make_orbax(folder: Path) -> Iterator[Row]:
     yield entry(path, what, "stepped.py", False, STEPPED, made, stored)
 
 
+def make_tfjs(folder: Path) -> Iterator[Row]:
+    stored = seeded(SERVED_SHAPES, SERVED, 2030)
+    for name, content in tfjs(stored, "served").items():
+        path = folder / name
+        path.write_bytes(content)
+        if path.suffix == ".json":
+            what = "TensorFlow.js: an embedding, a transposed convolution, a dense layer"
+            yield entry(path, what, "served.py", True, SERVED, stored, stored)
+        else:
+            row = entry(path, "one file of served.json", "served.py", True, SERVED, stored, {})
+            yield row | {"part_of": "served.json"}
+
+
 def make_onnx(folder: Path) -> Iterator[Row]:
     stored = seeded(SHAPES, EXPORTED, 2027)
     path = folder / "exported.onnx"
@@ -308,6 +322,7 @@ def main(folder: Path) -> None:
         *make_onnx(folder),
         *make_torch(folder),
         *make_orbax(folder),
+        *make_tfjs(folder),
     ]
     versions = {module.__name__: module.__version__ for module in (keras, tf_keras, h5py, np, ml_dtypes)}
     versions |= {"hdf5": h5py.version.hdf5_version, "zlib": zlib.ZLIB_RUNTIME_VERSION}

@@ -16,18 +16,28 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from support import builders, onnx_files, oracle, orbax_files, tensor_files, torch_files
+from support import builders, onnx_files, oracle, orbax_files, tensor_files, tfjs_files, torch_files
 from support.places import SAMPLES as FOLDER
 
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
 FILES: dict[str, dict[str, Any]] = {row["file"]: row for row in MANIFEST["files"]}
-NOT_SAMPLES = {"make.py", "models.py", "exported.py", "saved.py", "stepped.py", "README.md", "manifest.json"}
+NOT_SAMPLES = {
+    "make.py",
+    "models.py",
+    "exported.py",
+    "saved.py",
+    "stepped.py",
+    "served.py",
+    "README.md",
+    "manifest.json",
+}
 
 READERS = {
     ".onnx": onnx_files.read_onnx,
     ".safetensors": tensor_files.read_safetensors,
     ".pt": torch_files.read_torch,
     ".orbax": orbax_files.read,
+    ".bin": lambda path: {},
 }
 
 every_file = pytest.mark.parametrize("name", sorted(FILES))
@@ -36,6 +46,8 @@ every_file = pytest.mark.parametrize("name", sorted(FILES))
 def datasets_of(name: str, tmp_path: Path) -> dict[str, np.ndarray]:
     """Every dataset of a sample; those of an index are those of its shards."""
     path = FOLDER / name
+    if name == "served.json":
+        return tfjs_files.read_tfjs(path)
     if name.endswith(".json"):
         shards = [row["file"] for row in FILES.values() if row.get("part_of") == name]
         return {key: array for shard in shards for key, array in datasets_of(shard, tmp_path).items()}
@@ -150,7 +162,7 @@ def test_keras_loads_every_keras_sample(tmp_path: Path) -> None:
                 model.set_weights([np.zeros(weight.shape) for weight in model.weights])
                 model.load_weights(FOLDER / name)
             assert_holds(model, name, tmp_path)
-        elif name.endswith((".weights.h5", ".json")):
+        elif name.endswith((".weights.h5", ".weights.json")):
             if "part_of" in FILES[name]:
                 continue
             model = keras.saving.load_model(FOLDER / f"{name.split('.')[0]}.keras")
@@ -167,6 +179,7 @@ def test_keras_loads_every_keras_sample(tmp_path: Path) -> None:
         "saved.orbax",
         "saved.pt",
         "saved.safetensors",
+        "served.json",
         "generic.hdf5",
         "generic_userblock.hdf5",
         *(name for name, row in FILES.items() if "part_of" in row),
