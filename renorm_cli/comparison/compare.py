@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from renorm_cli.comparison.context import compare_context
 from renorm_cli.comparison.multiples import Factors, Rounding, bits, factors, largest_change
 from renorm_cli.comparison.pairs import Pair
 from renorm_cli.comparison.plan import Comparison, Task
+from renorm_cli.comparison.stored import compare_stored, same_files
 from renorm_cli.errors import Way, some_names
 from renorm_cli.formats.base import Checkpoint
 from renorm_cli.formats.numbers import item_bytes
@@ -60,6 +61,13 @@ def compare(
     do = partial(_row, work)
     small = 2 * SMALL_BYTES
     rows = tuple(by_size(do, comparison.tasks, _bytes, imap, small=small, together=BLOCK_BYTES))
+    if any(map(_is_unread, rows, comparison.tasks)) and same_files(before, after):
+        rows = tuple(
+            _named(replace(row, verdict="identical", changed=0, reason=None), task.pair)
+            if _is_unread(row, task)
+            else row
+            for row, task in zip(rows, comparison.tasks, strict=True)
+        )
     return DiffReport(
         version=__version__,
         before=DiffSide(str(before.path), before.format, before.size),
@@ -111,12 +119,14 @@ def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
         return replace(row, verdict="dtype changed", reason=f"{old.stored_dtype} became {new.stored_dtype}")
     if not old.elements:
         return _named(replace(row, verdict="identical", changed=0), task.pair)
-    if old.locked or new.locked:
-        same = None not in (work.before.extent(old), work.after.extent(new)) and _compare_raw(work, row, old, new)
-        return _named(same, task.pair) if same and same.changed == 0 else replace(row, reason=old.locked or new.locked)
-    if item_bytes(old.dtype) is None:
-        return _named(_compare_raw(work, row, old, new), task.pair)
+    if old.locked or new.locked or item_bytes(old.dtype) is None:
+        return _named(compare_stored(work.before, work.after, row, old, new), task.pair)
     return _named(_compare_numbers(work, imap, row, old, new), task.pair)
+
+
+def _is_unread(row: DiffRow, task: Task) -> bool:
+    """Whether both sides have a variable, and there was no way to its bytes."""
+    return row.verdict == "not compared" and task.pair.doubt is None
 
 
 def _order(variable: Variable) -> list[int]:
@@ -129,30 +139,6 @@ def _named(row: DiffRow, pair: Pair) -> DiffRow:
         return row
     reason = f"known as {pair.after.name!r} now" if pair.after.name != row.name else "its further names changed"
     return replace(row, verdict="renamed" if row.verdict == "identical" else "other", reason=reason)
-
-
-def _compare_raw(work: _Work, row: DiffRow, old: Variable, new: Variable) -> DiffRow:
-    """Compare what is no array of numbers by its stored bytes."""
-    one = work.before.raw(old)
-    other = work.after.raw(new)
-    if one is None or other is None or work.before.format != work.after.format:
-        return replace(row, reason=f"{old.dtype}: its bytes are not read from these formats")
-    same = _same_bytes(one, other)
-    return replace(row, verdict="identical" if same else "other", changed=0 if same else None)
-
-
-def _same_bytes(one: Iterator[bytes], other: Iterator[bytes]) -> bool:
-    """Whether two streams of parts of any size are the same in all."""
-    left = right = b""
-    while True:
-        left = left or next((part for part in one if part), b"")
-        right = right or next((part for part in other if part), b"")
-        size = min(len(left), len(right))
-        if left[:size] != right[:size]:
-            return False
-        if not size:
-            return left == right
-        left, right = left[size:], right[size:]
 
 
 @dataclass(frozen=True, slots=True)

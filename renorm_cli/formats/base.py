@@ -343,8 +343,9 @@ class Checkpoint(ABC):
         self.__dict__.pop("_by_key", None)
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
-        """The stored bytes of a variable whose dtype `read` does not support, in parts; None if they cannot be read.
+        """The bytes of a variable that is locked or of a dtype that `read` does not support; None if there is no way.
 
+        They come in parts, as stored, but in little-endian order; the same ones mean the same in a format.
         Raises FormatError as `read` does.
         """
         return None

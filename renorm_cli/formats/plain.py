@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Checkpoint, Extent, Found, Sink
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.numbers import room_for, stored_dtype
+from renorm_cli.formats.numbers import item_bytes, room_for, stored_dtype
 from renorm_cli.model.blocks import Block, Slices
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
@@ -234,6 +235,11 @@ def _bytes_of(values: npt.NDArray[Any]) -> memoryview:
     return values.reshape(-1).view(np.uint8).data
 
 
+def _turned(size: int, content: bytes) -> bytes:
+    """Items of so many bytes in the other byte order."""
+    return np.frombuffer(content, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
+
+
 class PlainCheckpoint(Checkpoint):
     """A checkpoint whose variables are read as `data`. The first of its files are those that extents refer to."""
 
@@ -264,7 +270,11 @@ class PlainCheckpoint(Checkpoint):
         if len(parts) != 1 or parts[0].shape != variable.shape:
             return None
         extent = parts[0].extent
-        return read_parts(self.data.files[extent.file], extent.offset, extent.size, _PART_BYTES)
+        found = read_parts(self.data.files[extent.file], extent.offset, extent.size, _PART_BYTES)
+        if item_bytes(variable.dtype) is None:
+            return found
+        dtype = self.data.layout.dtype(variable)
+        return map(partial(_turned, dtype.itemsize), found) if dtype.byteorder == ">" else found
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         """A staged copy of a checkpoint of one file; formats of several name each, and call `copies`."""

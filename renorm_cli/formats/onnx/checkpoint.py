@@ -230,7 +230,7 @@ def _places(tensors: Mapping[str, Tensor], names: Sequence[str], files: Sequence
         else:
             same[key] = original
     shared = overlapping({key: extent for key, extent in extents.items() if extent.file < len(names)})
-    return _Places({key: extent for key, extent in extents.items() if key not in shared}, same, shared)
+    return _Places(extents, same, shared)
 
 
 def _outside(key: str, tensor: Tensor, told: Outside, number: int, file: SourceFile) -> Extent:

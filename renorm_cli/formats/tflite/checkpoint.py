@@ -29,7 +29,7 @@ def open_tflite(found: Found) -> PlainFile:
     extents = {
         tensor.key: Extent(0, tensor.start, tensor.size)
         for tensor in tensors
-        if tensor.odd is None and tensor.key not in same and tensor.key not in shared
+        if tensor.odd is None and tensor.key not in same
     }
     variables = _variables(tensors, same, shared, uses)
     return PlainFile(

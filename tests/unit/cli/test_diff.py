@@ -143,6 +143,7 @@ def test_a_report_is_written_beside_what_is_printed_and_never_over_a_checkpoint(
 def test_what_was_not_compared_is_said_on_stderr(tmp_path: Path, capfd: Capture) -> None:
     for name in ("a.h5", "b.h5"):
         with h5py.File(tmp_path / name, "w") as file:
+            file.attrs["name"] = name
             file["dense/kernel"] = builders.kernel((4, 4))
             file["words"] = np.array([b"one", b"two"])
     done = renorm_here(capfd, "diff", str(tmp_path / "a.h5"), str(tmp_path / "b.h5"))

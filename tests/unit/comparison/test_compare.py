@@ -442,6 +442,7 @@ def test_nan_payloads_and_negative_zeros_are_differences(tmp_path: Path) -> None
 def test_what_cannot_be_compared_is_never_called_the_same(tmp_path: Path) -> None:
     for name in ("a.h5", "b.h5"):
         with h5py.File(tmp_path / name, "w") as file:
+            file.attrs["name"] = name
             file["dense/kernel"] = builders.kernel((4, 4))
             file["words"] = np.array([b"one", b"two"])
             file.create_dataset("lossy", data=builders.kernel((8, 4)), scaleoffset=3, chunks=(4, 4))

@@ -80,7 +80,7 @@ class V1Checkpoint(Checkpoint):
 
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         """Strings as a V2 checkpoint stores them, so that an output can be compared with its input."""
-        return _Strings(self, self.entries[variable.key]).stored()
+        return None if variable.locked else _Strings(self, self.entries[variable.key]).stored()
 
     @property
     def output_format(self) -> str:

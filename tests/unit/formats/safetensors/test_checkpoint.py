@@ -98,7 +98,7 @@ def test_a_direction_of_weight_normalization_is_locked_and_its_norms_are_bounded
         bound(tmp_path / "m", tmp_path / "other", "c.weight_v")
 
 
-def test_a_locked_direction_that_kept_its_bytes_is_identical_and_another_one_is_not_compared(tmp_path: Path) -> None:
+def test_a_locked_direction_that_kept_its_bytes_is_identical_and_another_one_has_changed(tmp_path: Path) -> None:
     direction = builders.kernel((4, 3, 2), (0,))
     arrays = {"c.weight_v": direction, "c.weight_g": np.full((4, 1, 1), 2, "f4"), "c.bias": np.zeros(4, "f4")}
     tensor_files.write_safetensors(tmp_path / "m", arrays)
@@ -109,7 +109,7 @@ def test_a_locked_direction_that_kept_its_bytes_is_identical_and_another_one_is_
     assert verdicts == {"c.weight_v": "identical", "c.weight_g": "pure renorm", "c.bias": "identical"}
     found = diff(tmp_path / "m", tmp_path / "other")
     verdicts = {row.name: row.verdict for row in found.rows}
-    assert verdicts == {"c.weight_v": "not compared", "c.weight_g": "identical", "c.bias": "identical"}
+    assert verdicts == {"c.weight_v": "other", "c.weight_g": "identical", "c.bias": "identical"}
 
 
 def test_a_warning_says_that_an_update_is_added_to_a_weight(tmp_path: Path) -> None:

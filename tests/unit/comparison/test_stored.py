@@ -1,0 +1,96 @@
+"""What `diff` says of variables that are locked, in files that NumPy, zipfile, flatbuffers and h5py wrote."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from support import builders, tensor_files, tflite_files, torch_files
+from support.files import bound
+
+from renorm_cli.api.verbs import diff
+
+KERNEL = builders.kernel((4, 6), (0,))
+OTHER = KERNEL + np.float32(0.5)
+
+
+def _normed(locked: np.ndarray) -> dict[str, np.ndarray]:
+    return {"c.weight_v": locked, "c.weight_g": np.ones((4, 1), "f4"), "fc.weight": KERNEL}
+
+
+def _safetensors(path: Path, locked: np.ndarray) -> None:
+    tensor_files.write_safetensors(path, _normed(locked))
+
+
+def _torch(path: Path, locked: np.ndarray) -> None:
+    torch_files.write_torch(path, _normed(locked))
+
+
+def _packed_torch(path: Path, locked: np.ndarray) -> None:
+    torch_files.write_torch(path, _normed(locked), method=zipfile.ZIP_DEFLATED)
+
+
+def _packed_npz(path: Path, locked: np.ndarray) -> None:
+    """NumPy saves bfloat16 without saying that it is."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, **{"a.weight": locked.astype(ml_dtypes.bfloat16), "fc.weight": KERNEL})
+
+
+def _tflite(path: Path, locked: np.ndarray) -> None:
+    """Two tensors of different shapes in one buffer."""
+    model = tflite_files.model(
+        {"a": locked, "b": locked.reshape(-1), "fc": KERNEL, "x": None, "y": None},
+        [tflite_files.operator(9, [3, 2], [4])],
+    )
+    model[2][0][0][1][2] = model[2][0][0][0][2]
+    path.write_bytes(tflite_files.flatbuffer(model))
+
+
+WRITERS = [_safetensors, _torch, _packed_torch, _packed_npz, _tflite]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_what_is_locked_is_identical_where_its_bytes_are_and_changed_where_they_are_not(
+    tmp_path: Path, write: Callable[[Path, np.ndarray], None]
+) -> None:
+    write(tmp_path / "m", KERNEL)
+    write(tmp_path / "other", OTHER)
+    bound(tmp_path / "m", tmp_path / "out", "fc*")
+    assert diff(tmp_path / "m", tmp_path / "m").exit_code == 0
+    proof = diff(tmp_path / "m", tmp_path / "out", expect_renorm=True, max_norm=1.0, include=["fc*"])
+    assert (proof.exit_code, proof.totals["pure renorm"]) == (0, 1)
+    found = diff(tmp_path / "m", tmp_path / "other")
+    assert (found.exit_code, found.totals["not compared"]) == (1, 0)
+    changed = [row for row in found.rows if row.verdict == "other"]
+    assert {row.name for row in changed} in ({"c.weight_v"}, {"a.weight"}, {"a", "b"})
+    assert all(row.changed is None for row in changed)
+
+
+def test_bytes_in_the_other_order_are_the_same_numbers(tmp_path: Path) -> None:
+    _torch(tmp_path / "little", KERNEL)
+    turned = {name: array.byteswap() for name, array in _normed(KERNEL).items()}
+    torch_files.write_torch(tmp_path / "turned", turned)
+    with zipfile.ZipFile(tmp_path / "turned") as old, zipfile.ZipFile(tmp_path / "big", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"big" if name == "m/byteorder" else old.read(name))
+    assert diff(tmp_path / "little", tmp_path / "big").exit_code == 0
+    found = diff(tmp_path / "turned", tmp_path / "big")
+    assert found.totals["other"] == 3
+
+
+def test_two_files_of_the_same_bytes_hold_the_same_whatever_cannot_be_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["dense/kernel"] = builders.kernel((4, 4))
+        file["words"] = np.array([b"one", b"two"])
+        file.create_dataset("lossy", data=builders.kernel((8, 4)), scaleoffset=3, chunks=(4, 4))
+    content = (tmp_path / "a.h5").read_bytes()
+    (tmp_path / "b.h5").write_bytes(content)
+    (tmp_path / "c.h5").write_bytes(content + b"\0")
+    assert diff(tmp_path / "a.h5", tmp_path / "b.h5").exit_code == 0
+    found = diff(tmp_path / "a.h5", tmp_path / "c.h5")
+    assert (found.exit_code, found.totals["not compared"]) == (2, 2)
