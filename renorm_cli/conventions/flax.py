@@ -19,11 +19,11 @@ _ROLES: dict[str, Role] = {
     "mean": "statistic",
     "var": "statistic",
     "cls": "parameter",
-    "pos_embedding": "parameter",
-    "position_embedding": "parameter",
     "lora_a": "lora",
     "lora_b": "lora",
 }
+_POSITIONS = frozenset(("pos_embedding", "position_embedding"))
+"""Tables of positions: of two axes they are embeddings, a row a position."""
 _OPTIMIZER = frozenset(("opt_state", "optimizer", "optimizer_state"))
 _TRANSPOSED = re.compile(r"up|deconv|transpos|dec", re.IGNORECASE)
 _CONV = re.compile(r"conv", re.IGNORECASE)
@@ -52,7 +52,9 @@ def _claim(path: str, own: str, variable: Variable, layers: Mapping[str, Mapping
         return Claim("name", "optimizer", None, by)
     if own in _ROLES:
         return Claim("name", _ROLES[own], None, by)
-    if own == "embedding" and rank == 2:
+    if own in _POSITIONS and rank != 2:
+        return Claim("name", "parameter", None, by)
+    if (own == "embedding" or own in _POSITIONS) and rank == 2:
         return Claim("name", "embedding", (0,), by)
     if own != "kernel" or rank < 2:
         return None

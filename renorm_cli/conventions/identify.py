@@ -209,7 +209,7 @@ def _role_conflict(told: Sequence[Claim]) -> tuple[Role, str] | None:
         return None
     for other in told[1:]:
         if first.role == "parameter" and other.role == "embedding":
-            continue  # a table of positions is looked up as words are
+            continue  # a bias by relative positions is looked up as words are
         if other.role in BOUNDED and other.unit_axes is not None:
             return other.role, f"{first.told} tells a {first.role}, {other.told} tells a {other.role}"
     return None

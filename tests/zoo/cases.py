@@ -19,7 +19,6 @@ from zoo.judge import Truth
 
 KERNEL = Truth("kernel", (-1,))
 TABLE = Truth("embedding", (0,))
-POSITIONS = Truth("parameter", (0,))
 BIAS, SCALE, STATISTIC, OPTIMIZER = Truth("bias"), Truth("scale"), Truth("statistic"), Truth("optimizer")
 
 
@@ -167,7 +166,7 @@ MOMENTS = {
 BERT = {
     "bert/embeddings/word_embeddings": Known((400, 16), TABLE),
     "bert/embeddings/word_embeddings/adam_m": Known((400, 16), OPTIMIZER),
-    "bert/embeddings/position_embeddings": Known((20, 16), POSITIONS),
+    "bert/embeddings/position_embeddings": Known((20, 16), TABLE),
     "bert/embeddings/token_type_embeddings": Known((2, 16), TABLE),
     "bert/embeddings/LayerNorm/gamma": Known((16,), SCALE),
     "bert/encoder/layer_0/attention/self/query/kernel": Known((16, 16), KERNEL),
@@ -191,7 +190,7 @@ _GPT2, _BERT = "tfgpt2lm_head_model/transformer", "tf_bert_model/bert"
 TRANSFORMERS = {
     "transformer": {
         f"{_GPT2}/wte/weight:0": Known((40, 16), TABLE),
-        f"{_GPT2}/wpe/embeddings:0": Known((20, 16), POSITIONS),
+        f"{_GPT2}/wpe/embeddings:0": Known((20, 16), TABLE),
         f"{_GPT2}/h_._0/attn/c_attn/weight:0": Known((16, 48), KERNEL),
         f"{_GPT2}/h_._0/attn/c_attn/bias:0": Known((1, 48), BIAS),
         f"{_GPT2}/h_._0/mlp/c_fc/weight:0": Known((16, 64), KERNEL),

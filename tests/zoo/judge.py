@@ -27,10 +27,7 @@ WRONG: frozenset[Outcome] = frozenset({"wrong", "other wrong"})
 
 
 class Truth(NamedTuple):
-    """What a variable is, and for kernels and embeddings the axes that name their units.
-
-    A "parameter" with units is a table that may be taken for a parameter or for an embedding, such as of positions.
-    """
+    """What a variable is, and for kernels and embeddings the axes that name their units."""
 
     role: str
     units: tuple[int, ...] | None = None
@@ -70,7 +67,7 @@ def outcome(variable: Variable, truth: Truth) -> Outcome:
     said = variable.identity
     assert said is not None
     bounded, guessed = said.role in WEIGHTS, said.axis_source == "guess"
-    if truth.role in WEIGHTS or (bounded and truth.units is not None):
+    if truth.role in WEIGHTS:
         assert truth.units is not None
         if bounded:
             if guessed:

@@ -23,8 +23,8 @@ ROWS = (
     ),
     Row(
         "embeddings/position_embeddings",
-        "parameter",
-        "positions size",
+        "embedding",
+        "*positions size",
         "bert/embeddings/position_embeddings",
         (512, 768),
         _MODEL,

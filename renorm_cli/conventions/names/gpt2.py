@@ -9,7 +9,7 @@ _GPT = "openai/finetune-transformer-lm train.py"
 
 ROWS = (
     Row("wte", "embedding", "*tokens size", "model/wte", (50257, 768), _GPT2),
-    Row("wpe", "parameter", "positions size", "model/wpe", (1024, 768), _GPT2),
+    Row("wpe", "embedding", "*positions size", "model/wpe", (1024, 768), _GPT2),
     Row("attn/c_attn/w", "kernel", "1 n *3n", "model/h0/attn/c_attn/w", (1, 768, 2304), _GPT2),
     Row("attn/c_proj/w", "kernel", "1 in *out", "model/h0/attn/c_proj/w", (1, 768, 768), _GPT2),
     Row("mlp/c_fc/w", "kernel", "1 in *out", "model/h0/mlp/c_fc/w", (1, 768, 3072), _GPT2),

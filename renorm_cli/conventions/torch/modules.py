@@ -36,11 +36,6 @@ _PARAMETERS = frozenset(
         "layer_scale",
         "logit_scale",
         "mask_token",
-        "pos_embed",
-        "pos_embedding",
-        "position_embedding",
-        "position_embeddings",
-        "positional_embedding",
         "query_tokens",
         "register_tokens",
         "rel_pos_h",
@@ -49,6 +44,10 @@ _PARAMETERS = frozenset(
     }
 )
 """Parameters that add or scale, and multiply no vector of inputs."""
+_POSITIONS = frozenset(
+    ("pos_embed", "pos_embedding", "position_embedding", "position_embeddings", "positional_embedding")
+)
+"""Tables of positions: as two axes they are those of an embedding, a row a position."""
 _GATES = re.compile(r"weight_(?:ih|hh|hr)(?:_l[0-9]{1,6}(?:_reverse)?)?")
 _PROJECTIONS = frozenset(("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"))
 _MLX_CELL = frozenset(("Wx", "Wh", "Wxh", "Whh"))
@@ -151,6 +150,8 @@ def _role(variable: Variable, path: str, own: str, shape: Sequence[int]) -> Role
         return "statistic"
     if own in _STATE:
         return "state"
+    if own in _POSITIONS:
+        return "embedding" if len(shape) == 2 else "parameter"
     if own in _PARAMETERS:
         return "parameter"
     if _BIASES.fullmatch(own):

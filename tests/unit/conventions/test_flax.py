@@ -44,6 +44,7 @@ RULES: dict[str, tuple[Shapes, Told]] = {
     "a scale": ({"LayerNorm_0/scale": (4,)}, ("scale", None)),
     "statistics": ({"batch_stats/BatchNorm_0/var": (4,)}, ("statistic", None)),
     "an optimizer": ({"opt_state/0/mu/Dense_0/kernel": (4, 6)}, ("optimizer", None)),
+    "positions": ({"pos_embedding": (5, 4)}, ("embedding", (0,))),
     "a position": ({"pos_embedding": (1, 5, 4)}, ("parameter", None)),
     "a name that nothing knows": ({"w0": (4, 6)}, ("unknown", None)),
 }

@@ -76,8 +76,11 @@ def test_kernels_of_networks_of_tf_slim_have_the_units_of_the_ops_that_use_them(
     assert kernels >= 8
 
 
+_RELATIVE = "rel_embeddings.weight"
+
+
 def axes_in_layer(layer: str, weight: str, rank: int) -> tuple[int, ...] | None:
-    """The unit axes of a weight by the class of its layer; None for what is no kernel and no table of words."""
+    """The unit axes of a weight by the class of its layer; None for what is no kernel and no table."""
     if weight == "kernel" and layer in ("Dense", "Conv1D", "Conv2D"):
         return (rank - 1,)
     if weight == "weight" and layer == "TFConv1D":
@@ -94,8 +97,11 @@ def test_matrices_of_models_of_transformers_have_the_units_of_their_layers(model
     for variable, (_, layer) in zip(identified, MODELS[model], strict=True):
         known = variable.identity
         assert known is not None
-        axes = axes_in_layer(layer, variable.name.rpartition("/")[2], len(variable.shape))
-        if axes is None or "position" in variable.name or "wpe" in variable.name:
+        of_positions = variable.name.endswith(
+            ("positions_embed/embeddings", "position_embeddings/embeddings", _RELATIVE)
+        )
+        axes = (0,) if of_positions else axes_in_layer(layer, variable.name.rpartition("/")[2], len(variable.shape))
+        if axes is None:
             assert known.role not in BOUNDED, variable.name
         else:
             assert known.role in BOUNDED, variable.name
@@ -138,9 +144,9 @@ def test_kernels_of_models_of_tensorflow_1_have_the_units_of_the_ops_that_use_th
         known = variable.identity
         assert known is not None
         axes = axes_in_graph(uses, variable.shape) if len(variable.shape) > 1 else None
-        if variable.name.endswith("token_type_embeddings"):
-            axes = (0,)  # looked up by a product with rows that have a single 1
-        if axes is None or variable.name == "model/wpe":
+        if variable.name.endswith(("token_type_embeddings", "position_embeddings")):
+            axes = (0,)  # looked up by a product with rows that have a single 1, and by a slice of rows
+        if axes is None:
             assert known.role not in BOUNDED, variable.name
         else:
             assert known.role in BOUNDED, variable.name

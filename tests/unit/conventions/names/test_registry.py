@@ -108,16 +108,18 @@ def test_a_class_in_the_file_and_a_graph_come_before_a_name() -> None:
     assert (identity(used).unit_axes, identity(used).axis_source) == ((1,), "graph")
 
 
-def test_a_table_of_positions_stays_a_parameter_though_it_is_looked_up_as_words_are() -> None:
-    used = Variable("wpe", "wpe", (3, 4), "float32", use=GraphUse("embedding", (0,), ("GatherV2",)))
+def test_a_bias_by_positions_stays_a_parameter_though_it_is_looked_up_as_words_are() -> None:
+    name = "SelfAttention/relative_attention_bias"
+    used = Variable(name, name, (3, 4), "float32", use=GraphUse("embedding", (0,), ("GatherV2",)))
     assert (identity(used).role, identity(used).conflict) == ("parameter", None)
 
 
 def test_what_a_convention_says_of_a_name_comes_before_what_such_a_name_says_alone() -> None:
     space = Variable("t/target_space_embedding/kernel", "k", (32, 512), "float32", Hint(weight="kernel", source="name"))
     assert (identity(space).role, identity(space).unit_axes, identity(space).axis_source) == ("embedding", (0,), "name")
-    wpe = Variable("transformer/wpe/embeddings", "k", (20, 16), "float32", Hint(weight="embeddings", source="name"))
-    assert identity(wpe).role == "parameter"
+    name = "SelfAttention/relative_attention_bias/embeddings"
+    buckets = Variable(name, "k", (20, 16), "float32", Hint(weight="embeddings", source="name"))
+    assert identity(buckets).role == "parameter"
 
 
 def seconds(files: list[Variable]) -> float:

@@ -54,7 +54,7 @@ OPERATIONS = {
         conv: conv1a/weights conv1b/weights conv1c/weights
         lookup: embedding_weights embedding""",
     "BERT": """
-        lookup: embeddings/word_embeddings embeddings/token_type_embeddings
+        lookup: embeddings/word_embeddings embeddings/token_type_embeddings embeddings/position_embeddings
         matmul: self/query/kernel self/key/kernel self/value/kernel
         matmul, transposed: seq_relationship/output_weights squad/output_weights output_weights""",
     "XLNet": """
@@ -63,7 +63,7 @@ OPERATIONS = {
         from heads, out first: rel_attn/o/kernel
         matmul, transposed: lm_loss/weight adaptive_softmax/cutoff_1/proj adaptive_softmax/cutoff_0/cluster_W""",
     "GPT-2": """
-        lookup: wte model/we
+        lookup: wte wpe model/we
         conv: attn/c_attn/w attn/c_proj/w mlp/c_fc/w mlp/c_proj/w
         matmul: model/clf/w""",
     "T5": """
@@ -153,9 +153,12 @@ OPERATIONS = {
         conv: patch_embedding/vars/0
         depthwise: *_dwconv2/vars/0
         from heads: self_attn/o_proj/vars/0
+        lookup: position_embedding/vars/0 *_position_embedding/vars/0
         lookup: denoising_class_embed/vars/0 token_embedding/vars/0 word_embed/vars/0 word_embedding/vars/0
         matmul: token_embedding/vars/1""",
     "transformers": """
+        lookup: wpe/embeddings positions_embed/embeddings position_embeddings/embeddings position_embedding/embeddings
+        lookup: embed_positions/embeddings embed_positions/weight rel_embeddings.weight
         lookup: wte/weight tokens_embed/weight word_embeddings/weight token_type_embeddings/embeddings shared/weight
         lookup: word_embedding/weight token_embedding/weight embed_tokens/weight transformer/embeddings/weight
         matmul: c_attn/weight c_proj/weight c_fc/weight self/query/kernel self/key/kernel self/value/kernel

@@ -209,6 +209,7 @@ RULES: dict[str, tuple[Shapes, str, tuple[str, tuple[int, ...] | None]]] = {
     "a norm over several axes": ({"ln.weight": (3, 4), "ln.bias": (3, 4)}, "ln.weight", ("scale", None)),
     "a norm of one axis": ({"grn.weight": (1, 1, 1, 4)}, "grn.weight", ("scale", None)),
     "a name that nothing knows": ({"text_projection": (4, 6)}, "text_projection", ("unknown", None)),
+    "positions": ({"positional_embedding": (5, 4)}, "positional_embedding", ("embedding", (0,))),
     "a position": ({"pos_embed": (1, 5, 4)}, "pos_embed", ("parameter", None)),
     "a mask": ({"attn.bias": (1, 1, 5, 5)}, "attn.bias", ("state", None)),
     "a bias of experts": ({"e.gate_up_proj_bias": (2, 6)}, "e.gate_up_proj_bias", ("bias", None)),
