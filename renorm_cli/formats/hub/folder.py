@@ -25,7 +25,9 @@ from renorm_cli.storage.permissions import readers_of
 from renorm_cli.storage.staging import Staging
 
 _READ = (Safetensors(), ShardIndexFormat(), TorchZipFormat(), TorchStreamFormat())
-_WEIGHTS = re.compile(r".*\.(?:bin|gguf|h5|msgpack|onnx|onnx_data|ot|pt|pth|safetensors|tflite)", re.DOTALL)
+_WEIGHTS = re.compile(
+    r".*\.(?:bin|ckpt|gguf|h5|jit|keras|msgpack|npz|onnx|onnx_data|ot|pt|pt2|pth|safetensors|tflite)", re.DOTALL
+)
 _OF_TRAINING = re.compile(r"(?:optimizer|rng_state|scaler|scheduler|training_args)[^/]*")
 
 

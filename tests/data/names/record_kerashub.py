@@ -99,7 +99,9 @@ def units(layer: Any, weight: str, rank: int) -> str:
         return ",".join(str(axis) for axis, letter in enumerate(inputs.split(",")[1]) if letter in output)
     if isinstance(layer, layers.Dense | layers.Conv1D | layers.Conv2D) and weight == "kernel":
         return str(rank - 1)
-    if isinstance(layer, layers.Embedding) and "position" not in layer.name:
+    if type(layer).__name__ == "PositionEmbedding":
+        return "0"
+    if isinstance(layer, layers.Embedding):
         return {"embeddings": "0", "reverse_embeddings": "1"}.get(weight, "-")
     if "Experts" in type(layer).__name__:  # its einsum is "th,ehm->etm": of each expert, each output
         return "0,2"

@@ -145,10 +145,19 @@ def test_a_warning_names_further_weights_and_not_what_training_keeps(model: Path
     ]
     for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin", "tokenizer.model"):
         (model / name).write_bytes(b"x")
-    for name in ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack"):
+    for name in (
+        "pytorch_model.bin",
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "a.jit",
+        "a.keras",
+        "a.ckpt",
+        "a.npz",
+        "a.pt2",
+    ):
         (model / name).write_bytes(b"x")
     (note,) = (note.text for note in look(model).notes if note.warning)
-    assert note.startswith("'flax_model.msgpack', 'onnx/model.onnx', 'pytorch_model.bin' and 1 more: ")
+    assert note.startswith("'a.ckpt', 'a.jit', 'a.keras' and 6 more: ")
 
 
 def test_a_file_that_was_carried_over_and_is_another_is_noticed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
