@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 _NAMED = 3
+_NAMES_LIMIT = 120
+"""Characters that the names of a list take."""
+
+_LIMIT = 440
+"""Characters of a message with its ways out, to which a path is added, and which is cut in the middle after 500."""
+
+AND_SO_ON = ", and so on"
+"""Ends what a way does where its value has not all that it is about."""
 
 
 class Way(NamedTuple):
@@ -21,10 +30,33 @@ class Way(NamedTuple):
     value: str | tuple[str, ...] | Literal[True] = ""
 
 
-def worded(text: str, ways: Iterable[Way], spell: Callable[[Way], str | None]) -> str:
-    """The text and its ways out in one line; a way that `spell` has no word for is left out."""
+def worded(text: str, ways: Sequence[Way], spell: Callable[[Way], str | None]) -> str:
+    """The text and its ways out in one line; a way that `spell` has no word for is left out.
+
+    Where the line is too long, the ways give fewer of their values, and at last the text is cut, never what to do.
+    """
+    told = _told(ways, spell)
+    most = max((len(way.value) for way in ways if isinstance(way.value, tuple)), default=0)
+    while len(text) + len(told) > _LIMIT and most > 0:
+        most -= 1
+        told = _told([_with_fewer(way, most) for way in ways], spell)
+    if not told:
+        return text
+    return _cut(text, max(_LIMIT - len(told), _NAMES_LIMIT)) + told
+
+
+def _told(ways: Iterable[Way], spell: Callable[[Way], str | None]) -> str:
     spelled = [_way_text(way.does, word) for way in ways if (word := spell(way)) is not None]
-    return f"{text}; {', or '.join(spelled)}" if spelled else text
+    return f"; {', or '.join(spelled)}" if spelled else ""
+
+
+def _with_fewer(way: Way, most: int) -> Way:
+    """The way with the first values alone, and words that say so."""
+    if not isinstance(way.value, tuple) or len(way.value) <= most:
+        return way
+    does = way.does if "{}" in way.does else f"{way.does} with {{}}"
+    more = "" if most == 0 or does.endswith(AND_SO_ON) else AND_SO_ON
+    return way._replace(does=(does.removesuffix(AND_SO_ON) if most == 0 else does) + more, value=way.value[:most])
 
 
 def _way_text(does: str, word: str) -> str:
@@ -95,7 +127,14 @@ def not_installed(error: ModuleNotFoundError) -> str:
     return f"the module {name!r} is needed for this and not installed; install it: pip install {name}"
 
 
-def some_names(names: Sequence[str]) -> str:
-    """The first few of the names, quoted, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(repr, names[:_NAMED])) + more
+def some_names(names: Sequence[str], room: int = _NAMES_LIMIT) -> str:
+    """The first few of the names, quoted, and how many more there are; long names are cut, and leave room for fewer."""
+    shown = [_cut(repr(name), room) for name in names[:_NAMED]]
+    named = shown[: max(1, sum(total <= room for total in accumulate(map(len, shown))))]
+    more = f" and {len(names) - len(named)} more" if len(names) > len(named) else ""
+    return ", ".join(named) + more
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text without its middle, where it is longer."""
+    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-(limit // 2) :]}"

@@ -10,6 +10,9 @@ from typing import NamedTuple, NoReturn
 
 from renorm_cli.errors import some_names
 
+_PATHS = 400
+"""Characters that the paths of outputs take in a message, whose names are seldom cut then."""
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -57,7 +60,7 @@ def untouched(paths: Sequence[Path], outputs: Sequence[Written] = ()) -> Iterato
     except Stopped as stopped:
         found = [str(one.shown) for one, old in zip(outputs, before, strict=True) if _identity(one.found) != old]
         if found:
-            stopped.files = f"{some_names(found)} {'were' if len(found) > 1 else 'was'} written before"
+            stopped.files = f"{some_names(found, _PATHS)} {'were' if len(found) > 1 else 'was'} written before"
         else:
             others = f" and {len(paths) - 1} more are as they were" if len(paths) > 1 else " is as it was"
             stopped.files = f"{str(paths[0])!r}{others}{', no output was written' if outputs else ''}"

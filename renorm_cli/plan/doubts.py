@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from renorm_cli.conventions.identify import identity_of
-from renorm_cli.errors import SelectionError, Way
+from renorm_cli.errors import AND_SO_ON, SelectionError, Way
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.selection import Labels, pattern_of
 from renorm_cli.text import LINE_LIMIT, count_text, counted, matrices_text, show, some_matrices
 
 _ROOM = LINE_LIMIT // 5
-"""Characters of patterns in a way: the message names them three times, and is cut in the middle if it is too long."""
+"""Characters of patterns in a way, which a message gives twice."""
 
-_LIKE = Way("like", "lend what they are", ("CHECKPOINT",))
+_LIKE = Way("like", "lend what they are", "CHECKPOINT")
 
 
 def guess_note(guessed: Sequence[Step], among: Sequence[Variable], *, listed: bool = True) -> Note:
@@ -63,7 +63,7 @@ def _named(variables: Sequence[Variable]) -> str:
 def _by_name(variables: Sequence[Variable], among: Sequence[Variable], *, axes: bool) -> Iterator[Way]:
     """The ways that name the variables, as many as there is room for."""
     patterns = _patterns(variables, among)
-    more = "" if len(patterns) == len(variables) else ", and so on"
+    more = "" if len(patterns) == len(variables) else AND_SO_ON
     if axes:
         yield Way("units", f"say the axes with {{}}{more}", tuple(f"{one}=AXES" for one in patterns))
     yield Way("exclude", f"leave {'it' if len(variables) == 1 else 'them'} out with {{}}{more}", tuple(patterns))
