@@ -17,7 +17,7 @@ from renorm_cli.storage.files import open_beside, open_source
 
 _USUAL = re.compile(
     r"saved_model\.pb|.*model\.json|.*\.(?:h5|hdf5?|keras|index|weights\.json|(?:safetensors|bin)(?:\.index\.json)?|np[yz]|msgpack"
-    r"|onnx|pt2?|pth|bin|ckpt|gguf|tflite)",
+    r"|onnx|pt2|pth?(?:\.tar)?|jit|bin|ckpt|gguf|tflite)",
     re.DOTALL,
 )
 """Usual names of checkpoints: a test holds them against the endings of all formats."""

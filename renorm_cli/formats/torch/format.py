@@ -34,8 +34,8 @@ class TorchZipFormat(Format):
     """Archives that `torch.save` and `torch.jit.save` write."""
 
     reads = ".pt of PyTorch"
-    endings = (".pth", ".pt", ".bin", ".ckpt")
-    searched = (".pth", ".pt", ".ckpt")
+    endings = (".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar", ".jit")
+    searched = (".pth", ".pt", ".ckpt", ".pth.tar", ".pt.tar", ".jit")
 
     def recognises(self, head: Head) -> bool:
         """Whether the first member is in a folder, and one is the pickle that is in it."""

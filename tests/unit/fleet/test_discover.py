@@ -61,6 +61,10 @@ TREES: dict[str, tuple[list[str], list[str]]] = {
         ["pytorch_model.bin", "adapter_model.bin", "diffusion_pytorch_model.fp16.bin", "vocab.bin", "a.npy", "b.npz"],
         ["a.npy", "adapter_model.bin", "b.npz", "diffusion_pytorch_model.fp16.bin", "pytorch_model.bin"],
     ),
+    "files of PyTorch": (
+        ["a.pth.tar", "b.pt.tar", "c.jit", "d.ckpt", "e.pth", "f.pt", "g.pt2", "data.tar"],
+        ["a.pth.tar", "b.pt.tar", "c.jit", "d.ckpt", "e.pth", "f.pt", "g.pt2"],
+    ),
     "binary files with an index": (
         ["pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"],
         ["pytorch_model.bin.index.json"],

@@ -28,8 +28,8 @@ from renorm_cli.model.variable import Hint, Variable
         ("blk.0.attn_q_norm.weight", (8,), "scale", ()),
         ("output_norm.weight", (8,), "scale", ()),
         ("v.patch_embd.weight", (8, 3, 4, 4), "kernel", (0,)),
-        ("blk.0.attn_q.weight.lora_a", (2, 8), "lora", (1,)),
-        ("blk.0.ssm_a", (4, 8), "unknown", (1,)),
+        ("blk.0.attn_q.weight.lora_a", (2, 8), "lora", (0,)),
+        ("blk.0.ssm_a", (4, 8), "unknown", (0,)),
     ],
 )
 def test_a_name_of_ggml_tells_role_and_unit_axes(
