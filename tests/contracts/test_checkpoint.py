@@ -26,7 +26,7 @@ from renorm_cli.api.verbs import apply
 from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.norms import policy
 
-IN_HDF5 = [entry for entry in WHOLE if Path(entry["file"]).suffix in (".h5", ".hdf5", ".keras", ".json")]
+IN_HDF5 = [entry for entry in WHOLE if entry["file"].endswith((".h5", ".hdf5", ".keras", ".weights.json"))]
 """Samples that h5py can look into; each other format has tests of its own, by its own library."""
 
 ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
