@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from renorm_cli.formats.registry import FORMATS
+from renorm_cli.storage.temporaries import is_temporary
 
 _FOLDERS = 16
 """Folders whose names are kept, for the paths that are given one by one."""
@@ -92,7 +93,7 @@ class Search:
         """The checkpoints in a folder, and its folders; the folder itself if it is one, or cannot be listed."""
         try:
             with os.scandir(folder) as entries:
-                kinds = {entry.name: _kind(entry) for entry in entries}
+                kinds = {entry.name: _kind(entry) for entry in entries if not is_temporary(entry.name)}
         except FileNotFoundError:  # it was there when the folder above was listed
             return []
         except OSError:
@@ -166,7 +167,7 @@ def _files_of(path: str) -> Iterable[str]:
     """The files of the checkpoint at a path that someone gave."""
     folder, name = os.path.split(path)
     if os.path.isdir(path):
-        return [os.path.join(at, file) for at, _, files in os.walk(path) for file in files]
+        return [os.path.join(at, file) for at, _, files in os.walk(path) for file in files if not is_temporary(file)]
     if os.path.isfile(path) and not name.endswith((".json", ".index")):
         return [path]
     found = _listed(folder or ".")
@@ -177,6 +178,6 @@ def _files_of(path: str) -> Iterable[str]:
 @lru_cache(_FOLDERS)
 def _listed(folder: str) -> dict[str, Sequence[str]]:
     try:
-        return _among(folder, set(os.listdir(folder)))
+        return _among(folder, {name for name in os.listdir(folder) if not is_temporary(name)})
     except (OSError, ValueError):
         return {}

@@ -10,13 +10,14 @@ from pathlib import Path
 from renorm_cli.errors import FormatError
 from renorm_cli.storage.files import open_beside, read_parts, reason
 from renorm_cli.storage.staging import Staging
+from renorm_cli.storage.temporaries import is_temporary
 
 _SHOWN = 100
 _MOST_WITH = 200
 
 
 def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
-    """All files below a folder, relative to it, in the order of their paths.
+    """All files below a folder, relative to it, in the order of their paths; temporaries of ours are none of it.
 
     Raises FormatError for a symbolic link or a special file, as a checkpoint may name nothing outside itself, for a
     folder that cannot be listed, and for more than `most` files and folders where `kind` was expected.
@@ -28,6 +29,8 @@ def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
         folders += 1
         with _listed(waiting.pop(), folder) as entries:
             for entry in entries:
+                if is_temporary(entry.name):
+                    continue
                 name = Path(entry.path).relative_to(folder)
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
@@ -44,9 +47,16 @@ def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
 
 
 def files_with(endings: tuple[str, ...], folder: Path) -> list[Path]:
-    """The files in a folder with one of the endings, by name, at most `_MOST_WITH`. Raises OSError."""
+    """The files in a folder with one of the endings, by name, at most `_MOST_WITH`, no temporaries of ours among them.
+
+    Raises OSError.
+    """
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.endswith(endings) and entry.is_file())
+        names = sorted(
+            entry.name
+            for entry in entries
+            if entry.name.endswith(endings) and not is_temporary(entry.name) and entry.is_file()
+        )
     return [folder / name for name in names[:_MOST_WITH]]
 
 

@@ -18,7 +18,7 @@ from renorm_cli.storage.bytes import write_all
 from renorm_cli.storage.exchange import restore
 from renorm_cli.storage.files import reason
 from renorm_cli.storage.folders import flush_folder, held
-from renorm_cli.storage.temporaries import JOURNAL, PREFIX, make_file, remove, short
+from renorm_cli.storage.temporaries import JOURNAL, is_temporary, make_file, remove, short
 from renorm_cli.untrusted import is_file_name
 
 _MOST_BYTES = 16 << 20
@@ -144,6 +144,6 @@ def _read(journal: Path) -> list[Move] | None:
         if not (isinstance(pair, list) and len(pair) == 2 and all(is_file_name(name) for name in pair)):
             raise OutputError(wrong)
         moves.append((journal.with_name(pair[0]), journal.with_name(pair[1])))
-    if not moves or journal_of(moves[-1][1]) != journal or not all(m[0].name.startswith(PREFIX) for m in moves):
+    if not moves or journal_of(moves[-1][1]) != journal or not all(is_temporary(move[0].name) for move in moves):
         raise OutputError(wrong)
     return moves

@@ -30,6 +30,12 @@ Remember = Callable[[Path], None]
 """Called with a name before the file is made, because a signal may come at any line."""
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is a temporary of ours, or a journal: part of no checkpoint, whatever it
+    ends in."""
+    return name.startswith(PREFIX)
+
+
 def temporary_of(target: Path) -> Path:
     """A new name beside the target, with our process id in it: `.renorm-PID-TOKEN-NAME`."""
     return target.with_name(f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}-{short(target.name)}")
@@ -119,7 +125,7 @@ def sweep(temporaries: Iterable[Path]) -> None:
 def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.name.startswith(PREFIX)]
+            return [entry.name for entry in entries if is_temporary(entry.name)]
     except OSError:
         return []
 

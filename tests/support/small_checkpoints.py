@@ -108,8 +108,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def temporaries(folder: Path) -> list[str]:
     """The names of what is left of a run."""
-    return sorted(path.name for path in folder.iterdir() if path.name.startswith(".renorm-"))
+    return sorted(path.name for path in folder.rglob(".renorm-*"))
 
 
 def _beside(path: Path) -> bool:
-    return path.parts[0].startswith(".renorm-") or path.name.endswith(".report.json") or path.parts == ("checkpoint",)
+    inside = any(part.startswith(".renorm-") for part in path.parts)
+    return inside or path.name.endswith(".report.json") or path.parts == ("checkpoint",)

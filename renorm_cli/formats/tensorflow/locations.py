@@ -13,7 +13,7 @@ from renorm_cli.formats.location import Folder, Location
 from renorm_cli.formats.tensorflow.state_file import NAME, is_state_file, newest_prefix
 from renorm_cli.formats.tensorflow.v1.file_names import base_name
 from renorm_cli.storage.journal import is_journaled, journaled
-from renorm_cli.storage.temporaries import PREFIX
+from renorm_cli.storage.temporaries import is_temporary
 
 INDEX = ".index"
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
@@ -202,4 +202,4 @@ def _in_folder(folder: Path) -> Prefix | None:
 
 def _is_index(name: str) -> bool:
     """Whether a file is an index, or the record of one that is being replaced."""
-    return name.endswith(INDEX) and (journaled(name) != name or not name.startswith(PREFIX))
+    return name.endswith(INDEX) and (journaled(name) != name or not is_temporary(name))

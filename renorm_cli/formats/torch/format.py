@@ -13,6 +13,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.location import Folder
 from renorm_cli.storage.files import open_source
+from renorm_cli.storage.temporaries import is_temporary
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -122,7 +123,7 @@ class DistributedFormat(Format):
 
 def _has_parts(folder: Path) -> bool:
     with os.scandir(folder) as entries:
-        return any(entry.name.endswith(_PARTS) for entry in entries)
+        return any(entry.name.endswith(_PARTS) and not is_temporary(entry.name) for entry in entries)
 
 
 def _is_of_weights(path: Path) -> bool:

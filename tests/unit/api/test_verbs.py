@@ -26,6 +26,7 @@ from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json
 from renorm_cli.run import provenance
+from renorm_cli.storage.temporaries import temporary_of
 
 Capture = pytest.CaptureFixture[str]
 DENSE = str(SAMPLES / "dense.h5")
@@ -265,6 +266,25 @@ def test_in_place_refuses_a_checkpoint_whose_files_another_one_names_too(make: s
     other.write_bytes(content)
     verbs.apply(index, max_norm=0.5, in_place=True)
     assert small.content(tmp_path) != before
+
+
+@pytest.mark.parametrize("make", [*NAMING.values(), torch_index], ids=[*NAMING, "torch shards"])
+def test_in_place_takes_what_a_killed_run_left_for_no_checkpoint(make: small.Make, tmp_path: Path) -> None:
+    index = locate(make(tmp_path)).index
+    shutil.copy(index, temporary_of(index))
+    before = small.content(tmp_path)
+    verbs.apply(index, max_norm=0.5, in_place=True)
+    assert small.content(tmp_path) != before
+    assert small.temporaries(tmp_path) == []
+
+
+def test_a_folder_of_a_model_is_read_without_what_a_killed_run_left_in_it(tmp_path: Path) -> None:
+    model = small.FORMATS["model folder"](tmp_path)
+    left = temporary_of(model / "model-00001-of-00002.safetensors")
+    left.write_bytes(b"half of it")
+    report = verbs.apply(model, max_norm=0.5)
+    assert not any("further weights" in note.text for note in report.notes)
+    assert small.temporaries(tmp_path) == [left.name]
 
 
 def test_in_place_refuses_a_file_that_an_index_names_whatever_it_is_called(tmp_path: Path) -> None:
