@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.folders import files_with
 from renorm_cli.storage.files import open_beside, read_start
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class TfjsFormat(Format):
         stem = found[1] or found[2]
         names = ([f"{stem}.json"] if stem else []) + [_USUAL]
         return next((one for name in names if _names(one := path.with_name(name), path.name)), None)
+
+    def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
+        for model in files_with(self.endings, folder):
+            if not set(names).isdisjoint(self._parts(model) or ()):
+                yield model
 
     def recognises(self, head: Head) -> bool:
         """Writers put the format or the topology first; each is larger than what is seen of a file, maybe."""

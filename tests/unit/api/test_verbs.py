@@ -247,7 +247,9 @@ def test_in_place_through_a_link_the_files_that_the_checkpoint_names_are_replace
     assert small.content(linked).items() >= small.content(direct).items()
 
 
-NAMING: dict[str, small.Make] = {name: LINKED[name] for name in ("shards", "safetensors shards", "onnx with data")}
+NAMING: dict[str, small.Make] = {
+    name: LINKED[name] for name in ("shards", "safetensors shards", "onnx with data", "tfjs")
+}
 
 
 @pytest.mark.parametrize("make", [*NAMING.values(), torch_index], ids=[*NAMING, "torch shards"])
