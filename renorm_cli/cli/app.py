@@ -100,7 +100,7 @@ def apply(
     """Write a renormalized checkpoint and a report: no unit's norm exceeds the bound, all else keeps its bytes."""
     from renorm_cli.api import verbs
     from renorm_cli.cli.output import rendered, show
-    from renorm_cli.cli.targets import Target, refuse_taken, targets
+    from renorm_cli.cli.targets import Target, refuse_inside, refuse_taken, targets
     from renorm_cli.run.session import Destination
 
     asked = keywords(bound, declared, which, accepting, writing, computing)
@@ -111,6 +111,8 @@ def apply(
         files = targets(reporting, [checkpoint, written.path, written.index, bound.rules, which.like])
         if reporting.report is None and not writing.dry_run:
             files = [Target(written.report(), "json")]
+        if not writing.dry_run:
+            refuse_inside(files, written)
         refuse_taken(files, [found.path], force=writing.force)
         outputs = [Written(written.path, written.index), *(Written(file.path, file.path) for file in files)]
         with untouched([checkpoint], outputs):

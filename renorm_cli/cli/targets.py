@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from renorm_cli.cli.terminal import Reporting
 from renorm_cli.errors import OutputError, UsageError, Way
+from renorm_cli.formats.location import Folder, Location
 from renorm_cli.formats.registry import is_one_of
 from renorm_cli.render.registry import FORMATS, Format, format_of
 
@@ -80,6 +81,19 @@ def refuse_taken(files: Iterable[Target], about: Sequence[Path], *, force: bool)
             why = f", and is no report on {those}" if is_told(file.format) else ""
             ways = Way("report", "give another"), Way("force", "replace it", True)
             raise OutputError(f"{str(file.path)!r} exists{why}", *ways)
+
+
+def refuse_inside(files: Iterable[Target], output: Location) -> None:
+    """Raise UsageError for a file inside an output that is a folder, which gets its name as a whole."""
+    if not isinstance(output, Folder):
+        return
+    real = Path(os.path.realpath(output.path))
+    for file in files:
+        if file.path != STDOUT and real in Path(os.path.realpath(file.path)).parents:
+            raise UsageError(
+                f"--report {str(file.path)!r} is inside the output, a folder that is written as a whole; give the"
+                " report a place outside it"
+            )
 
 
 def refuse_journal(path: Path | None, taken: Sequence[Path | None]) -> None:
