@@ -105,7 +105,7 @@ class Application:
     def _written(
         self, source: Checkpoint, session: Session, work: Work, said: Said, output: Location, recovered: bool
     ) -> Report:
-        protected = () if self.destination.in_place else source.paths
+        protected = () if self.destination.in_place else (*source.paths, *source.beside)
         replaces = self.force or self.destination.in_place or recovered  # what a killed run left is no one's output yet
         advance = self.meter.advance
         with Staging(force=replaces, protected=protected, readers=source.readers, advance=advance) as staging:

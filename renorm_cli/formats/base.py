@@ -258,6 +258,9 @@ class Checkpoint(ABC):
 
     __module__ = "renorm_cli"
 
+    beside: Sequence[Path] = ()
+    """Files of which it does not consist, and that told of its variables; nothing may replace these either."""
+
     def __init__(
         self,
         format: str,

@@ -183,7 +183,7 @@ def _has_file(path: Path, real: str) -> bool:
             if found.format is None or not found.format.names_files:
                 return False
             with found.open() as checkpoint:
-                return any(os.path.realpath(file) == real for file in checkpoint.paths)
+                return any(os.path.realpath(file) == real for file in (*checkpoint.paths, *checkpoint.beside))
     except (RenormError, OSError, ValueError):  # opening it will say what is wrong
         return False
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
@@ -33,7 +34,7 @@ class SafetensorsFile(PlainCheckpoint):
     def __init__(self, found: Found, file: SourceFile, header: Header) -> None:
         self._metadata = header.metadata
         variables, extents = _variables([header], [file])
-        variables, told = _told(found, variables)
+        variables, told, self.beside = _told(found, variables)
         notes = (*frameworks.notes(variables), *told)
         super().__init__("safetensors", found, [file], variables, PlainData([file], Extents(extents)), notes)
 
@@ -49,7 +50,7 @@ class SafetensorsShards(PlainCheckpoint):
         headers = [read_header(shard) for shard in shards]
         self._metadata = [header.metadata for header in headers]
         variables, extents = _variables(headers, shards)
-        variables, told = _told(found, variables)
+        variables, told, self.beside = _told(found, variables)
         notes, data = (*frameworks.notes(variables), *told), PlainData(shards, Extents(extents))
         super().__init__("safetensors-index", found, (*shards, file), variables, data, notes)
 
@@ -99,18 +100,21 @@ def _variables(
     return _with_aliases(frameworks.described(variables, framework), headers), extents
 
 
-def _told(found: Found, variables: tuple[Variable, ...]) -> tuple[tuple[Variable, ...], tuple[Note, ...]]:
-    """The variables with what `config.json` beside the file tells; of an output, with what it told of the input."""
+def _told(
+    found: Found, variables: tuple[Variable, ...]
+) -> tuple[tuple[Variable, ...], tuple[Note, ...], tuple[Path, ...]]:
+    """The variables with what `config.json` beside the file tells, and that file; of an output, with what it told of
+    the input."""
     if found.like is None:
         config = found.only.path.with_name(_CONFIG)
         if not os.path.lexists(config):
-            return variables, ()
+            return variables, (), ()
         from renorm_cli.formats.model_config import told_by_config  # few files have one beside them
 
-        return told_by_config(variables, config)
+        return *told_by_config(variables, config), (config,)
     known = found.like.variables
     alike = [(one.key, one.shape, one.dtype) for one in variables] == [(one.key, one.shape, one.dtype) for one in known]
-    return known if alike else variables, ()
+    return known if alike else variables, (), ()
 
 
 def _with_aliases(variables: Sequence[Variable], headers: Sequence[Header]) -> tuple[Variable, ...]:

@@ -20,6 +20,7 @@ class Safetensors(Format):
     reads = ".safetensors"
     endings = (".safetensors",)
     searched = (".safetensors",)
+    names_files = True
 
     def recognises(self, head: Head) -> bool:
         length = int.from_bytes(head.first[:LENGTH_BYTES], "little")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import builders, onnx_files, tensor_files, torch_files
+from support import small_checkpoints as small
 from support.cli import on_a_terminal, refused, renorm, renorm_here
 from support.places import DATA, SAMPLES
 from support.report_maker import a_report, a_row
@@ -198,6 +199,22 @@ def test_what_a_run_reads_is_not_replaced_by_what_it_writes(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["saved model", "model folder", "torch distributed"])
+def test_a_report_inside_an_output_that_is_a_folder_is_refused_before_anything_is_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = small.FORMATS[name](tmp_path)
+    assert renorm_here(capfd, "apply", str(source), "--max-norm", "2", "-o", "out", "-q").returncode == 0
+    before = small.content(tmp_path)
+    Path("link").symlink_to("out")
+    asked = ("apply", str(source), "--max-norm", "1", "-o", "out", "--force")
+    for report in ("out/r.json", "json=link/r.json", "csv=out/sub/r.csv"):
+        refused(renorm_here(capfd, *asked, "--report", report), "is inside the output")
+        assert small.content(tmp_path) == before
+    assert renorm_here(capfd, *asked, "--report", "out/r.json", "--dry-run", "-q").returncode == 0
+
+
 def test_a_report_of_ours_in_the_folder_of_a_checkpoint_is_written_again(tmp_path: Path, capfd: Capture) -> None:
     folder = tmp_path / "s"
     shutil.copytree(DATA / "tensorflow" / "saved-model" / "module", folder)
@@ -223,6 +240,11 @@ NAMED = {
     "apply m.onnx --max-norm 1 -o o.onnx --report json=w.npz": "give the report another name",
     "apply m.onnx --max-norm 1 -o o.onnx --report json=o.onnx.data": "is a file of the output",
     "apply d.h5 --max-norm 1 --like m.onnx -o w.npz": "give another name with -o",
+    "inspect one.safetensors --report json=config.json": "give the report another name",
+    "check d.h5 --max-norm 9 --like s.safetensors.index.json --report json=config.json": "give the report another name",
+    "suggest s.safetensors.index.json --clip 1% -o config.json": "give the rules another name",
+    "apply one.safetensors --max-norm 1 -o config.json": "'config.json' is an input; give another",
+    "apply one.safetensors --max-norm 1 --in-place --report json=config.json": "give the report another name",
 }
 
 
@@ -241,6 +263,7 @@ def test_a_file_that_a_checkpoint_names_is_not_replaced_whatever_it_is_called(
         torch_files.write_torch(Path(name), {name: builders.kernel((6, 5))})
     Path("t.bin.index.json").write_text(json.dumps({"weight_map": {name: name for name in ("t.bin", "t.dat")}}))
     Path("link").symlink_to("w.npz")
+    Path("config.json").write_text('{"model_type": "mine"}')
     shutil.copy(DENSE, "d.h5")
     if line.startswith("report"):
         renorm_here(capfd, "inspect", "m.onnx", "d.h5", "--journal", "j", "-q")
