@@ -62,6 +62,10 @@ class Application:
         with opened as source:
             say_dtypes(self.dtypes, source)
             self._refuse(source, found, output)
+            if self.destination.in_place and found.folder is not None:
+                from renorm_cli.formats.hub.folder import further_weights  # read as files, these are not looked for
+
+                source.notes = (*source.notes, *further_weights(found.folder.path, source))
             session = session_for(source, self.request, self.like, self.computing)
             readings = session.readings()
             if readings and "guess" not in self.allowed:

@@ -110,7 +110,7 @@ def apply(
         written = destination.of(found.location)
         files = targets(reporting, [checkpoint, written.path, written.index, bound.rules, which.like])
         if reporting.report is None and not writing.dry_run:
-            files = [Target(written.report(), "json")]
+            files = [Target(destination.report(found, written), "json")]
         if not writing.dry_run:
             refuse_inside(files, written)
         refuse_taken(files, [found.path], force=writing.force)

@@ -105,6 +105,8 @@ class Found:
     """The input, where this is its output: names that come from the same headers are not made again."""
     link: Path | None = None
     """The link that was followed to `path`."""
+    folder: Location | None = None
+    """The folder of a model that was given, where the weights in it, at `path`, stand for it."""
     begun: Begun | None = None
     """What `begin` began, until a checkpoint takes it over."""
 

@@ -64,7 +64,11 @@ def find(path: Path, *, in_place: bool = False, output: Path | None = None) -> F
     or a part of one.
     """
     try:
-        path = weights_alone(path, output, in_place=in_place) or path
+        inside = weights_alone(path, output, in_place=in_place)
+        if inside is not None:
+            alone = find(inside)
+            alone.folder = ModelFolderFormat().locate(path)
+            return alone
         path = _first(format.named_by(path) for format in FORMATS) or path
         whole = _first(format.whole_of(path) for format in FORMATS)
         if whole is not None:

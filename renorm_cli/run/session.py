@@ -87,6 +87,12 @@ class Destination:
         source.check_output(output)
         return output
 
+    def report(self, found: Found, output: Location) -> Path:
+        """Where the report is if no place is said: beside the output, and in place, beside the folder that was
+        given."""
+        replaced = found.folder if self.in_place else None
+        return output.report() if replaced is None else replaced.resolved().report()
+
 
 class Session:
     """A plan for an open checkpoint, and the engine and the threads that carry it out."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from renorm_cli.errors import FormatError, some_names
-from renorm_cli.formats.base import Extent, Found, Head, Sink, digest
+from renorm_cli.formats.base import Checkpoint, Extent, Found, Head, Sink, digest
 from renorm_cli.formats.folders import carry, contents, files_in, size_of
 from renorm_cli.formats.hub.format import ShardIndexFormat
 from renorm_cli.formats.location import Location
@@ -23,6 +24,7 @@ from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.journal import refuse_half_replaced
 from renorm_cli.storage.permissions import readers_of
 from renorm_cli.storage.staging import Staging
+from renorm_cli.storage.temporaries import is_temporary
 
 _READ = (Safetensors(), ShardIndexFormat(), TorchZipFormat(), TorchStreamFormat())
 _WEIGHTS = re.compile(
@@ -35,7 +37,7 @@ class ModelFolderCheckpoint(PlainCheckpoint):
     """The `weights` in a folder, and the names of all other files below it, which are `carried` over."""
 
     def __init__(self, found: Found, weights: PlainCheckpoint, carried: Sequence[Path]) -> None:
-        notes = (*weights.notes, *_other_weights(carried))
+        notes = (*weights.notes, *_further(carried))
         super().__init__(weights.format, found, weights.files, weights.variables, weights.data, notes)
         self._weights, self._carried = weights, tuple(carried)
 
@@ -113,7 +115,15 @@ def _open(found: Found, path: Path) -> PlainCheckpoint:
     return weights
 
 
-def _other_weights(names: Sequence[Path]) -> tuple[Note, ...]:
+def further_weights(folder: Path, weights: Checkpoint) -> tuple[Note, ...]:
+    """The warning of further weights in a folder, beside those that were opened; links in it are none."""
+    own = set(weights.paths)
+    inside = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
+    names = sorted(path.relative_to(folder) for path in inside if path not in own and not path.is_symlink())
+    return _further([name for name in names if not any(map(is_temporary, name.parts))])
+
+
+def _further(names: Sequence[Path]) -> tuple[Note, ...]:
     """A warning where the folder holds further weights, by their names: a loader may take these."""
     others = [str(name) for name in names if _WEIGHTS.fullmatch(name.name) and not _OF_TRAINING.fullmatch(name.name)]
     if not others:

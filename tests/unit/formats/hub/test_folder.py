@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import builders, tensor_files
+from support.cli import renorm_here
 from support.files import agrees, bound, look
 
 from renorm_cli.api.verbs import check, diff
@@ -99,6 +100,22 @@ def test_in_place_replaces_the_weights_alone_and_links_in_the_folder_stay(model:
     assert {name for name in before if after[name] != before[name]} == {"model.safetensors"}
     assert (model / "config.json").stat().st_ino == kept.st_ino
     assert (model / "latest").is_symlink()
+
+
+def test_in_place_a_folder_has_the_warnings_and_the_place_of_the_report_that_folders_have(
+    model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (model / "latest").symlink_to("onnx")
+    (model / ".renorm-1-ab-model.safetensors").write_bytes(b"half")
+    before = _content(model).keys()
+    done = renorm_here(capfd, "apply", str(model), "--max-norm", "1", "--in-place", "-q")
+    assert done.returncode == 0
+    assert "'onnx/model.onnx': further weights in the folder" in done.stderr
+    assert "safetensors" not in done.stderr
+    assert _content(model).keys() == before - {".renorm-1-ab-model.safetensors"}
+    assert sorted(path.name for path in model.parent.iterdir()) == ["model", "model.report.json"]
+    again = renorm_here(capfd, "apply", str(model), "--max-norm", "1", "--in-place", "-q")
+    assert again.returncode == 0
 
 
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("config.json"), os.mkfifo])
