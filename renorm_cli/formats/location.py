@@ -70,7 +70,14 @@ class Location:
 class Folder(Location):
     """A checkpoint that is a folder; its output is a folder, published as a whole."""
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies, also where it is given as `.` or `..`."""
+        return self.path / ".." if self.path.name in ("", "..") else self.path.parent
+
     def output(self, path: Path) -> Self:
+        if path.name in ("", ".."):  # temporaries beside it are named after it
+            path = Path(os.path.realpath(path))
         return replace(self, path=path, name=path.name)
 
     def check_output(self, output: Location) -> None:

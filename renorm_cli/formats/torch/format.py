@@ -113,7 +113,7 @@ class DistributedFormat(Format):
         return any(name.endswith(_PARTS) for name in names)
 
     def locate(self, path: Path) -> DistributedFolder | None:
-        return DistributedFolder(path, path.name) if path.is_dir() and _has_parts(path) else None
+        return DistributedFolder(path, path.resolve().name) if path.is_dir() and _has_parts(path) else None
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.torch.distributed import open_distributed

@@ -199,7 +199,31 @@ def test_what_a_run_reads_is_not_replaced_by_what_it_writes(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", ["saved model", "model folder", "torch distributed"])
+FOLDERS = ("saved model", "model folder", "torch distributed")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_that_is_given_without_its_name_is_called_by_it_in_the_output(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    folder = small.FORMATS[name](tmp_path)
+    apply, out = ("apply", "--max-norm", "1", "-q"), folder.name + "-renorm"
+    before = small.content(folder)
+    monkeypatch.chdir(folder)
+    assert renorm_here(capfd, *apply, ".").stderr == ""
+    assert small.content(folder) == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, out, f"{out}.report.json"]
+    (folder / "sub").mkdir()
+    monkeypatch.chdir(folder / "sub")
+    assert renorm_here(capfd, *apply, "..", "--force").stderr == ""
+    monkeypatch.chdir(folder.with_name(out))
+    assert renorm_here(capfd, *apply, str(folder), "-o", ".", "--force").stderr == ""
+    monkeypatch.chdir(tmp_path)
+    assert small.content(folder.with_name(out)).keys() == before.keys()
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, out, f"{out}.report.json"]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
 def test_a_report_inside_an_output_that_is_a_folder_is_refused_before_anything_is_written(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
