@@ -15,7 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from renorm_cli.errors import FormatError
 from renorm_cli.formats.registry import FORMATS
+from renorm_cli.formats.safetensors.format import CONFIG
 from renorm_cli.storage.temporaries import is_temporary
 
 _FOLDERS = 16
@@ -110,7 +112,8 @@ class Search:
 
 
 def item_at(path: str) -> Item:
-    """The one checkpoint at a path."""
+    """The one checkpoint at a path, as it is now."""
+    _listed.cache_clear()
     return _item(_Place(_plain(path)))
 
 
@@ -168,11 +171,21 @@ def _files_of(path: str) -> Iterable[str]:
     folder, name = os.path.split(path)
     if os.path.isdir(path):
         return [os.path.join(at, file) for at, _, files in os.walk(path) for file in files if not is_temporary(file)]
-    if os.path.isfile(path) and not name.endswith((".json", ".index")):
-        return [path]
+    named = _named_by(path)
+    if named is not None:
+        return [path, *_files_of(named)]
     found = _listed(folder or ".")
-    own = found.get(name) or found.get(name.removesuffix(".index")) or (name,)
+    own = found.get(name) or found.get(name.removesuffix(".index")) or (name, CONFIG)  # it may be of any format
     return [os.path.join(folder, one) for one in own]
+
+
+def _named_by(path: str) -> str | None:
+    """The checkpoint that a file names, and holds no weights of."""
+    try:
+        found = (format.named_by(Path(path)) for format in FORMATS)
+        return next((str(one) for one in found if one is not None), None)
+    except (FormatError, OSError, ValueError):  # opening it will say what is wrong
+        return None
 
 
 @lru_cache(_FOLDERS)

@@ -13,6 +13,7 @@ from renorm_cli.errors import FormatError, OutputError, Way, some_names
 from renorm_cli.formats.base import Format, Found, Head, map_of
 from renorm_cli.formats.folders import files_in, files_with
 from renorm_cli.formats.location import Folder, Location
+from renorm_cli.formats.safetensors.format import CONFIG
 from renorm_cli.storage.journal import journaled
 
 if TYPE_CHECKING:
@@ -99,14 +100,17 @@ class ShardIndexFormat(Format):
                 yield index
 
     def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """Each index with the files beside it that are called as its shards are."""
+        """Each index with the files beside it called as its shards, and the config that may tell of them."""
         indexes = super().among(folder, names)
         shards: dict[str, list[str]] = {}
         for name in names if indexes else ():
             found = _PART.fullmatch(name)
             if found is not None:
                 shards.setdefault(f"{found[1]}.{found[2]}.index.json", []).append(name)
-        return {name: (name, *shards.get(name, ())) for name in indexes}
+        config = {CONFIG} & set(names)
+        return {
+            name: (name, *shards.get(name, ()), *(config if name.endswith(_ENDINGS[0]) else ())) for name in indexes
+        }
 
     def recognises(self, head: Head) -> bool:
         is_map = head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last

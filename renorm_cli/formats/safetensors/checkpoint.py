@@ -13,6 +13,7 @@ from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent, Found, Sink
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
+from renorm_cli.formats.safetensors.format import CONFIG
 from renorm_cli.formats.safetensors.header import METADATA, Header, read_header
 from renorm_cli.formats.shard_index import ShardIndex, staged_shards
 from renorm_cli.model.plan import Note
@@ -23,9 +24,6 @@ from renorm_cli.untrusted import quoted
 
 _FRAMEWORKS = {"pt": "torch", "tf": "keras", "flax": "flax", "mlx": "mlx"}
 """What the metadata call frameworks, under `format`."""
-
-
-_CONFIG = "config.json"
 
 
 class SafetensorsFile(PlainCheckpoint):
@@ -106,7 +104,7 @@ def _told(
     """The variables with what `config.json` beside the file tells, and that file; of an output, with what it told of
     the input."""
     if found.like is None:
-        config = found.only.path.with_name(_CONFIG)
+        config = found.only.path.with_name(CONFIG)
         if not os.path.lexists(config):
             return variables, (), ()
         from renorm_cli.formats.model_config import told_by_config  # few files have one beside them

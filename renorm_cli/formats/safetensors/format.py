@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.formats.base import Format, Found, Head
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 LENGTH_BYTES = 8
 MOST_HEADER = 100_000_000
 """Bytes of a header, at most: the limit of the safetensors library."""
+CONFIG = "config.json"
+"""The file beside the weights that may tell of them."""
 
 
 class Safetensors(Format):
@@ -21,6 +25,11 @@ class Safetensors(Format):
     endings = (".safetensors",)
     searched = (".safetensors",)
     names_files = True
+
+    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """Each file with the config beside it, which all of a folder have in common."""
+        config = {CONFIG} & set(names)
+        return {name: (name, *config) for name in super().among(folder, names)}
 
     def recognises(self, head: Head) -> bool:
         length = int.from_bytes(head.first[:LENGTH_BYTES], "little")

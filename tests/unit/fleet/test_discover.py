@@ -15,7 +15,7 @@ import pytest
 from support import tf_recorded, torch_files
 from support.places import DATA, ROOT, SAMPLES
 
-from renorm_cli.fleet.discover import Item, Search
+from renorm_cli.fleet.discover import Item, Search, item_at
 from renorm_cli.formats.registry import FORMATS
 
 
@@ -164,6 +164,59 @@ def test_the_size_and_the_identity_are_of_all_files(tmp_path: Path) -> None:
     (tmp_path / "c.data-00001-of-00002").write_bytes(b"y" * 11)
     assert only().identity != before.identity
     assert only().bytes == 31
+
+
+READ: dict[str, tuple[str, list[str]]] = {
+    "a config beside safetensors": ("m.safetensors", ["m.safetensors", "config.json"]),
+    "a config beside shards": (
+        "m.safetensors.index.json",
+        ["m.safetensors.index.json", "m-00001-of-00001.safetensors", "config.json"],
+    ),
+    "a file of any name": ("m.sft", ["m.sft", "config.json"]),
+    "a graph beside a prefix": ("c", ["c.index", "c.data-00000-of-00001", "c.meta"]),
+    "a graph beside version 1": ("model.ckpt-7", ["model.ckpt-7", "model.ckpt-7.meta"]),
+    "tensors of ONNX": ("m.onnx", ["m.onnx", "m.onnx.data", "m.onnx_data"]),
+    "a split GGUF": ("m-00001-of-00002.gguf", ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
+    "TensorFlow.js": ("model.json", ["model.json", "g1.bin"]),
+    "a SavedModel by its graph": ("saved_model.pb", ["saved_model.pb", "variables/variables.index"]),
+    "a prefix by the state file": ("checkpoint", ["checkpoint", "c.index", "c.data-00000-of-00001"]),
+    "the folder of a model": ("", ["model.safetensors", "config.json"]),
+}
+"""A path that is given, and the files of which each is read."""
+CONTENTS = {
+    "model.json": b'{"format": "layers-model", "weightsManifest": [{"paths": ["g1.bin"], "weights": []}]}',
+    "checkpoint": b'model_checkpoint_path: "c"\n',
+    "model.ckpt-7": bytes.fromhex("57fb808b247547db").rjust(60, b"x"),
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_the_identity_changes_with_each_file_that_is_read_also_where_it_comes_or_goes(
+    kind: str, tmp_path: Path
+) -> None:
+    given, files = READ[kind]
+    put(tmp_path, *files)
+    for name, content in CONTENTS.items():
+        if name in (given, *files):
+            (tmp_path / name).write_bytes(content)
+
+    def seen() -> set[str]:
+        """Given, and found where it can be."""
+        given_path = tmp_path / given
+        found = (item for item in Search(recursive=True).items([str(tmp_path)]) if Path(item.path) == given_path)
+        return {item.identity for item in (item_at(str(given_path)), *found)}
+
+    before = seen()
+    for name in files:
+        whole = (tmp_path / name).stat().st_mtime_ns
+        os.utime(tmp_path / name, ns=(1, 1))
+        assert before.isdisjoint(seen()), name
+        os.utime(tmp_path / name, ns=(whole, whole))
+        assert seen() == before
+    for name in files[1:]:
+        (tmp_path / name).rename(tmp_path / "gone")
+        assert before.isdisjoint(seen()), name
+        (tmp_path / "gone").rename(tmp_path / name)
 
 
 def test_a_path_that_is_given_is_an_item_as_it_is_and_comes_once(tmp_path: Path) -> None:
