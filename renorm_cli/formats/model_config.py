@@ -111,7 +111,7 @@ def _field(found: Mapping[str, object], name: str, read: Reader[_T]) -> _T | Non
 
 
 def _gpt2(config: _Config, variables: Sequence[Variable]) -> _Told:
-    """Linear layers of which no bias tells whether they are (in, out), as those of GPT-2 are."""
+    """Linear layers of which nothing in the file tells whether they are (in, out), as those of GPT-2 are."""
     keys = open_as_gpt2(variables) if config.model_type in _CONV1D else frozenset()
     changed = [replace(one, hint=replace(one.hint, layer="Conv1D")) for one in variables if one.key in keys]
     return changed, f"{_names(changed)} are laid out as in {quoted(config.model_type)}"

@@ -137,6 +137,18 @@ def is_table(path: str) -> bool:
     return _TABLE.search(name) is not None and _NO_TABLE.search(name) is None
 
 
+def bias_of(weight: Weight, found: Mapping[str, Module]) -> int | None:
+    """The length of the bias beside it, which a parametrized module has one level up."""
+    bias = found.get(weight.module, {}).get("bias")
+    return bias.shape[0] if bias is not None and len(bias.shape) == 1 else None
+
+
+def vector(module: Module | None) -> int | None:
+    """The length of the `weight` of a module, where that has one axis."""
+    weight = None if module is None else module.get("weight")
+    return weight.shape[0] if weight is not None and len(weight.shape) == 1 else None
+
+
 def _role(variable: Variable, path: str, own: str, shape: Sequence[int]) -> Role:
     if variable.state is not None:
         return variable.state

@@ -12,19 +12,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from renorm_cli.conventions.torch.gpt2 import Layout, is_gpt2, layouts
 from renorm_cli.conventions.torch.modules import (
     LONGEST,
     Module,
     Weight,
+    bias_of,
     in_cell,
     is_cell,
     modules,
+    vector,
     word,
 )
 from renorm_cli.model.identity import AxisSource, Claim, Role
 from renorm_cli.model.variable import Variable, stored
 
 Axes = tuple[int, ...]
+AsGpt2 = Mapping[str, Layout | None]
 
 _CLASSES: dict[str, tuple[Role, Axes]] = {
     "Linear": ("kernel", (0,)),
@@ -37,7 +41,6 @@ _CLASSES: dict[str, tuple[Role, Axes]] = {
 }
 """Role and unit axes of the array `weight` of a class of PyTorch or, `Conv1D`, of transformers."""
 
-_OF_GPT2 = frozenset(("c_attn", "c_proj", "c_fc", "q_attn"))
 _TRANSPOSED = re.compile(r"up|deconv|transpos|conv_?t|dec|tconv|unconv|unpool|^gen")
 _PATCHES = re.compile(r"patch")
 _CONV = re.compile(r"conv")
@@ -82,10 +85,10 @@ def claims(variables: Sequence[Variable], *, outputs_first: bool = False) -> dic
 
 
 def open_as_gpt2(variables: Sequence[Variable]) -> frozenset[str]:
-    """The keys of linear layers that are called as those of GPT-2, where no bias of the file tells their layout."""
+    """The keys of linear layers called as those of GPT-2, where nothing in the file tells the layout of one."""
     found = modules(variables)
-    named = [one for module in found.values() for own, one in module.items() if own == "weight" and _is_gpt2(one)]
-    told = any(_fits_only(axis, one, found) for one in named for axis in (0, 1))
+    named = [one for module in found.values() for one in module.values() if is_gpt2(one)]
+    told = any(layouts(named, found).values())
     return frozenset() if told else frozenset(one.variable.key for one in named)
 
 
@@ -150,7 +153,7 @@ def _is_of_table(weight: Weight) -> bool:
 
 def _layouts(kernels: Sequence[Weight], found: Mapping[str, Module], outputs_first: bool) -> Iterator[_Told]:
     """The layout of each kernel: what it and its neighbours tell, then what the others of the file do."""
-    as_gpt2 = any(_is_gpt2(weight) and _fits_only(1, weight, found) for weight in kernels)
+    as_gpt2 = layouts(kernels, found)
     first = [_layout(weight, found, as_gpt2, outputs_first) for weight in kernels]
     convolutions: dict[str, set[Axes]] = {}
     lists: dict[str, set[Axes]] = {}
@@ -174,7 +177,7 @@ def _place(weight: Weight) -> str:
     return ".".join((*above[: numbers[-1]], "", *above[numbers[-1] + 1 :], last))
 
 
-def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: bool, outputs_first: bool) -> _Told:
+def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: AsGpt2, outputs_first: bool) -> _Told:
     known = _class(weight)
     if known is not None and _fits(known[1], weight, found):
         return known[1]
@@ -187,14 +190,15 @@ def _layout(weight: Weight, found: Mapping[str, Module], as_gpt2: bool, outputs_
 
 def _fits(told: _Told, weight: Weight, found: Mapping[str, Module]) -> bool:
     """Whether the bias does not contradict a layout: it has an element for each output."""
-    bias = _bias(weight, found)
+    bias = bias_of(weight, found)
     return bias is None or told.axes is None or bias == math.prod(weight.shape[axis] for axis in told.axes)
 
 
-def _linear(weight: Weight, found: Mapping[str, Module], as_gpt2: bool) -> _Told:
-    bias = _bias(weight, found)
-    if as_gpt2 and _is_gpt2(weight) and bias in (None, weight.shape[1]):
-        return _Told((1,), "the layout of GPT-2", "name")
+def _linear(weight: Weight, found: Mapping[str, Module], as_gpt2: AsGpt2) -> _Told:
+    bias = bias_of(weight, found)
+    if weight.module in as_gpt2:
+        layout = as_gpt2[weight.module]
+        return _OPEN if layout is None else _Told((layout.axis,), layout.by, layout.source)
     if bias is None or weight.shape == (bias, bias):
         is_conv = _CONV.search(word(weight.module).lower()) is not None
         return _OPEN if is_conv else _Told((0,), "the name 'weight'", "name")
@@ -218,7 +222,7 @@ def _convolution(weight: Weight, found: Mapping[str, Module]) -> _Told:
 
 def _by_neighbours(weight: Weight, found: Mapping[str, Module]) -> _Told:
     """By its bias, else by the normalization behind it: either has an element for each output."""
-    outer, inner, bias = *weight.shape[:2], _bias(weight, found)
+    outer, inner, bias = *weight.shape[:2], bias_of(weight, found)
     if bias is not None:
         return _by_length(outer, inner, bias, f"the bias of {bias}", weight)
     for length, sure in _norms(weight.module, found):
@@ -244,7 +248,7 @@ def _as_others(weight: Weight, found: Mapping[str, Module], in_list: bool) -> _T
 
     Those of the same name `in_list` are of one kind, so that no size speaks against it.
     """
-    bias, sizes = _bias(weight, found), weight.shape[2:]
+    bias, sizes = bias_of(weight, found), weight.shape[2:]
     if not sizes or _is_transposed(weight) or (bias is not None and bias != weight.shape[0]):
         return _OPEN
     if not in_list and all(size % 2 == 0 for size in sizes):
@@ -256,12 +260,6 @@ def _as_others(weight: Weight, found: Mapping[str, Module], in_list: bool) -> _T
     return _Told((0,), "the other convolutions", "name")
 
 
-def _bias(weight: Weight, found: Mapping[str, Module]) -> int | None:
-    """The length of the bias beside it, which a parametrized module has one level up."""
-    bias = found.get(weight.module, {}).get("bias")
-    return bias.shape[0] if bias is not None and len(bias.shape) == 1 else None
-
-
 def _norms(path: str, found: Mapping[str, Module]) -> Iterator[tuple[int, bool]]:
     """The lengths of the normalizations that may follow a convolution, and whether they do so for sure.
 
@@ -270,30 +268,16 @@ def _norms(path: str, found: Mapping[str, Module]) -> Iterator[tuple[int, bool]]
     folder, _, last = path.rpartition(".")
     start = f"{folder}." if folder else ""
     if last.isdecimal() and len(last) < 10:
-        length = _vector(found.get(f"{start}{int(last) + 1}"))
+        length = vector(found.get(f"{start}{int(last) + 1}"))
         if length is not None:
             yield length, True
     for part in path.rsplit(".", 2)[-2:] if len(path) <= LONGEST else ():
         for one, other in _AFTER_A_CONV:
             if one in part:
                 head, _, tail = path.rpartition(part)
-                length = _vector(found.get(f"{head}{part.replace(one, other)}{tail}"))
+                length = vector(found.get(f"{head}{part.replace(one, other)}{tail}"))
                 if length is not None:
                     yield length, False
-
-
-def _vector(module: Module | None) -> int | None:
-    weight = None if module is None else module.get("weight")
-    return weight.shape[0] if weight is not None and len(weight.shape) == 1 else None
-
-
-def _is_gpt2(weight: Weight) -> bool:
-    return len(weight.shape) == 2 and weight.module.rpartition(".")[2] in _OF_GPT2
-
-
-def _fits_only(axis: int, weight: Weight, found: Mapping[str, Module]) -> bool:
-    bias = _bias(weight, found)
-    return bias is not None and weight.shape[axis] == bias != weight.shape[1 - axis]
 
 
 def _is_transposed(weight: Weight) -> bool:
@@ -349,7 +333,7 @@ def _sizes(size: Weight, direction: Weight, found: Mapping[str, Module]) -> Iter
     """The norms of weight normalization are bounded where there is one for each unit of the weight, or position."""
     path = direction.module.removesuffix("parametrizations.weight").removesuffix(".")
     whole = Weight(direction.variable, path, "weight", direction.shape, "kernel")
-    layout = _layout(whole, found, as_gpt2=False, outputs_first=False)
+    layout = _layout(whole, found, as_gpt2={}, outputs_first=False)
     long = tuple(axis for axis, length in enumerate(size.shape) if length != 1)
     if len(size.shape) != len(direction.shape):
         return

@@ -108,9 +108,11 @@ def test_an_output_beside_another_config_is_decided_as_its_input(tmp_path: Path)
         ({}, (1,), "layer"),
         ({"h.0.mlp.c_fc.weight": (4, 16), "h.0.mlp.c_fc.bias": (16,)}, (1,), "name"),
         ({"h.0.mlp.c_fc.weight": (16, 4), "h.0.mlp.c_fc.bias": (16,)}, (0,), "name"),
+        ({"h.0.mlp.c_fc.weight": (16, 4), "wte.weight": (9, 4)}, (0,), "name"),
+        ({"h.1.mlp.c_fc.weight": (16, 4), "h.1.ln_1.weight": (4,)}, (0,), "name"),
     ],
 )
-def test_the_type_of_a_model_tells_the_layout_of_gpt2_where_no_bias_does(
+def test_the_type_of_a_model_tells_the_layout_of_gpt2_where_shapes_do_not(
     more: Mapping[str, tuple[int, ...]], axes: tuple[int, ...], source: str, tmp_path: Path
 ) -> None:
     shapes = {"h.0.attn.c_proj.weight": (4, 4), "h.0.attn.c_proj.bias": (4,), **more}

@@ -95,7 +95,69 @@ RULES: dict[str, tuple[Shapes, str, tuple[str, tuple[int, ...] | None]]] = {
     "a square of its name alone": (
         {"h.c_proj.weight": (5, 5), "h.c_proj.bias": (5,)},
         "h.c_proj.weight",
+        ("kernel", None),
+    ),
+    "names of GPT-2 that nothing tells": (
+        {"h.0.mlp.c_fc.weight": (4, 16), "h.0.mlp.c_proj.weight": (16, 4)},
+        "h.0.mlp.c_fc.weight",
+        ("kernel", None),
+    ),
+    "inputs of GPT-2 by the width": (
+        {"h.0.ln_1.weight": (4,), "h.0.mlp.c_fc.weight": (4, 16)},
+        "h.0.mlp.c_fc.weight",
+        ("kernel", (1,)),
+    ),
+    "inputs of a linear layer by the width": (
+        {"h.0.ln_1.weight": (4,), "h.0.attn.c_attn.weight": (12, 4)},
+        "h.0.attn.c_attn.weight",
         ("kernel", (0,)),
+    ),
+    "outputs of GPT-2 by the width": (
+        {"h.0.ln_1.weight": (4,), "h.0.mlp.c_proj.weight": (16, 4)},
+        "h.0.mlp.c_proj.weight",
+        ("kernel", (1,)),
+    ),
+    "outputs of a linear layer by the width": (
+        {"h.0.ln_1.weight": (4,), "h.0.mlp.c_proj.weight": (4, 16)},
+        "h.0.mlp.c_proj.weight",
+        ("kernel", (0,)),
+    ),
+    "a linear layer by the width of the words": (
+        {"wte.weight": (9, 4), "h.0.mlp.c_fc.weight": (16, 4)},
+        "h.0.mlp.c_fc.weight",
+        ("kernel", (0,)),
+    ),
+    "a square by the other layers": (
+        {"h.0.ln_1.weight": (4,), "h.0.mlp.c_fc.weight": (16, 4), "h.1.attn.c_proj.weight": (4, 4)},
+        "h.1.attn.c_proj.weight",
+        ("kernel", (0,)),
+    ),
+    "a square by those of its list": (
+        {
+            "a.0.mlp.c_fc.weight": (16, 4),
+            "a.0.mlp.c_fc.bias": (16,),
+            "b.0.mlp.c_fc.weight": (4, 16),
+            "b.0.mlp.c_fc.bias": (16,),
+            "b.0.attn.c_proj.weight": (4, 4),
+        },
+        "b.0.attn.c_proj.weight",
+        ("kernel", (1,)),
+    ),
+    "a square among layers that do not agree": (
+        {
+            "a.0.mlp.c_fc.weight": (16, 4),
+            "a.0.mlp.c_fc.bias": (16,),
+            "b.0.mlp.c_fc.weight": (4, 16),
+            "b.0.mlp.c_fc.bias": (16,),
+            "c.0.attn.c_proj.weight": (4, 4),
+        },
+        "c.0.attn.c_proj.weight",
+        ("kernel", None),
+    ),
+    "the width inside of a layer is another": (
+        {"h.0.mlp.ln.weight": (16,), "h.0.mlp.c_proj.weight": (4, 16)},
+        "h.0.mlp.c_proj.weight",
+        ("kernel", None),
     ),
     "a table": ({"tok.weight": (9, 4)}, "tok.weight", ("embedding", (0,))),
     "a projection called a table": (
