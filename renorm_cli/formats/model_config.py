@@ -114,7 +114,8 @@ def _gpt2(config: _Config, variables: Sequence[Variable]) -> _Told:
     """Linear layers of which nothing in the file tells whether they are (in, out), as those of GPT-2 are."""
     keys = open_as_gpt2(variables) if config.model_type in _CONV1D else frozenset()
     changed = [replace(one, hint=replace(one.hint, layer="Conv1D")) for one in variables if one.key in keys]
-    return changed, f"{_names(changed)} are laid out as in {quoted(config.model_type)}"
+    are = "is" if len(changed) == 1 else "are"
+    return changed, f"{_names(changed)} {are} laid out as in {quoted(config.model_type)}"
 
 
 def _quantized(config: _Config, variables: Sequence[Variable]) -> _Told:
@@ -124,7 +125,8 @@ def _quantized(config: _Config, variables: Sequence[Variable]) -> _Told:
         if path and any(map(_is_packed, module.values())):
             keys.update(weight.variable.key for weight in module.values() if weight.role == "unknown")
     changed = [replace(one, state="quantized") for one in variables if one.key in keys and one.dtype in FLOATS]
-    return changed, f"{_names(changed)} are parts of weights that {quoted(config.quantized or '')} quantized"
+    parts = "is a part" if len(changed) == 1 else "are parts"
+    return changed, f"{_names(changed)} {parts} of weights that {quoted(config.quantized or '')} quantized"
 
 
 def _is_packed(weight: Weight) -> bool:

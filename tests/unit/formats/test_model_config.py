@@ -154,6 +154,21 @@ def test_parts_of_quantized_weights_are_told_by_the_integers_beside_them(tmp_pat
     assert len(look(path).unidentified) == 4
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["c_proj.weight"], "'c_proj.weight' is laid out as in 'gpt2'"),
+        (["a.c_proj.weight", "b.c_proj.weight"], "'a.c_proj.weight', 'b.c_proj.weight' are laid out as in 'gpt2'"),
+        (["m.W_q", "m.zero"], "'m.zero' is a part of weights that 'hqq' quantized"),
+    ],
+)
+def test_a_note_on_one_weight_is_in_the_singular(names: list[str], said: str, tmp_path: Path) -> None:
+    config = {"model_type": "gpt2", "quantization_config": {"quant_method": "hqq"}}
+    arrays = {name: np.ones((4, 4), "u1" if name == "m.W_q" else "f4") for name in names}
+    (note,) = _told(look(_written(tmp_path, arrays, config)))
+    assert note == f"{str(tmp_path / 'config.json')!r} tells that {said}"
+
+
 def test_names_of_other_frameworks_are_not_told_by_it(tmp_path: Path) -> None:
     arrays = {
         "a/kernel:0": np.ones((4, 3), "f4"),
