@@ -19,10 +19,24 @@ _MOST_WITH = 200
 def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
     """All files below a folder, relative to it, in the order of their paths; temporaries of ours are none of it.
 
-    Raises FormatError for a symbolic link or a special file, as a checkpoint may name nothing outside itself, for a
-    folder that cannot be listed, and for more than `most` files and folders where `kind` was expected.
+    Raises FormatError for a symbolic link or a special file, as a checkpoint may name nothing outside itself, and as
+    `all_in` does.
+    """
+    found, others = all_in(folder, kind, most)
+    for name in others:
+        what = "a symbolic link" if (folder / name).is_symlink() else "neither a file nor a folder"
+        raise FormatError(f"{str(folder)!r} holds {str(name)!r}, {what}; a checkpoint may name nothing outside itself")
+    return found
+
+
+def all_in(folder: Path, kind: str, most: int = 100_000) -> tuple[list[Path], list[Path]]:
+    """All files below a folder, and its links and special files, relative to it, in the order of their paths.
+
+    Raises FormatError for a folder that cannot be listed, and for more than `most` of them and folders where `kind` was
+    expected.
     """
     found: list[Path] = []
+    others: list[Path] = []
     waiting = [folder]
     folders = 0
     while waiting:
@@ -34,16 +48,11 @@ def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
                 name = Path(entry.path).relative_to(folder)
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
-                elif entry.is_file(follow_symlinks=False):
-                    found.append(name)
                 else:
-                    what = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
-                    raise FormatError(
-                        f"{str(folder)!r} holds {str(name)!r}, {what}; a checkpoint may name nothing outside itself"
-                    )
-        if len(found) + len(waiting) + folders > most:
+                    (found if entry.is_file(follow_symlinks=False) else others).append(name)
+        if len(found) + len(others) + len(waiting) + folders > most:
             raise FormatError(f"{str(folder)!r} holds more than {most} files; {kind} was expected")
-    return sorted(found)
+    return sorted(found), sorted(others)
 
 
 def files_with(endings: tuple[str, ...], folder: Path) -> list[Path]:

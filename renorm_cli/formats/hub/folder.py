@@ -10,7 +10,7 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.base import Checkpoint, Extent, Found, Head, Sink, digest
-from renorm_cli.formats.folders import carry, contents, files_in, size_of
+from renorm_cli.formats.folders import all_in, carry, contents, size_of
 from renorm_cli.formats.hub.format import ShardIndexFormat
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.mistaken import why_unknown
@@ -34,12 +34,17 @@ _OF_TRAINING = re.compile(r"(?:optimizer|rng_state|scaler|scheduler|training_arg
 
 
 class ModelFolderCheckpoint(PlainCheckpoint):
-    """The `weights` in a folder, and the names of all other files below it, which are `carried` over."""
+    """The `weights` in a folder, and the names of all other files below it, which are `carried` over.
 
-    def __init__(self, found: Found, weights: PlainCheckpoint, carried: Sequence[Path]) -> None:
-        notes = (*weights.notes, *_further(carried))
+    `odd` are links and special files, with which there can be no copy.
+    """
+
+    def __init__(
+        self, found: Found, weights: PlainCheckpoint, carried: Sequence[Path], odd: Sequence[Path] = ()
+    ) -> None:
+        notes = (*weights.notes, *_further((*carried, *odd)))
         super().__init__(weights.format, found, weights.files, weights.variables, weights.data, notes)
-        self._weights, self._carried = weights, tuple(carried)
+        self._weights, self._carried, self._odd = weights, tuple(carried), tuple(odd)
 
     @property
     def size(self) -> int:
@@ -68,8 +73,9 @@ class ModelFolderCheckpoint(PlainCheckpoint):
         yield from contents(self.path, self._carried)
 
     def context(self) -> dict[str, str | None]:
+        odd = dict.fromkeys(f"the file {str(name)!r}" for name in self._odd)
         beside = {f"the file {name!r}": digest(content) for name, content in contents(self.path, self._carried)}
-        return self._weights.context() | beside
+        return self._weights.context() | odd | beside
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         tree = staging.tree(output.path)
@@ -85,18 +91,18 @@ class ModelFolderCheckpoint(PlainCheckpoint):
 def open_model_folder(found: Found, inside: Path) -> ModelFolderCheckpoint:
     """Open a folder, by the file `inside` that stands for all weights.
 
-    Raises FormatError where these are damaged, and for links and special files in the folder.
+    Raises FormatError where these are damaged.
     """
     refuse_half_replaced(inside)
     with ExitStack() as opened:
         weights = _open(found, inside)
         opened.callback(weights.close)
         try:
-            names = files_in(found.path, "the folder of a model")
+            names, odd = all_in(found.path, "the folder of a model")
         except FormatError as error:
             raise FormatError(f"{error.text}; or give {str(inside)!r} alone") from None
         own = {Path(file.path.name) for file in weights.files}
-        checkpoint = ModelFolderCheckpoint(found, weights, [name for name in names if name not in own])
+        checkpoint = ModelFolderCheckpoint(found, weights, [name for name in names if name not in own], odd)
         opened.pop_all()
     return checkpoint
 

@@ -34,7 +34,10 @@ class ModelFolder(Folder):
     """The folder of a model."""
 
     def check_output(self, output: Location) -> None:
-        """Also where the output would replace a folder with files that it will not have: it may be one to work in."""
+        """Also where the output would replace a folder with files that it will not have: it may be one to work in.
+
+        Raises FormatError for links and special files in either folder, of which there is no copy.
+        """
         if output.path.name.endswith(_FILES) and not output.path.is_dir():
             inside = weights_in(self.path)
             raise OutputError(
@@ -42,8 +45,12 @@ class ModelFolder(Folder):
                 Way("output", "give the name of a folder"),
             )
         Folder.check_output(self, output)
+        try:
+            own = files_in(self.path, self.kind())
+        except FormatError as error:
+            raise FormatError(f"{error.text}; or give {str(weights_in(self.path))!r} alone") from None
         there = files_in(output.path, self.kind()) if output.path.is_dir() else []
-        lost = sorted(set(there).difference(files_in(self.path, self.kind()) if there else ()))
+        lost = sorted(set(there).difference(own))
         if lost:
             told = some_names([str(name) for name in lost])
             raise OutputError(

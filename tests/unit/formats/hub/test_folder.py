@@ -119,13 +119,44 @@ def test_in_place_a_folder_has_the_warnings_and_the_place_of_the_report_that_fol
 
 
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("config.json"), os.mkfifo])
-def test_a_link_or_a_special_file_in_the_folder_is_refused(make: Callable[[Path], Any], model: Path) -> None:
+def test_a_folder_with_a_link_or_a_special_file_is_read_and_not_copied(
+    make: Callable[[Path], Any], model: Path
+) -> None:
+    bound(model, None)
+    out = model.with_name("model-renorm")
     make(model / "onnx" / "odd")
-    for run in (look, lambda path: bound(path, None)):
+    assert len(look(model).rows) == 1
+    assert check(model, max_norm=1.0).verdict == "violated"
+    assert [row.verdict for row in diff(model, out).rows] == ["pure renorm", "identical"]
+    for dry_run in (True, False):
         with pytest.raises(FormatError, match=r"holds 'onnx/odd'.*; or give '.*/model.safetensors' alone"):
-            run(model)
-    assert [path.name for path in model.parent.iterdir()] == ["model"]
+            bound(model, model.with_name("new"), dry_run=dry_run)
+    assert sorted(path.name for path in model.parent.iterdir()) == ["model", "model-renorm"]
     assert len(look(model / "model.safetensors").rows) == 1
+
+
+def test_a_proof_does_not_cover_a_link(model: Path) -> None:
+    out = model.with_name("model-renorm")
+    bound(model, None)
+    for folder, verdict in ((model, "missing"), (out, "not compared")):
+        (folder / "odd").symlink_to("config.json")
+        found = diff(model, out, expect_renorm=True, max_norm=1.0)
+        assert not found.proven
+        assert [(row.name, row.verdict) for row in found.context or ()] == [("the file 'odd'", verdict)]
+
+
+def test_a_warning_names_further_weights_that_are_links(model: Path) -> None:
+    (model / "pytorch_model.bin").symlink_to("gone")
+    (note,) = (note.text for note in look(model).notes if note.warning)
+    assert note.startswith("'onnx/model.onnx', 'pytorch_model.bin': ")
+
+
+def test_weights_that_are_a_link_are_refused_with_what_to_give(model: Path) -> None:
+    (model / "model.safetensors").rename(model.with_name("blob"))
+    (model / "model.safetensors").symlink_to(model.with_name("blob"))
+    for run in (look, lambda path: bound(path, None)):
+        with pytest.raises(FormatError, match=r"is a link, which could lead out of the folder; give what it leads to"):
+            run(model)
 
 
 def test_a_folder_of_other_things_and_the_input_are_never_replaced(model: Path, tmp_path: Path) -> None:
