@@ -54,6 +54,10 @@ def _case(name: str, attack: str, put: Callable[[Path], object], says: str = _NO
     return Case(f"config-{name}", attack, _beside(put), "handled", says, untouched=_renamed, commands=commands)
 
 
+def _link_out(path: Path) -> None:
+    path.symlink_to(outside(path.parents[1]) / "secret.h5")
+
+
 def _index(inside: Path) -> Path:
     (inside / FIRST).write_bytes(safetensors({"a.weight": ENTRY | {"shape": [2, 1]}}, DATA))
     (inside / "config.json").write_text(json.dumps(_SOUND))
@@ -65,7 +69,7 @@ CASES = (
     _case(
         "link",
         "it is a link to a file outside",
-        lambda path: path.symlink_to(outside(path.parents[1]) / "secret.h5"),
+        _link_out,
         "is a link",
         True,
     ),
@@ -103,8 +107,17 @@ CASES = (
     Case(
         "config-in-folder",
         "a folder has a config that is a link out of it",
-        _beside(lambda path: path.symlink_to(outside(path.parents[1]) / "secret.h5"), folder=True),
+        _beside(_link_out, folder=True),
+        "handled",
+        "is a link",
+        commands=("inspect",),
+    ),
+    Case(
+        "config-in-folder-copied",
+        "a folder that would be copied has a config that is a link out of it",
+        _beside(_link_out, folder=True),
         "error",
         "a symbolic link",
+        commands=("apply",),
     ),
 )
