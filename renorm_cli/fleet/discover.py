@@ -1,7 +1,7 @@
 """Which checkpoints there are: below folders, and by their paths. One item is one checkpoint, not one file.
 
-Told by names; of files only the maps of sharded weights are read, and both ends of a `.bin`. What is half there is an
-item too: it fails when it is opened, so that it is not passed over.
+Told by names; of files only the maps of sharded weights are read, small models of ONNX, and both ends of a `.bin`. What
+is half there is an item too: it fails when it is opened, so that it is not passed over.
 """
 
 from __future__ import annotations
@@ -146,10 +146,14 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _among(folder: str, names: Collection[str]) -> dict[str, Sequence[str]]:
-    """The checkpoints among the files of a folder, and the files of each; no file that belongs to another is one."""
-    found = {name: own for format in FORMATS for name, own in format.among(Path(folder), names).items()}
-    parts = {part for name, own in found.items() for part in own if part != name}
-    return {name: own for name, own in found.items() if name not in parts}
+    """The checkpoints among the files of a folder, and the files that each is read from; no part of another is one."""
+    found = {name: (format, own) for format in FORMATS for name, own in format.among(Path(folder), names).items()}
+    parts = {part for name, (_, own) in found.items() for part in own if part != name}
+    return {
+        name: tuple(dict.fromkeys((*own, *format.read_with(Path(folder), name, names))))
+        for name, (format, own) in found.items()
+        if name not in parts
+    }
 
 
 def _item(place: _Place) -> Item:

@@ -202,6 +202,12 @@ class Format(ABC):
         folder, and its files there. One of which a file is missing counts."""
         return {name: (name,) for name in names if name.endswith(self.searched)} if self.searched else {}
 
+    def read_with(self, folder: Path, name: str, names: Collection[str]) -> Sequence[str]:
+        """Other files of a folder, among these names, with which the checkpoint `name` there is read.
+
+        They may be checkpoints themselves."""
+        return ()
+
     def begin(self, found: Found) -> Begun | None:
         """What `Found.begin` begins; None where nothing takes long."""
         return None

@@ -107,17 +107,17 @@ class ShardIndexFormat(Format):
                 yield index
 
     def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """Each index with the files beside it called as its shards, and the config that may tell of them."""
+        """Each index with the files beside it that are called as its shards are."""
         indexes = super().among(folder, names)
         shards: dict[str, list[str]] = {}
         for name in names if indexes else ():
             found = _PART.fullmatch(name)
             if found is not None:
                 shards.setdefault(f"{found[1]}.{found[2]}.index.json", []).append(name)
-        config = {CONFIG} & set(names)
-        return {
-            name: (name, *shards.get(name, ()), *(config if name.endswith(_ENDINGS[0]) else ())) for name in indexes
-        }
+        return {name: (name, *shards.get(name, ())) for name in indexes}
+
+    def read_with(self, folder: Path, name: str, names: Collection[str]) -> Sequence[str]:
+        return [CONFIG] if CONFIG in names and name.endswith(_ENDINGS[0]) else []
 
     def recognises(self, head: Head) -> bool:
         is_map = head.first.lstrip().startswith(b"{") and b'"weight_map"' in head.first + head.last

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.folders import files_with
 from renorm_cli.storage.files import open_source, read_start
@@ -26,6 +27,8 @@ _MOST_FIRST = 1_000
 _HEAD_BYTES = 20
 _NAMES_BYTES = 256 << 20
 """Bytes of all models beside a file in which its name is looked for."""
+_LARGEST_GRAPH = 16 << 20
+"""Bytes of a model in which a search of folders looks for the names of its files."""
 _LOCATION = re.compile(rb"\n\x08location\x12")
 """The key of a StringStringEntryProto, and the tag of its value."""
 _LONGEST_NAME = 1_000
@@ -65,6 +68,18 @@ class OnnxFormat(Format):
             if found is not None:
                 data.setdefault(found[1], []).append(name)
         return {name: (name, *data.get(name, ())) for name in models}
+
+    def read_with(self, folder: Path, name: str, names: Collection[str]) -> Sequence[str]:
+        """The files that the model names, unless it is so large that it has its tensors in itself."""
+        path = folder / name
+        try:
+            if path.stat().st_size > _LARGEST_GRAPH:
+                return ()
+            with closing(open_source(path)) as file:
+                found = set(_locations(read_start(file, _LARGEST_GRAPH)))
+        except (FormatError, OSError, ValueError):  # opening it will say what is wrong
+            return ()
+        return [one for one in map(os.fsdecode, sorted(found)) if one != name and one in names]
 
     def recognises(self, head: Head) -> bool:
         if not head.first.startswith(_BEGINS):

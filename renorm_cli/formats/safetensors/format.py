@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,8 @@ class Safetensors(Format):
     searched = (".safetensors",)
     names_files = True
 
-    def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """Each file with the config beside it, which all of a folder have in common."""
-        config = {CONFIG} & set(names)
-        return {name: (name, *config) for name in super().among(folder, names)}
+    def read_with(self, folder: Path, name: str, names: Collection[str]) -> Sequence[str]:
+        return [CONFIG] if CONFIG in names else []
 
     def recognises(self, head: Head) -> bool:
         length = int.from_bytes(head.first[:LENGTH_BYTES], "little")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import tf_recorded, torch_files
+from support import onnx_files, tf_recorded, torch_files
 from support.places import DATA, ROOT, SAMPLES
 
 from renorm_cli.fleet.discover import Item, Search, item_at
@@ -176,6 +176,7 @@ READ: dict[str, tuple[str, list[str]]] = {
     "a graph beside a prefix": ("c", ["c.index", "c.data-00000-of-00001", "c.meta"]),
     "a graph beside version 1": ("model.ckpt-7", ["model.ckpt-7", "model.ckpt-7.meta"]),
     "tensors of ONNX": ("m.onnx", ["m.onnx", "m.onnx.data", "m.onnx_data"]),
+    "tensors of ONNX under any name": ("w.onnx", ["w.onnx", "weights"]),
     "a split GGUF": ("m-00001-of-00002.gguf", ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
     "TensorFlow.js": ("model.json", ["model.json", "g1.bin"]),
     "a SavedModel by its graph": ("saved_model.pb", ["saved_model.pb", "variables/variables.index"]),
@@ -199,6 +200,8 @@ def test_the_identity_changes_with_each_file_that_is_read_also_where_it_comes_or
     for name, content in CONTENTS.items():
         if name in (given, *files):
             (tmp_path / name).write_bytes(content)
+    if given == "w.onnx":
+        onnx_files.write_outside(tmp_path / given, files[1])
 
     def seen() -> set[str]:
         """Given, and found where it can be."""
@@ -217,6 +220,12 @@ def test_the_identity_changes_with_each_file_that_is_read_also_where_it_comes_or
         (tmp_path / name).rename(tmp_path / "gone")
         assert before.isdisjoint(seen()), name
         (tmp_path / "gone").rename(tmp_path / name)
+
+
+def test_a_model_that_names_another_checkpoint_does_not_hide_it(tmp_path: Path) -> None:
+    put(tmp_path, "a.h5")
+    onnx_files.write_outside(tmp_path / "m.onnx", "a.h5")
+    assert found(tmp_path) == ["a.h5", "m.onnx"]
 
 
 def test_a_path_that_is_given_is_an_item_as_it_is_and_comes_once(tmp_path: Path) -> None:
