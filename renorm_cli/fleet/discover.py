@@ -22,6 +22,8 @@ from renorm_cli.storage.temporaries import is_temporary
 
 _FOLDERS = 16
 """Folders whose names are kept, for the paths that are given one by one."""
+_OF_SEVERAL, _PART = (".json", ".index", ".onnx"), "-of-"
+"""How the names of those end, and what is in the names of others, whose further files the names in the folder tell."""
 
 
 class Item(NamedTuple):
@@ -178,7 +180,11 @@ def _files_of(path: str) -> Iterable[str]:
     named = _named_by(path)
     if named is not None:
         return [path, *_files_of(named)]
-    found = _listed(folder or ".")
+    if os.path.isfile(path) and not name.endswith(_OF_SEVERAL) and _PART not in name:
+        beside = (name, CONFIG, f"{name}.meta")
+        found = _among(folder, {one for one in beside if os.path.lexists(os.path.join(folder, one))})
+    else:
+        found = _listed(folder or ".")
     own = found.get(name) or found.get(name.removesuffix(".index")) or (name, CONFIG)  # it may be of any format
     return [os.path.join(folder, one) for one in own]
 

@@ -175,6 +175,7 @@ READ: dict[str, tuple[str, list[str]]] = {
     "a file of any name": ("m.sft", ["m.sft", "config.json"]),
     "a graph beside a prefix": ("c", ["c.index", "c.data-00000-of-00001", "c.meta"]),
     "a graph beside version 1": ("model.ckpt-7", ["model.ckpt-7", "model.ckpt-7.meta"]),
+    "shards of version 1": ("c.ckpt-00000-of-00002", ["c.ckpt-00000-of-00002", "c.ckpt-00001-of-00002", "c.ckpt.meta"]),
     "tensors of ONNX": ("m.onnx", ["m.onnx", "m.onnx.data", "m.onnx_data"]),
     "tensors of ONNX under any name": ("w.onnx", ["w.onnx", "weights"]),
     "a split GGUF": ("m-00001-of-00002.gguf", ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
@@ -184,10 +185,13 @@ READ: dict[str, tuple[str, list[str]]] = {
     "the folder of a model": ("", ["model.safetensors", "config.json"]),
 }
 """A path that is given, and the files of which each is read."""
+V1 = bytes.fromhex("57fb808b247547db").rjust(60, b"x")
 CONTENTS = {
     "model.json": b'{"format": "layers-model", "weightsManifest": [{"paths": ["g1.bin"], "weights": []}]}',
     "checkpoint": b'model_checkpoint_path: "c"\n',
-    "model.ckpt-7": bytes.fromhex("57fb808b247547db").rjust(60, b"x"),
+    "model.ckpt-7": V1,
+    "c.ckpt-00000-of-00002": V1,
+    "c.ckpt-00001-of-00002": V1,
 }
 
 
