@@ -122,10 +122,10 @@ def _open(found: Found, path: Path) -> PlainCheckpoint:
 
 
 def further_weights(folder: Path, weights: Checkpoint) -> tuple[Note, ...]:
-    """The warning of further weights in a folder, beside those that were opened; links in it are none."""
+    """The warning of further weights in a folder, beside those that were opened."""
     own = set(weights.paths)
     inside = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
-    names = sorted(path.relative_to(folder) for path in inside if path not in own and not path.is_symlink())
+    names = sorted(path.relative_to(folder) for path in inside if path not in own)
     return _further([name for name in names if not any(map(is_temporary, name.parts))])
 
 
