@@ -120,8 +120,12 @@ def _row(work: _Work, task: Task, imap: Imap) -> DiffRow:
     if not old.elements:
         return _named(replace(row, verdict="identical", changed=0), task.pair)
     if old.locked or new.locked or item_bytes(old.dtype) is None:
-        return _named(compare_stored(work.before, work.after, row, old, new), task.pair)
-    return _named(_compare_numbers(work, imap, row, old, new), task.pair)
+        found = compare_stored(work.before, work.after, row, old, new)
+    else:
+        found = _compare_numbers(work, imap, row, old, new)
+    if old.scaling != new.scaling and found.verdict == "identical":
+        found = replace(found, verdict="other", reason="the scale or the offset of its quantization changed")
+    return _named(found, task.pair)
 
 
 def _is_unread(row: DiffRow, task: Task) -> bool:

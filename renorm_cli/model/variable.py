@@ -114,6 +114,8 @@ class Variable:
     """Why they can be read and not changed, if so."""
     quantization: str | None = None
     """The type of blocks that the file stores, "Q4_K", where `dtype` is that of the numbers dequantized from them."""
+    scaling: str | None = None
+    """What makes its numbers of the stored integers, where the file tells that apart; the same text means the same."""
     declared: Declared | None = None
     """What the file's own config declares for it, which loading does not enforce."""
     use: GraphUse | None = None

@@ -24,7 +24,7 @@ DTYPES = {
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 Fields = Mapping[int, Any]
-"""The fields of a table: tables, vectors of tables, of int32s (lists) or of bytes, texts, and ("u1", number)."""
+"""The fields of a table: tables, vectors of tables, of int32s (lists), bytes, arrays, texts, and ("u1", number)."""
 
 _FLAGS = {"u1": number_types.Uint8Flags, "u4": number_types.Uint32Flags, "u8": number_types.Uint64Flags}
 _FLAGS |= {"i4": number_types.Int32Flags}
@@ -37,6 +37,8 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
             return int(builder.CreateByteVector(value))
         case str():
             return int(builder.CreateString(value))
+        case np.ndarray():
+            return int(builder.CreateNumpyVector(value))
         case Mapping():
             made = {number: one if isinstance(one, tuple) else _write(builder, one) for number, one in value.items()}
             builder.StartObject(max(value, default=0) + 1)

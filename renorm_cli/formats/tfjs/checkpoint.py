@@ -147,5 +147,5 @@ def _named(model: Model, data: PlainData, extents: Mapping[str, Extent]) -> Nami
 
 
 def _variable(spec: Spec) -> Variable:
-    state: Role | None = "optimizer" if spec.optimizer else "quantized" if spec.quantized else None
-    return Variable(spec.name, spec.name, spec.shape, spec.dtype, state=state)
+    state: Role | None = "optimizer" if spec.optimizer else "quantized" if spec.scaling else None
+    return Variable(spec.name, spec.name, spec.shape, spec.dtype, state=state, scaling=spec.scaling)

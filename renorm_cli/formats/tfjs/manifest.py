@@ -51,14 +51,14 @@ _QUANTIZED = ("uint8", "uint16")
 class Spec(NamedTuple):
     """A weight as the manifest has it: `dtype` is that of its stored numbers.
 
-    `quantized` says that a scale and an offset make numbers of the stored ones; `optimizer` that it is no weight of the
-    model.
+    `scaling` is the scale and the offset that make numbers of the stored ones, where it is quantized; `optimizer` says
+    that it is no weight of the model.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    quantized: bool = False
+    scaling: str | None = None
     optimizer: bool = False
 
 
@@ -149,7 +149,8 @@ def _spec(value: object) -> Spec:
         stored = field(found, "quantization", lambda how: _stored(dtype, how)) if "quantization" in found else dtype
     except UnexpectedError as error:
         raise error.inside(quoted(name)) from None
-    return Spec(name, shape, stored, stored in _QUANTIZED, found.get("group") == "optimizer")
+    scaling = _scaling(found["quantization"]) if stored in _QUANTIZED else None
+    return Spec(name, shape, stored, scaling, found.get("group") == "optimizer")
 
 
 def _shape(value: object) -> tuple[int, ...]:
@@ -168,6 +169,10 @@ def _stored(dtype: str, value: object) -> str:
     for name in ("min", "scale"):
         field(how, name, finite)
     return stored
+
+
+def _scaling(how: Mapping[str, Any]) -> str:
+    return f"scale {float(how['scale'])!r}, min {float(how['min'])!r}"
 
 
 def _one_of(known: Sequence[str]) -> Reader[str]:

@@ -67,6 +67,7 @@ def _variables(
             Hint("tflite"),
             _state(tensor, uses.uses.get(tensor.key)),
             locked=SHARED if tensor.key in shared else tensor.odd,
+            scaling=tensor.scaling,
             use=told_use(uses.uses.get(tensor.key)),
             aliases=tuple(aliases.get(tensor.key, ())),
         )

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from renorm_cli.errors import FormatError
+from renorm_cli.formats.base import digest
 from renorm_cli.formats.tflite.flatbuffer import Flatbuffer
 from renorm_cli.model.blocks import MOST_AXES
+from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.storage.files import SourceFile
 from renorm_cli.untrusted import quoted
 
@@ -49,7 +51,7 @@ _MOST_GRAPHS = 10_000
 class Tensor:
     """A tensor of a subgraph. `key` is unique in the model; `size` is 0 where it has no numbers in the file.
 
-    `odd` says why the bytes are not its numbers as they are.
+    `odd` says why the bytes are not its numbers as they are, `scaling` what makes others of quantized ones.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Tensor:
     start: int = 0
     size: int = 0
     odd: str | None = None
+    scaling: str | None = None
     key: str = ""
 
     @property
@@ -141,7 +144,17 @@ def _tensor(data: Flatbuffer, table: int, buffers: Sequence[tuple[int, int]], sh
     elif -(-math.prod(found.shape) * bits // 8) != found.size:
         needed = -(-math.prod(found.shape) * bits // 8)
         raise FormatError(f"{where} needs {needed} bytes by its shape, its buffer has {found.size}")
+    if found.size and dtype not in FLOATS:
+        found.scaling = _scaling(data, data.table(table, 4))
     return found
+
+
+def _scaling(data: Flatbuffer, table: int) -> str | None:
+    """The scales, the zero points and the axis of QuantizationParameters; None where there are none."""
+    scales = data.stored(table, 2, 4) if table else b""
+    if not scales:
+        return None
+    return digest([scales, data.stored(table, 3, 8), b"%d" % data.scalar(table, 6, 4)])
 
 
 def _set_keys(graphs: Sequence[Subgraph]) -> None:

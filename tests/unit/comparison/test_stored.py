@@ -10,7 +10,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from support import builders, tensor_files, tflite_files, torch_files
+from support import builders, tensor_files, tfjs_files, tflite_files, torch_files
 from support.files import bound
 
 from renorm_cli.api.verbs import diff
@@ -94,3 +94,28 @@ def test_two_files_of_the_same_bytes_hold_the_same_whatever_cannot_be_read(tmp_p
     assert diff(tmp_path / "a.h5", tmp_path / "b.h5").exit_code == 0
     found = diff(tmp_path / "a.h5", tmp_path / "c.h5")
     assert (found.exit_code, found.totals["not compared"]) == (2, 2)
+
+
+def _scaled_tfjs(path: Path, scale: float, offset: int) -> Path:
+    how = {"quantization": {"dtype": "uint8", "min": offset, "scale": scale, "original_dtype": "float32"}}
+    return tfjs_files.write_tfjs(path, [[("w", np.ones((3, 4), "u1"), how)]])
+
+
+def _scaled_tflite(path: Path, scale: float, offset: int) -> Path:
+    model = tflite_files.model(
+        {"w": np.ones((3, 4), "i1"), "x": None, "y": None}, [tflite_files.operator(9, [1, 0], [2])]
+    )
+    model[2][0][0][0][4] = {2: np.array([scale], "f4"), 3: np.array([offset], "i8")}
+    (path / "m.tflite").write_bytes(tflite_files.flatbuffer(model))
+    return path / "m.tflite"
+
+
+@pytest.mark.parametrize("write", [_scaled_tfjs, _scaled_tflite])
+@pytest.mark.parametrize(("scale", "offset", "same"), [(0.5, -3, True), (0.25, -3, False), (0.5, 2, False)])
+def test_the_scale_and_the_offset_of_quantized_numbers_are_a_part_of_them(
+    tmp_path: Path, write: Callable[[Path, float, int], Path], scale: float, offset: int, same: bool
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    found = diff(write(tmp_path / "old", 0.5, -3), write(tmp_path / "new", scale, offset))
+    assert (found.exit_code, found.totals["identical"], found.totals["other"]) == (not same, same, not same)
