@@ -1,7 +1,7 @@
 """Which checkpoints there are: below folders, and by their paths. One item is one checkpoint, not one file.
 
-Told by names; of files only the maps of sharded weights are read, small models of ONNX, and both ends of a `.bin`. What
-is half there is an item too: it fails when it is opened, so that it is not passed over.
+Told by names; of files only the maps of sharded weights are read, small models of ONNX, and both ends of a `.bin` or a
+`.json`. What is half there is an item too: it fails when it is opened, so that it is not passed over.
 """
 
 from __future__ import annotations

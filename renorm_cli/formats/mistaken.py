@@ -22,6 +22,8 @@ _USUAL = re.compile(
 )
 """Usual names of checkpoints: a test holds them against the endings of all formats."""
 
+_SHARD = re.compile(r"(?:.*-)?shard[0-9]+(?:of[0-9]+)?(?:\.bin)?", re.DOTALL)
+
 _MOST_ENTRIES = 1_000
 _MOST_OPENED = 100
 """Entries of a folder that are listed, and those that are looked into."""
@@ -71,6 +73,8 @@ def why_unknown(head: Head) -> str | None:
         return "a report of this program; give the checkpoint it is about"
     if start.startswith(b"{") and b'"class_name"' in start:
         return "the config of a Keras model, without weights; give the file that has them"
+    if _SHARD.fullmatch(head.path.name):
+        return "a part of a model of TensorFlow.js; put its .json beside it"
     return None
 
 

@@ -206,6 +206,8 @@ def test_a_file_of_weights_of_tensorflow_js_is_one_for_the_hook_and_leads_to_its
         assert hook_takes(path.name)
         assert hook_takes(f"web/m-{path.name.removesuffix('.bin')}")
         assert wholes([path]) == ([model], [])
+    assert all(map(hook_takes, ("model-renorm.json", "web/face_model-weights_manifest.json", "face_model-shard1")))
+    assert not hook_takes("model_index.json")
 
 
 def test_the_hook_takes_what_the_formats_read_and_no_format_is_forgotten() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.folders import files_with
-from renorm_cli.storage.files import open_beside, read_start
+from renorm_cli.storage.files import open_beside, open_source, read_start
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _USUAL = "model.json"
 _PART = re.compile(r"(?:(.+)-)?group[0-9]+-shard[0-9]+of[0-9]+(?:\.bin)?|(?:(.+)\.)?weights\.bin", re.DOTALL)
 """The names of files of weights, with the stem of their model's where it is in them."""
+_SHARD = re.compile(r"(?:(.+)-)?group[0-9]+-shard[0-9]+of[0-9]+(?:\.bin)?|(.+)-shard[0-9]+", re.DOTALL)
+"""The names that no other file has; `-shard1` without an ending are those of older converters."""
 _MAP_BYTES = 64 << 20
 _MANIFEST, _TOPOLOGY = b'"weightsManifest"', b'"modelTopology"'
 
@@ -34,12 +36,13 @@ class TfjsFormat(Format):
 
     def whole_of(self, path: Path) -> Path | None:
         """The model of a file of weights, beside it, if it names the file."""
-        found = _PART.fullmatch(path.name)
+        found = _PART.fullmatch(path.name) or _SHARD.fullmatch(path.name)
         if found is None:
             return None
         stem = found[1] or found[2]
         names = ([f"{stem}.json"] if stem else []) + [_USUAL]
-        return next((one for name in names if _names(one := path.with_name(name), path.name)), None)
+        usual = next((one for name in names if _names(one := path.with_name(name), path.name)), None)
+        return usual or (next(self.naming(path.parent, [path.name]), None) if path.is_file() else None)
 
     def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
         for model in files_with(self.endings, folder):
@@ -51,21 +54,31 @@ class TfjsFormat(Format):
         begun = head.first.lstrip()
         if begun.startswith(b"{"):
             return _MANIFEST in head.first or _MANIFEST in head.last or _TOPOLOGY in head.first
-        return begun.startswith(b"[") and b'"paths"' in head.first and b'"weights"' in head.first
+        return begun.startswith(b"[") and all(
+            one in head.first or one in head.last for one in (b'"paths"', b'"weights"')
+        )
 
     def among(self, folder: Path, names: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """Each model with the files that it names; configs of Keras have such names too, and are passed over."""
+        """Each model with the files that it names, told by its ends, and shards of a model that is not there.
+
+        Configs have such names too, and are passed over. Where nothing is called as weights are, only usual names are
+        looked at.
+        """
         models = [*super().among(folder, names)]
-        models += [f"{part[1]}.json" for name in names if (part := _PART.fullmatch(name)) and part[1]]
-        found = ((name, self._parts(folder / name)) for name in dict.fromkeys(models) if name in names)
-        return {name: (name, *parts) for name, parts in found if parts is not None}
+        if any(name.endswith(".bin") or _SHARD.fullmatch(name) for name in names):
+            models += [name for name in names if name.endswith(self.endings) and (folder / name).is_file()]
+        told = {name: self._parts(folder / name) for name in dict.fromkeys(models)}
+        found = {name: (name, *parts) for name, parts in told.items() if parts is not None}
+        if any(parts == () for parts in told.values()):  # damaged: the shards may be its own
+            return found
+        return found | _without_model(names, {part for parts in found.values() for part in parts})
 
     def _parts(self, path: Path) -> Sequence[str] | None:
         """The files that a model names, none where it is damaged; None for what is no such model."""
         from renorm_cli.formats.tfjs.manifest import read_model
 
         try:
-            with closing(open_beside(path)) as file:
+            with closing(open_source(path)) as file:
                 if not self.recognises(Head(file)):
                     return None
                 return [name for group in read_model(file).groups for name in group.names]
@@ -76,6 +89,16 @@ class TfjsFormat(Format):
         from renorm_cli.formats.tfjs.checkpoint import open_tfjs  # each format alone needs its parser
 
         return open_tfjs(found)
+
+
+def _without_model(names: Collection[str], named: Collection[str]) -> dict[str, Sequence[str]]:
+    """The shards of which no model names one, by their stems, each called by the first; others are left from a save."""
+    stems: dict[str, list[str]] = {}
+    for name in sorted(names):
+        found = _SHARD.fullmatch(name)
+        if found is not None:
+            stems.setdefault(found[1] or found[2] or "", []).append(name)
+    return {files[0]: files for files in stems.values() if not any(file in named for file in files)}
 
 
 def _names(model: Path, part: str) -> bool:

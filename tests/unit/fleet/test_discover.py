@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import onnx_files, tf_recorded, torch_files
+from support import onnx_files, tf_recorded, tfjs_files, torch_files
 from support.places import DATA, ROOT, SAMPLES
 
+from renorm_cli.errors import FormatError
 from renorm_cli.fleet.discover import Item, Search, item_at
-from renorm_cli.formats.registry import FORMATS
+from renorm_cli.formats.registry import FORMATS, locate, wholes
 
 
 def found(top: Path, **asked: object) -> list[str]:
@@ -69,6 +70,10 @@ TREES: dict[str, tuple[list[str], list[str]]] = {
         ["pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"],
         ["pytorch_model.bin.index.json"],
     ),
+    "shards of TensorFlow.js alone": (
+        ["group1-shard1of2.bin", "group1-shard2of2.bin", "m-group1-shard1of1", "face-shard1", "face-shard2", "a.json"],
+        ["face-shard1", "group1-shard1of2.bin", "m-group1-shard1of1"],
+    ),
     "hidden": ([".git/a.h5", "._a.h5", ".renorm-1-2-a.h5", "a.h5"], ["a.h5"]),
     "a map that cannot be read": (["m.weights.json", "m_00000.weights.h5"], ["m.weights.json", "m_00000.weights.h5"]),
 }
@@ -116,6 +121,29 @@ def test_a_binary_file_is_found_where_torch_wrote_a_tensor_into_it_or_nobody_can
     (tmp_path / "link.bin").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe.bin")
     assert found(tmp_path) == ["link.bin", "pipe.bin", "weights.bin"]
+
+
+def test_a_model_of_tensorflow_js_is_found_whatever_it_and_its_files_are_called(tmp_path: Path) -> None:
+    for name, bare, part in (("gear.json", False, "gear.bin"), ("f-weights_manifest.json", True, "f-shard1")):
+        model = tfjs_files.write_tfjs(tmp_path, [[("w", np.ones((2, 2), "f4"), {})]], name=name, bare=bare)
+        (tmp_path / "group1-shard1of1.bin").rename(tmp_path / part)
+        model.write_text(model.read_text().replace("group1-shard1of1.bin", part))
+    put(tmp_path, "package.json", "other.bin", "group7-shard1of2.bin")
+    (tmp_path / "old.json").symlink_to("gone.json")
+    assert found(tmp_path) == ["f-weights_manifest.json", "gear.json", "group7-shard1of2.bin"]
+    assert wholes([tmp_path / "f-shard1"]) == ([tmp_path / "f-weights_manifest.json"], [])
+    assert wholes([tmp_path / "gear.bin"]) == ([tmp_path / "gear.json"], [])
+    assert wholes([tmp_path / "package.json"]) == ([], [tmp_path / "package.json"])
+    with pytest.raises(FormatError, match=r"a part of a model of TensorFlow.js; put its .json beside it"):
+        locate(tmp_path / "group7-shard1of2.bin")
+
+
+def test_shards_that_an_earlier_save_left_beside_a_model_are_no_items(tmp_path: Path) -> None:
+    tfjs_files.write_tfjs(tmp_path, [[("w", np.ones((2, 2), "f4"), {})]])
+    put(tmp_path, "group1-shard1of2.bin", "group1-shard2of2.bin")
+    assert found(tmp_path) == ["model.json"]
+    (tmp_path / "model.json").write_text('{"modelTopology": 1, "weightsManifest": [')
+    assert found(tmp_path) == ["model.json"]  # whose shards these are, nobody can tell
 
 
 def test_checkpoints_of_version_1_are_found_whatever_they_are_called_and_their_parts_are_no_items(
