@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from renorm_cli.api.keywords import PathLike
 from renorm_cli.api.report import Report
-from renorm_cli.conventions.identify import identify
+from renorm_cli.conventions.identify import identify, role_of
 from renorm_cli.errors import FormatError, OutputError, Way
 from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.registry import is_one_of, open_checkpoint, sharing
@@ -113,6 +113,9 @@ def session_for(source: Checkpoint, request: Request, like: PathLike | None, com
     if not any(variable.dtype in FLOATS for variable in source.variables):
         among = f"floating variable among its {len(source.variables)}" if source.variables else "variable"
         ways = [way for note in _untold(source.variables) for way in note.ways]
+        quantized = sum(role_of(variable) == "quantized" for variable in identify(source.variables))
+        if quantized:
+            among += f", {quantized} of which {'is' if quantized == 1 else 'are'} quantized"
         raise FormatError(f"{str(source.path)!r} holds no {among}: there is nothing to measure", *ways)
     variables, notes = identified(source, like)
     return Session(source, make_plan(variables, (*source.notes, *notes), request), computing)

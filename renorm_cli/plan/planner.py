@@ -70,7 +70,7 @@ def make_plan(variables: Sequence[Variable], notes: Sequence[Note], request: Req
     if request.changes:
         _refuse_fixed(steps)
     if request.must_act and not steps:
-        raise _nothing(variables, skips, left, bounds)
+        raise _nothing(variables, skips, left, bounds, _unfit_though_asked(skips, named, request.selection))
     together = _together(steps, bounds, request.selection)
     remarks = [*left, *bounds.remarks(steps, skips), *together, *_changed_by_the_model(steps)]
     if any(step.constraint.is_spectral for step in steps):
@@ -146,8 +146,29 @@ def _left_by_role(skips: Sequence[Skip], bounds: Bounds, selection: Selection) -
     return [Note(text, ways=(Way("role", "take roles"), Way("include", "take one by its name")))]
 
 
+def _unfit_though_asked(skips: Sequence[Skip], named: Named, selection: Selection) -> str | None:
+    """Why what a pattern names, or a role that is asked for has, cannot be selected."""
+    roles = selection.roles or frozenset()
+    unfit = [
+        skip
+        for skip in skips
+        if skip.code in ("dtype", "empty")
+        and (selection.include or skip.role in roles)
+        and named.leaves(skip.variable.key) is None
+    ]
+    if not unfit:
+        return None
+    first, *others = unfit
+    quantized = "quantized, " if first.role == "quantized" else ""
+    why = (
+        "it has no elements" if first.code == "empty" else f"it is {quantized}{first.variable.dtype}, no floating type"
+    )
+    more = f"; nor can {len(others)} more" if others else ""
+    return f"{first.variable.name!r} cannot be measured: {why}{more}"
+
+
 def _nothing(
-    variables: Sequence[Variable], skips: Sequence[Skip], left: Sequence[Note], bounds: Bounds
+    variables: Sequence[Variable], skips: Sequence[Skip], left: Sequence[Note], bounds: Bounds, unfit: str | None
 ) -> SelectionError:
     """The error for a plan that bounds nothing: what could be bounded, and how to say so."""
     if bounds.roles is None:
@@ -161,6 +182,8 @@ def _nothing(
         return SelectionError(f"none of the {len(variables)} variables is selected: {note.text}", *ways)
     if left:
         return SelectionError(f"none of the {len(variables)} variables is selected: {left[0].text}", *left[0].ways)
+    if unfit is not None:
+        return SelectionError(f"none of the {len(variables)} variables is selected: {unfit}")
     return bounds.nothing(variables)
 
 

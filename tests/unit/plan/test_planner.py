@@ -87,6 +87,21 @@ def test_what_patterns_match_and_the_role_leaves_out_is_said() -> None:
     assert plan(KERNEL, BIAS, SLOT, TABLE).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("selection", "more"),
+    [
+        (Selection(("few/kernel",)), ""),
+        (Selection(("few/kernel", "flags")), "; nor can 1 more"),
+        (roles("quantized"), ""),
+    ],
+)
+def test_what_is_asked_for_and_has_no_numbers_to_measure_is_named(selection: Selection, more: str) -> None:
+    few, flags = variable("few/kernel", dtype="uint8", state="quantized"), variable("flags", dtype="bool", weight=None)
+    why = f"variables is selected: 'few/kernel' cannot be measured: it is quantized, uint8, no floating type{more}$"
+    with pytest.raises(SelectionError, match=why):
+        plan(KERNEL, few, flags, selection=selection)
+
+
 def test_a_guessed_axis_is_a_step_that_says_so() -> None:
     (step,) = plan(KERNEL, ODD, selection=Selection(("mixer/w",))).steps
     assert (step.unit_axes, step.axis_source, step.role) == ((1,), "guess", "unknown")

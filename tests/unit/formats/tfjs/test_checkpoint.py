@@ -192,3 +192,10 @@ def test_a_model_that_tensorflow_js_saved_is_read_with_the_classes_of_its_layers
             agrees(array, after[name], expected[name][1], 0.5)
         else:
             assert array.tobytes() == after[name].tobytes()
+
+
+def test_a_model_whose_weights_are_all_quantized_says_so(tmp_path: Path) -> None:
+    few = [(f"d{number}/kernel", np.ones((3, 4), "u1"), few_bits("uint8")) for number in range(2)]
+    source = tfjs_files.write_tfjs(tmp_path, [[*few, ("steps", np.array(7, "i4"), {})]])
+    with pytest.raises(renorm_cli.FormatError, match="no floating variable among its 3, 2 of which are quantized: "):
+        renorm_cli.inspect(source)
