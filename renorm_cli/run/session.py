@@ -106,9 +106,9 @@ class Session:
         self.engine, self._notes = pick(engine, computing.device, _load(plan.steps, computing.jobs))
         self._jobs = computing.jobs
         self._workers = computing.workers
-        if self._workers is not None and not self._can_share():
+        text = None if self._workers is None else self._unshared()
+        if text is not None:
             self._workers = None
-            text = "one norm over all variables" if _is_joint(plan.steps) else "what does not lie as plain bytes"
             self._notes = (*self._notes, Note(f"{text} is not shared out: this machine alone computed it"))
 
     def run(self, work: Work) -> tuple[Row, ...]:
@@ -168,12 +168,15 @@ class Session:
     def damage(self, *, refuse: bool) -> tuple[Note, ...]:
         return damage(self.source, self._jobs, refuse=refuse)
 
-    def _can_share(self) -> bool:
-        from renorm_cli.run.shares import can_share
+    def _unshared(self) -> str | None:
+        """What is not shared out, if this is not."""
+        from renorm_cli.run.shares import unshared
 
+        if _is_joint(self.plan.steps):
+            return "one norm over all variables"
         if any(variable.fixed is not None for step in self.plan.steps for variable in step.stored):
-            return False  # their bytes are not their numbers
-        return can_share(self.source) and not _is_joint(self.plan.steps)
+            return "what does not lie as plain bytes"  # their bytes are not their numbers
+        return unshared(self.source)
 
     def changing(self) -> Sequence[Variable]:
         """The variables whose bytes an output gets from the plan: those that may change, and all where they are shared

@@ -81,13 +81,13 @@ class Done(NamedTuple):
     written: dict[int, list[Span]]
 
 
-def can_share(source: Checkpoint) -> bool:
-    """Whether the weights lie as plain bytes in files that have names."""
-    return (
-        isinstance(source, PlainCheckpoint)
-        and type(source.data) is PlainData
-        and all(any(file is one for one in source.files) for file in source.data.files)
-    )
+def unshared(source: Checkpoint) -> str | None:
+    """What keeps a checkpoint from being shared out: weights are no plain bytes, or not each in one file of a name."""
+    if not (isinstance(source, PlainCheckpoint) and type(source.data) is PlainData):
+        return "what does not lie as plain bytes"
+    if all(any(file is one for one in source.files) for file in source.data.files):
+        return None
+    return "a checkpoint with a weight that begins in one file and ends in the next"
 
 
 def lies_alike(source: Checkpoint, work: Work) -> bool:

@@ -120,14 +120,23 @@ def test_a_share_that_is_done_twice_changes_nothing(name: str, paths: Paths, tmp
     assert here == there
 
 
-@pytest.mark.parametrize("name", ["keras h5", "prefix"])
-def test_what_cannot_be_shared_out_is_done_here_and_a_note_says_so(name: str, paths: Paths, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("keras h5", "what does not lie as plain bytes"),
+        ("prefix", "one norm over all variables"),
+        ("tfjs", "a checkpoint with a weight that begins in one file and ends in the next"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_done_here_and_a_note_says_so(
+    name: str, what: str, paths: Paths, tmp_path: Path
+) -> None:
     workers = Workers()
-    per = "unit" if name == "keras h5" else "global"
+    per = "global" if name == "prefix" else "unit"
     _, here = outputs(paths(name), tmp_path / "alone", per=per)
     done, there = outputs(paths(name), tmp_path / "shared", per=per, workers=workers)
     assert here == there
-    assert "not shared out: this machine alone computed it" in str([note.text for note in done.notes])
+    assert f"{what} is not shared out: this machine alone computed it" in str([note.text for note in done.notes])
     assert workers.done == []
 
 
