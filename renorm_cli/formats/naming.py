@@ -78,7 +78,7 @@ def unique_names(variables: Iterable[Variable], qualified: Callable[[Variable], 
 
 def plain_name(path: str) -> str:
     """The path without the ":0" that TensorFlow puts behind names of variables."""
-    return re.sub(r":[0-9]+\Z", "", path) if ":" in path else path
+    return re.sub(r"(?<=[^/]):[0-9]+\Z", "", path) if ":" in path else path
 
 
 def from_names(variable: Variable, path: str) -> Variable:

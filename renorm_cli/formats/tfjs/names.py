@@ -52,7 +52,7 @@ def _split(name: str, known: set[str], model: str) -> tuple[str, list[str]]:
 
 
 def _told(variable: Variable, layer: str, path: list[str], layers: Layers) -> Variable:
-    name = "/".join((layer, *path) if layer else path)
+    name = "/".join((layer, *path) if layer else path) or variable.name
     aliases = () if name == variable.key else (variable.key,)
     variable = replace(variable, name=name, aliases=aliases)
     told = layers.tell(variable, layer, path) if layer else from_names(variable, name)

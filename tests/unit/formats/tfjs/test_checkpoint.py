@@ -117,6 +117,12 @@ def test_the_layers_of_the_config_tell_what_their_weights_are(tmp_path: Path) ->
         assert [one.dtype for one in source.variables] == ["float32", "float32", "uint8", "float32", "float16"]
 
 
+@pytest.mark.parametrize("name", ["small", "small/", ":0", "/"])
+def test_no_weight_loses_its_whole_name(name: str, tmp_path: Path) -> None:
+    with renorm_cli.open(tfjs_files.write_tfjs(tmp_path, [[(name, K, {})]], layers_model())) as source:
+        assert [one.name for one in source.variables] == [name]
+
+
 def test_a_constraint_that_the_config_declares_is_known(tmp_path: Path) -> None:
     kept = {"class_name": "MaxNorm", "config": {"max_value": 1.0, "axis": 0}}
     # As tfjs-layers saves a model: the config is the topology, and classes number their layers.
