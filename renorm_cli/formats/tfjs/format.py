@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -51,7 +52,7 @@ class TfjsFormat(Format):
 
     def recognises(self, head: Head) -> bool:
         """Writers put the format or the topology first; each is larger than what is seen of a file, maybe."""
-        begun = head.first.lstrip()
+        begun = head.first.removeprefix(BOM_UTF8).lstrip()
         if begun.startswith(b"{"):
             return _MANIFEST in head.first or _MANIFEST in head.last or _TOPOLOGY in head.first
         return begun.startswith(b"[") and all(

@@ -107,7 +107,7 @@ def parse_model(raw: bytes, own: str, shown: str) -> Model:
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
         raise FormatError(f"{shown!r} holds more than {_MOST_VALUES} values; no model does")
     try:
-        content = raw.decode("utf-8")
+        content = raw.decode("utf-8-sig")  # browsers read past a byte order mark, too
         told = parse_json(content, depth=_DEPTH, strict=True)
     except UnicodeDecodeError:
         raise FormatError(f"{shown!r} is no UTF-8 text; a model of TensorFlow.js was expected") from None
@@ -154,7 +154,7 @@ def _spec(value: object) -> Spec:
 
 
 def _shape(value: object) -> tuple[int, ...]:
-    sizes = items(value, below(1 << 62))
+    sizes = items(value, lambda one: below(1 << 62)(int(one) if isinstance(one, float) and one.is_integer() else one))
     if len(sizes) > _MOST_AXES:
         raise UnexpectedError(f"at most {_MOST_AXES} sizes", value)
     return sizes

@@ -123,6 +123,16 @@ def test_no_weight_loses_its_whole_name(name: str, tmp_path: Path) -> None:
         assert [one.name for one in source.variables] == [name]
 
 
+def test_sizes_as_7_0_and_a_byte_order_mark_are_read_as_javascript_does(tmp_path: Path) -> None:
+    source = tfjs_files.write_tfjs(tmp_path, [[("d/kernel", K, {})]])
+    rows, columns = K.shape
+    source.write_text(source.read_text().replace(f"[{rows}, {columns}]", f"[{rows}.0, {columns}.0]"), "utf-8-sig")
+    assert ".0]" in source.read_text("utf-8-sig")
+    renorm_cli.apply(source, tmp_path / "out.json", max_norm=1.0)
+    with renorm_cli.open(tmp_path / "out.json") as output:
+        assert [one.shape for one in output.variables] == [K.shape]
+
+
 def test_a_constraint_that_the_config_declares_is_known(tmp_path: Path) -> None:
     kept = {"class_name": "MaxNorm", "config": {"max_value": 1.0, "axis": 0}}
     # As tfjs-layers saves a model: the config is the topology, and classes number their layers.
