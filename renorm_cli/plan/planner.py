@@ -184,6 +184,14 @@ def _nothing(
         return SelectionError(f"none of the {len(variables)} variables is selected: {left[0].text}", *left[0].ways)
     if unfit is not None:
         return SelectionError(f"none of the {len(variables)} variables is selected: {unfit}")
+    quantized = sum(skip.role == "quantized" for skip in skips)
+    if quantized:
+        found = f"{quantized} {'is' if quantized == 1 else 'are'} quantized"
+        return SelectionError(
+            f"none of the {len(variables)} variables is selected, and {found}, see `inspect`",
+            Way("include", "name one"),
+            Way("role", "take others"),
+        )
     return bounds.nothing(variables)
 
 

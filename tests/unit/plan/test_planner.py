@@ -102,6 +102,14 @@ def test_what_is_asked_for_and_has_no_numbers_to_measure_is_named(selection: Sel
         plan(KERNEL, few, flags, selection=selection)
 
 
+def test_where_nothing_is_left_since_it_is_quantized_the_error_says_so() -> None:
+    few = variable("few/kernel", dtype="uint8", state="quantized")
+    with pytest.raises(
+        SelectionError, match="none of the 2 variables is selected, and 1 is quantized, see `inspect`; "
+    ):
+        plan(BIAS, few)
+
+
 def test_a_guessed_axis_is_a_step_that_says_so() -> None:
     (step,) = plan(KERNEL, ODD, selection=Selection(("mixer/w",))).steps
     assert (step.unit_axes, step.axis_source, step.role) == ((1,), "guess", "unknown")
