@@ -24,6 +24,7 @@ from renorm_cli.formats.torch.format import DistributedFormat, ExportedFormat, T
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
+from renorm_cli.text import shorten
 
 FORMATS: tuple[Format, ...] = (
     ModelFolderFormat(),
@@ -53,6 +54,8 @@ FORMATS: tuple[Format, ...] = (
 """The most specific first: the first format that locates a path, or recognises a file, has it."""
 
 _ZIPS = (TorchZipFormat, KerasArchiveFormat)
+_SHOWN = 200
+"""Characters of a path in the one message that also names all formats."""
 
 
 def find(path: Path, *, in_place: bool = False, output: Path | None = None) -> Found:
@@ -271,7 +274,8 @@ def _unknown(head: Head, shown: str) -> FormatError:
 
     what = why_unknown(head)
     return FormatError(
-        f"{shown!r} is no checkpoint of a known format{f' but {what}' if what else f'; {_known()} are read'}"
+        f"{shorten(shown, _SHOWN)!r} is no checkpoint of a known format"
+        f"{f' but {what}' if what else f'; {_known()} are read'}"
     )
 
 
