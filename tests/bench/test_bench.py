@@ -234,9 +234,8 @@ def against_fastest(
 def test_what_a_dtype_costs_per_byte(folder: Path, out: Path, stopwatch: Stopwatch, board: Board) -> None:
     programs = {name: ours.apply(of_dtype(folder, name), out) for name in DTYPES}
     ran = stopwatch.race(programs, RUNS)
-    for name in ("float16", "bfloat16"):
-        board.add(Row(f"apply {name} / float32", ran[name], ran["float32"], at_full_size("times", 1.6), BYTES))
-    board.add(Row("apply float64 / float32", ran["float64"], ran["float32"], None, BYTES))
+    aims = {"float16": at_full_size("times", 1.6), "bfloat16": at_full_size("times", 1.6), "float64": None}
+    board.add(*(Row(f"apply {name} / float32", ran[name], ran["float32"], aim, BYTES) for name, aim in aims.items()))
 
 
 def test_what_the_place_of_the_unit_axes_costs(folder: Path, stopwatch: Stopwatch, board: Board) -> None:
