@@ -72,12 +72,16 @@ class Head:
         return read_range(self._file, offset, max(0, min(count, self.size - offset)))
 
 
-def map_of(part: Path, index: Path, most: int) -> Path | None:
-    """The map at `index`, if it is there and names the file `part` in its first bytes, at most so many."""
+def map_of(part: Path, index: Path, most: int, before: Sequence[str] = ("",)) -> Path | None:
+    """The map at `index`, if it is there and names the file `part` in its first bytes, at most so many.
+
+    Names may have one of the texts `before` them.
+    """
     if not index.is_file():
         return None
     with closing(open_beside(index)) as file:
-        return index if json.dumps(part.name).encode() in read_start(file, most) else None
+        text = read_start(file, most)
+        return index if any(json.dumps(one + part.name).encode() in text for one in before) else None
 
 
 class Begun(Protocol):

@@ -25,6 +25,7 @@ from renorm_cli.untrusted import (
     field,
     flag,
     items,
+    most_values,
     parse_json,
     quoted,
     read_small,
@@ -89,7 +90,7 @@ def _read(path: Path) -> _Config:
     if path.is_symlink():
         raise FormatError(f"{shown} is a link, which could lead out of the folder")
     raw = read_small(path, _MOST_BYTES, shown, "a config", FormatError)
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+    if most_values(raw) > _MOST_VALUES:
         raise FormatError(f"{shown} holds more than {_MOST_VALUES} values; no config does")
     try:
         found = table(parse_json(raw, depth=_DEPTH, strict=True))

@@ -19,7 +19,7 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.storage.files import SourceFile, open_source, read_start
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
-from renorm_cli.untrusted import JsonError, is_file_name, parse_json, quoted
+from renorm_cli.untrusted import JsonError, is_file_name, most_values, parse_json, quoted
 
 _MAP_BYTES = 64 << 20
 _MOST_VALUES = 2_000_000
@@ -69,7 +69,7 @@ def named_shards(path: Path) -> tuple[str, ...]:
 
 
 def _parse(raw: bytes, shown: str) -> ShardIndex:
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+    if most_values(raw) > _MOST_VALUES:
         raise FormatError(f"{shown!r} holds more than {_MOST_VALUES} values; no index does")
     try:
         text = raw.decode("utf-8")

@@ -15,7 +15,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.safetensors.format import LENGTH_BYTES, MOST_HEADER
 from renorm_cli.model.blocks import MOST_AXES
 from renorm_cli.storage.files import SourceFile, read_range
-from renorm_cli.untrusted import JsonError, parse_json, quoted
+from renorm_cli.untrusted import JsonError, most_values, parse_json, quoted
 
 METADATA = "__metadata__"
 
@@ -83,7 +83,7 @@ def read_header(file: SourceFile) -> Header:
 
 
 def _parse(raw: bytes, shown: str) -> dict[str, Any]:
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+    if most_values(raw) > _MOST_VALUES:
         raise FormatError(f"{shown!r} has a header of more than {_MOST_VALUES} values; no checkpoint has so many")
     try:
         found = parse_json(raw, depth=_DEPTH, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.base import Format, Found, Head, map_of
 from renorm_cli.formats.folders import files_with
-from renorm_cli.storage.files import open_beside, open_source, read_start
+from renorm_cli.storage.files import open_source
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -24,6 +23,8 @@ _PART = re.compile(r"(?:(.+)-)?group[0-9]+-shard[0-9]+of[0-9]+(?:\.bin)?|(?:(.+)
 _SHARD = re.compile(r"(?:(.+)-)?group[0-9]+-shard[0-9]+of[0-9]+(?:\.bin)?|(.+)-shard[0-9]+", re.DOTALL)
 """The names that no other file has; `-shard1` without an ending are those of older converters."""
 _MAP_BYTES = 64 << 20
+_BEFORE = ("", "./")
+"""What browsers put before the names of files."""
 _MANIFEST, _TOPOLOGY = b'"weightsManifest"', b'"modelTopology"'
 
 
@@ -42,7 +43,8 @@ class TfjsFormat(Format):
             return None
         stem = found[1] or found[2]
         names = ([f"{stem}.json"] if stem else []) + [_USUAL]
-        usual = next((one for name in names if _names(one := path.with_name(name), path.name)), None)
+        maps = (map_of(path, path.with_name(name), _MAP_BYTES, _BEFORE) for name in names)
+        usual = next(filter(None, maps), None)
         return usual or (next(self.naming(path.parent, [path.name]), None) if path.is_file() else None)
 
     def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
@@ -100,12 +102,3 @@ def _without_model(names: Collection[str], named: Collection[str]) -> dict[str, 
         if found is not None:
             stems.setdefault(found[1] or found[2] or "", []).append(name)
     return {files[0]: files for files in stems.values() if not any(file in named for file in files)}
-
-
-def _names(model: Path, part: str) -> bool:
-    """Whether there is a file of that path and it has the name of another file in it; browsers put "./" before."""
-    if not model.is_file():
-        return False
-    with closing(open_beside(model)) as file:
-        text = read_start(file, _MAP_BYTES)
-    return any(json.dumps(before + part).encode() in text for before in ("", "./"))

@@ -25,6 +25,7 @@ from renorm_cli.untrusted import (
     finite,
     is_file_name,
     items,
+    most_values,
     parse_json,
     quoted,
     table,
@@ -104,7 +105,7 @@ def read_model(file: SourceFile) -> Model:
 
 def parse_model(raw: bytes, own: str, shown: str) -> Model:
     """The model in the content of a file of the name `own`; see `read_model`."""
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+    if most_values(raw) > _MOST_VALUES:
         raise FormatError(f"{shown!r} holds more than {_MOST_VALUES} values; no model does")
     try:
         content = raw.decode("utf-8-sig")  # browsers read past a byte order mark, too
