@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +18,7 @@ from renorm_cli.model.plan import Note
 from renorm_cli.model.readers import Readers
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
-from renorm_cli.storage.files import Opener, SourceFile, check_unchanged, open_beside, read_range, read_start
+from renorm_cli.storage.files import Opener, SourceFile, check_unchanged, read_range
 from renorm_cli.storage.permissions import readers_of
 from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import quoted
@@ -70,18 +68,6 @@ class Head:
     def at(self, offset: int, count: int) -> bytes:
         """Bytes from `offset`, at most `count` and as far as there are any."""
         return read_range(self._file, offset, max(0, min(count, self.size - offset)))
-
-
-def map_of(part: Path, index: Path, most: int, before: Sequence[str] = ("",)) -> Path | None:
-    """The map at `index`, if it is there and names the file `part` in its first bytes, at most so many.
-
-    Names may have one of the texts `before` them.
-    """
-    if not index.is_file():
-        return None
-    with closing(open_beside(index)) as file:
-        text = read_start(file, most)
-        return index if any(json.dumps(one + part.name).encode() in text for one in before) else None
 
 
 class Begun(Protocol):

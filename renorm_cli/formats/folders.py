@@ -1,14 +1,15 @@
-"""The files of a checkpoint that is a folder: everything below it, and nothing outside."""
+"""The files of a folder: those of a checkpoint that is one, with nothing outside, and the maps that name others."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from renorm_cli.errors import FormatError
-from renorm_cli.storage.files import open_beside, read_parts, reason
+from renorm_cli.storage.files import open_beside, read_parts, read_start, reason
 from renorm_cli.storage.staging import Staging
 from renorm_cli.storage.temporaries import is_temporary
 
@@ -103,3 +104,15 @@ def _content(path: Path) -> Iterator[bytes]:
 def size_of(folder: Path, names: Iterable[Path]) -> int:
     """Bytes of files of a folder, named relative to it. Raises OSError."""
     return sum((folder / name).lstat().st_size for name in names)
+
+
+def map_of(part: Path, index: Path, most: int, before: Sequence[str] = ("",)) -> Path | None:
+    """The map at `index`, if it is there and names the file `part` in its first bytes, at most so many.
+
+    Names may have one of the texts `before` them.
+    """
+    if not index.is_file():
+        return None
+    with closing(open_beside(index)) as file:
+        text = read_start(file, most)
+        return index if any(json.dumps(one + part.name).encode() in text for one in before) else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from renorm_cli.formats.base import digest
 from renorm_cli.model.blocks import Block, partition
 from renorm_cli.model.dtypes import DTYPES, FLOATS
 from renorm_cli.model.variable import Variable
@@ -49,18 +50,8 @@ def same_values(one: Checkpoint, other: Checkpoint, variable: Variable) -> bool:
     """Whether two checkpoints hold the same bytes of a variable, as far as there is a way to them."""
     if item_bytes(variable.dtype) is None or variable.locked:
         left, right = one.raw(variable), other.raw(variable)
-        return left is None or right is None or _digest(left) == _digest(right)
+        return left is None or right is None or digest(left) == digest(right)
     return _equal(partial(one.read, variable), partial(other.read, variable), variable)
-
-
-def _digest(parts: Iterable[bytes]) -> bytes:
-    """What stands for bytes of any number, cut in any way."""
-    import hashlib  # here, as few files need it
-
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(part)
-    return found.digest()
 
 
 class Reader(Protocol):

@@ -48,7 +48,7 @@ class SentFile(NamedTuple):
             raise FormatError(f"{str(self.path)!r} is not what it was, or not the same on all machines; run again")
         return file
 
-    def open_staged(self, source: LocalFile, holes: Sequence[Span] = ()) -> Staged | None:
+    def open_staged(self, source: LocalFile, holes: Sequence[Span]) -> Staged | None:
         """Open the staged copy, if there is one, of which `holes` are to be written or copied.
 
         Raises OutputError where it cannot be reached.

@@ -20,6 +20,7 @@ from renorm_cli.api.verbs import apply
 from renorm_cli.errors import FormatError, RenormError
 from renorm_cli.formats.apart import Worker
 from renorm_cli.formats.base import Checkpoint
+from renorm_cli.formats.hdf5 import server as hdf5_server
 from renorm_cli.formats.hdf5 import store as hdf5_store
 from renorm_cli.formats.hdf5 import worker as hdf5_worker
 from renorm_cli.formats.hdf5.survey import Dataset, Survey
@@ -122,7 +123,7 @@ class _Line:
         if request["op"] == "next":
             if self._server is not None and self._server._file is not None:
                 self._server._close()
-            self._server = hdf5_worker._Server(self._h5, self._fd, 0, request["length"], "mutant", False)
+            self._server = hdf5_server.Server(self._h5, self._fd, 0, request["length"], "mutant", False)
             return {}, b""
         return self._server.serve(request, payload)
 
@@ -134,7 +135,7 @@ class _Line:
             self.end(final=False)
             self._server: Any = None
             self._served = 0
-            self._h5 = hdf5_worker._library()
+            self._h5 = hdf5_server.library()
             self._worker = Worker(self._serve, "mutant", "HDF5", keep=(self._fd,), memory=hdf5_worker.MEMORY)
         return self._worker
 

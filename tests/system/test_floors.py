@@ -84,7 +84,7 @@ HEAVY = {
     },
     "keras": {f"training/{name}.py" for name in ("callback", "constraint", "live")},
     "distributed": {"fleet/cluster.py"},
-    "h5py": {"formats/hdf5/worker.py"},
+    "h5py": {"formats/hdf5/server.py"},
     "tensorstore": {"formats/orbax/worker.py"},
     "jinja2": {"render/page/page.py"},
     "rich": {"render/terminal/progress.py"},

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError, OutputError, Way, some_names
-from renorm_cli.formats.base import Format, Found, Head, map_of
-from renorm_cli.formats.folders import files_in, files_with
+from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.folders import files_in, files_with, map_of
 from renorm_cli.formats.location import Folder, Location
 from renorm_cli.formats.safetensors.format import CONFIG
 from renorm_cli.storage.journal import journaled

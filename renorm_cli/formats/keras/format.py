@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Format, Found, Head, map_of
-from renorm_cli.formats.folders import files_with
+from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.folders import files_with, map_of
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Begun, Checkpoint

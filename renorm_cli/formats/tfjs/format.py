@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError
-from renorm_cli.formats.base import Format, Found, Head, map_of
-from renorm_cli.formats.folders import files_with
+from renorm_cli.formats.base import Format, Found, Head
+from renorm_cli.formats.folders import files_with, map_of
 from renorm_cli.storage.files import open_source
 
 if TYPE_CHECKING:

@@ -5,34 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import examples
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.reply import survey_of
+from renorm_cli.formats.hdf5.survey import Dataset
 
 SOUND: dict[str, Any] = {
-    "datasets": [["a/x", [2, 3], "float32", "<", 10, ["b"], None]],
+    "datasets": [["a/x", [2, 3], "float32", "<", 64, ["b"], None], ["y", [], "string", "<", None, [], "locked"]],
     "groups": ["", "a"],
     "names": {"a": "dense"},
     "layer_names": {"": ["a"]},
     "weight_names": {"a": ["x"]},
     "model_configs": {},
     "soft_links": {"s": "/a"},
-    "config": False,
+    "config": True,
 }
 
-json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=8,
-)
 
-
-def test_a_sound_reply_is_a_survey() -> None:
-    survey = survey_of(SOUND, b"", 100, "f.h5")
-    assert (survey.datasets[0].path, survey.datasets[0].links, survey.groups) == ("a/x", ("b",), {"", "a"})
-    assert survey.model_config is None
+def test_a_sound_reply_is_believed_and_one_about_bytes_that_are_not_there_is_not() -> None:
+    found = survey_of(SOUND, b"{}", 88, "f.h5")
+    assert found.datasets[0] == Dataset("a/x", (2, 3), "float32", "<", 64, ("b",))
+    assert (found.model_config, found.groups) == ("{}", {"", "a"})
+    assert survey_of({**SOUND, "config": False}, b"", 88, "f.h5").model_config is None
+    with pytest.raises(FormatError, match="nonsense"):
+        survey_of(SOUND, b"{}", 87, "f.h5")
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a/", "a//x", "/"])
@@ -54,11 +53,53 @@ def test_a_path_with_an_empty_part_is_nonsense(place: str, path: str) -> None:
         survey_of({**SOUND, **odd[place]}, b"", 100, "f.h5")
 
 
-@given(key=st.sampled_from(sorted(SOUND)), value=json)
-def test_any_other_reply_is_a_survey_or_an_error(key: str, value: Any) -> None:
+@pytest.mark.parametrize(
+    "item",
+    [
+        ["x", [True], "float32", "<", None, [], None],
+        ["x", [1.0], "float32", "<", None, [], None],
+        ["x", [-1], "float32", "<", None, [], None],
+        ["x", [1 << 63], "float32", "<", None, [], None],
+        ["x", [1] * 33, "float32", "<", None, [], None],
+        ["x", [1], "float99", "<", None, [], None],
+        ["x", [1], "float32", "=", None, [], None],
+        ["x", [1], "float32", "<", -1, [], None],
+        ["x", [1], "float32", "<", True, [], None],
+        ["x", [1], "float32", "<", None, [1], None],
+        ["x", [1], "float32", "<", None, [], False],
+        ["x", [1], "float32", "<", None, []],
+        ["y", [], "float32", "<", None, [], None],
+    ],
+)
+def test_a_dataset_of_impossible_facts_makes_the_reply_nonsense(item: list[Any]) -> None:
+    sound = ["y", [1], "float32", "<", 0, [], None]
+    with pytest.raises(FormatError, match="nonsense"):
+        survey_of({**SOUND, "datasets": [sound, item]}, b"", 100, "f.h5")
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=examples(200))
+@given(data=st.data())
+def test_a_reply_with_anything_wrong_in_it_is_refused_or_a_sound_survey(data: st.DataObject) -> None:
+    def spoiled(node: Any) -> Any:
+        if data.draw(st.integers(0, 9)) == 0:
+            return data.draw(json)
+        if isinstance(node, dict):
+            return {key: spoiled(value) for key, value in node.items()}
+        return [spoiled(value) for value in node] if isinstance(node, list) else node
+
     try:
-        survey = survey_of({**SOUND, key: value}, b"", 100, "f.h5")
-    except FormatError as error:
-        assert "answered nonsense" in str(error)  # noqa: PT017
-    else:
-        assert all(isinstance(path, str) for path in survey.groups)
+        found = survey_of({key: spoiled(value) for key, value in SOUND.items()}, b"{}", 100, "f.h5")
+    except FormatError:
+        return
+    for item in found.datasets:
+        assert all(type(edge) is int and edge >= 0 for edge in item.shape)
+        assert item.offset is None or 0 <= item.offset <= 100
+        assert isinstance(item.path, str)
+        assert item.order in ("<", ">")
