@@ -340,11 +340,23 @@ def _run(call: Callable[[], object]) -> int:
     except SystemExit as left:
         if _COMPLETING in os.environ:  # its code is an answer to the shell
             return left.code if isinstance(left.code, int) else 0
-        return 0  # how the parser leaves where the reader of its help has gone
-    except Exception:  # noqa: BLE001  (a bug of ours: show it, but never as a finding, which exit code 1 would say)
+        complain("error: a pipe broke: a process of this run ended early")  # which the parser takes for its reader
+        return 2
+    except Exception as error:  # noqa: BLE001  (a bug of ours: show it, but never as a finding, which 1 would say)
+        if isinstance(error, FileNotFoundError) and not _has_working_directory():
+            complain("error: the working directory is gone; go to another, or give absolute paths only")
+            return 2
         print_error(traceback.format_exc())
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _has_working_directory() -> bool:
+    """Whether there is a folder that relative paths begin in: it can be removed while a shell is in it."""
+    try:
+        return bool(os.getcwd())  # noqa: PTH109
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

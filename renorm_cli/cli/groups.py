@@ -131,7 +131,7 @@ class Accepting(NamedTuple):
 @under("Which variables and units")
 class DiffWhich(NamedTuple):
     weights_only: opt.WeightsOnly = False
-    role: opt.Role = None
+    role: opt.DiffRole = None
     include: opt.DiffInclude = None
     exclude: opt.Exclude = None
     units: opt.Units = None

@@ -7,9 +7,11 @@ import re
 import shlex
 from typing import Any
 
+from typer import Exit
 from typer.core import TyperCommand, TyperGroup
 
 from renorm_cli.cli import again, words
+from renorm_cli.cli.terminal import print_text
 from renorm_cli.errors import UsageError
 
 EXIT_CODES = """Exit codes: 0 done, or the bound holds; 1 `check` found a unit over the bound or not finite, or out of
@@ -49,13 +51,13 @@ CHECK = _epilog(
   renorm-ckpt check model.h5 --max-norm 1.5 --report junit=results.xml
   renorm-ckpt check model.h5 --baseline earlier.json --max-growth 5%
   renorm-ckpt check model.h5 --max-norm 9 --like model.keras
-  renorm-ckpt check -r runs --max-norm 9 --journal norms.jsonl --report runs.html""",
+  renorm-ckpt check -r runs --max-norm 9 --journal runs.jsonl --report a.html""",
     EXIT_CODES,
 )
 SUGGEST = _epilog(
     """  renorm-ckpt suggest model.h5
   renorm-ckpt suggest model.h5 --clip 5% -o rules.toml
-  renorm-ckpt suggest model.h5 --clip 1% --one-bound -i '*/kernel' --format json""",
+  renorm-ckpt suggest model.h5 --clip 1% --one-bound -i '*/kernel' -o all.toml""",
     EXIT_CODES,
 )
 REPORT = _epilog(
@@ -77,8 +79,25 @@ _STREAMS = ("report", "listed")
 _EMPTY = re.compile(r"--[a-z-]+=")
 
 
+def _print_help(ctx: Any, param: Any, wanted: bool) -> None:
+    """Print help as all else is printed: the parser's own printing fails on a full disk."""
+    if wanted and not ctx.resilient_parsing:
+        print_text(ctx.get_help() + "\n")
+        raise Exit
+
+
 class Group(TyperGroup):
     """The commands; one that is not there is answered with what was meant."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        option.callback = _print_help  # type: ignore[union-attr]
+        return option
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write what each command does in full; the parser cuts it at one line."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in self.commands.items()])
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse, with the user's own shell for an option that takes one and has none."""
@@ -114,6 +133,11 @@ class Command(TyperCommand):
 
     Those need rich, which makes help take twice as long.
     """
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        option.callback = _print_help  # type: ignore[union-attr]
+        return option
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options under their headings, both in the order of the command's parameters."""

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from renorm_cli.run.shares import Workers
 
 _LONGEST_PATH = 1 << 16
+_LONGEST_TIME = 1_000_000
+"""Seconds that a checkpoint may take: some more, and the system cannot wait as long."""
+
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _FILES = ("rules", "baseline")
 """Options that name a file whose content is part of the question."""
@@ -56,6 +59,10 @@ def examine_all(
 ) -> int:
     """Ask all checkpoints, and report; returns the exit code. `said` are the groups of options that ask."""
     shard = _shard(kept.shard)
+    if kept.timeout is not None and not kept.timeout <= _LONGEST_TIME:
+        raise UsageError(
+            f"--timeout {kept.timeout:g}: at most {count_text(_LONGEST_TIME)} seconds were expected; or leave it out"
+        )
     items = _found(paths, searched, shard)
     if searched.only_list:
         return 0
@@ -177,8 +184,7 @@ def _found(paths: Sequence[Path], searched: groups.Searched, shard: Shard | None
     if not searched.only_list:
         items = list(found)
         if not items:
-            rest = ", ".join([*_left_out(search), f"{counted(search.passed, 'other file')} passed over"])
-            raise UsageError(f"no checkpoint was found, {rest}; see --list")
+            raise UsageError(", ".join(["no checkpoint was found", *_others(search)]) + "; see --list")
         if shard is None:
             return items
         mine = list(filter(shard.has, items))
@@ -189,14 +195,15 @@ def _found(paths: Sequence[Path], searched: groups.Searched, shard: Shard | None
     for item in found if shard is None else filter(shard.has, found):
         count, nbytes = count + 1, nbytes + item.bytes
         print_text(f"{bytes_text(item.bytes):>10}  {show_name(item.path, _LONGEST_PATH)}\n")
-    passed = [f"{counted(search.passed, 'other file')} passed over"] if search.passed else []
-    rest = ", ".join([*_left_out(search), *passed])
+    rest = ", ".join(_others(search))
     print_text(f"{counted(count, 'checkpoint')}, {bytes_text(nbytes)}{'; ' if rest else ''}{rest}\n")
     return []
 
 
-def _left_out(search: Search) -> list[str]:
-    return [f"{counted(search.left_out, 'checkpoint')} left out by --match or --skip"] if search.left_out else []
+def _others(search: Search) -> list[str]:
+    """What was found besides, as phrases."""
+    left_out = [f"{counted(search.left_out, 'checkpoint')} left out by --match or --skip"] if search.left_out else []
+    return left_out + ([f"{counted(search.passed, 'other file')} passed over"] if search.passed else [])
 
 
 def _paths(paths: Sequence[Path], listed: Path | None) -> Iterator[str]:

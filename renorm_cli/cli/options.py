@@ -185,6 +185,15 @@ Include = Annotated[
         autocompletion=variable_names,
     ),
 ]
+DiffRole = Annotated[
+    str | None,
+    typer.Option(
+        "--role",
+        metavar="ROLES",
+        help="Kinds of variables that may be renormed, such as kernel,bias.  [default: kernel,embedding]",
+        show_default=False,
+    ),
+]
 WeightsOnly = Annotated[
     bool, typer.Option("--weights-only", help="Leave out what an optimizer keeps, counters and metrics.")
 ]

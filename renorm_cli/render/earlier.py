@@ -32,6 +32,10 @@ def _cell(text: str) -> str:
     return text[1:-1].replace('""', '"') if text.startswith('"') else text
 
 
+def _uri(text: str) -> str:
+    return unquote(text.removeprefix("file://"))
+
+
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _MARKS = {
     "json": Mark(
@@ -54,7 +58,7 @@ _MARKS = {
     "sarif": Mark(
         r'\{"\$schema": "[^"]*", "version": "2.1.0", "runs": \[\{"tool": \{"driver": \{"name": "renorm-ckpt"',
         r'"artifactLocation": \{"uri": "((?:[^"\\]|\\.)*)"',
-        unquote,
+        _uri,
         bare=True,
     ),
     "gitlab": Mark(

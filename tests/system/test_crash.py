@@ -269,10 +269,11 @@ def test_a_reader_that_has_gone_away_does_not_change_the_exit_code(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_full_disk_behind_stdout_is_one_error(model: Path) -> None:
+@pytest.mark.parametrize("help", [[], ["--help"]])
+def test_a_full_disk_behind_stdout_is_one_error(model: Path, help: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*PROGRAM, "check", str(model), "--max-norm", "9"], stdout=full, stderr=subprocess.PIPE, check=False
+            [*PROGRAM, "check", str(model), "--max-norm", "9", *help], stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: nothing can be written to stdout: ")

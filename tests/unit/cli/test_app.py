@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,8 @@ import pytest
 from support import builders, oracle
 from support.cli import on_a_terminal, refused, renorm, renorm_here
 from support.places import SAMPLES
+
+from renorm_cli.api import verbs
 
 
 @pytest.fixture
@@ -226,6 +229,9 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["inspect", "cut.h5"], "cut.h5"),
         (["inspect", "/dev/null"], "not a regular file"),
         (["inspect"], "CHECKPOINT"),
+        (["inspect", "model.weights.h5", "--timeout", "nan"], "--timeout nan: at most 1,000,000 seconds were expected"),
+        (["inspect", "model.weights.h5", "--timeout", "3e6"], "--timeout 3e+06: at most 1,000,000 seconds"),
+        (["inspect", "two/a.h5", "--match", "no"], "no checkpoint was found, 1 checkpoint left out by --match or --s"),
         (["inspect", "modle.weights.h5"], "'modle.weights.h5': no such file; closest: 'model.weights.h5'"),
         (["check", "model.weights.h5", "--rules", "takn"], "rules 'takn': no such file; closest: 'taken'"),
         (["check", "model.weights.h5", "--baseline", "takn"], "'takn': no such file; closest: 'taken'"),
@@ -575,6 +581,37 @@ def test_help_and_version() -> None:
         assert done.returncode == 0
         assert "Exit codes: 0 done, or the bound holds" in done.stdout
     assert renorm().returncode == 2
+
+
+VERBS = ("apply", "inspect", "show", "check", "diff", "suggest", "report")
+
+
+def test_no_line_of_help_is_cut_or_wider_than_80_columns() -> None:
+    for verb in ((), *((verb,) for verb in VERBS)):
+        text = renorm(*verb, "--help", COLUMNS="80").stdout
+        assert "..." not in text.replace("CHECKPOINT...", "").replace("JOURNAL...", "").replace("[ARGS]...", "")
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_pipe_that_breaks_inside_a_run_is_never_a_verdict(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(verbs, "check", broken)
+    refused(renorm("check", model, "--max-norm", 9), "a pipe broke")
+
+
+def test_in_a_folder_that_is_gone_absolute_paths_work_and_others_are_one_line(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert renorm_here(capfd, "check", str(model), "--max-norm", "9").returncode == 0
+    for verb, option in (("inspect", "--report"), ("inspect", "--journal"), ("suggest", "-o")):
+        told = "the working directory is gone; go to another, or give absolute paths only"
+        refused(renorm_here(capfd, verb, str(model), option, "name.json"), told)
 
 
 COMMANDS = ("apply", "inspect", "check", "diff")

@@ -129,7 +129,7 @@ def test_a_list_says_what_would_be_looked_at_and_reads_nothing(
     assert last.endswith("; 1 other file passed over")
     assert done.returncode == 0
     Path("empty").mkdir()
-    refused(renorm_here(capfd, "check", "-r", "empty", "--max-norm", "9"), "no checkpoint was found, 0 other files")
+    refused(renorm_here(capfd, "check", "-r", "empty", "--max-norm", "9"), "no checkpoint was found; see --list")
     for pattern in (("--match", "*.keros"), ("--skip", "*")):
         done = renorm_here(capfd, "check", "-r", "runs", HOLD[0], *pattern, "--max-norm", "9")
         told = "8 checkpoints left out by --match or --skip, 1 other file passed over"

@@ -72,9 +72,10 @@ def test_a_report_on_a_checkpoint_whose_name_needs_quotes_is_its_own_and_no_othe
 ) -> None:
     (folder / "dense.h5").rename(folder / 'a,"b&c.h5')
     each = [("--report", f"{format}={format}", "-q") for format in filter(is_told, FORMATS)]
-    for _ in range(2):
-        every = [word for report in each for word in report]
-        assert renorm_here(capfd, "check", 'a,"b&c.h5', *BOUND, *every).stderr == ""
+    every = [word for report in each for word in report]
+    for name in ('a,"b&c.h5', str(folder / 'a,"b&c.h5')):
+        for force in (("--force",), ()):
+            assert renorm_here(capfd, "check", name, *BOUND, *every, *force).stderr == ""
     for report in each:
         refused(renorm_here(capfd, "check", "dense.keras", *BOUND, *report), "and is no report on this checkpoint")
 
