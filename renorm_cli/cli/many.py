@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 _LONGEST_PATH = 1 << 16
 _LONGEST_TIME = 1_000_000
 """Seconds that a checkpoint may take: some more, and the system cannot wait as long."""
-
+_OTHER_FILES = 64
+"""Files that are open beside journals, at most."""
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _FILES = ("rules", "baseline")
 """Options that name a file whose content is part of the question."""
@@ -126,6 +128,7 @@ def suggest_all(
 
 def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int:
     """Report what is in the journals; returns the exit code that one run would have had."""
+    _allow_open(len(journals) + _OTHER_FILES)
     with ExitStack() as opened:
         read = [opened.enter_context(closing(Journal.read(path))) for path in journals]
         about = [Path(path) for one in read for path in one.known]
@@ -135,6 +138,15 @@ def report_all(journals: Sequence[Path], reporting: groups.GateReporting) -> int
         save(rendered(found, files), readers=found.readers)
         show(found, reporting, files, gate=len(found) > 0 and found[0].command == "check")
         return exit_code(found)
+
+
+def _allow_open(count: int) -> None:
+    """Let this process have so many files open, as far as the system allows: often 1024 are unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        with suppress(OSError, ValueError):  # opening the first that is too many will say it
+            most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def sharing(clustered: groups.Clustered, asked: Mapping[str, Any], path: Path) -> Workers | None:

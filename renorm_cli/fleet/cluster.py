@@ -43,13 +43,23 @@ def check_address(address: str, *, insecure: bool) -> None:
     Whoever reaches the port of a scheduler can have it run anything: without TLS it is to be on this machine, unless
     `insecure` accepts that.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not parts.port:
+    parts = _parts(address)
+    if parts is None:
         raise UsageError(f"{address!r} is no address of a scheduler; tcp://HOST:PORT or tls://HOST:PORT was expected")
-    if parts.scheme == "tcp" and not insecure and not _is_here(parts.hostname):
+    scheme, host = parts
+    if scheme == "tcp" and not insecure and not _is_here(host):
         raise UsageError(
             f"{address!r} is not encrypted, and who reaches it can run anything on the cluster; use tls://"
         )
+
+
+def _parts(address: str) -> tuple[str, str] | None:
+    """Scheme and host of an address; None where it is none."""
+    with suppress(ValueError):  # such as a port that is no number
+        parts = urlsplit(address)
+        if parts.scheme in ("tcp", "tls") and parts.hostname and parts.port:
+            return parts.scheme, parts.hostname
+    return None
 
 
 def _is_here(host: str) -> bool:

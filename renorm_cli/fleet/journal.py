@@ -220,10 +220,10 @@ class Journal:
         return head
 
     def _take(self, record: Mapping[str, Any], size: int) -> None:
-        self.complete = "complete" in record
+        self.complete = record.get("complete") == len(self.known)
         if "gone" in record:
             self.known.pop(field(record, "gone", text))
-        elif not self.complete:
+        elif "complete" not in record:
             place = field(record, "rank", _rank)
             error = record.get("error")
             final = not (isinstance(error, dict) and error.get("kind") in PASSING)
@@ -255,7 +255,7 @@ def _readers(found: object) -> Readers:
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """The whole lines of a file."""
-    with os.fdopen(os.dup(file.fileno()), "rb") as lines:
+    with open(file.fileno(), "rb", closefd=False) as lines:
         lines.seek(0)
         while (line := lines.readline(_LONGEST)).endswith(b"\n"):
             yield line

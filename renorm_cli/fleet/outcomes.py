@@ -26,7 +26,7 @@ class Outcomes(Sequence[Outcome]):
         self._journals = journals
         self._starts, self._sizes = array("q", bytes(8 * count)), array("q", bytes(8 * count))
         self._orders, self._kinds = array("d", bytes(8 * count)), array("b", bytes(count))
-        self._owners = array("H", bytes(2 * count))
+        self._owners = array("I", bytes(4 * count))
         self.readers = EVERYONE
         """Who may read every checkpoint."""
 

@@ -139,9 +139,9 @@ class _Pool(Generic[_Answer]):
         return sum(worker.job is not None for worker in self._workers.values())
 
     def _start(self) -> None:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_live, args=(theirs, self._do), daemon=True)
         try:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_live, args=(theirs, self._do), daemon=True)
             process.start()
         except OSError as error:
             raise EngineError(f"a process to work in cannot be started: {os.strerror(error.errno or 0)}") from None

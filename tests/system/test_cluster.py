@@ -22,7 +22,7 @@ from support.pool_jobs import work
 
 from renorm_cli.errors import EngineError, UsageError
 from renorm_cli.fleet import cluster as module
-from renorm_cli.fleet.cluster import check_address, cluster
+from renorm_cli.fleet.cluster import cluster
 from renorm_cli.fleet.discover import Item, Search
 from renorm_cli.fleet.pool import Job, Lost
 
@@ -181,15 +181,3 @@ def test_workers_that_see_other_files_or_run_another_version_are_refused(runs: L
     time.sleep(4)
     done = run(runs)
     assert (done.returncode, "runs renorm-ckpt 99." in done.stderr) == (2, True)
-
-
-@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://scheduler:8786"])
-def test_an_open_port_of_another_machine_is_refused_unless_it_is_accepted(address: str) -> None:
-    with pytest.raises(UsageError, match="is not encrypted"):
-        check_address(address, insecure=False)
-    check_address(address, insecure=True)
-    check_address(address.replace("tcp", "tls"), insecure=False)
-    check_address("tcp://127.0.0.1:1", insecure=False)
-    for wrong in ("http://a:1", "tcp://a", "a", "tcp://:1", ""):
-        with pytest.raises(UsageError, match="no address of a scheduler"):
-            check_address(wrong, insecure=True)

@@ -397,6 +397,24 @@ def test_a_part_that_cannot_be_is_refused(shard: str, tree: Path, capfd: Capture
     refused(renorm_here(capfd, "check", "-r", "runs", "--max-norm", "9", "--shard", shard), "from 1/N to N/N")
 
 
+@pytest.mark.slow
+def test_more_journals_are_reported_than_files_are_open_at_once_by_default(tree: Path, capfd: Capture) -> None:
+    asked = ("check", "-r", "runs", "--max-norm", "9", *SKIPPED, "--skip", "big.keras", "--journal", "j.jsonl", "-q")
+    assert renorm_here(capfd, *asked).returncode == 0
+    head, *records, _ = Path("j.jsonl").read_text("ascii").splitlines()
+    names = [f"part-{part}.jsonl" for part in range(1, 101)]
+    for part, name in enumerate(names, 1):
+        mine = records if part == 50 else []
+        lines = [json.dumps({**json.loads(head), "shard": [part, 100]}), *mine, json.dumps({"complete": len(mine)})]
+        Path(name).write_text("\n".join([*lines, ""]), "ascii")
+    program = [sys.executable, "-m", "renorm_cli", "report", *names]
+    more = ["sh", "-c", 'ulimit -S -n 40 && exec "$@"', "sh"]
+    done = subprocess.run([*more, *program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout.count("holds: ")) == (0, "", 5)
+    few = ["sh", "-c", 'ulimit -n 40 && exec "$@"', "sh"]
+    refused(subprocess.run([*few, *program], capture_output=True, text=True, check=False), "Too many open files")
+
+
 def test_a_part_may_be_empty(tree: Path, capfd: Capture) -> None:
     asked = ("check", "-r", "runs", "--max-norm", "9", "--shard", "1/999999", "--journal", "j.jsonl")
     for more, printed in (((), ""), (("--format", "json"), "[]\n"), (("--cluster", "tcp://127.0.0.1:1"), "")):

@@ -182,6 +182,17 @@ def test_a_full_disk_leaves_whole_lines_and_says_what_to_do(path: Path, monkeypa
         assert len(journal.known) == 2
 
 
+def test_a_journal_that_lost_lines_before_its_end_is_not_reported(path: Path) -> None:
+    write(path, outcomes())
+    head, first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([head, *rest]))
+    with closing(Journal.read(path)) as journal, pytest.raises(FormatError, match="is not complete; run it again"):
+        merged([journal])
+    path.write_bytes(b"".join([head, first, first, *rest]))  # the same again is no other checkpoint
+    with closing(Journal.read(path)) as journal:
+        assert len(merged([journal])) == 4
+
+
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Path]:
     a, b, c, failed = outcomes()

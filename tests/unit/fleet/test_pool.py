@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -70,6 +71,20 @@ def test_a_job_that_is_to_be_alone_is_alone(tmp_path: Path) -> None:
     assert len(list(pool(work, given, 3))) == 8
     beside = {number: int((tmp_path / f"{number}-ended").read_text()) for number in range(8)}
     assert beside[2] == beside[5] == 1
+
+
+@pytest.mark.parametrize("free", [1, 3])
+def test_too_few_file_descriptors_for_a_process_are_an_error(free: int) -> None:
+    used = os.open(os.devnull, os.O_RDONLY)
+    os.close(used)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + free, hard))
+    try:
+        with pytest.raises(EngineError, match="a process to work in cannot be started: Too many open files"):
+            list(pool(work, jobs("a"), 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the system does not list its processes")
