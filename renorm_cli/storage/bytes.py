@@ -72,19 +72,23 @@ def start_writing(fd: int, offset: int, count: int) -> None:
         hint(fd, offset, count, _START_WRITING)
 
 
-def reserve(fd: int, offset: int, count: int) -> None:
-    """Allocate a large range of a file before it is written.
+def reserve(fd: int, offset: int, count: int) -> bool:
+    """Allocate a large range of a file before it is written; False if it is small, or the file system cannot do it.
 
-    A full disk is then noticed before the work, and threads that write wait less for each other. Does nothing if the
-    file system does not support it. Raises OSError if there is no room.
+    A full disk is then noticed before the work, and threads that write wait less for each other. Raises OSError if
+    there is no room.
     """
     if count < _WORTH_A_CALL:
-        return
+        return False
     allocate = _linux_call("fallocate", "c_int", "c_int", "c_int64", "c_int64")
-    if allocate is not None and allocate(fd, 0, offset, count) != 0:
-        failed = _failure()
-        if failed.errno in _NO_ROOM:
-            raise failed
+    if allocate is None:
+        return False
+    if allocate(fd, 0, offset, count) == 0:
+        return True
+    failed = _failure()
+    if failed.errno in _NO_ROOM:
+        raise failed
+    return False
 
 
 def same_bytes(

@@ -199,10 +199,10 @@ class Staging:
                 f"{str(staged.target)!r} needs {source.size} bytes, the disk has {max(0, free)} free; make room",
                 _ANOTHER,
             )
-        self._promised += sum(end - start for start, end in staged.holes)
         os.ftruncate(staged.fd, source.size)
         for start, end in staged.holes:
-            reserve(staged.fd, start, end - start)
+            if not reserve(staged.fd, start, end - start):  # else the disk counts it as taken
+                self._promised += end - start
         for start, end in without([(0, source.size)], staged.holes):
             copy_range(source.descriptor(), start, staged.fd, start, end - start, self._advance)
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from support.effort import examples
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.storage import exchange as exchanging
 from renorm_cli.storage import journal
+from renorm_cli.storage import staging as staging_module
 from renorm_cli.storage.bytes import copy_range, write_all
 from renorm_cli.storage.files import check_unchanged, open_source
 from renorm_cli.storage.folders import held
@@ -512,6 +514,32 @@ def test_what_copies_will_still_need_counts_as_taken(tmp_path: Path) -> None:
         staging.copy(open_source(source), tmp_path / "one", [(0, size)])
         staging.copy(open_source(source), tmp_path / "two", [(0, size)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bin"]
+
+
+@pytest.mark.parametrize("reserves", [True, False])
+def test_copies_that_fit_on_the_disk_together_are_made_with_and_without_reserved_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reserves: bool
+) -> None:
+    """A disk of 10 MiB, and three files of 3 MiB that will be written anew, as the shards of a large model."""
+    size = 3 << 20
+    (tmp_path / "in.bin").write_bytes(os.urandom(size))
+
+    def usage(folder: Path) -> SimpleNamespace:
+        taken = sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir() if path.name != "in.bin")
+        return SimpleNamespace(free=(10 << 20) - taken)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    if not reserves:
+        monkeypatch.setattr(staging_module, "reserve", lambda fd, offset, count: False)
+    names = ["one", "two", "three"]
+    source = open_source(tmp_path / "in.bin")
+    with Staging() as staging:
+        for name in names:
+            staging.copy(source, tmp_path / name, [(0, size)])
+    assert {(tmp_path / name).stat().st_size for name in names} == {size}
+    with pytest.raises(OutputError, match="needs 3145728 bytes"), Staging() as staging:
+        staging.copy(source, tmp_path / "four", [(0, size)])
+    source.close()
 
 
 def test_an_input_that_lost_its_name_to_another_has_changed(source: Path, tmp_path: Path) -> None:
