@@ -111,8 +111,13 @@ class Application:
     ) -> Report:
         protected = () if self.destination.in_place else (*source.paths, *source.beside)
         replaces = self.force or self.destination.in_place or recovered  # what a killed run left is no one's output yet
-        advance = self.meter.advance
-        with Staging(force=replaces, protected=protected, readers=source.readers, advance=advance) as staging:
+        with Staging(
+            force=replaces,
+            protected=protected,
+            readers=source.readers,
+            advance=self.meter.advance,
+            ready=source.check_unchanged,  # nothing newer than what was read may be replaced
+        ) as staging:
             self.meter.start(session.written_bytes(), "writing")
             sink = source.stage(staging, output, session.changing())
             rows = session.bounded(replace(work, sink=sink))
@@ -127,5 +132,4 @@ class Application:
             found = told(said(rows), source, work.norms)
             for target, content in self.companions(found).items():
                 staging.companion(target, content)
-            source.check_unchanged()  # nothing newer than what was read may be replaced
         return found

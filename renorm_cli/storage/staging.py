@@ -45,15 +45,18 @@ class Staging:
         protected: Iterable[Path] = (),
         readers: Readers = EVERYONE,
         advance: Callable[[int], None] = lambda nbytes: None,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         """`force` replaces existing targets, but never the `protected` files (the inputs); `advance` counts bytes.
 
-        Files and folders that replace none are for the `readers` of the inputs alone.
+        Files and folders that replace none are for the `readers` of the inputs alone. `ready` is asked when all is
+        written and no other run can publish there: where it raises, nothing gets its name.
         """
         self._force = force
         self._protected = frozenset(os.path.realpath(path) for path in protected)
         self._readers = readers
         self._advance = advance
+        self._ready = ready
         self._parts: list[Staged] = []
         self._companions: list[Staged] = []
         self._trees: list[tuple[Path, Path]] = []
@@ -254,6 +257,7 @@ class Staging:
         with held(target.parent for target in targets) as flush, undisturbed():
             for target in targets:
                 self._refuse_existing(target)  # another run may have published it meanwhile
+            self._ready()
             self._rename([(staged.temporary, staged.target) for staged in parts])
             for temporary, target in self._trees:
                 exchange(temporary, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -287,6 +288,29 @@ def test_a_folder_of_a_model_is_read_without_what_a_killed_run_left_in_it(tmp_pa
     report = verbs.apply(model, max_norm=0.5)
     assert not any("further weights" in note.text for note in report.notes)
     assert small.temporaries(tmp_path) == [left.name]
+
+
+@pytest.mark.parametrize("kind", ["plain hdf5", "safetensors shards"])
+def test_of_two_runs_in_place_at_a_time_the_later_one_does_not_undo_the_earlier(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier one gives its files their names while the later one flushes what it wrote."""
+    model = small.FORMATS[kind](tmp_path)
+    flush = os.fsync
+    began: list[int] = []
+
+    def flush_late(fd: int) -> None:
+        began.append(fd)
+        if len(began) == 1:
+            verbs.apply(model, max_norm=0.25, in_place=True)
+        flush(fd)
+
+    monkeypatch.setattr(os, "fsync", flush_late)
+    with pytest.raises(FormatError, match="changed while it was read"):
+        verbs.apply(model, max_norm=0.5, in_place=True)
+    assert len(began) > 1
+    assert verbs.check(model, max_norm=0.25).holds
+    assert small.temporaries(tmp_path) == []
 
 
 def test_in_place_refuses_a_file_that_an_index_names_whatever_it_is_called(tmp_path: Path) -> None:
