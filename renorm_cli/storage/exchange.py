@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from renorm_cli.storage.folders import held
 from renorm_cli.storage.temporaries import PREFIX, remove, short
 
 _HERE = -100  # AT_FDCWD of Linux
@@ -34,14 +35,18 @@ def exchange(new: Path, target: Path) -> None:
 
 
 def restore(target: Path) -> None:
-    """Bring back the folder that a killed run moved aside, or remove it if the new one is in place. Raises OSError."""
+    """Bring back the folder that a killed run moved aside, or remove it if the new one is in place.
+
+    Waits for a run that is publishing, which moves it aside for a moment. Raises OSError.
+    """
     aside = _aside(target)
     if not os.path.lexists(aside):
         return
-    if os.path.lexists(target):
-        remove(aside)
-    else:
-        aside.rename(target)
+    with held([target.parent]):
+        if os.path.lexists(target):
+            remove(aside)
+        elif os.path.lexists(aside):
+            aside.rename(target)
 
 
 def _aside(target: Path) -> Path:

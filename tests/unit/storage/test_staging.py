@@ -424,6 +424,30 @@ def test_where_folders_cannot_be_exchanged_a_kill_loses_neither(
         assert leftovers(folder) == []
 
 
+def test_where_folders_cannot_be_exchanged_a_run_that_begins_waits_for_one_that_publishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins while the old folder is aside and the new one has no name yet."""
+    monkeypatch.setattr(exchanging, "_swap", lambda one, other: False)
+    rename, target = Path.rename, tmp_path / "model"
+    target.mkdir()
+    later = threading.Thread(target=journal.recover, args=(target,))
+
+    def slow(path: Path, to: Path) -> Path:
+        moved = rename(path, to)
+        if path == target:
+            later.start()
+            later.join(0.2)
+        return moved
+
+    monkeypatch.setattr(Path, "rename", slow)
+    with Staging(force=True) as staging:
+        staging.write(staging.tree(target) / "what", b"new")
+    later.join()
+    assert (target / "what").read_bytes() == b"new"
+    assert leftovers(tmp_path) == []
+
+
 def test_a_record_that_cannot_be_flushed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moves = [(tmp_path / f".renorm-1-a-{name}", tmp_path / name) for name in ("one", "two")]
     for temporary, _ in moves:
