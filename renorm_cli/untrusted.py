@@ -201,9 +201,8 @@ def read_small(path: Path, most: int, where: str, what: str, error: type[RenormE
     Raises `error` for a file that is not there, not regular, too large or not readable; `hint` ends what says so.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: a FIFO without a writer opens
-        with os.fdopen(fd, "rb") as file:
-            found = os.fstat(fd)
+        with open(path, "rb", opener=_without_waiting) as file:
+            found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise error(f"{where} is not a regular file; {what} was expected")
             if found.st_size > most:
@@ -217,3 +216,8 @@ def read_small(path: Path, most: int, where: str, what: str, error: type[RenormE
         raise error(f"{where} cannot be read: {os.strerror(failed.errno or 0)}{hint}") from None
     except ValueError:
         raise error(f"{where} is no name of a file{hint}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a FIFO, too, that nothing writes to."""
+    return os.open(path, flags | os.O_NONBLOCK)

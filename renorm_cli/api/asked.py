@@ -131,7 +131,7 @@ def request_of(
 def axes_of(units: Units) -> UnitAxes:
     """The axes that name units, as they are said. Raises UsageError for what is no axes."""
     if isinstance(units, Mapping):
-        return units_of((pattern, _axes(axes)) for pattern, axes in units.items())
+        return units_of(zip(_patterns("units", units), map(_axes, units.values()), strict=True))
     if isinstance(units, str):
         return units_of([parse_units(units)])
     several = list(units) if isinstance(units, Iterable) else [units]

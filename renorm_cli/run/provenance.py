@@ -21,7 +21,10 @@ def provenance_of(source: Checkpoint, started: float, *, sha256: bool) -> Proven
     """
     clock = time.gmtime(time.time() - (time.monotonic() - started))
     versions = {"python": sys.version.split()[0]}
-    versions |= {name: sys.modules[name].__version__ for name in ("numpy", "tensorflow") if name in sys.modules}
+    for name in ("numpy", "tensorflow"):
+        version = getattr(sys.modules.get(name), "__version__", None)  # missing while another thread imports it
+        if version is not None:
+            versions[name] = version
     return Provenance(
         time.strftime("%Y-%m-%dT%H:%M:%SZ", clock), tuple(versions.items()), _sha256(source) if sha256 else None
     )

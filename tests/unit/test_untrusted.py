@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from renorm_cli.errors import FormatError
 from renorm_cli.untrusted import (
     JsonError,
     Reader,
@@ -27,6 +28,7 @@ from renorm_cli.untrusted import (
     optional,
     parse_json,
     quoted,
+    read_small,
     table,
     text,
 )
@@ -158,3 +160,12 @@ def test_a_file_name_is_one_that_the_system_puts_into_the_folder(
 @pytest.mark.parametrize("value", [None, 1, b"a", ["a"]])
 def test_what_is_no_text_is_no_file_name(value: object) -> None:
     assert not is_file_name(value)
+
+
+def test_a_path_that_is_no_file_is_said_and_leaves_nothing_open(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = os.listdir("/dev/fd")  # noqa: PTH208
+    for path, why in ((tmp_path, "directory"), (tmp_path / "pipe", "not a regular file"), (tmp_path / "no", "no such")):
+        with pytest.raises(FormatError, match=f"^it.*{why}"):
+            read_small(path, 10, "it", "a file", FormatError)
+    assert os.listdir("/dev/fd") == before  # noqa: PTH208

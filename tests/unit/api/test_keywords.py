@@ -96,6 +96,12 @@ def test_items_that_are_no_patterns_are_a_usage_error(name: str) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("key", [3, None, b"*", object()])
+def test_axes_by_what_is_no_pattern_are_a_usage_error(key: Any) -> None:
+    with pytest.raises(UsageError, match="units is a pattern or several, got "):
+        verbs.inspect(DENSE, units={"hidden/*": -1, key: -1})
+
+
 @pytest.mark.parametrize("given", ["layer", "kernel,layer", ["kernel", 3], "", [], np.zeros((2, 2))])
 def test_what_is_no_role_is_a_usage_error_that_lists_them(given: Any) -> None:
     with pytest.raises(UsageError, match=r"^role is one of kernel, embedding, bias, .*, or several, got "):

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import h5py
@@ -376,3 +378,12 @@ def test_of_a_large_checkpoint_and_of_several_files_no_sum_is_told(monkeypatch: 
     assert verbs.inspect(SAMPLES / "dense.weights.json").to_dict()["provenance"]["sha256"] is None
     monkeypatch.setattr(provenance, "HASHED", 100)
     assert verbs.inspect(DENSE).to_dict()["provenance"]["sha256"] is None
+
+
+@pytest.mark.parametrize("module", [None, ModuleType("tensorflow")], ids=["kept from import", "being imported"])
+def test_a_library_that_is_there_in_part_has_no_version(
+    module: ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", module)
+    report = verbs.inspect(DENSE, engine="numpy")
+    assert dict(report.provenance.versions).keys() == {"python", "numpy"}
