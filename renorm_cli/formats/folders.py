@@ -10,6 +10,7 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.storage.files import open_beside, read_parts, read_start, reason
+from renorm_cli.storage.hub_cache import blob_of
 from renorm_cli.storage.staging import Staging
 from renorm_cli.storage.temporaries import is_temporary
 
@@ -20,8 +21,8 @@ _MOST_WITH = 200
 def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
     """All files below a folder, relative to it, in the order of their paths; temporaries of ours are none of it.
 
-    Raises FormatError for a symbolic link or a special file, as a checkpoint may name nothing outside itself, and as
-    `all_in` does.
+    Raises FormatError for a symbolic link, or a special file, that `all_in` tells apart, as a checkpoint may name
+    nothing outside itself, and as that does.
     """
     found, others = all_in(folder, kind, most)
     for name in others:
@@ -33,8 +34,8 @@ def files_in(folder: Path, kind: str, most: int = 100_000) -> list[Path]:
 def all_in(folder: Path, kind: str, most: int = 100_000) -> tuple[list[Path], list[Path]]:
     """All files below a folder, and its links and special files, relative to it, in the order of their paths.
 
-    Raises FormatError for a folder that cannot be listed, and for more than `most` of them and folders where `kind` was
-    expected.
+    A link in the cache of Hugging Face that stands for a file there is one of the files. Raises FormatError for a
+    folder that cannot be listed, and for more than `most` of them and folders where `kind` was expected.
     """
     found: list[Path] = []
     others: list[Path] = []
@@ -50,7 +51,8 @@ def all_in(folder: Path, kind: str, most: int = 100_000) -> tuple[list[Path], li
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
                 else:
-                    (found if entry.is_file(follow_symlinks=False) else others).append(name)
+                    is_file = entry.is_file(follow_symlinks=False) or blob_of(Path(entry.path)) is not None
+                    (found if is_file else others).append(name)
         if len(found) + len(others) + len(waiting) + folders > most:
             raise FormatError(f"{str(folder)!r} holds more than {most} files; {kind} was expected")
     return sorted(found), sorted(others)
@@ -103,7 +105,7 @@ def _content(path: Path) -> Iterator[bytes]:
 
 def size_of(folder: Path, names: Iterable[Path]) -> int:
     """Bytes of files of a folder, named relative to it. Raises OSError."""
-    return sum((folder / name).lstat().st_size for name in names)
+    return sum((folder / name).stat().st_size for name in names)
 
 
 def map_of(part: Path, index: Path, most: int, before: Sequence[str] = ("",)) -> Path | None:

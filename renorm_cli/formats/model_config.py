@@ -17,6 +17,7 @@ from renorm_cli.errors import FormatError, some_names
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
+from renorm_cli.storage.hub_cache import blob_of
 from renorm_cli.untrusted import (
     JsonError,
     Reader,
@@ -87,9 +88,10 @@ def told_by_config(variables: Sequence[Variable], path: Path) -> tuple[tuple[Var
 def _read(path: Path) -> _Config:
     """Raises FormatError where it is no regular file, damaged, or has fields of other types."""
     shown = repr(str(path))
-    if path.is_symlink():
+    blob = blob_of(path)
+    if blob is None and path.is_symlink():
         raise FormatError(f"{shown} is a link, which could lead out of the folder")
-    raw = read_small(path, _MOST_BYTES, shown, "a config", FormatError)
+    raw = read_small(blob or path, _MOST_BYTES, shown, "a config", FormatError)
     if most_values(raw) > _MOST_VALUES:
         raise FormatError(f"{shown} holds more than {_MOST_VALUES} values; no config does")
     try:

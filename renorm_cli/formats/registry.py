@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from renorm_cli.errors import FormatError, RenormError
+from renorm_cli.errors import FormatError, OutputError, RenormError, Way
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
 from renorm_cli.formats.flax.format import FlaxFormat
 from renorm_cli.formats.gguf.format import GgufFormat, GgufSplitFormat
@@ -22,6 +22,7 @@ from renorm_cli.formats.tfjs.format import TfjsFormat
 from renorm_cli.formats.tflite.format import TfliteFormat
 from renorm_cli.formats.torch.format import DistributedFormat, ExportedFormat, TorchStreamFormat, TorchZipFormat
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
+from renorm_cli.storage.hub_cache import repository_of
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
 from renorm_cli.text import shorten
@@ -64,9 +65,14 @@ def find(path: Path, *, in_place: bool = False, output: Path | None = None) -> F
     Where it is to be replaced (`in_place`), a link to a file stands for what it leads to, as if that was given: where
     other files are, and how they are called, follows from it. There, and where the `output` is to be a file, the folder
     of a model stands for the weights in it. Raises FormatError for a file or a directory that is no checkpoint we read,
-    or a part of one.
+    or a part of one, and OutputError where what is in the cache of Hugging Face is to be replaced.
     """
     try:
+        if in_place and repository_of(path) is not None:  # several snapshots may share a file of it
+            raise OutputError(
+                f"{str(path)!r} is in the cache of Hugging Face, and stays as it was downloaded",
+                Way("output", "write to another place"),
+            )
         inside = weights_alone(path, output, in_place=in_place)
         if inside is not None:
             alone = find(inside)

@@ -24,6 +24,7 @@ from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, default_jobs, threads
 from renorm_cli.run.provenance import provenance_of
 from renorm_cli.run.steps import Meter, Told, Work, run
+from renorm_cli.storage.hub_cache import repository_of
 from renorm_cli.storage.staging import existing
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Destination:
             )
 
     def find(self, path: Path) -> Found:
-        """What `path` leads to, where this is the place of the output. Raises FormatError."""
+        """What `path` leads to, where this is the place of the output. Raises FormatError and OutputError."""
         return find(path, in_place=self.in_place, output=self.output)
 
     def of(self, source: Location) -> Location:
@@ -75,6 +76,8 @@ class Destination:
             return source.resolved()  # a link stays, its target is replaced
         if self.output is None:
             output = source.default_output()
+            if repository_of(source.path) is not None:  # what is no download is lost there
+                output = source.output(Path(output.name))
         else:
             existing(self.output)
             output = source.output(self.output)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from renorm_cli.errors import FormatError
+from renorm_cli.storage.hub_cache import blob_of
 
 
 class Readable(Protocol):
@@ -118,14 +119,15 @@ def check_unchanged(file: SourceFile) -> None:
 
 
 def open_source(path: Path, *, follow: bool = True) -> LocalFile:
-    """Open a regular file that the user named; without `follow`, one that a file named: a symbolic link is refused.
+    """Open a regular file that the user named; without `follow`, one that a file named: a symbolic link is refused
+    then, but for one in the cache of Hugging Face that stands for a file there.
 
     Raises FormatError if there is no such file, it may not be read, or it is a pipe, a device or a directory.
     """
     shown = str(path)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        fd = os.open(path, flags)
+        fd = os.open(path if follow else blob_of(path) or path, flags)
     except FileNotFoundError:
         raise FormatError(_missing(path) if follow else f"{shown!r}: no such file") from None
     except (OSError, ValueError) as error:
@@ -149,7 +151,7 @@ Opener = Callable[[Path], SourceFile]
 
 
 def open_beside(path: Path) -> LocalFile:
-    """Open a regular file that another one named; a symbolic link is refused. Raises FormatError."""
+    """Open a regular file that another one named; see `open_source` for links. Raises FormatError."""
     return open_source(path, follow=False)
 
 

@@ -14,6 +14,7 @@ from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.folders import files_in, files_with, map_of
 from renorm_cli.formats.location import Folder, Location
 from renorm_cli.formats.safetensors.format import CONFIG
+from renorm_cli.storage.hub_cache import blob_of, name_of
 from renorm_cli.storage.journal import journaled
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class ModelFolderFormat(Format):
     names_files = True
 
     def locate(self, path: Path) -> ModelFolder | None:
-        return None if weights_in(path) is None else ModelFolder(path, path.resolve().name)
+        return None if weights_in(path) is None else ModelFolder(path, name_of(path))
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.hub.folder import open_model_folder  # each format alone needs its parser
@@ -146,7 +147,7 @@ def weights_in(folder: Path) -> Path | None:
         return None
     names = {journaled(entry.name) for entry in os.scandir(folder)}
     inside = _first([name for name in names if name.endswith(_ENDINGS) and name[0] != "."])
-    if inside is not None and (folder / inside).is_symlink():
+    if inside is not None and (folder / inside).is_symlink() and blob_of(folder / inside) is None:
         raise FormatError(
             f"{str(folder / inside)!r} is a link, which could lead out of the folder; give what it leads to"
         )

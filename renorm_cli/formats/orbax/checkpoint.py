@@ -208,7 +208,7 @@ def _listed(folder: Path) -> tuple[dict[Path, Hashable], int]:
     size = 0
     for name in files_in(folder, _KIND, MOST_FILES):
         try:
-            status = (folder / name).lstat()
+            status = (folder / name).stat()
         except OSError:  # removed meanwhile
             found[name] = None
             continue

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.location import Folder, Location
+from renorm_cli.storage.hub_cache import name_of
 
 MANIFEST, METADATA, OF_STEP = "manifest.ocdbt", "_METADATA", "_CHECKPOINT_METADATA"
 _NAMING = (OF_STEP, METADATA, MANIFEST)
@@ -98,7 +99,7 @@ def find_folder(path: Path) -> Location | None:
     """
     if not path.is_dir():
         return None
-    name = path.resolve().name
+    name = name_of(path)
     if _is_step(path):
         if _UNFINISHED in name:
             raise FormatError(f"{str(path)!r} is an Orbax checkpoint that was not finished; give another step")

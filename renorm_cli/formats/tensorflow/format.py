@@ -27,6 +27,7 @@ from renorm_cli.formats.tensorflow.locations import (
     v1_among,
 )
 from renorm_cli.storage.files import open_source
+from renorm_cli.storage.hub_cache import name_of
 
 if TYPE_CHECKING:
     from renorm_cli.formats.base import Checkpoint
@@ -49,7 +50,7 @@ class SavedModelFormat(Format):
         return saved_model_with(path)
 
     def locate(self, path: Path) -> Location | None:
-        return Directory(path, path.resolve().name) if path.is_dir() and is_saved_model(path) else None
+        return Directory(path, name_of(path)) if path.is_dir() and is_saved_model(path) else None
 
     def is_whole(self, names: Collection[str]) -> bool:
         return has_graph(names)

@@ -65,7 +65,7 @@ class SavedModel(TfCheckpoint):
     def size(self) -> int:
         opened = {file.path for file in self.others}
         paths = [self.path / name for name in self._carried]
-        return super().size + sum(path.lstat().st_size for path in paths if path not in opened)
+        return super().size + sum(path.stat().st_size for path in paths if path not in opened)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         tree = staging.tree(output.path)

@@ -113,7 +113,7 @@ class DistributedCheckpoint(PlainCheckpoint):
             found |= _digests(name, self.path, place, tensor=True)
         for path in map(str, self._carried):
             if path not in ends:
-                found |= _digests(f"the file {path!r}", self.path, (path, 0, (self.path / path).lstat().st_size))
+                found |= _digests(f"the file {path!r}", self.path, (path, 0, (self.path / path).stat().st_size))
         return found
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:

@@ -13,6 +13,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats.base import Format, Found, Head
 from renorm_cli.formats.location import Folder
 from renorm_cli.storage.files import open_source
+from renorm_cli.storage.hub_cache import name_of
 from renorm_cli.storage.temporaries import is_temporary
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class DistributedFormat(Format):
         return any(name.endswith(_PARTS) for name in names)
 
     def locate(self, path: Path) -> DistributedFolder | None:
-        return DistributedFolder(path, path.resolve().name) if path.is_dir() and _has_parts(path) else None
+        return DistributedFolder(path, name_of(path)) if path.is_dir() and _has_parts(path) else None
 
     def open(self, found: Found) -> Checkpoint:
         from renorm_cli.formats.torch.distributed import open_distributed
