@@ -37,6 +37,8 @@ def _twins(kind: str, tmp_path: Path, *, shared: bool = False) -> tuple[Path, Pa
     for name in ("plain", "in"):
         (tmp_path / name).mkdir()
         made[name] = KINDS[kind](tmp_path / name).relative_to(tmp_path / name)
+        if (tmp_path / name / made[name]).is_dir():
+            (tmp_path / name / made[name] / "words.txt").write_bytes(b"a file that is carried over" * 10)
     top = tmp_path / "in" / made["in"] if (tmp_path / "in" / made["in"]).is_dir() else tmp_path / "in"
     snapshot = cached(top, tmp_path / "cache", shared=shared)
     return tmp_path / "plain" / made["plain"], snapshot if top != tmp_path / "in" else snapshot / made["in"]
@@ -55,6 +57,7 @@ def test_a_checkpoint_in_the_cache_is_read_as_one_of_files_and_its_output_has_no
         bound(source, folder / name)
     assert small.content(tmp_path / "of cached") == small.content(tmp_path / "of plain")
     assert not any(one.is_symlink() for one in (tmp_path / "of cached").rglob("*"))
+    assert diff(path, tmp_path / "of cached" / name, expect_renorm=True, max_norm=1.0).proven
     with pytest.raises(OutputError, match=r"is in the cache of Hugging Face, and stays as it was downloaded"):
         bound(path, None, in_place=True)
     report = bound(path, None)
