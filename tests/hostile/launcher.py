@@ -54,9 +54,9 @@ def preload() -> None:
             importlib.import_module(module.name)
     for name in ("h5py", "ml_dtypes", "numpy.random", "encodings.idna", "stringprep", "zipfile", "csv"):
         importlib.import_module(name)
-    from renorm_cli.formats.hdf5 import worker
+    from renorm_cli.formats.hdf5 import server
 
-    worker._library()
+    server.library()
     gc.collect()
     gc.freeze()
 
