@@ -346,8 +346,8 @@ class Checkpoint(ABC):
     def raw(self, variable: Variable) -> Iterator[bytes] | None:
         """The bytes of a variable that is locked or of a dtype that `read` does not support; None if there is no way.
 
-        They come in parts, as stored, but in little-endian order; the same ones mean the same in a format.
-        Raises FormatError as `read` does.
+        They come in parts, as stored, but in little-endian order, or a digest stands for them; the same ones mean the
+        same in a format. Raises FormatError as `read` does.
         """
         return None
 

@@ -11,11 +11,11 @@ import itertools
 import zlib
 from collections.abc import Iterator, Sequence
 
-DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
+DEFLATE, SHUFFLE, FLETCHER32, SCALEOFFSET, LZF = 1, 2, 3, 6, 32000
 CHECKSUM_BYTES = 4
 
 ALLOWED = {DEFLATE: "gzip", SHUFFLE: "shuffle", FLETCHER32: "fletcher32", LZF: "lzf"}
-OTHERS = {4: "szip", 5: "nbit", 6: "scaleoffset"}
+OTHERS = {4: "szip", 5: "nbit", SCALEOFFSET: "scaleoffset"}
 
 
 def why_locked(filters: Sequence[int]) -> str | None:

@@ -51,10 +51,8 @@ def _digest(h5: Any, item: Any, name: bytes, walk: Walk) -> str | None:
         texts = np.empty(shape, dtype=attribute.dtype)
         if cells:
             attribute.read(texts)
-        for text in texts.ravel().tolist():
-            raw = bytes(text)
-            known.update(len(raw).to_bytes(8, "little") + raw)
-    elif not _is_plain(h5, kind):
+        add_texts(known, texts)
+    elif not is_plain(h5, kind):
         return None
     elif cells:
         values = np.empty(shape, dtype=f"V{size}")
@@ -63,7 +61,14 @@ def _digest(h5: Any, item: Any, name: bytes, walk: Walk) -> str | None:
     return known.hexdigest()
 
 
-def _is_plain(h5: Any, kind: Any) -> bool:
+def add_texts(known: Any, texts: Any) -> None:
+    """Add an array of texts to a digest, each with its length."""
+    for text in texts.ravel().tolist():
+        raw = bytes(text)
+        known.update(len(raw).to_bytes(8, "little") + raw)
+
+
+def is_plain(h5: Any, kind: Any) -> bool:
     """Whether values of a type lie where they are stored: not so for lists, references and texts inside of records."""
     if isinstance(kind, h5.h5t.TypeStringID):
         return True

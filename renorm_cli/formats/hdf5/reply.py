@@ -48,6 +48,14 @@ def context_of(reply: dict[str, Any], shown: str) -> dict[str, str | None]:
         raise _nonsense(shown) from None
 
 
+def stored_of(reply: dict[str, Any], shown: str) -> str | None:
+    """The digest of a dataset in a worker's reply. Raises FormatError as `survey_of` does."""
+    try:
+        return field(reply, "stored", optional(text))
+    except UnexpectedError:
+        raise _nonsense(shown) from None
+
+
 def _named_digest(item: object) -> tuple[str, str | None]:
     match item:
         case [name, found]:

@@ -10,13 +10,14 @@ import resource
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.hdf5.chunks import chunks_of, decoded_size
 from renorm_cli.formats.hdf5.types import SIZES
-from renorm_cli.formats.hdf5.walk import MAX_CHUNK, Walk, filters_of
+from renorm_cli.formats.hdf5.walk import MAX_CHUNK, Walk, filters_of, spaces_of
 from renorm_cli.formats.hdf5.window import Window
 
 CHUNK_SLOTS = 10_007
@@ -110,6 +111,8 @@ class Server:
                 return {}, self._read(request["path"], request["start"], request["shape"], request["nbytes"])
             case "write":
                 self._write(request["path"], request["start"], request["shape"], payload)
+            case "stored":
+                return {"stored": self._stored(request["path"])}, b""
             case "close":
                 self._close()
         return {}, b""
@@ -178,27 +181,39 @@ class Server:
         return {**reply, "config": config is not None, "digest": digest}, config or b""
 
     def _read(self, path: str, start: list[int], shape: list[int], nbytes: int) -> bytes | memoryview:
+        dataset = self._found(path)
+        self._check_box(dataset, start, shape, nbytes)
+        return self._values(dataset, start, shape)
+
+    def _values(self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int]) -> bytes | memoryview:
         import numpy as np
 
-        dataset = self._found(path)
-        memory, place = self._spaces(dataset, start, shape, nbytes)
+        nbytes = math.prod(shape) * dataset.itemsize
         if not nbytes:
             return b""
         self._check_chunks(dataset, start, shape)
         values = np.empty(nbytes, dtype=np.uint8)
         # The memory type is the file's type, so HDF5 converts nothing and returns the stored bytes.
-        dataset.item.read(memory, place, values, mtype=dataset.kind)
+        dataset.item.read(*spaces_of(self._h5, dataset.item, start, shape), values, mtype=dataset.kind)
         return values.data
 
     def _write(self, path: str, start: list[int], shape: list[int], payload: bytes) -> None:
         import numpy as np
 
         dataset = self._found(path)
-        memory, place = self._spaces(dataset, start, shape, len(payload))
+        self._check_box(dataset, start, shape, len(payload))
         if not payload:
             return
         self._check_chunks(dataset, start, shape)
+        memory, place = spaces_of(self._h5, dataset.item, start, shape)
         dataset.item.write(memory, place, np.frombuffer(payload, dtype=np.uint8), mtype=dataset.kind)
+
+    def _stored(self, path: str) -> str | None:
+        from renorm_cli.formats.hdf5.stored import digest_of  # only a comparison asks for it
+
+        item = self._item(path)
+        locked = self._new_walk().dataset(path, item)[-1]
+        return digest_of(self._h5, item, locked, partial(self._values, self._kept(path, item)))
 
     def _close(self) -> None:
         self._dataset = None
@@ -208,10 +223,14 @@ class Server:
         self._file = None
 
     def _found(self, path: str) -> _OpenDataset:
-        """The dataset at a path, reached through hard links only. Raises FormatError if it must not be read."""
-        if self._dataset is not None and self._dataset.path == path:
-            return self._dataset
-        self._dataset = None
+        """The dataset of numbers at a path. Raises FormatError if it must not be read."""
+        if self._dataset is None or self._dataset.path != path:
+            self._dataset = None
+            self._dataset = self._checked(path, self._item(path))
+        return self._dataset
+
+    def _item(self, path: str) -> Any:
+        """The dataset at a path, reached through hard links only."""
         item = self._h5.h5g.open(self._file, b"/")
         for name in path.encode("utf-8", "surrogateescape").split(b"/"):
             if not isinstance(item, self._h5.h5g.GroupID) or not item.links.exists(name):
@@ -221,29 +240,28 @@ class Server:
             item = self._h5.h5o.open(item, name)
         if not isinstance(item, self._h5.h5d.DatasetID):
             raise FormatError(f"{self._shown}: {path!r} is no dataset")
-        self._dataset = self._checked(path, item)
-        return self._dataset
+        return item
 
     def _checked(self, path: str, item: Any) -> _OpenDataset:
-        _, shape, dtype, _, _, _, locked = self._new_walk().dataset(path, item)
+        _, _, dtype, _, _, _, locked = self._new_walk().dataset(path, item)
         if locked is not None or dtype not in SIZES:
             raise FormatError(f"{self._shown}: {path!r} cannot be read: {locked or f'it holds {dtype}, not numbers'}")
-        plist = item.get_create_plist()
-        chunk: tuple[int, ...] = ()
-        if plist.get_layout() == self._h5.h5d.CHUNKED:
-            chunk = tuple(int(edge) for edge in plist.get_chunk())
-        dataset = _OpenDataset(path, item, item.get_type(), tuple(shape), SIZES[dtype], chunk, filters_of(plist))
-        if chunk and not dataset.filters:
-            size = math.prod(chunk) * dataset.itemsize
+        dataset = self._kept(path, item)
+        if dataset.chunk and not dataset.filters:
+            size = math.prod(dataset.chunk) * dataset.itemsize
             # Any result but None ends the iteration.
             if item.chunk_iter(lambda stored: None if stored.size == size else True):
                 raise FormatError(f"{self._shown}: {path!r} is damaged: a chunk of it has not {size} bytes")
         return dataset
 
-    def _spaces(
-        self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int], nbytes: int
-    ) -> tuple[Any, Any]:
-        """The dataspaces of a box: in memory and in the file."""
+    def _kept(self, path: str, item: Any) -> _OpenDataset:
+        plist, kind = item.get_create_plist(), item.get_type()
+        is_chunked = plist.get_layout() == self._h5.h5d.CHUNKED
+        chunk = tuple(int(edge) for edge in plist.get_chunk()) if is_chunked else ()
+        return _OpenDataset(path, item, kind, tuple(item.shape), kind.get_size(), chunk, filters_of(plist))
+
+    def _check_box(self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int], nbytes: int) -> None:
+        """Raise FormatError for a box that the dataset has not."""
         fits = len(start) == len(shape) == len(dataset.shape) and all(
             min(at, count) >= 0 and at + count <= edge
             for at, count, edge in zip(start, shape, dataset.shape, strict=True)
@@ -253,12 +271,6 @@ class Server:
                 f"{self._shown}: {dataset.path!r} of shape {dataset.shape} has no block of {nbytes} bytes "
                 f"and shape {tuple(shape)} at {tuple(start)}; was the file changed meanwhile?"
             )
-        h5s = self._h5.h5s
-        if not shape:
-            return h5s.create(h5s.SCALAR), h5s.create(h5s.SCALAR)
-        place = h5s.create_simple(dataset.shape)
-        place.select_hyperslab(tuple(start), tuple(shape))
-        return h5s.create_simple(tuple(shape)), place
 
     def _check_chunks(self, dataset: _OpenDataset, start: Sequence[int], shape: Sequence[int]) -> None:
         """Refuse compressed chunks that decode to more or less than a chunk, which HDF5 would not notice."""

@@ -85,6 +85,10 @@ class Hdf5Store:
         """Digests of all attributes, and the targets of soft links, by name; see `Checkpoint.context`."""
         return self._worker().context()
 
+    def stored(self, path: str) -> str | None:
+        """A digest of a dataset that is not read as numbers; see `Hdf5Image.stored`. Raises FormatError."""
+        return self._worker().stored(path)
+
     def close(self) -> None:
         """End the worker, if one was started; a writable image is flushed first. Raises FormatError or OutputError.
 

@@ -8,6 +8,7 @@ they write.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import count, pairwise, takewhile
 from typing import Any
 
@@ -293,6 +294,15 @@ class Walk:
 def filters_of(plist: Any) -> list[int]:
     """The filter ids of a creation property list, in the order of the pipeline."""
     return [int(plist.get_filter(index)[0]) for index in range(plist.get_nfilters())]
+
+
+def spaces_of(h5: Any, item: Any, start: Sequence[int], shape: Sequence[int]) -> tuple[Any, Any]:
+    """The dataspaces of a box of a dataset: in memory and in the file."""
+    if not shape:
+        return h5.h5s.create(h5.h5s.SCALAR), h5.h5s.create(h5.h5s.SCALAR)
+    place = h5.h5s.create_simple(item.shape)
+    place.select_hyperslab(tuple(start), tuple(shape))
+    return h5.h5s.create_simple(tuple(shape)), place
 
 
 def _decoded(name: bytes) -> str:

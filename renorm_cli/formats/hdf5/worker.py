@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.apart import CPU_SECONDS, Worker
-from renorm_cli.formats.hdf5.reply import context_of, survey_of
+from renorm_cli.formats.hdf5.reply import context_of, stored_of, survey_of
 from renorm_cli.formats.hdf5.server import Server, library
 from renorm_cli.formats.hdf5.survey import Survey
 from renorm_cli.formats.hdf5.walk import MAX_CONFIG
@@ -90,6 +90,11 @@ class Hdf5Image:
         """Write a box of values, given as `read` returns them. Raises OutputError if the disk is full."""
         self._unsaved = True
         self._call({"op": "write", "path": path, "start": start, "shape": shape}, len(data), data)
+
+    def stored(self, path: str) -> str | None:
+        """A digest of a dataset that is not read as numbers, by its stored values; None where these tell nothing."""
+        reply, _ = self._call({"op": "stored", "path": path}, self._length)
+        return stored_of(reply, self._shown)
 
     def close(self) -> None:
         """Flush what was written to the file, and end the worker. Raises OutputError or FormatError if that fails."""

@@ -444,17 +444,34 @@ def test_what_cannot_be_compared_is_never_called_the_same(tmp_path: Path) -> Non
         with h5py.File(tmp_path / name, "w") as file:
             file.attrs["name"] = name
             file["dense/kernel"] = builders.kernel((4, 4))
-            file["words"] = np.array([b"one", b"two"])
-            file.create_dataset("lossy", data=builders.kernel((8, 4)), scaleoffset=3, chunks=(4, 4))
-            file.create_dataset("unwritten", (4,), "f4")
+            file["where"] = file["dense/kernel"].ref
+            file.create_dataset("lists", (1,), h5py.vlen_dtype("f4"))[0] = [1, 2]
     report = look(tmp_path / "a.h5", tmp_path / "b.h5")
-    assert (report.exit_code, report.same, report.totals["not compared"]) == (2, False, 3)
+    assert (report.exit_code, report.same, report.totals["not compared"]) == (2, False, 2)
     assert all(row.reason for row in report.rows if row.verdict == "not compared")
     assert judge(tmp_path / "a.h5", tmp_path / "b.h5", 5.0).exit_code == 1
     assert look(tmp_path / "a.h5", tmp_path / "b.h5", "dense/*").exit_code == 0
     with h5py.File(tmp_path / "b.h5", "r+") as file:
         file["dense/kernel"][0, 0] = 7
     assert look(tmp_path / "a.h5", tmp_path / "b.h5").exit_code == 1
+
+
+def test_what_hdf5_holds_besides_numbers_is_compared_by_what_is_stored(tmp_path: Path) -> None:
+    for name, last in (("a.h5", "two"), ("b.h5", "two"), ("c.h5", "tvo")):
+        with h5py.File(tmp_path / name, "w") as file:
+            if name == "b.h5":
+                file["elsewhere"] = np.ones(100)
+                del file["elsewhere"]
+            file["dense/kernel"] = builders.kernel((4, 4))
+            file["words"] = ["one", last]
+            file.create_dataset(
+                "lossy", data=builders.kernel((8, 4)) * len({last, "two"}), scaleoffset=3, chunks=(4, 4)
+            )
+            file.create_dataset("unwritten", (4,), "f4", fillvalue=len({last, "two"}))
+    assert look(tmp_path / "a.h5", tmp_path / "b.h5").exit_code == 0
+    report = look(tmp_path / "a.h5", tmp_path / "c.h5")
+    assert (report.exit_code, report.totals["not compared"]) == (1, 0)
+    assert [row.name for row in report.rows if row.verdict == "other"] == ["lossy", "unwritten", "words"]
 
 
 @pytest.mark.slow

@@ -86,14 +86,13 @@ def test_bytes_in_the_other_order_are_the_same_numbers(tmp_path: Path) -> None:
 def test_two_files_of_the_same_bytes_hold_the_same_whatever_cannot_be_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["dense/kernel"] = builders.kernel((4, 4))
-        file["words"] = np.array([b"one", b"two"])
-        file.create_dataset("lossy", data=builders.kernel((8, 4)), scaleoffset=3, chunks=(4, 4))
+        file["where"] = file["dense/kernel"].ref
     content = (tmp_path / "a.h5").read_bytes()
     (tmp_path / "b.h5").write_bytes(content)
     (tmp_path / "c.h5").write_bytes(content + b"\0")
     assert diff(tmp_path / "a.h5", tmp_path / "b.h5").exit_code == 0
     found = diff(tmp_path / "a.h5", tmp_path / "c.h5")
-    assert (found.exit_code, found.totals["not compared"]) == (2, 2)
+    assert (found.exit_code, found.totals["not compared"]) == (2, 1)
 
 
 def _scaled_tfjs(path: Path, scale: float, offset: int) -> Path:
