@@ -220,7 +220,7 @@ def test_a_file_that_got_its_name_while_it_was_open_elsewhere_is_written_no_more
     found = before.stat()
     file = sent.SentFile(before, found.st_size, found.st_mtime_ns, temporary, target)
     source = file.open()
-    staged = file.open_staged(source)
+    staged = file.open_staged(source, ())
     assert staged is not None
     staged.write(0, memoryview(b"W"))
     temporary.rename(target)
