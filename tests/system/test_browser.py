@@ -358,6 +358,19 @@ def test_a_line_opens_to_its_histogram_large_and_closes_again(page: Any) -> None
     assert (page.locator("tr.detail").count(), button.get_attribute("aria-expanded")) == (0, "false")
 
 
+def test_a_line_that_is_open_is_drawn_again_for_the_bound_to_try(page: Any) -> None:
+    page.locator("table.all .open").first.click()
+    slider, over = page.get_by_label("Bound to try"), page.locator("tr.detail svg.h .o")
+    drawn = []
+    for key in ("End", "Home"):
+        slider.focus()
+        page.keyboard.press(key)
+        page.wait_for_timeout(100)
+        drawn.append((over.get_attribute("d") or "").count("M"))
+    assert drawn == [0, sum(count > 0 for count in network(30).rows[0].histogram)]
+    assert page.locator("table.all .open").first.get_attribute("aria-expanded") == "true"
+
+
 def test_guesses_and_what_is_not_identified_can_be_shown_alone_and_have_a_colour(browser: Any, tmp_path: Path) -> None:
     context = browser.new_context(**LOOKS["light"])
     opened = context.new_page()

@@ -26,10 +26,14 @@ def render_html(found: Sequence[Outcome]) -> str:
     return document("page.html.j2", page_of(found))
 
 
+_SCRIPT = ("table.js", "bound.js", "opened.js")
+"""The parts of the script: what sorts and filters, the bound to try, and lines that open."""
+
+
 def document(template: str, page: object) -> str:
     """Fill a template of a whole page, with the style and the script."""
     environment = _environment()
-    style, script = (_resource(environment, name) for name in ("style.css", "script.js"))
+    style, script = _resource(environment, "style.css"), "\n".join(_resource(environment, name) for name in _SCRIPT)
     return environment.get_template(template).render(
         page=page, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
     )
