@@ -19,7 +19,7 @@ from support.places import ROOT, SAMPLES
 
 from renorm_cli.render.registry import DIFF_FORMATS, FORMATS
 
-README = (ROOT / "README.md").read_text("utf-8")
+README, CI = ((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/ci.md"))
 (NAMED,) = re.findall(r"`pip install (.*) && pip install --no-deps \.`", README)
 PROJECT = (ROOT / "pyproject.toml").read_text("utf-8")
 
@@ -70,7 +70,7 @@ def test_the_packages_named_are_those_of_the_project_but_tensorflow() -> None:
     (listed,) = re.findall(r"^dependencies = \[\n(.*?)^\]", PROJECT, re.MULTILINE | re.DOTALL)
     needed = {Requirement(text).name for text in re.findall(r'^    "([^"]*)"', listed, re.MULTILINE)}
     assert {Requirement(text).name for text in named()} == needed - {"tensorflow"}
-    assert f"    - pip install {NAMED} && pip install --no-deps renorm-ckpt\n" in README  # the recipe for GitLab
+    assert f"    - pip install {NAMED} && pip install --no-deps renorm-ckpt\n" in CI  # the recipe for GitLab
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ README = ROOT / "README.md"
 PAGES = (README, ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"<!-- run: (?P<command>.*?) -->\n```text\n(?P<text>.*?)```", re.DOTALL)
 BLOCKS = [block.groups() for page in PAGES for block in BLOCK.finditer(page.read_text("utf-8"))]
-LINES_OF_README = 250
+LINES_OF_README = 200
 
 
 def printed(command: str, folder: Path) -> str:

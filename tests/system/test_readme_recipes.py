@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 RECIPE = re.compile(r"<!-- exit: (\d) -->\n```sh\n(.*?)```", re.DOTALL)
 DOCS = {page.name: page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
 PAGES = {name: found for name, text in DOCS.items() if (found := RECIPE.findall(text))}
-YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+YAML = re.findall(r"```yaml\n(.*?)```", DOCS["ci.md"], re.DOTALL)
 JENKINS = re.findall(r"script: '(renorm-ckpt [^']*)'", DOCS["ci.md"])
 
 ELSEWHERE = {"python.md", "training.md"}
