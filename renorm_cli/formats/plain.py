@@ -47,6 +47,13 @@ class Part(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Told(NamedTuple):
+    """What tells all of a variable whose numbers do not lie plainly: how they lie, as a text, and where."""
+
+    how: bytes
+    extents: tuple[Extent, ...]
+
+
 class Layout(ABC):
     """Where the numbers of variables lie, and in what form."""
 
@@ -58,17 +65,26 @@ class Layout(ABC):
     def dtype(self, variable: Variable) -> np.dtype[Any]:
         """The NumPy dtype of its stored numbers, with their byte order."""
 
+    def told(self, variable: Variable) -> Told | None:
+        """What tells all of a variable that has no parts, if it is known."""
+        return None
+
 
 class Extents(Layout):
     """Each variable, by its key, at one extent, or nowhere.
 
-    `order` is the byte order of all numbers, but for the variables whose own is in `orders`.
+    `order` is the byte order of all numbers, but for the variables whose own is in `orders`. `others` tell of those
+    that are nowhere.
     """
 
     def __init__(
-        self, extents: Mapping[str, Extent], order: str = "<", orders: Mapping[str, str] = MappingProxyType({})
+        self,
+        extents: Mapping[str, Extent],
+        order: str = "<",
+        orders: Mapping[str, str] = MappingProxyType({}),
+        others: Mapping[str, Told] = MappingProxyType({}),
     ) -> None:
-        self._extents = extents
+        self._extents, self._others = extents, others
         self._order = order
         self._orders = orders
 
@@ -78,6 +94,9 @@ class Extents(Layout):
 
     def dtype(self, variable: Variable) -> np.dtype[Any]:
         return stored_dtype(variable.dtype, self._orders.get(variable.key, self._order))
+
+    def told(self, variable: Variable) -> Told | None:
+        return self._others.get(variable.key)
 
 
 class Piece(NamedTuple):
@@ -268,13 +287,19 @@ class PlainCheckpoint(Checkpoint):
         self._refuse_closed()
         parts = self.data.layout.parts(variable)
         if len(parts) != 1 or parts[0].shape != variable.shape:
-            return None
+            told = self.data.layout.told(variable)
+            return None if told is None else self._bytes_of(told)
         extent = parts[0].extent
         found = read_parts(self.data.files[extent.file], extent.offset, extent.size, _PART_BYTES)
         if item_bytes(variable.dtype) is None:
             return found
         dtype = self.data.layout.dtype(variable)
         return map(partial(_turned, dtype.itemsize), found) if dtype.byteorder == ">" else found
+
+    def _bytes_of(self, told: Told) -> Iterator[bytes]:
+        yield told.how
+        for file, offset, size in told.extents:
+            yield from read_parts(self.data.files[file], offset, size, _PART_BYTES)
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         """A staged copy of a checkpoint of one file; formats of several name each, and call `copies`."""

@@ -108,6 +108,12 @@ def torch_size(values: tuple[int, ...]) -> bytes:
 _TORCH_DTYPES = {"f": "float32", "e": "float16", "d": "float64", "l": "int64", "E": "bfloat16"}
 
 
+def sparse(layout: str, parts: Sequence[bytes], size: tuple[int, ...]) -> bytes:
+    """The instructions that push a sparse tensor; the last of its parts are its values."""
+    told = b"ctorch.serialization\n_get_layout\n(" + text(layout) + b"tR"
+    return b"ctorch._utils\n_rebuild_sparse_tensor\n(" + told + b"(" + b"".join(parts) + torch_size(size) + b"ttR"
+
+
 def told_of(array: np.ndarray, boxes: Sequence[tuple[int, int]]) -> bytes:
     """What the metadata tell of a tensor; its boxes are ranges of the first axis."""
     dtype = f"ctorch\n{_TORCH_DTYPES[array.dtype.char]}\n".encode()

@@ -131,7 +131,7 @@ def _opened(found: Found, archive: Archive, content: _Content) -> TorchZip | Tor
     places = {key: Place(start_of[member], member.size) for key, member in members.items()}
     found_views = views(named, places, file.shown, order)
     notes = frameworks.notes(found_views.variables)
-    layout = Extents(found_views.extents, order)
+    layout = Extents(found_views.extents, order, others=found_views.others)
     if stored:
         return TorchZip("torch", found, file, archive, found_views.variables, layout, notes, unsummed=True)
     unpacked = unpack(file, held)
@@ -196,6 +196,6 @@ def open_torch_stream(found: Found) -> PlainFile:
     if at != file.size:
         raise FormatError(f"{shown!r} is {file.size} bytes; {at} were expected from its pickles")
     found_views = views(_told(shown, lambda: tensors(value)), places, shown, order)
-    data = PlainData([file], Extents(found_views.extents, order))
+    data = PlainData([file], Extents(found_views.extents, order, others=found_views.others))
     notes = frameworks.notes(found_views.variables)
     return PlainFile("torch-legacy", found, [file], found_views.variables, data, notes)

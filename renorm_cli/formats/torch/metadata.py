@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tiling import fill
 from renorm_cli.formats.torch.stack_machine import Damaged, Global, Machine, Made, Pairs, digest_of
-from renorm_cli.formats.torch.tensors import call
-from renorm_cli.model.blocks import MOST_AXES
+from renorm_cli.formats.torch.tensors import Axes, call, size_of
 from renorm_cli.untrusted import is_file_name, quoted
 
 _TENSOR = "TensorStorageMetadata"
@@ -23,7 +22,6 @@ _MOST_FIELDS = 64
 _MOST_CHUNKS = 1_000_000
 _MOST_CORNERS = 8_000_000
 
-Axes = tuple[int, ...]
 Place = tuple[str, int, int]
 """A file, an offset in it and a length."""
 _Items = Mapping[tuple[str, Axes | None], Place]
@@ -119,13 +117,13 @@ class _Left:
 
 
 def _stored(name: str, told: Mapping[str, Any], items: _Items, where: str, left: _Left, corners: _Left) -> Stored:
-    shape, chunks = _size(told.get("size")), told.get("chunks")
+    shape, chunks = size_of(told.get("size")), told.get("chunks")
     if shape is None or not isinstance(chunks, list):
         raise FormatError(f"{where} has no size, or no chunks")
     left.spend(len(chunks))
     boxes: list[Item] = []
     for chunk in map(_fields, chunks):
-        start, lengths = _size(chunk.get("offsets")), _size(chunk.get("sizes"))
+        start, lengths = size_of(chunk.get("offsets")), size_of(chunk.get("sizes"))
         if start is None or lengths is None or not len(start) == len(lengths) == len(shape):
             raise FormatError(f"{where} has a chunk without offsets and sizes of {len(shape)} axes")
         if any(at + length > size for at, length, size in zip(start, lengths, shape, strict=True)):
@@ -146,7 +144,7 @@ def _items(places: Pairs, shown: str) -> _Items:
     found: dict[tuple[str, Axes | None], Place] = {}
     for key, value in places.items:
         index, place = _fields(key), _fields(value)
-        name, start = index.get("fqn"), _size(index.get("offset"))
+        name, start = index.get("fqn"), size_of(index.get("offset"))
         if not isinstance(name, str):
             raise FormatError(f"{shown!r} tells of an item without a name")
         where = f"{shown!r}: an item of {quoted(name)}"
@@ -180,16 +178,6 @@ def _dtype(properties: object) -> str:
 
 def _name_of(value: Made) -> str:
     return str(getattr(value.what, "name", ""))
-
-
-def _size(value: object) -> Axes | None:
-    """The numbers of a `torch.Size`; None where it is something else."""
-    if not isinstance(value, Made) or _name_of(value) != "torch.Size" or not isinstance(value.args, tuple):
-        return None
-    inside = value.args[0] if len(value.args) == 1 else None
-    if not isinstance(inside, tuple | list) or len(inside) > MOST_AXES or not all(map(_is_offset, inside)):
-        return None
-    return tuple(inside)
 
 
 def _is_offset(value: object) -> TypeGuard[int]:

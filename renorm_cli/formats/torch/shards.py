@@ -10,7 +10,7 @@ from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent, Found, Head, Sink, digest
 from renorm_cli.formats.location import Location
-from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
+from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink, Told
 from renorm_cli.formats.shard_index import ShardIndex, staged_shards
 from renorm_cli.formats.torch.checkpoint import open_torch_stream, open_torch_zip
 from renorm_cli.formats.torch.format import TorchStreamFormat, TorchZipFormat
@@ -33,6 +33,7 @@ class TorchShards(PlainCheckpoint):
         files = [shard.files[0] for shard in shards]
         extents: dict[str, Extent] = {}
         orders: dict[str, str] = {}
+        others: dict[str, Told] = {}
         variables: list[Variable] = []
         for number, shard in enumerate(shards):
             for variable in shard.variables:
@@ -40,8 +41,12 @@ class TorchShards(PlainCheckpoint):
                 if extent is not None:
                     extents[variable.key] = extent._replace(file=number)
                     orders[variable.key] = shard.data.layout.dtype(variable).str[0].replace("|", "<")
+                told = shard.data.layout.told(variable)
+                if told is not None:
+                    places = (place._replace(file=number) for place in told.extents)
+                    others[variable.key] = told._replace(extents=tuple(places))
                 variables.append(variable)
-        data = PlainData(files, Extents(extents, orders=orders), CRC32)
+        data = PlainData(files, Extents(extents, orders=orders, others=others), CRC32)
         self._held = {
             number: Held(shard.archive, extents.values(), number, unsummed=True)
             for number, shard in enumerate(shards)

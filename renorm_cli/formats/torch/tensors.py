@@ -37,8 +37,10 @@ _KINDS = {
 """The dtype of each class of storage."""
 
 _UTILS = "torch._utils."
+_SIZE = Global("torch.Size")
 _SUBCLASS = Global("torch._tensor._rebuild_from_type_v2")
 _MOST_FLAGS = 64
+_MOST_PARTS = 5
 _DEEPEST = 200
 _LONGEST_PART = 1000
 _LONGEST_PATH = 4000
@@ -73,6 +75,16 @@ class Tensor:
     groups: int = 1
     use: GraphUse | None = None
     """How the graph of an exported program uses it; the axes are those of `size`."""
+    parts: tuple[Tensor, ...] = ()
+    """The indices and the values of a sparse tensor, whose own place says nothing."""
+    layout: str | None = None
+    """Which values the indices of a sparse tensor mean."""
+
+    @property
+    def view(self) -> tuple[object, ...]:
+        """Equal for tensors that are the same numbers."""
+        parts = tuple(part.view for part in self.parts)
+        return (self.storage.key, self.offset, self.size, self.stride, self.dtype, self.layout, parts)
 
     @property
     def item_bytes(self) -> int | None:
@@ -115,6 +127,8 @@ def call(what: Any, args: Any) -> Any:
         return Pairs([pair for pair in args[0] if _is_pair(pair)] if args and isinstance(args[0], list | tuple) else [])
     if name in (f"{_UTILS}_rebuild_parameter", f"{_UTILS}_rebuild_parameter_with_state") and args:
         return args[0]
+    if name == f"{_UTILS}_rebuild_sparse_tensor":
+        return _sparse(args) or Made(what, args)
     if name is not None and name.startswith(f"{_UTILS}_rebuild_") and _is_view(args):
         return _tensor(name.removeprefix(f"{_UTILS}_rebuild_"), args) or Made(what, args)
     return Made(what, args)
@@ -134,6 +148,30 @@ def _tensor(kind: str, args: tuple[Any, ...]) -> Tensor | None:
     if isinstance(extra, Pairs) and (len(extra.items) > _MOST_FLAGS or any(value for _, value in extra.items)):
         odd = "stored as its conjugate or its negative"
     return Tensor(storage, offset, tuple(size), tuple(stride), dtype, odd)
+
+
+def _sparse(args: tuple[Any, ...]) -> Tensor | None:
+    """A sparse tensor, told by its layout and, in one tuple, its indices, its values and its size."""
+    layout, data = args if len(args) == 2 else (None, ())
+    if not isinstance(layout, Made) or not isinstance(data, tuple) or len(data) > _MOST_PARTS:
+        return None
+    parts = tuple(part for part in data if isinstance(part, Tensor) and part.odd is None)
+    size = next((size for part in data if (size := size_of(part)) is not None), None)
+    named = isinstance(layout.args, tuple) and len(layout.args) == 1 and isinstance(layout.args[0], str)
+    if not parts or size is None or not named:
+        return None
+    values = parts[-1]
+    place = values.storage, values.offset, size, (0,) * len(size), values.dtype
+    return Tensor(*place, odd="those of a sparse tensor", parts=parts, layout=layout.args[0][:_LONGEST_PART])
+
+
+def size_of(value: object) -> Axes | None:
+    """The numbers of a `torch.Size`; None where it is something else."""
+    is_size = isinstance(value, Made) and value.what == _SIZE and isinstance(value.args, tuple) and len(value.args) == 1
+    inside = value.args[0] if isinstance(value, Made) and is_size else None
+    if not isinstance(inside, tuple | list) or len(inside) > MOST_AXES or not all(map(_is_size, inside)):
+        return None
+    return tuple(inside)
 
 
 def _is_view(args: tuple[Any, ...]) -> bool:

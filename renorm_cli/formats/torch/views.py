@@ -10,7 +10,7 @@ from typing import NamedTuple
 from renorm_cli.errors import FormatError
 from renorm_cli.formats import frameworks
 from renorm_cli.formats.base import Extent
-from renorm_cli.formats.plain import SHARED, overlapping
+from renorm_cli.formats.plain import SHARED, Told, overlapping
 from renorm_cli.formats.torch.tensors import Storage, Tensor
 from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.identity import Role
@@ -29,10 +29,11 @@ class Place(NamedTuple):
 
 
 class Views(NamedTuple):
-    """The variables of a file, and the extents of those that are plain bytes."""
+    """The variables of a file, the extents of those that are plain bytes, and what tells all of others."""
 
     variables: tuple[Variable, ...]
     extents: Mapping[str, Extent]
+    others: Mapping[str, Told]
 
 
 def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], shown: str, order: str) -> Views:
@@ -45,8 +46,7 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
     kept: dict[str, Tensor] = {}
     for name, tensor in tensors:
         _check(name, tensor, places, shown)
-        view = (tensor.storage.key, tensor.offset, tensor.size, tensor.stride, tensor.dtype)
-        original = first.setdefault(view, name) if math.prod(tensor.size) else name
+        original = first.setdefault(tensor.view, name) if math.prod(tensor.size) else name
         if original == name:
             kept[name] = tensor
         else:
@@ -54,6 +54,7 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
     shared = overlapping(_spans(kept))
     variables: list[Variable] = []
     extents: dict[str, Extent] = {}
+    others: dict[str, Told] = {}
     for name, tensor in kept.items():
         axes = tensor.order()
         odd = _why_not_plain(tensor, axes, order)
@@ -71,11 +72,31 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
         if odd is None and width is not None:
             start = places[tensor.storage.key].start + tensor.offset * width
             extents[name] = Extent(0, start, math.prod(shape) * width)
+        elif order == "<" and (tensor.parts or odd == _GAPS):
+            others[name] = _told(tensor, places)
     described = frameworks.described(variables, "torch")
-    return Views(frameworks.with_aliases(described, aliases), extents)
+    return Views(frameworks.with_aliases(described, aliases), extents, others)
+
+
+def _told(tensor: Tensor, places: Mapping[str, Place]) -> Told:
+    """What tells all of a tensor with gaps, or a sparse one: how its numbers lie, and all bytes from first to last."""
+    parts = tensor.parts or (tensor,)
+    how = [tensor.layout, *((part.size, part.stride, part.dtype) for part in parts)]
+    spans = (_span(0, part, places[part.storage.key].start) for part in parts)
+    return Told(repr(how).encode(), tuple(spans))
+
+
+def _span(number: int, tensor: Tensor, start: int = 0) -> Extent:
+    """The bytes of a file from the first number of a tensor to its last, of a storage that starts there."""
+    width = tensor.item_bytes or 0
+    return Extent(number, start + tensor.offset * width, (tensor.end - tensor.offset) * width)
 
 
 def _check(name: str, tensor: Tensor, places: Mapping[str, Place], shown: str) -> None:
+    for part in tensor.parts:
+        _check(name, part, places, shown)
+    if tensor.parts:
+        return
     where = f"{shown!r}: the tensor {quoted(name)}"
     place = places.get(tensor.storage.key)
     if place is None:
@@ -102,11 +123,11 @@ def _why_not_plain(tensor: Tensor, axes: Sequence[int] | None, order: str) -> st
 
 
 def _spans(kept: Mapping[str, Tensor]) -> dict[str, Extent]:
-    """Where the tensors lie in their storages, each of which counts as a file."""
+    """Where the tensors lie in their storages, each of which counts as a file; the parts of sparse ones by number."""
     numbers: dict[str, int] = {}
     spans: dict[str, Extent] = {}
     for name, tensor in kept.items():
-        width = tensor.item_bytes or 0
-        number = numbers.setdefault(tensor.storage.key, len(numbers))
-        spans[name] = Extent(number, tensor.offset * width, (tensor.end - tensor.offset) * width)
+        for place, part in enumerate(tensor.parts or (tensor,)):
+            number = numbers.setdefault(part.storage.key, len(numbers))
+            spans[f"{name}\0{place}" if tensor.parts else name] = _span(number, part)
     return spans

@@ -14,7 +14,7 @@ import pytest
 from support import builders, torch_files
 from support.files import agrees, bound, look
 
-from renorm_cli.api.verbs import diff
+from renorm_cli.api.verbs import check, diff
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.registry import open_checkpoint
 
@@ -234,6 +234,104 @@ def test_overlapping_views_that_kept_their_bytes_are_identical(tmp_path: Path) -
     found = diff(tmp_path / "m.pt", tmp_path / "out.pt", include=["fc.weight"], expect_renorm=True, max_norm=1.0)
     expected = {"one.weight": "identical", "other.weight": "identical", "fc.weight": "pure renorm"}
     assert {row.name: row.verdict for row in found.rows} == expected
+
+
+LONG, FLOAT = "LongStorage", "FloatStorage"
+
+
+def _odd(path: Path, odd: bytes, values: np.ndarray = KERNEL, method: int = zipfile.ZIP_STORED) -> Path:
+    """A file with a tensor that does not lie plainly in the storages 0 and 1, and one that does."""
+    pairs = {"odd.weight": odd, "fc.weight": torch_files.of_array("2", KERNEL)}
+    indices = np.arange(8, dtype=np.int64) % 4
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("m/data.pkl", torch_files.pickled(pairs))
+        for key, array in enumerate((values, indices, KERNEL)):
+            archive.writestr(f"m/data/{key}", array.tobytes())
+    return path
+
+
+def _coo(count: int = 4, layout: str = "torch.sparse_coo", size: tuple[int, int] = (4, 4)) -> bytes:
+    indices = torch_files.tensor("1", LONG, 8, 0, (2, count), (count, 1))
+    values = torch_files.tensor("0", FLOAT, 24, 0, (count,), (1,))
+    return torch_files.sparse(layout, [indices, values], size)
+
+
+GAPS = torch_files.tensor("0", FLOAT, 24, 0, (6, 2), (4, 1))
+ODD = {
+    "gaps": (GAPS, torch_files.tensor("0", FLOAT, 24, 0, (6, 2), (4, 2)), "its numbers do not lie one behind"),
+    "sparse": (_coo(), _coo(layout="torch.sparse_csr"), "its bytes are those of a sparse tensor"),
+    "fewer": (_coo(), _coo(3), "its bytes are those of a sparse tensor"),
+}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("kind", ODD)
+def test_a_tensor_that_does_not_lie_plainly_is_compared_by_all_that_tells_it(
+    kind: str, method: int, tmp_path: Path
+) -> None:
+    odd, other, reason = ODD[kind]
+    path = _odd(tmp_path / "m.pt", odd, method=method)
+    bound(path, tmp_path / "out.pt", "fc.weight")
+    found = diff(path, tmp_path / "out.pt", include=["fc.weight"], expect_renorm=True, max_norm=1.0)
+    assert (found.proven, {row.verdict for row in found.rows}) == (True, {"identical", "pure renorm"})
+    spoiled = KERNEL.copy()
+    spoiled[0, 1] += 1
+    for changed in (_odd(tmp_path / "1.pt", other), _odd(tmp_path / "2.pt", odd, spoiled)):
+        row = next(row for row in diff(path, changed).rows if row.name == "odd.weight")
+        assert (row.verdict, (row.reason or "").startswith(f"its bytes changed; {reason}")) == ("other", True)
+
+
+def test_a_sparse_matrix_is_none_of_which_a_bound_is_known_to_hold(tmp_path: Path) -> None:
+    path = _odd(tmp_path / "m.pt", _coo())
+    with open_checkpoint(path) as source:
+        assert [(one.name, one.shape, one.dtype) for one in source.variables] == [
+            ("odd.weight", (4, 4), "float32"),
+            ("fc.weight", (6, 4), "float32"),
+        ]
+    with pytest.raises(FormatError, match=r"'odd.weight' is selected but is not readable: its bytes are those of"):
+        check(path, max_norm=100.0)
+
+
+def test_the_values_of_a_sparse_tensor_that_are_another_tensor_too_do_not_change(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    pairs = {"adjacent": _coo(), "fc.weight": torch_files.tensor("0", FLOAT, 24, 0, (6, 4), (4, 1))}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data.pkl", torch_files.pickled(pairs))
+        archive.writestr("m/data/0", KERNEL.tobytes())
+        archive.writestr("m/data/1", np.zeros(8, np.int64).tobytes())
+    with pytest.raises(FormatError, match=r"'fc.weight' is selected .* it shares some of its bytes"):
+        bound(path, tmp_path / "out.pt")
+
+
+BROKEN = {
+    "indices": torch_files.tensor("1", LONG, 9, 0, (3, 3), (3, 1)),
+    "values": torch_files.tensor("0", FLOAT, 24, 21, (4,), (1,)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_sparse_tensor_whose_parts_run_over_their_storages_is_refused(name: str, tmp_path: Path) -> None:
+    indices = torch_files.tensor("1", LONG, 8, 0, (2, 4), (4, 1))
+    parts = [BROKEN[name]] if name == "indices" else [indices, BROKEN[name]]
+    with pytest.raises(FormatError, match=r"'odd.weight' needs [0-9]+ bytes of a storage of"):
+        look(_odd(tmp_path / "m.pt", torch_files.sparse("torch.sparse_coo", parts, (4, 4))))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:(Sparse|Validating sparse):UserWarning")
+@pytest.mark.parametrize("layout", ["coo", "csr", "csc", "bsr", "bsc"])
+def test_sparse_tensors_of_pytorch_keep_their_numbers(layout: str, tmp_path: Path, torch: Any) -> None:
+    dense = torch.randn(6, 4).relu()
+    blocks = (2, 2) if layout.startswith("bs") else None
+    odd = dense.to_sparse(layout=getattr(torch, f"sparse_{layout}"), blocksize=blocks)
+    tensors = {"odd.weight": odd, "fc.weight": torch.from_numpy(KERNEL.copy())}
+    path = saved(torch, tensors, tmp_path / "m.pt")
+    bound(path, tmp_path / "out.pt", "fc.weight")
+    after = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert torch.equal(after["odd.weight"].to_dense(), dense)
+    agrees(KERNEL, after["fc.weight"].numpy(), (0,), 1.0)
+    found = diff(path, tmp_path / "out.pt", include=["fc.weight"], expect_renorm=True, max_norm=1.0)
+    assert (found.proven, [row.name for row in found.rows]) == (True, ["odd.weight", "fc.weight"])
 
 
 def test_a_checksum_of_zero_stays_and_is_no_damage(tmp_path: Path) -> None:
