@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -105,6 +106,9 @@ def _parts(found: _Found, name: str, kind: Kind) -> Iterator[str]:
 
 
 def _print(found: _Found, name: str, kind: Kind) -> None:
+    """Print what a file would hold, in UTF-8 as there, whatever the terminal has: XML and pages say that they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
     for text in _parts(found, name, kind):
         print_text(text)
 

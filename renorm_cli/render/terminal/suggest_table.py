@@ -81,7 +81,7 @@ def _each(found: Suggestion, look: Look) -> Iterator[str]:
 
 def _closing(found: Suggestion, look: Look, advice: Advice) -> Iterator[str]:
     yield from note_lines(found.measured.notes, look)
-    yield from look.folded(look.joined(*account(found.measured)))
+    yield from look.folded(look.joined(*account(found.measured, look.quoted)))
     yield from (look.paint(line, "dim") for line in look.folded(advice.digits))
     if found.rules is not None:
         yield f"wrote {look.show(found.rules, 4096)}{f'; {advice.rules}' if advice.rules else ''}"

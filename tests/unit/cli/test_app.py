@@ -25,6 +25,7 @@ from support.cli import on_a_terminal, refused, renorm, renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.api import verbs
+from renorm_cli.render.registry import FORMATS, SUGGEST_FORMATS
 
 
 @pytest.fixture
@@ -559,6 +560,18 @@ def test_a_terminal_without_unicode_gets_plain_ascii(model: Path) -> None:
     done = renorm("check", model, "--max-norm", 1, PYTHONIOENCODING="ascii")
     assert done.returncode == 1
     assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize("format", [None, *FORMATS])
+def test_every_format_can_be_printed_where_the_terminal_lacks_a_character(format: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "é.npz"
+    np.savez(path, **{"日本/kernel": builders.kernel((4, 4)), "ü": builders.kernel((4, 4))})
+    asked = () if format is None else ("--report", f"{format}=-")
+    for verb, *options in (("check", "--max-norm", "0.1"), ("suggest",)):
+        if verb == "check" or format is None or format in SUGGEST_FORMATS:
+            done = renorm(verb, path, *options, *asked, PYTHONIOENCODING="ascii")
+            assert "Traceback" not in done.stderr
+            assert ("日本" in done.stdout) == (format not in (None, "json", "jsonl", "sarif", "gitlab"))
 
 
 def test_a_name_with_escapes_is_shown_harmless(tmp_path: Path) -> None:
