@@ -26,6 +26,9 @@ _MOST_VALUES = 2_000_000
 _MOST_SHARDS = 10_000
 _DEPTH = 16
 _ENDINGS = (".safetensors.index.json", ".bin.index.json", ".index.json", ".json")
+_TEXT = r'"(?:[^"\\]|\\.)*+"'
+_MAP = re.compile(rf'(?<="weight_map")[ \t\r\n]*:[ \t\r\n]*\{{(?:[^"}}]|{_TEXT})*+\}}')
+_PAIR = re.compile(rf"({_TEXT}[ \t\r\n]*:[ \t\r\n]*)({_TEXT})")
 _PART = re.compile(r"-[0-9]+-of-[0-9]+(\.[a-z]+)\Z")
 
 
@@ -119,10 +122,15 @@ def _output_names(index: ShardIndex, own: Path, output: str) -> dict[str, str]:
 
 
 def _renamed(index: ShardIndex, names: Mapping[str, str], shown: str) -> bytes:
-    """The index with other names of files, every other byte kept."""
-    text = index.text
-    for old, new in names.items():
-        text = text.replace(json.dumps(old), json.dumps(new))
-    if set(_parse(text.encode("utf-8"), shown).names) != set(names.values()):
-        raise FormatError(f"{shown!r} writes names of files with escapes; plain names were expected")
-    return text.encode("utf-8")
+    """The index with other names of files in its map, every other byte kept."""
+
+    def other(pair: re.Match[str]) -> str:
+        name = names.get(json.loads(pair[2]))
+        return pair[0] if name is None else pair[1] + json.dumps(name)
+
+    found = _MAP.search(index.text)
+    start, end = found.span() if found is not None else (0, 0)
+    raw = "".join((index.text[:start], _PAIR.sub(other, index.text[start:end]), index.text[end:])).encode("utf-8")
+    if set(_parse(raw, shown).names) != set(names.values()):
+        raise FormatError(f"{shown!r} has another weight_map before its own, or that name with escapes in it")
+    return raw

@@ -147,8 +147,8 @@ CASES = (
     ),
     Case(
         "index-escaped",
-        "a name is written with escapes, so that it cannot be replaced in the text",
-        _index(text=lambda text: text.replace("model-", "\\u006dodel-")),
+        "the map's own key is written with escapes, so that it is not found in the text",
+        _index(text=lambda text: text.replace("weight_map", "\\u0077eight_map")),
         "error",
         "with escapes",
         commands=("apply",),

@@ -177,7 +177,7 @@ def _uses_of_objects(
         for number, key in keys.items()
         if number in flow.evidence or stored.variables[number] not in used
     }
-    copies = _copies(main, functions, stored, keys, shapes)
+    copies = _copies(main, functions, stored, keys, shapes, budget)
     for key, copy in copies:
         if key in uses and (uses.get(copy) is None or uses[copy].state == "unused"):
             uses[copy] = uses[key]
@@ -190,12 +190,13 @@ def _copies(
     stored: _Objects,
     keys: Mapping[int, str],
     shapes: Mapping[str, Shape],
+    budget: Budget,
 ) -> tuple[tuple[str, str], ...]:
     """Keys of one weight: a function is bound to an object where the main graph calls it with a variable.
 
     The export of Keras 3 stores a weight once for each of these views of it.
     """
-    saved = _saved_names(main, functions)
+    saved = _saved_names(main, functions, budget)
     found: dict[str, set[str]] = {}
     for node in main.nodes().values():
         names = main.functions(node, "f") if node.op in _CALLS else ()
@@ -230,7 +231,7 @@ def _uses_of_main_graphs(
                 own[name] = found
         flow = Flow(functions, own, budget)
         flow.follow(main, {})
-        saved = _saved_names(main, functions)
+        saved = _saved_names(main, functions, budget)
         for name in main.variables:
             node, shape = main.nodes()[name], own.get(name)
             if shape is None:
@@ -243,30 +244,40 @@ def _uses_of_main_graphs(
     return GraphUses({key: use_of(seen, shapes[key], complete=key not in left) for key, seen in evidence.items()})
 
 
-def _saved_names(main: StoredGraph, functions: StoredFunctions) -> dict[str, list[tuple[str, Shape | None]]]:
+def _saved_names(
+    main: StoredGraph, functions: StoredFunctions, budget: Budget
+) -> dict[str, list[tuple[str, Shape | None]]]:
     """The keys under which a main graph saves each of its variables; of a part with the shape of the whole.
 
-    A graph saves by itself, or by a function that it calls.
+    A graph saves by itself, or by a function that it calls. Raises SpentError.
     """
     found: dict[str, list[tuple[str, Shape | None]]] = {}
+    by_function: dict[str, list[tuple[str, str, Shape | None]]] = {}  # many nodes can call one
+    for origin, name, whole in _saved(main):
+        found.setdefault(origin, []).append((name, whole))
     for node in main.nodes().values():
-        if node.op in _SAVERS:
-            for ref, name, whole in _saved(main, node):
-                found.setdefault(_origin(main, ref), []).append((name, whole))
         for function in main.functions(node, "f") if node.op in _CALLS else ():
             graph = functions.get(function)
             if graph is None or len(graph.arguments) != len(node.inputs):
                 continue
+            if function not in by_function:
+                by_function[function] = list(_saved(graph))
+            budget.value(len(node.inputs) + len(by_function[function]))
             given = dict(zip(graph.arguments, node.inputs, strict=True))
-            for inner in graph.nodes().values():
-                for ref, name, whole in _saved(graph, inner) if inner.op in _SAVERS else ():
-                    argument = given.get(_origin(graph, ref))
-                    if argument is not None:
-                        found.setdefault(_origin(main, argument), []).append((name, whole))
+            for argument, name, whole in by_function[function]:
+                if argument in given:
+                    found.setdefault(_origin(main, given[argument]), []).append((name, whole))
     return found
 
 
-def _saved(graph: StoredGraph, node: Node) -> Iterator[tuple[Ref, str, Shape | None]]:
+def _saved(graph: StoredGraph) -> Iterator[tuple[str, str, Shape | None]]:
+    """What the ops of a graph save: the variable or the argument, its key and, of a part, the shape of the whole."""
+    for node in graph.nodes().values():
+        for ref, name, whole in _saved_by(graph, node) if node.op in _SAVERS else ():
+            yield _origin(graph, ref), name, whole
+
+
+def _saved_by(graph: StoredGraph, node: Node) -> Iterator[tuple[Ref, str, Shape | None]]:
     """What an op saves: the tensor, its key and, of a part, the shape of the whole."""
     names, slices, first = _SAVERS[node.op]
     if len(node.inputs) < first:

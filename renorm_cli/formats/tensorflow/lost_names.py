@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from renorm_cli.conventions.keras.layers import CONTAINERS, PARTS, ROLES, class_from_name
@@ -25,6 +26,8 @@ _ESCAPED = re.compile(r"\.(\.|S)")
 _COUNTED = re.compile(r"(.+)_[0-9]+", re.DOTALL)
 _MOST_WORDS = 64
 """Words between underscores in a path of layers; a longer one stays in one piece."""
+_LONGEST_PLACE = 1 << 10
+"""Characters of an op's name that tells a path; one op can use every variable, and each would get a path as long."""
 
 
 def path_of(key: str) -> str:
@@ -91,16 +94,22 @@ def names_by_slots(graph: ObjectGraph) -> SlotNames:
 
 def _flat(graph: ObjectGraph) -> Iterator[_Flat]:
     seen: set[str] = set()
+
+    @cache  # many optimizers can have one list
+    def held(number: int) -> Mapping[str, int]:
+        return {edge.name: edge.node for edge in graph.nodes[number].children}
+
+    told: set[int] = set()
     for number in optimizers(graph):
-        children = {edge.name: edge.node for edge in graph.nodes[number].children}
-        trained = children.pop("_trainable_variables", None)
+        trained = held(number).get("_trainable_variables")
         if trained is None:
             continue
-        variables = {edge.name: edge.node for edge in graph.nodes[trained].children}
-        for child in children.values():
-            slots = {edge.name: edge.node for edge in graph.nodes[child].children}
-            if slots.keys() != variables.keys():
+        variables = held(trained)
+        for name, child in held(number).items():
+            slots = held(child)
+            if name == "_trainable_variables" or child in told or slots.keys() != variables.keys():
                 continue
+            told.add(child)
             for place, slot in slots.items():
                 for variable in graph.nodes[variables[place]].attributes[:1]:
                     for state in graph.nodes[slot].attributes[:1]:
@@ -222,9 +231,9 @@ def names_by_scopes(places: Mapping[str, str], names: Mapping[str, str]) -> dict
     found: dict[str, str] = {}
     for key, place in places.items():
         model, _, leaf = names.get(key, "").partition("/")
-        first, *scopes = place.rpartition("/")[0].split("/")
-        if not leaf or "/" in leaf:
+        if not leaf or "/" in leaf or len(place) > _LONGEST_PLACE:
             continue
+        first, *scopes = place.rpartition("/")[0].split("/")
         if first == model:
             found[key] = "/".join((model, *scopes, leaf))
         elif (counted := _COUNTED.fullmatch(first)) is not None and counted[1] == model:

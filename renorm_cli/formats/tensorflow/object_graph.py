@@ -6,8 +6,9 @@ tensorflow/core/util/tensor_bundle/tensor_bundle.cc (WriteStringTensor).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 from renorm_cli.formats.protobuf import Budget, damaged, read_fields, read_message, read_varint
@@ -163,7 +164,12 @@ def optimizer_state_keys(graph: ObjectGraph) -> frozenset[str]:
 
 def optimizers(graph: ObjectGraph) -> set[int]:
     """The numbers of the nodes that are optimizers."""
-    return {number for number, node in enumerate(graph.nodes) if _is_optimizer(graph, node)}
+
+    @cache  # many objects can have one list
+    def held(number: int) -> frozenset[int]:
+        return frozenset(edge.node for edge in graph.nodes[number].children)
+
+    return {number for number, node in enumerate(graph.nodes) if _is_optimizer(node, held)}
 
 
 def walked_keys(graph: ObjectGraph) -> dict[str, int]:
@@ -198,8 +204,8 @@ def full_names(graph: ObjectGraph) -> dict[str, str]:
     return {a.key: a.full_name for node in graph.nodes for a in node.attributes if 0 < len(a.full_name) <= MAX_NAME}
 
 
-def _is_optimizer(graph: ObjectGraph, node: Node) -> bool:
-    """Whether a node is an optimizer, by what it holds.
+def _is_optimizer(node: Node, held: Callable[[int], Collection[int]]) -> bool:
+    """Whether a node is an optimizer, by what it holds; `held` are the numbers of the nodes that one of a number holds.
 
     It has slots, or a list `_variables` that its counter `_iterations` is in (Keras 3, tf_keras), or nothing but the
     numbers of an optimizer without slots (tf_keras' legacy SGD). A counter alone tells nothing: people also give one to
@@ -210,7 +216,7 @@ def _is_optimizer(graph: ObjectGraph, node: Node) -> bool:
     found = {edge.name: edge.node for edge in node.children}
     counter, listed = found.get("_iterations"), found.get("_variables")
     if counter is not None and listed is not None:
-        return any(edge.node == counter for edge in graph.nodes[listed].children)
+        return counter in held(listed)
     return {"iter", "decay"} <= found.keys() <= _LEGACY_NUMBERS
 
 

@@ -137,6 +137,21 @@ def test_the_shards_of_an_output_have_names_of_their_own_and_the_index_tells_the
     assert tensor_files.read_safetensors(out).keys() == ARRAYS.keys()
 
 
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_names_of_shards_change_in_the_map_alone_however_they_are_written_and_counted(
+    tmp_path: Path, ascii_only: bool
+) -> None:
+    first, key, third = "é.safetensors", "m-00000-of-00003.safetensors", "m-00001-of-00003.safetensors"
+    for shard, name in ((first, "a"), (key, key), (third, "c")):  # a weight has the name of a file
+        tensor_files.write_safetensors(tmp_path / shard, {name: ARRAYS["embed.weight"]})
+    index = {"metadata": {"first": key}, "weight_map": {"a": first, key: key, "c": third}}
+    (tmp_path / "x.json").write_text(json.dumps(index, ensure_ascii=ascii_only), "utf-8")
+    (tmp_path / "out").mkdir()
+    bound(tmp_path / "x.json", tmp_path / "out" / "m.json", units=["*=0"])
+    made = {name: f"m-0000{number}-of-00003.safetensors" for number, name in enumerate((key, "c", "a"), 1)}
+    assert json.loads((tmp_path / "out" / "m.json").read_text()) == {"metadata": {"first": key}, "weight_map": made}
+
+
 def test_an_index_that_keeps_its_name_keeps_those_of_its_shards(tmp_path: Path) -> None:
     path = _sharded(tmp_path)
     (tmp_path / "out").mkdir()

@@ -168,3 +168,15 @@ def test_the_stored_graphs_have_no_copies_and_spend_no_budget() -> None:
     for name in ("module.pb", "tf1.meta"):
         assert stored_graphs.uses(name).copies == ()
         assert stored_graphs.uses(name).spent is None
+
+
+def test_calls_of_one_function_that_saves_much_spend_the_budget_of_what_it_saves() -> None:
+    count = 1500
+    keys = [node("keys", "Const", value=strings(["v"] * count)), node("slices", "Const", value=strings([""] * count))]
+    saver = function(
+        "saver", "pv", [*keys, node("s", "SaveV2", "p", "keys:output:0", "slices:output:0", *["v"] * count)]
+    )
+    calls = [node(f"c{number}", "PartitionedCall", "p", "v", f=Function(["saver"])) for number in range(count)]
+    nodes = [node("p", "Placeholder"), node("v", "VarHandleOp", shape=Shape((4, 5)))]
+    assert uses_in_meta_graph(build.meta_graph([*nodes, *calls[:10]], [saver]), "shown", {"v": (4, 5)}).spent is None
+    assert uses_in_meta_graph(build.meta_graph([*nodes, *calls], [saver]), "shown", {"v": (4, 5)}).spent == "values"

@@ -168,6 +168,12 @@ def test_scopes_of_other_models_and_names_that_two_would_get_tell_nothing() -> N
     assert names_by_scopes(dict.fromkeys(names, "net_x/a/MatMul"), names) == {}
 
 
+def test_the_name_of_an_op_that_is_longer_than_any_tells_nothing() -> None:
+    """One op can use every variable, and each would get a path as long."""
+    for length, found in ((1000, {"1"}), (1 << 16, set())):
+        assert names_by_scopes({"1": f"net/{'a' * length}/MatMul"}, {"1": "net/kernel"}).keys() == found
+
+
 def test_a_million_underscores_cost_no_more_than_their_length() -> None:
     path = "net/" + "a_" * 30_000 + "/kernel"
     assert len(recovered(path)) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from support import tf_recorded
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.tensorflow import object_graph
 from renorm_cli.formats.tensorflow.bundle import OBJECT_GRAPH_KEY, Entry, read_bundle
+from renorm_cli.formats.tensorflow.lost_names import names_by_slots
 from renorm_cli.formats.tensorflow.object_graph import (
     Attribute,
     Edge,
@@ -293,6 +295,30 @@ def test_a_chain_of_fifty_thousand_objects_in_a_circle_is_walked(proto: Any) -> 
     assert len(graph.nodes) == count
     assert optimizer_state_keys(graph) == {"k"}
     assert full_names(graph) == {"k": "n"}
+
+
+class Edges(tuple[Edge, ...]):
+    """Edges that count how many of them are looked at."""
+
+    looked = 0
+
+    def __iter__(self) -> Iterator[Edge]:
+        Edges.looked += len(self)
+        return super().__iter__()
+
+
+def test_a_list_that_many_objects_have_is_looked_through_few_times() -> None:
+    count = 300
+    numbered = Edges([*(Edge(str(number), count + 1) for number in range(count)), Edge("counter", count)])
+    objects = [Node(Edges([Edge("_iterations", count), Edge("_variables", 0)])) for _ in range(count - 1)]
+    slots = Edges([*objects[0].children, *(Edge(f"s{number}", 0) for number in range(count))])
+    optimizer = Node(Edges([*slots, Edge("_trainable_variables", count + 2)]))
+    bare = Node((), (Attribute("V", "net/kernel", "w"),))
+    graph = ObjectGraph((Node(numbered), *objects, Node(), bare, Node(Edges(numbered)), optimizer))
+    Edges.looked = 0
+    assert not optimizer_state_keys(graph)
+    assert not names_by_slots(graph).names
+    assert 0 < Edges.looked < 20 * sum(len(node.children) for node in graph.nodes)
 
 
 def test_a_graph_of_no_objects_has_no_state() -> None:
