@@ -132,5 +132,7 @@ def _renamed(index: ShardIndex, names: Mapping[str, str], shown: str) -> bytes:
     start, end = found.span() if found is not None else (0, 0)
     raw = "".join((index.text[:start], _PAIR.sub(other, index.text[start:end]), index.text[end:])).encode("utf-8")
     if set(_parse(raw, shown).names) != set(names.values()):
-        raise FormatError(f"{shown!r} has another weight_map before its own, or that name with escapes in it")
+        raise FormatError(
+            f"{shown!r} has another weight_map before its own, or that name with escapes; write it plainly"
+        )
     return raw

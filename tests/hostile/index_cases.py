@@ -147,8 +147,12 @@ CASES = (
     ),
     Case(
         "index-escaped",
-        "the map's own key is written with escapes, so that it is not found in the text",
-        _index(text=lambda text: text.replace("weight_map", "\\u0077eight_map")),
+        "the map's own key is written with escapes, and another map stands before it",
+        _index(
+            text=lambda text: text.replace("weight_map", "\\u0077eight_map").replace(
+                '"total_size": 1', '"weight_map": {"a": "b"}'
+            )
+        ),
         "error",
         "with escapes",
         commands=("apply",),
