@@ -11,6 +11,7 @@ from itertools import accumulate
 
 NAME_LIMIT = 120
 LINE_LIMIT = 500
+PATH_LIMIT = 4096
 
 _NAMED = 3
 _NAMES_LIMIT = 120

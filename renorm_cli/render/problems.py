@@ -21,7 +21,6 @@ Level = Literal["error", "warning", "note"]
 
 NAMED_IN_FULL = 1000
 """Characters of a name that identifies an entry."""
-PATH_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from renorm_cli.model.difference import DiffReport, DiffRow
 from renorm_cli.render.ci.fitting import Section, Table, fitted
-from renorm_cli.render.ci.markdown import code, table_head, table_line
+from renorm_cli.render.ci.markdown import code, notes, table_head, table_line
 from renorm_cli.render.diff_columns import DIFF_COLUMNS, DiffColumn
 from renorm_cli.render.diff_sentences import account, listed, reason, scope, verdict
-from renorm_cli.render.problems import PATH_LIMIT
-from renorm_cli.text import bytes_text, count_text, counted
+from renorm_cli.text import PATH_LIMIT, bytes_text, count_text
 
 VISIBLE = 20
 """Rows that are not folded."""
@@ -31,7 +30,7 @@ def render_diff_markdown(report: DiffReport) -> str:
         account(report),
         f"{' became '.join(facts)}. {scope(report)}",
     )
-    tables = (*_rows(report), *_context(report), *_notes(report))
+    tables = (*_rows(report), *_context(report), *notes(2, report.notes))
     return fitted([Section(head, tables)], None)
 
 
@@ -59,8 +58,3 @@ def _context(report: DiffReport) -> Iterator[Table]:
     if report.context:
         rows = [f"- {row.verdict}: {code(row.name)}" for row in report.context]
         yield Table(1, f"{count_text(len(rows))} besides the variables", (), rows)
-
-
-def _notes(report: DiffReport) -> Iterator[Table]:
-    if report.notes:
-        yield Table(2, counted(len(report.notes), "note"), (), [f"- {code(str(note))}" for note in report.notes])

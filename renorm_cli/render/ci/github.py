@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from renorm_cli.model.failure import Outcome
 from renorm_cli.model.findings import FAULTS
-from renorm_cli.render.problems import PATH_LIMIT, Level, Problem, problems
-from renorm_cli.text import count_text, show
+from renorm_cli.render.problems import Level, Problem, problems
+from renorm_cli.text import PATH_LIMIT, count_text, show
 
 MOST = 10
 """Annotations of one level that GitHub keeps per step; it drops the others."""

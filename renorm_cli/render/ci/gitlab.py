@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from renorm_cli.model.failure import Outcome
-from renorm_cli.render.problems import PATH_LIMIT, Problem, fingerprints, problems, rule_id
-from renorm_cli.text import show
+from renorm_cli.render.problems import Problem, fingerprints, problems, rule_id
+from renorm_cli.text import PATH_LIMIT, show
 
 
 def render_gitlab(found: Iterable[Outcome]) -> str:

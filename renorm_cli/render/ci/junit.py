@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 from renorm_cli.model.failure import MANY, Failure, Outcome
 from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
-from renorm_cli.render.problems import NAMED_IN_FULL, PATH_LIMIT, Subject, level, rule_id, subjects
+from renorm_cli.render.problems import NAMED_IN_FULL, Subject, level, rule_id, subjects
 from renorm_cli.render.sentences import verdict_parts
-from renorm_cli.text import LINE_LIMIT, shape_text, show
+from renorm_cli.text import LINE_LIMIT, PATH_LIMIT, shape_text, show
 
 _LISTED = 20
 """Findings of one checkpoint of many."""

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from renorm_cli.model.failure import MANY, Failure, Outcome
-from renorm_cli.model.plan import Skip
+from renorm_cli.model.plan import Note, Skip
 from renorm_cli.model.report import Report, Row
 from renorm_cli.render.ci.fitting import Section, Table, fitted
 from renorm_cli.render.columns import COLUMNS, FOREIGN, MARKS, Column, marks
-from renorm_cli.render.problems import PATH_LIMIT, Subject, ranks, subjects, worst
+from renorm_cli.render.problems import Subject, ranks, subjects, worst
 from renorm_cli.render.sentences import account, verdict_parts
-from renorm_cli.text import LINE_LIMIT, bytes_text, count_text, counted, shape_text, show
+from renorm_cli.text import LINE_LIMIT, PATH_LIMIT, bytes_text, count_text, counted, shape_text, show
 
 VISIBLE = 10
 """Rows of a report that are not folded."""
@@ -66,17 +66,22 @@ def failed(failure: Failure) -> Section:
 def _section(report: Outcome) -> Section:
     if isinstance(report, Failure):
         return failed(report)
-    facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
     head = [f"## {code(report.path, PATH_LIMIT)}"]
     if report.command == "check":
         word, explanation = verdict_parts(report, code)
         head.append(f"**{word}**: {explanation}")
-    head.append(" · ".join((*account(report, code), facts)))
+    head.append(measured(report))
     if report.output is not None:
         head.append(f"{'Would write' if report.dry_run else 'Wrote'} {code(report.output, PATH_LIMIT)}")
     found = subjects(report)
-    tables = [*_found(report, found), *_others(report, found), *_skipped(report), *_notes(report)]
+    tables = [*_found(report, found), *_others(report, found), *_skipped(report), *notes(_FOLDED, report.notes)]
     return Section(tuple(head), tuple(tables), tuple(_legend(report)))
+
+
+def measured(report: Report) -> str:
+    """What was measured of which file, by what."""
+    facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
+    return " · ".join((*account(report, code), facts))
 
 
 def _found(report: Report, found: Sequence[Subject]) -> Iterator[Table]:
@@ -128,10 +133,10 @@ def _skipped(report: Report) -> Iterator[Table]:
         yield Table(_LAST, f"{count_text(len(report.skips))} skipped", head, list(map(line, report.skips)))
 
 
-def _notes(report: Report) -> Iterator[Table]:
-    if report.notes:
-        rows = [f"- {code(str(note))}" for note in report.notes]
-        yield Table(_FOLDED, counted(len(rows), "note"), (), rows)
+def notes(rank: int, found: Sequence[Note]) -> Iterator[Table]:
+    """The notes, if there are any, as a folded list."""
+    if found:
+        yield Table(rank, counted(len(found), "note"), (), [f"- {code(str(note))}" for note in found])
 
 
 def _legend(report: Report) -> Iterator[str]:

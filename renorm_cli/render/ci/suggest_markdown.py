@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from renorm_cli.model.failure import Failure
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.ci.fitting import Section, Table, fitted
-from renorm_cli.render.ci.markdown import code, failed, table_head, table_line
-from renorm_cli.render.problems import PATH_LIMIT
-from renorm_cli.render.sentences import account
+from renorm_cli.render.ci.markdown import code, failed, measured, notes, table_head, table_line
 from renorm_cli.render.suggested import bound_text, share_text
-from renorm_cli.text import bytes_text, count_text, counted, shape_text
+from renorm_cli.text import PATH_LIMIT, count_text, shape_text
 
 
 def render_suggest_markdown(found: Sequence[Suggestion | Failure]) -> str:
@@ -23,8 +21,7 @@ def _section(found: Suggestion | Failure) -> Section:
     if isinstance(found, Failure):
         return failed(found)
     report = found.measured
-    facts = f"{code(report.format)}, {bytes_text(report.bytes)}, {code(report.engine)} on {code(report.device)}"
-    head = [f"## {code(report.path, PATH_LIMIT)}", " · ".join((*account(report, code), facts))]
+    head = [f"## {code(report.path, PATH_LIMIT)}", measured(report)]
     if found.rules is not None:
         head.append(f"Wrote {code(found.rules, PATH_LIMIT)}")
     return Section(tuple(head), tuple(_tables(found)), ("Limits are rounded up to five digits.",))
@@ -45,9 +42,7 @@ def _tables(found: Suggestion) -> Iterator[Table]:
         for row, bounds in zip(found.measured.rows, found.bounds, strict=True)
     ]
     yield Table(1, None, head, rows)
-    if found.measured.notes:
-        notes = [f"- {code(str(note))}" for note in found.measured.notes]
-        yield Table(2, counted(len(notes), "note"), (), notes)
+    yield from notes(2, found.measured.notes)
 
 
 def _together(bound: SuggestedBound) -> str:

@@ -26,14 +26,17 @@ def render_csv(found: Iterable[Outcome]) -> Iterator[str]:
     Numbers are exact; a missing value is an empty cell. Text is escaped as `show` does, and a text cell that a
     spreadsheet would read as a formula starts with an apostrophe.
     """
-    yield _text([list(HEADER)])
+    yield csv_text([HEADER])
     for one in found:
-        yield _text(map(safe_line, lines(one)))
+        yield csv_text(lines(one))
 
 
-def _text(lines: Iterable[Sequence[Cell]]) -> str:
+def csv_text(lines: Iterable[Sequence[Cell]]) -> str:
+    """The lines as CSV, with text escaped so that no spreadsheet reads it as a formula."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(lines)
+    csv.writer(out, lineterminator="\n").writerows(
+        [_guarded(cell) if isinstance(cell, str) else cell for cell in line] for line in lines
+    )
     return out.getvalue()
 
 
@@ -47,11 +50,6 @@ def lines(report: Outcome) -> Iterator[list[Cell]]:
     for skip in report.skips:
         facts = [None if column.skipped is None else column.skipped(skip) for column in COLUMNS]
         yield [report.path, "skipped", skip.reason, *facts]
-
-
-def safe_line(line: list[Cell]) -> list[Cell]:
-    """The cells of a line, with text escaped so that no spreadsheet reads it as a formula."""
-    return [_guarded(cell) if isinstance(cell, str) else cell for cell in line]
 
 
 def _guarded(text: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 from renorm_cli.model.difference import DiffReport, DiffRow, DiffSide
 from renorm_cli.model.variable import Variable
-from renorm_cli.render.data.csv_report import safe_line
+from renorm_cli.render.data.csv_report import csv_text
 from renorm_cli.render.data.json_report import SCHEMA_VERSION, dump, note_dict, valid
 from renorm_cli.render.diff_columns import DIFF_COLUMNS
 
@@ -91,10 +89,6 @@ def _variable(variable: Variable | None) -> dict[str, Any] | None:
 
 def render_diff_csv(report: DiffReport) -> str:
     """Write a header and a line for every variable, escaped as `csv_report.render_csv` does; lines end with LF."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     columns = [(column.key, column.value) for column in DIFF_COLUMNS if column.value is not None]
-    writer.writerow(["path_before", "path_after", *(key for key, _ in columns)])
-    for row in report.rows:
-        writer.writerow(safe_line([report.before.path, report.after.path, *(value(row) for _, value in columns)]))
-    return out.getvalue()
+    lines = ([report.before.path, report.after.path, *(value(row) for _, value in columns)] for row in report.rows)
+    return csv_text([["path_before", "path_after", *(key for key, _ in columns)], *lines])

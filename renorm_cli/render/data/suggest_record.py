@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from renorm_cli.model.failure import Failure
 from renorm_cli.model.report import Row
 from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.columns import Cell
-from renorm_cli.render.data.csv_report import safe_line
+from renorm_cli.render.data.csv_report import csv_text
 from renorm_cli.render.data.json_report import dump, failure_dict, report_dict, valid
 
 _ROW = (
@@ -78,20 +76,19 @@ def render_suggest_csv(found: Sequence[Suggestion | Failure]) -> str:
 
     `of` is "variable", "together" for a bound for all units, or "failed" where nothing could be told.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_HEAD)
-    for one in found:
-        if isinstance(one, Failure):
-            writer.writerow(safe_line([one.path, "failed", *[None] * (len(_HEAD) - 2)]))
-            continue
-        path, totals = one.measured.path, one.measured.totals
-        for bound in one.together:
-            writer.writerow(safe_line([path, "together", None, None, totals.units, totals.nonfinite, *_cells(bound)]))
-        for row, bounds in zip(one.measured.rows, one.bounds, strict=True):
-            for bound in bounds:
-                writer.writerow(safe_line([path, "variable", *_names(row), *_cells(bound)]))
-    return out.getvalue()
+    return csv_text([_HEAD, *(line for one in found for line in _lines(one))])
+
+
+def _lines(found: Suggestion | Failure) -> Iterator[list[Cell]]:
+    if isinstance(found, Failure):
+        yield [found.path, "failed", *[None] * (len(_HEAD) - 2)]
+        return
+    path, totals = found.measured.path, found.measured.totals
+    for bound in found.together:
+        yield [path, "together", None, None, totals.units, totals.nonfinite, *_cells(bound)]
+    for row, bounds in zip(found.measured.rows, found.bounds, strict=True):
+        for bound in bounds:
+            yield [path, "variable", *_names(row), *_cells(bound)]
 
 
 def _names(row: Row) -> list[Cell]:

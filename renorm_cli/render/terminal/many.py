@@ -9,7 +9,7 @@ from renorm_cli.render.problems import ranks
 from renorm_cli.render.sentences import account
 from renorm_cli.render.terminal.layout import Look
 from renorm_cli.render.terminal.verdict import render_verdict
-from renorm_cli.text import count_text, counted
+from renorm_cli.text import PATH_LIMIT, count_text, counted
 
 _FINDINGS = 3
 """Findings that are listed of each."""
@@ -17,7 +17,6 @@ _FINDINGS = 3
 FAILED, BROKEN = (0,), (1, 2)
 """Kinds of a `Rank`."""
 
-_PATH_LIMIT = 4096
 _GATE, _PLAIN = ("failed", "undecided", "violated", "hold"), ("failed", "", "with findings", "without findings")
 """What the kinds of a `Rank` are called."""
 
@@ -43,7 +42,7 @@ def render_many(found: Sequence[Outcome], *, width: int | None, colour: bool, as
         if gate:
             yield render_verdict(one, width=width, colour=colour, ascii=ascii, more=more, most=_FINDINGS)
         else:
-            text = f"{look.quoted(one.path, _PATH_LIMIT)}: {look.joined(*account(one, look.quoted))}"
+            text = f"{look.quoted(one.path, PATH_LIMIT)}: {look.joined(*account(one, look.quoted))}"
             yield "".join(f"{line}\n" for line in look.folded(text, 2))
     if left:
         yield f"and {counted(left, 'more checkpoint')}; {more}\n"

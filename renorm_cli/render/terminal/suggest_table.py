@@ -9,23 +9,18 @@ from renorm_cli.model.suggestion import SuggestedBound, Suggestion
 from renorm_cli.render.sentences import account
 from renorm_cli.render.suggested import bound_text, share_text
 from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
-from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, shape_text
+from renorm_cli.text import NAME_LIMIT, PATH_LIMIT, bytes_text, count_text, shape_text
 
 
 class Advice(NamedTuple):
     """The caller's advice in a suggestion: on its `digits`, and on the use of the `bounds` or of a file of `rules`."""
 
-    digits: str = "limits are rounded up to five digits"
-    bounds: str | None = None
-    rules: str | None = None
+    digits: str
+    bounds: str
+    rules: str
 
 
-NO_ADVICE = Advice()
-
-
-def render_suggestion(
-    found: Suggestion, *, width: int | None, colour: bool, ascii: bool, advice: Advice = NO_ADVICE
-) -> str:
+def render_suggestion(found: Suggestion, *, width: int | None, colour: bool, ascii: bool, advice: Advice) -> str:
     """Write a suggestion for people: the checkpoint, bounds for all units together, and bounds for each variable.
 
     `width`, `colour` and `ascii` are as in `render_table`. Ends with a newline.
@@ -84,6 +79,6 @@ def _closing(found: Suggestion, look: Look, advice: Advice) -> Iterator[str]:
     yield from look.folded(look.joined(*account(found.measured, look.quoted)))
     yield from (look.paint(line, "dim") for line in look.folded(advice.digits))
     if found.rules is not None:
-        yield f"wrote {look.show(found.rules, 4096)}{f'; {advice.rules}' if advice.rules else ''}"
-    elif advice.bounds:
+        yield f"wrote {look.show(found.rules, PATH_LIMIT)}; {advice.rules}"
+    else:
         yield from (look.paint(line, "dim") for line in look.folded(advice.bounds))

@@ -11,11 +11,10 @@ from renorm_cli.model.report import Report, Row
 from renorm_cli.render.columns import COLUMNS, MARKS, Column, axis_sources, bars_over, dtypes, marks
 from renorm_cli.render.sentences import account, verdict
 from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
-from renorm_cli.text import by_number, bytes_text, count_text, counted
+from renorm_cli.text import PATH_LIMIT, by_number, bytes_text, count_text, counted
 
 REASONS_ON_A_TERMINAL = 20
 DECLARATIONS = 20
-PATH_LIMIT = 4096
 
 Sort = Literal["norm", "over", "name", "size"]
 

@@ -8,12 +8,10 @@ from renorm_cli.model.findings import findings
 from renorm_cli.model.report import Report
 from renorm_cli.render.sentences import verdict_parts
 from renorm_cli.render.terminal.layout import Look, note_lines
-from renorm_cli.text import counted
+from renorm_cli.text import PATH_LIMIT, counted
 
 FINDINGS = 20
 """Findings that are listed; the others are only counted."""
-
-PATH_LIMIT = 4096
 
 MORE = "a JSON report has all of them"
 
