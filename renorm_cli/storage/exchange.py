@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from renorm_cli.errors import OutputError, Way
 from renorm_cli.storage.folders import held
 from renorm_cli.storage.temporaries import PREFIX, remove, short
 
@@ -16,11 +17,22 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 
 
 def exchange(new: Path, target: Path) -> None:
-    """Exchange the names of the folder `new` and of `target`, if `target` exists; else rename `new`. Raises OSError.
+    """Exchange the names of the folder `new` and of `target`, if `target` exists; else rename `new`.
 
     Linux (renameat2) and macOS (renamex_np) do this in one step. Elsewhere the old folder is first moved aside, and
-    for a moment `target` is missing; if the run is killed then, `restore` brings the old folder back.
+    for a moment `target` is missing; if the run is killed then, `restore` brings the old folder back. Raises OSError,
+    and OutputError where a file system in layers cannot rename `target`.
     """
+    try:
+        _exchange(new, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        text = f"{str(target)!r} cannot be replaced: its file system renames no folder of a lower layer, as of an image"
+        raise OutputError(text, Way("output", "give another")) from None
+
+
+def _exchange(new: Path, target: Path) -> None:
     if not os.path.lexists(target):
         new.rename(target)
     elif not _swap(new, target):

@@ -59,18 +59,24 @@ def make_folder(target: Path, remember: Remember) -> tuple[int, Path]:
     """Make an empty, locked temporary folder beside the target, for its owner alone; returns its descriptor and its
     name. Raises OSError."""
 
-    def make(path: Path) -> int:
+    def make(path: Path) -> int | None:
         path.mkdir(mode=0o700)
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
 
     return _make(target, remember, make)
 
 
-def _make(target: Path, remember: Remember, make: Callable[[Path], int]) -> tuple[int, Path]:
+def _make(target: Path, remember: Remember, make: Callable[[Path], int | None]) -> tuple[int, Path]:
+    """A new temporary; `make` returns None for one that another run removed at once, as `_own` tells of later ones."""
     for _ in range(_TRIES):
         path = temporary_of(target)
         remember(path)
         fd = make(path)
+        if fd is None:
+            continue
         try:
             if _own(fd, path):
                 return fd, path

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -27,6 +28,7 @@ from renorm_cli.storage.files import check_unchanged, open_source
 from renorm_cli.storage.folders import held
 from renorm_cli.storage.signals import undisturbed
 from renorm_cli.storage.staging import Staging
+from renorm_cli.storage.temporaries import sweep
 
 CONTENT = os.urandom(100_003)
 EXISTS = "exists; give another with output=, or replace it with force=True"
@@ -446,6 +448,38 @@ def test_where_folders_cannot_be_exchanged_a_run_that_begins_waits_for_one_that_
     later.join()
     assert (target / "what").read_bytes() == b"new"
     assert leftovers(tmp_path) == []
+
+
+def test_a_folder_of_a_lower_layer_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overlay, as containers have it, exchanges and renames no folder of its image."""
+
+    def across(*names: Path) -> bool:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(exchanging, "_swap", across)
+    (tmp_path / "model").mkdir()
+    said = r"model' cannot be replaced: .* lower layer.*; give another with output="
+    with pytest.raises(OutputError, match=said), Staging(force=True) as staging:
+        staging.tree(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_another_run_takes_for_a_leftover_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = Path.mkdir, []
+
+    def swept(path: Path, mode: int = 0o777) -> None:
+        make(path, mode)
+        made.append(path)
+        if len(made) == 1:
+            sweep([path])
+
+    monkeypatch.setattr(Path, "mkdir", swept)
+    with Staging() as staging:
+        staging.write(staging.tree(tmp_path / "model") / "what", b"new")
+    assert [path.exists() for path in made] == [False, False]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_record_that_cannot_be_flushed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
