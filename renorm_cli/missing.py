@@ -1,15 +1,18 @@
-"""What to say of a path where nothing is: what is there that is named almost so, or that it is a URL."""
+"""What to say of a name that nothing has: what is named almost so, or that a path is a URL."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
-from itertools import islice
+from collections.abc import Sequence
+from itertools import accumulate, islice
 from pathlib import Path
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _MOST_ENTRIES = 5_000
+_MOST_PAIRS = 20_000_000
+"""Characters of a name times those of all that it is compared with: seconds where names are much alike."""
 _ALIKE = 0.6
 """Of which two names are close, for `difflib`; its own default."""
 
@@ -47,4 +50,15 @@ def _closest(name: str, folder: Path) -> list[str]:
             names = {one.casefold(): one for one in there if one != name}  # a link that leads nowhere is there
     except OSError:
         return []
-    return [names[one] for one in difflib.get_close_matches(name.casefold(), sorted(names), cutoff=_ALIKE)]
+    return [names[one] for one in closest(name.casefold(), sorted(names), _ALIKE)]
+
+
+def closest(name: str, among: Sequence[str], alike: float) -> list[str]:
+    """Up to three of the names, the closest first, whose likeness for `difflib` is at least `alike`.
+
+    Of many or long names only the first are looked at: comparing takes the product of the lengths.
+    """
+    first = among[:_MOST_ENTRIES]
+    room = _MOST_PAIRS // max(1, len(name))
+    looked_at = [one for one, length in zip(first, accumulate(map(len, first)), strict=True) if length <= room]
+    return difflib.get_close_matches(name, looked_at, cutoff=alike)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Container, Iterable, Sequence
 from fnmatch import translate
 from typing import NamedTuple
 
 from renorm_cli.errors import SelectionError, Way
+from renorm_cli.missing import closest
 from renorm_cli.model.constraint import Selection
 from renorm_cli.model.identity import NEVER_BY_NAME, Role
 from renorm_cli.model.plan import Left
@@ -16,6 +16,9 @@ from renorm_cli.model.variable import Variable
 
 LONGEST_NAME = 1024
 """Longer names never match: no pattern can be made to work on a megabyte of name."""
+
+_ALIKE = 0.4
+"""How close a label is to a pattern, as `closest` has it, so that an error names it."""
 
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 _WILD = re.compile(r"[*?\[]")
@@ -77,7 +80,7 @@ class Labels:
         if wider is not None:
             hint = f"{wider!r} matches {len(self.matching(wider))} of them"
         else:
-            close = difflib.get_close_matches(pattern, sorted(self._with)[:5000], n=3, cutoff=0.4)
+            close = closest(pattern, sorted(self._with), _ALIKE)
             hint = f"closest: {', '.join(map(repr, close))}" if close else "`inspect` lists the names"
         said = literal(pattern) or pattern
         return f"{who} {said!r} matches none of the {len(self._of)} variables; {hint}"

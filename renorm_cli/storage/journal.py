@@ -58,10 +58,10 @@ def begin(moves: Sequence[Move]) -> None:
         try:
             write_all(fd, 0, memoryview(lines.encode("ascii")))
             os.fsync(fd)
+            drafts.append(journal_of(index))
+            draft.replace(journal_of(index))
         finally:
-            os.close(fd)
-        drafts.append(journal_of(index))
-        draft.replace(journal_of(index))
+            os.close(fd)  # until it has its name, another run would take it for a leftover
         flush_folder(index.parent)
     except BaseException:
         for path in drafts:

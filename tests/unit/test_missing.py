@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import pytest
 
-from renorm_cli.missing import no_such_file, url_of
+from renorm_cli.missing import closest, no_such_file, url_of
 
 
 @pytest.fixture
@@ -34,6 +35,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 def test_the_closest_that_is_there_is_named(path: str, said: str) -> None:
     assert no_such_file(Path(path)) == said
+
+
+@pytest.mark.parametrize(("length", "number"), [(10, 9000), (200, 5000), (1000, 5000), (50_000_000, 2)])
+def test_names_are_compared_only_as_far_as_that_takes_seconds(
+    length: int, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that difflib takes grows with the product of the lengths."""
+    took: list[int] = []
+
+    def compared(name: str, among: list[str], **how: float) -> list[str]:
+        took.append(len(name) * sum(map(len, among)))
+        return among[:1]
+
+    monkeypatch.setattr(difflib, "get_close_matches", compared)
+    found = closest("n" * min(length, 1000), ["n" * length] * number, 0.6)
+    assert took[0] <= 20_000_000
+    assert bool(found) == (length <= 1000)
 
 
 def test_a_link_that_leads_nowhere_is_not_its_own_closest(folder: Path) -> None:

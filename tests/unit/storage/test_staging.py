@@ -482,6 +482,22 @@ def test_a_folder_that_another_run_takes_for_a_leftover_before_it_is_locked_is_m
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_journal_without_its_name_is_no_leftover_to_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def swept(path: Path, target: Path) -> Path:
+        sweep([path])
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", swept)
+    with Staging() as staging:
+        for name in ("m_0.h5", "m.json"):
+            staging.write(tmp_path / name, b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.json", "m_0.h5"]
+
+
 def test_a_record_that_cannot_be_flushed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moves = [(tmp_path / f".renorm-1-a-{name}", tmp_path / name) for name in ("one", "two")]
     for temporary, _ in moves:
