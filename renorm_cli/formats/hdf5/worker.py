@@ -42,7 +42,8 @@ class Hdf5Image:
             raise ValueError("only a whole file can be opened for writing")
         facts = os.fstat(fd)
         there = facts.st_size - base
-        self._filled = facts.st_blocks * 512  # without holes: a sparse file must not get more time
+        # Without holes: a sparse file must not get more time. Some file systems count no blocks.
+        self._filled = facts.st_blocks * 512 or facts.st_size
         self._length = there if length is None or writable else min(length, there)
         self._shown = shown
         self._unsaved = False

@@ -31,8 +31,10 @@ from support.hdf5_images import (
 )
 
 from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.formats.apart import Worker
 from renorm_cli.formats.hdf5 import server as hdf5_server
 from renorm_cli.formats.hdf5 import walk as hdf5_walk
+from renorm_cli.formats.hdf5 import worker as hdf5_worker
 from renorm_cli.formats.hdf5.worker import Hdf5Image
 
 
@@ -234,6 +236,25 @@ def test_a_file_that_is_unlinked_or_renamed_while_open_is_still_read(here: Path)
                 assert [item.path for item in opened.survey().datasets] == ["x"]
     finally:
         os.close(fd)
+
+
+def test_a_survey_has_its_time_also_where_a_file_system_counts_no_blocks(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with h5py.File(here, "w") as file:
+        file["x"] = np.ones(1 << 20, "f4")
+    given: list[int] = []
+    call, fstat = Worker.call, os.fstat
+
+    def noted(self: Worker, request: dict[str, Any], *rest: Any, processor: int, **others: Any) -> Any:
+        given.append(processor)
+        return call(self, request, *rest, processor=processor, **others)
+
+    monkeypatch.setattr(Worker, "call", noted)
+    surveyed(here)
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result(tuple(fstat(fd)), {"st_blocks": 0}))
+    surveyed(here)
+    assert given[0] == given[1] > hdf5_worker.SURVEY_PROCESSOR
 
 
 def test_reading_changes_no_byte_of_the_file(here: Path) -> None:
