@@ -250,8 +250,8 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         metavar="GLOB=DTYPE",
-        help="What a NumPy file has as mere bits, such as '*=bfloat16', or float8_e4m3fn. Repeatable: the last GLOB"
-        " decides.",
+        help="What a file of NumPy or h5py has as mere bits, such as '*=bfloat16', or float8_e4m3fn. Repeatable: the"
+        " last GLOB decides.",
         show_default=False,
     ),
 ]

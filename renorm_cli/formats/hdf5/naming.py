@@ -16,7 +16,15 @@ _OPTIMIZER = "optimizer_weights"
 
 def variable_of(dataset: Dataset, name: str) -> Variable:
     """A variable that only its name tells of."""
-    return Variable(name, dataset.path, dataset.shape, dataset.dtype, locked=dataset.locked, aliases=dataset.links)
+    return Variable(
+        name,
+        dataset.path,
+        dataset.shape,
+        dataset.dtype,
+        locked=dataset.locked,
+        aliases=dataset.links,
+        untold=dataset.untold,
+    )
 
 
 def name_plainly(survey: Survey) -> Naming:

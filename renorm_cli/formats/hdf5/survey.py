@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from renorm_cli.formats.hdf5.types import LOST
+
 
 class Dataset(NamedTuple):
     """A stored dataset. `links` are its other hard-link paths; paths have no leading slash.
@@ -22,6 +24,11 @@ class Dataset(NamedTuple):
     offset: int | None = None
     links: tuple[str, ...] = ()
     locked: str | None = None
+
+    @property
+    def untold(self) -> int:
+        """See `Variable.untold`."""
+        return LOST.get(self.dtype, 0)
 
 
 class Survey(NamedTuple):

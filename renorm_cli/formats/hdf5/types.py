@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from renorm_cli.model.dtypes import DTYPES
+from renorm_cli.model.dtypes import DTYPES, SAVED_BITS
 
 _NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128"
-SIZES: dict[str, int] = {name: DTYPES[name].nbytes for name in _NAMES.split()}
+LOST = {f"floating, saved as V{size}": size for size in SAVED_BITS}
+"""Bytes per element where the file does not tell the dtype: h5py writes NumPy's bfloat16 and float8 as mere bits."""
+SIZES: dict[str, int] = {name: DTYPES[name].nbytes for name in _NAMES.split()} | LOST
 """Bytes per element of the dtypes of fixed size."""
 
 OTHERS = frozenset(
@@ -41,7 +43,8 @@ class Types:
         if isinstance(kind, h5t.TypeVlenID):
             return "object", "<", False
         if isinstance(kind, h5t.TypeOpaqueID):
-            return "opaque", "<", True
+            lost = f"floating, saved as V{kind.get_size()}"
+            return lost if lost in LOST and not kind.get_tag() else "opaque", "<", True
         if isinstance(kind, h5t.TypeEnumID):
             return ("bool" if self._is_bool(kind) else "enum"), "<", True
         plain = not kind.detect_class(h5t.VLEN) and not kind.detect_class(h5t.REFERENCE)

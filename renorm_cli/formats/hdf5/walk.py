@@ -14,7 +14,7 @@ from typing import Any
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.hdf5.chunks import why_locked
-from renorm_cli.formats.hdf5.types import Types
+from renorm_cli.formats.hdf5.types import LOST, Types
 
 MAX_OBJECTS = 200_000
 MAX_DEPTH = 1_000
@@ -231,7 +231,7 @@ class Walk:
             )
         kind, space = item.get_type(), item.get_space()
         dtype, order, plain = self.types.describe(kind)
-        if dtype == "opaque" and kind.get_size() == 2 and self._is_bfloat16(item):
+        if dtype in ("opaque", *LOST) and kind.get_size() == 2 and self._is_bfloat16(item):
             dtype = "bfloat16"
         if space.get_simple_extent_type() == self.h5.h5s.NULL:
             return [path, [], "empty", "<", None, [], None]

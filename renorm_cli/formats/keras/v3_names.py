@@ -229,6 +229,7 @@ class _Namer:
             state=state,
             locked=dataset.locked,
             aliases=aliases,
+            untold=dataset.untold,
             declared=declared_for(place.node, weight) if place.node is not None and state is None else None,
         )
 

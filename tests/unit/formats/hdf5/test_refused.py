@@ -86,7 +86,7 @@ def test_datasets_that_share_bytes_are_refused(here: Path) -> None:
     first, second = (by_path(surveyed(here))[name].offset for name in "ab")
     assert first is not None
     assert second is not None
-    patch(here, second.to_bytes(8, "little"), (first + 8).to_bytes(8, "little"))
+    patch(here, second.to_bytes(8, "little"), (first + 799).to_bytes(8, "little"))
     with pytest.raises(FormatError, match="'a' and 'b' share bytes"):
         surveyed(here)
 
