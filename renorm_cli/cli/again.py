@@ -45,7 +45,8 @@ def bounding(path: str) -> str | None:
     """
     if not _has_one_bound:
         return None
-    return " ".join(("renorm-ckpt apply --max-norm {bound}", *map(shlex.quote, (path, *_words))))
+    place = f"./{path}" if path.startswith("-") else path  # which would be an option
+    return " ".join(("renorm-ckpt apply --max-norm {bound}", *map(shlex.quote, (place, *_words))))
 
 
 def _spelled(param: Any, value: Any) -> Iterator[str]:

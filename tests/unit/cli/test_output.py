@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -421,3 +422,41 @@ def test_the_table_the_csv_and_the_json_say_alike_whether_a_variable_is_constrai
         assert one["histogram_range"] == [one["norm"]["min"], one["norm"]["max"]]
         assert sum(one["histogram"]) == one["units"]
     assert f" {status}, " in renorm_here(capfd, *arguments, "--format", "table").stdout
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (),
+        ("--role", "bias", "--p", "inf", "--per", "tensor"),
+        ("-i", "*/kernel", "-x", "digit/*", "--units", "hidden/*=0", "--like", "-a b.h5"),
+        ("--spectral",),
+    ],
+)
+def test_the_command_line_that_the_page_offers_bounds_what_was_measured(
+    asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(SAMPLES / "dense.h5", "-a b.h5")
+    renorm_here(capfd, "inspect", *asked, "-q", "--report", "page.html", "--", "-a b.h5")
+    (offered,) = re.findall(r'<code data-command="([^"]*)">', Path("page.html").read_text("utf-8"))
+    _, *line = shlex.split(html.unescape(offered).replace("{bound}", "1.25"))
+    assert {*asked} - {"--spectral"} <= {*line}
+    applied = json.loads(renorm_here(capfd, *line, "--dry-run", "--format", "json").stdout)
+    bounded = ("inspect", *asked, "--max-norm", "1.25", "--format", "json", "--", "-a b.h5")
+    measured = json.loads(renorm_here(capfd, *bounded).stdout)
+    fields = ("name", "role", "unit_axes", "norm_kind", "p", "per", "units", "over")
+    assert [[row[field] for field in fields] for row in applied["variables"]] == [
+        [row[field] for field in fields] for row in measured["variables"]
+    ]
+
+
+def test_no_command_line_is_offered_where_the_bounds_are_not_one_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.toml").write_text("[[rule]]\nmatch = 'hidden/*'\nmax_norm = 1\n[[rule]]\nmatch = '*'\nmax_norm = 2\n")
+    for asked in (("dense.h5", "--rules", "r.toml"), ("declared.keras", "--declared")):
+        sample, *options = asked
+        renorm_here(capfd, "check", str(SAMPLES / sample), *options, "-q", "--report", "page.html", "--force")
+        assert "data-command=" not in Path("page.html").read_text("utf-8").partition("<script>")[0]
