@@ -35,11 +35,12 @@ from renorm_cli.model.dtypes import DTYPES
 from renorm_cli.model.variable import Variable
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.storage.checksum import CRC32
-from renorm_cli.storage.files import SourceFile, open_beside, read_parts, read_start
+from renorm_cli.storage.files import SourceFile, open_beside, read_parts, read_range, read_start
 from renorm_cli.storage.staged import Staged
 from renorm_cli.storage.staging import Staging
 from renorm_cli.untrusted import quoted
 
+_ZIP = b"PK\x03\x04"
 _UNKNOWN = "its dtype is not known"
 
 
@@ -248,14 +249,20 @@ def _archive_of(members: Sequence[Member]) -> Archive:
 
 
 def _refuse_overlap(tensors: Mapping[str, Stored], files: Mapping[str, tuple[int, SourceFile]]) -> None:
-    """Raise FormatError where an item has bytes of another one."""
+    """Raise FormatError where an item has bytes of another one, or the items of a file are no archives."""
     spans = [(item.file, item.offset, item.length, name) for name, stored in tensors.items() for item in stored.items]
     last, end = "", 0
-    for file, offset, length, name in sorted(spans):
-        end = end if file == last else 0
+    for name_of_file, offset, length, name in sorted(spans):
+        file = files[name_of_file][1]
+        where = f"{file.shown!r}: the tensor {quoted(name)} at byte {offset}"
+        if name_of_file != last:
+            end = 0
+            if read_range(file, offset, min(len(_ZIP), length)) != _ZIP:
+                form = "SerializationFormat.TORCH_SAVE"
+                raise FormatError(f"{where} is in no archive of torch.save; save it with {form}")
         if offset < end:
-            raise FormatError(f"{files[file][1].shown!r}: the tensor {quoted(name)} at byte {offset} overlaps another")
-        last, end = file, offset + length
+            raise FormatError(f"{where} overlaps another")
+        last, end = name_of_file, offset + length
 
 
 def _check_size(file: SourceFile, end: int) -> None:

@@ -94,6 +94,23 @@ def test_each_dtype_has_the_size_that_the_library_gives_it(dtype: str, tmp_path:
         safetensors.safe_open(tmp_path / "m", "numpy").__enter__()
 
 
+FILLING = {
+    "a gap before it": ({"a": ENTRY | {"data_offsets": [4, 12]}}, 12, "leaves a gap before it"),
+    "no whole number of bytes": ({"a": {"dtype": "F4", "shape": [3], "data_offsets": [0, 1]}}, 1, "needs 1.5 bytes"),
+    "three offsets": ({"a": ENTRY | {"data_offsets": [0, 8, 8]}}, 8, "that are no two offsets"),
+    "bytes behind it": ({"a": ENTRY}, 9, "holds bytes that belong to no tensor"),
+    "fewer bytes": ({"a": ENTRY}, 7, "is cut short"),
+}
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_a_tensor_is_refused_that_has(name: str, tmp_path: Path) -> None:
+    header, count, said = FILLING[name]
+    (tmp_path / "m").write_bytes(tensor_files.safetensors(header, bytes(count)))
+    with pytest.raises(FormatError, match=said):
+        header_of(tmp_path / "m")
+
+
 def test_the_size_of_the_header_is_little_endian(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(struct.pack(">Q", len(SOUND)) + SOUND.encode() + DATA)
     with pytest.raises(FormatError, match="damaged or cut short"):

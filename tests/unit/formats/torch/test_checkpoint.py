@@ -334,6 +334,40 @@ def test_sparse_tensors_of_pytorch_keep_their_numbers(layout: str, tmp_path: Pat
     assert (found.proven, [row.name for row in found.rows]) == (True, ["odd.weight", "fc.weight"])
 
 
+def _one(path: Path, instructions: dict[str, bytes], content: bytes, order: bytes = b"little") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data.pkl", torch_files.pickled(instructions))
+        archive.writestr("m/byteorder", order)
+        archive.writestr("m/data/0", content)
+    return path
+
+
+def test_empty_tensors_are_not_tied_by_lying_in_one_place(tmp_path: Path) -> None:
+    empty = torch_files.tensor("0", FLOAT, 0, 0, (0, 4), (4, 1))
+    with open_checkpoint(_one(tmp_path / "m.pt", {"a.weight": empty, "b.weight": empty}, b"")) as source:
+        assert [(one.name, one.aliases) for one in source.variables] == [("a.weight", ()), ("b.weight", ())]
+
+
+def test_axes_of_one_element_stand_outside_where_the_others_are_in_another_order(tmp_path: Path) -> None:
+    turned = torch_files.tensor("0", FLOAT, 24, 0, (4, 1, 6), (1, 24, 4))
+    with open_checkpoint(_one(tmp_path / "m.pt", {"a.weight": turned}, KERNEL.tobytes())) as source:
+        (variable,) = source.variables
+        stored = source.read(variable)
+    assert (variable.shape, variable.hint.order) == ((1, 6, 4), (1, 2, 0))
+    view = np.lib.stride_tricks.as_strided(KERNEL, (4, 1, 6), (4, 96, 16))
+    assert np.array_equal(stored.transpose(2, 0, 1), view)
+
+
+def test_numbers_that_are_not_as_their_bytes_say_are_not_read(tmp_path: Path) -> None:
+    flagged = torch_files.tensor("0", FLOAT, 24, 0, (6, 4), (4, 1))[:-2] + b"}" + torch_files.text("neg") + b"\x88s"
+    path = _one(tmp_path / "m.pt", {"a.weight": flagged + b"tR"}, KERNEL.tobytes())
+    wide = torch_files.tensor("0", "BFloat16Storage", 24, 0, (6, 4), (4, 1))
+    big = _one(tmp_path / "big.pt", {"a.weight": wide}, KERNEL.tobytes()[:48], b"big")
+    for one, reason in ((path, "stored as its conjugate or its negative"), (big, "bfloat16 in big-endian order")):
+        with open_checkpoint(one) as source:
+            assert reason in (source.variables[0].locked or "")
+
+
 def test_a_checksum_of_zero_stays_and_is_no_damage(tmp_path: Path) -> None:
     torch_files.write_torch(tmp_path / "m.pt", {"a.weight": KERNEL}, unsummed=True)
     bound(tmp_path / "m.pt", tmp_path / "out.pt")

@@ -123,6 +123,20 @@ def test_a_file_in_the_folder_leads_to_it_and_is_told_from_the_whole(tmp_path: P
         look(tmp_path / "step" / "__0_0.distcp")
 
 
+def test_items_that_are_no_archives_of_pytorch_are_told_as_that(tmp_path: Path) -> None:
+    """As `SerializationFormat.SAFETENSORS` writes them, all of which begin at byte 0."""
+    step, content = tmp_path / "step", tensor_files.safetensors({"a": tensor_files.ENTRY}, bytes(8))
+    step.mkdir()
+    tensors = {name: torch_files.told_of(KERNEL, [(0, 6)]) for name in ("a.weight", "b.weight")}
+    places = [torch_files.place_of(name, (0, 0), "__0_0.distcp", 0, len(content)) for name in tensors]
+    (step / "__0_0.distcp").write_bytes(content)
+    (step / ".metadata").write_bytes(torch_files.metadata_of(tensors, places))
+    with pytest.raises(
+        FormatError, match=r"is in no archive of torch.save; save it with SerializationFormat.TORCH_SAVE"
+    ):
+        look(step)
+
+
 def test_other_files_in_the_folder_are_carried_over(tmp_path: Path) -> None:
     torch_files.write_distributed(tmp_path / "step", {"a.weight": KERNEL})
     (tmp_path / "step" / "extra").mkdir()
