@@ -177,7 +177,7 @@ def _read(tensors: Mapping[str, Stored], files: Mapping[str, tuple[int, SourceFi
         locked = next((part.locked for _, part in found if part.locked), None if known else _UNKNOWN)
         for item, part in found:
             if part.dtype != stored.dtype or part.order != found[0][1].order:
-                where = f"{files[item.file][1].shown!r}: the tensor {quoted(name)} at byte {item.offset}"
+                where = _where(files[item.file][1], name, item.offset)
                 raise FormatError(f"{where} is {part.dtype}, the metadata tell {quoted(stored.dtype)}")
             orders[name] = part.order
             if part.member is not None:
@@ -204,9 +204,9 @@ def _part(name: str, item: Item, number: int, file: SourceFile) -> _Part:
     section = _Section(file, item.offset, item.length)
     archive = read_archive(section, colons=True)
     found, members, order = pickled_tensors(section, archive)
-    where = f"{file.shown!r}: the tensor {quoted(name)}"
+    where = _where(file, name, item.offset)
     if len(found) != 1 or found[0][1].size != item.shape:
-        raise FormatError(f"{where} at byte {item.offset} is not of the shape that the metadata tell")
+        raise FormatError(f"{where} is not of the shape that the metadata tell")
     tensor = found[0][1]
     locked = _part_locked(tensor, order)
     if locked is not None:
@@ -214,9 +214,9 @@ def _part(name: str, item: Item, number: int, file: SourceFile) -> _Part:
     member = members.get(tensor.storage.key)
     width = DTYPES[tensor.dtype].nbytes
     if member is None or max(tensor.end * width, bytes_of(tensor.storage)) > member.size:
-        raise FormatError(f"{where} at byte {item.offset} needs more bytes than its storage has")
+        raise FormatError(f"{where} needs more bytes than its storage has")
     if member.method != STORED:
-        raise FormatError(f"{where} at byte {item.offset} is compressed; save it without")
+        raise FormatError(f"{where} is compressed; save it without")
     at = item.offset + member.payload_offset + tensor.offset * width
     size = width * int(np.prod(item.shape, dtype=object))
     box = f"{name} from {list(item.start)}" if any(item.start) else name
@@ -254,15 +254,19 @@ def _refuse_overlap(tensors: Mapping[str, Stored], files: Mapping[str, tuple[int
     last, end = "", 0
     for name_of_file, offset, length, name in sorted(spans):
         file = files[name_of_file][1]
-        where = f"{file.shown!r}: the tensor {quoted(name)} at byte {offset}"
         if name_of_file != last:
             end = 0
             if read_range(file, offset, min(len(_ZIP), length)) != _ZIP:
-                form = "SerializationFormat.TORCH_SAVE"
-                raise FormatError(f"{where} is in no archive of torch.save; save it with {form}")
+                what = "is in no archive of torch.save; save it with SerializationFormat.TORCH_SAVE"
+                raise FormatError(f"{_where(file, name, offset)} {what}")
         if offset < end:
-            raise FormatError(f"{where} overlaps another")
+            raise FormatError(f"{_where(file, name, offset)} overlaps another")
         last, end = name_of_file, offset + length
+
+
+def _where(file: SourceFile, name: str, offset: int) -> str:
+    """The beginning of what is said of the item of a tensor."""
+    return f"{file.shown!r}: the tensor {quoted(name)} at byte {offset}"
 
 
 def _check_size(file: SourceFile, end: int) -> None:

@@ -208,3 +208,16 @@ def test_a_tensor_has_the_class_and_the_groups_of_its_module(state: list[tuple[s
     assert [(name, found.layer, found.groups) for name, found in tensors(module)] == [
         ("weight", "ConvTranspose1d", groups)
     ]
+
+
+def test_a_list_that_every_call_reads_counts_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("renorm_cli.formats.torch.stack_machine._MOST_STEPS", 1000)
+    long = b"(" + b"K\x00" * 200 + b"lq\x00"
+    for count in (2, 6):
+        calls = b"ccollections\nOrderedDict\nh\x00\x85R0" * count
+        machine = Machine(long + calls + b".")
+        if count == 2:
+            machine.load()
+        else:
+            with pytest.raises(Damaged, match="more than 1000 instructions"):
+                machine.load()
