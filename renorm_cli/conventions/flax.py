@@ -5,6 +5,7 @@ Layouts: flax.linen and flax.nnx 0.12. Names are paths with slashes or dots, `pa
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +28,11 @@ _POSITIONS = frozenset(("pos_embedding", "position_embedding"))
 _OPTIMIZER = frozenset(("opt_state", "optimizer", "optimizer_state"))
 _TRANSPOSED = re.compile(r"up|deconv|transpos|dec", re.IGNORECASE)
 _CONV = re.compile(r"conv", re.IGNORECASE)
+_LOCAL = re.compile(r"local", re.IGNORECASE)
 _LONGEST = 256
+_MOST_AXES = 8
+_WIDEST, _COLORS = 7, 4
+"""A kernel without a telling name is a convolution's if its window is no wider, or if its inputs are an image's."""
 _ATTENTION = ("query", "key", "value", "out")
 
 
@@ -59,25 +64,49 @@ def _claim(path: str, own: str, variable: Variable, layers: Mapping[str, Mapping
     if own != "kernel" or rank < 2:
         return None
     bias = layers[path].get("bias")
-    told = _by_bias(variable.shape, bias.shape) if bias is not None else _by_attention(path, layers)
+    told = (_by_bias(variable.shape, bias.shape) if bias is not None else None) or _by_attention(path, layers)
     if told is not None:
         axes, source = told
         return Claim("shape", "kernel", axes, source)
     name = path.rpartition(".")[2][:_LONGEST]
-    is_conv = rank > 3 or (rank == 3 and _CONV.search(name) is not None)
-    if bias is None and (rank == 2 or (is_conv and not _TRANSPOSED.search(path[-_LONGEST:]))):
+    convolves = _convolves(name, variable.shape) and not _TRANSPOSED.search(path[-_LONGEST:])
+    if bias is None and (rank == 2 or convolves):
         return Claim("name", "kernel", (rank - 1,), by)
     if bias is not None and bias.shape == variable.shape[-1:] and not _TRANSPOSED.search(path[-_LONGEST:]):
         return Claim("name", "kernel", (rank - 1,), by)
     return Claim("name", "kernel", None, by)
 
 
+def _convolves(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a kernel without a bias is one that moves over its inputs, as its name and an even window tell.
+
+    Other kernels of as many axes are those of DenseGeneral and of equations, of each position apart (ConvLocal), and of
+    layers in one stack, whose axis is before that of the window.
+    """
+    window = set(shape[:-2])
+    is_even = len(window) == 1 or (len(shape) == 5 and shape[0] == 1)
+    if _LOCAL.search(name) is not None:
+        return False
+    if _CONV.search(name) is not None:
+        return is_even or len(shape) == 4
+    return len(shape) > 3 and is_even and (max(window) <= _WIDEST or shape[-2] <= _COLORS)
+
+
 def _by_bias(kernel: tuple[int, ...], bias: tuple[int, ...]) -> tuple[Axes, str] | None:
-    """The axes that have the lengths of the bias: the last ones; the one before it where a convolution says so."""
+    """The axes that have the lengths of the bias: the last ones; the one before it where a convolution says so.
+
+    A bias of several axes can have those of a stack or of positions too, which are first in the kernel.
+    """
     rank, told = len(kernel), f"the bias of {'x'.join(map(str, bias))}"
     if len(bias) > 1:
-        fits = len(bias) < rank and kernel[rank - len(bias) :] == bias
-        return (tuple(range(rank - len(bias), rank)), told) if fits else None
+        if not len(bias) < rank <= _MOST_AXES or kernel[-1] != bias[-1]:
+            return None
+        ways = [
+            (*axes, rank - 1)
+            for axes in itertools.combinations(range(rank - 1), len(bias) - 1)
+            if tuple(kernel[axis] for axis in axes) == bias[:-1]
+        ]
+        return (ways[0], told) if len(ways) == 1 else None
     fitting = [axis for axis in (rank - 1, rank - 2) if kernel[axis : axis + 1] == bias]
     return (tuple(fitting), told) if len(fitting) == 1 and (rank > 2 or fitting == [1]) else None
 

@@ -42,8 +42,10 @@ class Dim(NamedTuple):
 
     def resized(self, size: int) -> Dim:
         """With another size, of a slice or with more around it: it stays what it was."""
-        if size == self.size:
-            return self
+        return self if size == self.size else self.mixed(size)
+
+    def mixed(self, size: int) -> Dim:
+        """With places in another order, so that the atoms of its axes are no longer one inside the other."""
         return Dim(size, (Atom(self.axes, size),) if self.axes else ())
 
 
@@ -53,7 +55,8 @@ _ONE = Dim(1)
 class Sides(NamedTuple):
     """Where the axes of a weight go in an op that sums: `units` are those that reach its output, sorted.
 
-    `units` is None where an axis is on both sides, or none is in the output. `summed` says whether the weight varies
+    `units` is None where an axis is on both sides, where none is in the output, or where a product of weights has
+    summed some and the op sums others. `summed` says whether the weight varies
     along what the op sums.
     """
 
@@ -137,6 +140,9 @@ class Layout(NamedTuple):
         place = self.axis(axis)
         return self._replace(dims=(*self.dims[:place], self.dims[place].resized(size), *self.dims[place + 1 :]))
 
+    def roll(self) -> Layout:
+        return self._replace(dims=tuple(dim.mixed(dim.size) for dim in self.dims))
+
     def pick(self, axis: int) -> Layout:
         """One index of a dim, which goes."""
         place = self.axis(axis)
@@ -180,14 +186,17 @@ class Layout(NamedTuple):
         if self.lost:
             return Sides(None, True)
         reaching = {self.axis(place) for place in output}
-        units, summed = set(self.kept), set(self.summed)
+        units, summed = set(self.kept), set[int]()
         repeated = False
         for place, dim in enumerate(self.dims):
             (units if place in reaching else summed).update(dim.axes)
             repeated |= place in reaching and dim.size != 1 and not dim.axes
+        # The first factor of a product has units there, and the op sums them away.
+        torn = all(any(shape[axis] != 1 for axis in axes) for axes in (summed, self.summed))
+        summed.update(self.summed)
         both, known = units & summed, units | summed
         units -= both
-        torn = any(shape[axis] != 1 for axis in both)
+        torn |= any(shape[axis] != 1 for axis in both)
         torn |= any(axis not in known and size != 1 for axis, size in enumerate(shape))
         across = any(shape[axis] != 1 for axis in units) or not repeated
         return Sides(None if torn or not across else tuple(sorted(units)), bool(summed))

@@ -30,9 +30,9 @@ SAME = frozenset(
 CHANGED = frozenset(
     ops("""
     Abs Ceil Clip ClipByValue Cos Dequantize DequantizeLinear Elu Erf Exp Expm1 FakeQuantWithMinMaxArgs
-    FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Floor Inv LeakyRelu Log Log1p LogSoftmax MirrorPad Neg
-    Pad PadV2 QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4
-    QuantizeLinear QuantizeV2 Reciprocal Relu Relu6 Reverse ReverseV2 Rint Roll Round Rsqrt Selu Sigmoid Sign Sin
+    FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Floor Inv LeakyRelu Log Log1p LogSoftmax Neg
+    QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4
+    QuantizeLinear QuantizeV2 Reciprocal Relu Relu6 Reverse ReverseV2 Rint Round Rsqrt Selu Sigmoid Sign Sin
     Softmax Softplus Softsign Sqrt Square Tanh UniformDequantize UniformQuantize
     """)
 )
@@ -82,6 +82,23 @@ def _same(op: Operation) -> Value:
 
 def _changed(op: Operation) -> Value:
     return _each(op.operands[0], lambda each: each.changed(op.node.op))
+
+
+def _roll(op: Operation) -> Value:
+    return _each(op.operands[0], lambda each: each.roll().changed(op.node.op))
+
+
+def _pad(op: Operation) -> Value:
+    """Pad(value, paddings): two numbers for each dim, of what is put before and behind."""
+    added = op.integers(1)
+
+    def change(each: Layout) -> Layout:
+        for axis, dim in enumerate(each.dims):
+            size = -1 if added is None or dim.size < 0 else dim.size + sum(added[2 * axis : 2 * axis + 2])
+            each = each.resize(axis, size)
+        return each.changed(op.node.op)
+
+    return _each(op.operands[0], change)
 
 
 def _elementwise(op: Operation) -> Value:
@@ -258,7 +275,10 @@ def _tile(op: Operation) -> Value:
 
 
 def _gather(op: Operation) -> Value:
-    """Rows picked by constants: one is an index, several are the dim itself in another order."""
+    """Rows picked by constants: one is an index, several are the dim itself in another order.
+
+    Of a matrix of places, as of relative positions, each dim depends on what is picked.
+    """
     picked = op.operands[1]
     axis = op.integer(2) if len(op.operands) > 2 else 0
     if not isinstance(picked, Constant) or picked.shape is None or axis is None:
@@ -269,7 +289,7 @@ def _gather(op: Operation) -> Value:
         if not shape:
             return each.pick(axis)
         place = each.axis(axis)
-        more = (each.dims[place].resized(shape[0]), *(Dim(size) for size in shape[1:]))
+        more = tuple(each.dims[place].mixed(size) for size in shape)
         return each._replace(dims=each.dims[:place] + more + each.dims[place + 1 :])
 
     return _each(op.operands[0], change)
@@ -354,6 +374,8 @@ PASSING: Mapping[str, Rule] = {
     "Pack": _pack,
     "Unpack": _unpack,
     "Tile": _tile,
+    "Roll": _roll,
+    **dict.fromkeys(ops("MirrorPad Pad PadV2"), _pad),
     "Gather": _gather,
     "GatherV2": _gather,
     "ResourceGather": _gather,

@@ -40,6 +40,25 @@ RULES: dict[str, tuple[Shapes, Told]] = {
         {f"a/{part}/kernel": (8, 2, 4) for part in ("query", "key", "value")} | {"a/out/kernel": (2, 4, 8)},
         ("kernel", (1, 2)),
     ),
+    "a fused projection": ({"qkv/kernel": (16, 3, 4, 8)}, ("kernel", None)),
+    "a fused projection and its bias": ({"qkv/kernel": (16, 3, 4, 8), "qkv/bias": (3, 4, 8)}, ("kernel", (1, 2, 3))),
+    "a window without a name": ({"proj/kernel": (3, 3, 4, 6)}, ("kernel", (3,))),
+    "an image's patches": ({"patch/kernel": (16, 16, 3, 8)}, ("kernel", (3,))),
+    "patches of no image": ({"patch/kernel": (16, 16, 8, 8)}, ("kernel", None)),
+    "a window that is not square": ({"Conv_0/kernel": (1, 7, 4, 6)}, ("kernel", (3,))),
+    "a kernel for each position": ({"ConvLocal_0/kernel": (5, 5, 36, 8)}, ("kernel", None)),
+    "positions that the bias has": (
+        {"ConvLocal_0/kernel": (5, 4, 36, 8), "ConvLocal_0/bias": (5, 4, 8)},
+        ("kernel", (0, 1, 3)),
+    ),
+    "a stack of convolutions": ({"blocks/Conv_0/kernel": (12, 3, 3, 4, 6)}, ("kernel", None)),
+    "a stack of dense layers": ({"d/kernel": (3, 4, 6), "d/bias": (3, 6)}, ("kernel", (0, 2))),
+    "a stack as high as its inputs": ({"d/kernel": (4, 4, 6), "d/bias": (4, 6)}, ("kernel", None)),
+    "as many heads as inputs": (
+        {f"a/{part}/kernel": (8, 8, 4) for part in ("query", "key", "value")}
+        | {"a/query/bias": (8, 4), "a/out/kernel": (8, 4, 8)},
+        ("kernel", (1, 2)),
+    ),
     "a table": ({"Embed_0/embedding": (9, 4)}, ("embedding", (0,))),
     "a scale": ({"LayerNorm_0/scale": (4,)}, ("scale", None)),
     "statistics": ({"batch_stats/BatchNorm_0/var": (4,)}, ("statistic", None)),
@@ -71,12 +90,17 @@ def test_what_is_told_of_live_layers_is_what_their_outputs_hang_on() -> None:
         (linen.Conv(6, (3, 3), feature_group_count=2), (1, 5, 5, 4), 1),
         (linen.DenseGeneral((2, 3)), (2, 4), 2),
         (linen.DenseGeneral(6, axis=(-2, -1)), (2, 3, 4), 1),
+        (linen.DenseGeneral((3, 2, 2), use_bias=False), (2, 4), 3),
+        (linen.DenseGeneral((2, 3), axis=(-2, -1), use_bias=False), (2, 3, 4), 2),
+        (linen.ConvLocal(6, (3, 3)), (1, 5, 4, 2), 3),
+        (linen.ConvLocal(6, (3, 3), use_bias=False), (1, 5, 4, 2), 3),
     ]
     for layer, inputs, rank in cases:
         x = np.random.default_rng(0).normal(size=inputs).astype(np.float32)
         params = layer.init(jax.random.PRNGKey(0), x)["params"]
         kernel = np.asarray(params["kernel"])
-        role, axes = told({f"L/{own}": tuple(array.shape) for own, array in params.items()})["L/kernel"]
+        name = f"{type(layer).__name__}_0"
+        role, axes = told({f"{name}/{own}": tuple(array.shape) for own, array in params.items()})[f"{name}/kernel"]
         if axes is None:
             continue
         assert role == "kernel"

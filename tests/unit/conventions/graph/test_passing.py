@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support import stored_graphs
@@ -43,6 +44,58 @@ def test_an_op_that_changes_values_is_named(op: str) -> None:
 @pytest.mark.parametrize("op", sorted(ELEMENTWISE))
 def test_an_elementwise_op_of_a_weight_and_a_constant_is_named(op: str) -> None:
     assert through(op, "two", "w") == Use("kernel", (1,), ("MatMul",), (op,), "told")
+
+
+def multiplied(shape: tuple[int, ...], *nodes: Any, by: str = "MatMul") -> tuple[str, tuple[int, ...] | None]:
+    """State and unit axes of a weight w that passes nodes, the last of them "end", before data is multiplied by it."""
+    numbers = {
+        "first": (0,),
+        "all": (-1,),
+        "rows": (0, 1, 1, 2),
+        "pairs": (2, 4),
+        "tall": (-1, 8),
+        "padding": (2, 0, 0, 0),
+    }
+    constants = [
+        node(name, "Const", value=Integers(values, (len(values),) if len(values) > 1 or name == "all" else ()))
+        for name, values in numbers.items()
+    ]
+    graph = [
+        node("x", "Placeholder"),
+        node("w", "VariableV2", shape=Shape(shape)),
+        *constants,
+        *nodes,
+        node("used", by, "x", "end"),
+    ]
+    use = uses_in_meta_graph(meta_graph(graph), "shown", {"w": shape}).uses["w"]
+    return use.state if use.role == "kernel" else str(use.role), use.unit_axes
+
+
+def test_places_in_another_order_are_not_those_of_axes_that_were_joined() -> None:
+    """Row 0 of (2, 4) is no longer what the first half of a line of 8 is, once that is rolled or picked from."""
+    joined, split = node("line", "Reshape", "w", "all"), node("end", "Reshape", "moved", "pairs")
+    assert multiplied((2, 4), joined, node("moved", "Identity", "line"), split) == ("told", (1,))
+    assert multiplied((2, 4), joined, node("moved", "Roll", "line", "first", "first"), split) == ("open", None)
+
+
+def test_a_padded_axis_is_as_long_as_it_is_with_its_padding() -> None:
+    padded = node("padded", "Pad", "w", "padding")
+    assert multiplied((2, 4), node("end", "Pad", "w", "padding")) == ("told", (1,))
+    assert multiplied((2, 4), padded, node("end", "Reshape", "padded", "tall")) == ("open", None)
+
+
+def test_each_axis_of_a_matrix_of_places_depends_on_what_is_picked() -> None:
+    """w[i - j] is no scale: the sum over j is one over the rows of w, and i names none of them."""
+    square = node("places", "Const", value=Integers((0, 1, 1, 2), (2, 2)))
+    picked = node("end", "GatherV2", "w", "places", "first")
+    assert multiplied((3, 5), square, picked, by="BatchMatMulV2") == ("open", None)
+
+
+def test_the_first_factor_of_a_product_that_is_summed_again_is_open() -> None:
+    """x @ (u @ v), for each of 2 heads: the units of u are what the product has summed."""
+    v = node("v", "VariableV2", shape=Shape((2, 3, 5)))
+    assert multiplied((2, 4, 3), v, node("end", "BatchMatMulV2", "w", "v"), by="BatchMatMulV2") == ("open", None)
+    assert multiplied((2, 5, 4), v, node("end", "BatchMatMulV2", "v", "w"), by="BatchMatMulV2") == ("told", (0, 2))
 
 
 @pytest.mark.parametrize("op", ["Sum", "Mean", "ArgMax", "Cumsum", "SomethingOfTheirOwn"])
