@@ -38,6 +38,7 @@ _PARTS = {
     **dict.fromkeys(("value", "v"), "value"),
     **dict.fromkeys(("output", "attention_output", "out", "o"), "output"),
 }
+_SEVERAL_PARTS = frozenset({"qkv", "query_key_value", "kv", "key_value"})
 _PART_ENDINGS = ("_layer", "_dense", "_projection", "_projector", "_proj")
 
 
@@ -166,14 +167,35 @@ def _numbered(members: Sequence[_Member], path: str, found: _Found) -> None:
     elif not _cell(members, found) and not _separable(members, found):
         pairs = list(zip(members[::2], members[1::2], strict=False))
         tables = _is_embedding(path) and any(len(kernel.shape) == 2 for kernel, _ in pairs)
-        if len(members) % 2 == 0 and not tables and all(_fitting(one.shape, other.shape) for one, other in pairs):
+        other = tables or (not _has_heads(path) and any(_may_be_kernels(*pair) for pair in pairs))
+        if len(members) % 2 == 0 and not other and all(_fitting(one.shape, bias.shape) for one, bias in pairs):
             for kernel, bias in pairs:
                 _pair(kernel, bias, found, usual=(1,) if len(kernel.shape) == 2 else None)
 
 
+def _called(path: str) -> str:
+    """What the layer of a path of Keras 3 is called."""
+    return path.removesuffix("/vars").rpartition("/")[2]
+
+
 def _is_embedding(path: str) -> bool:
     """Whether the layer is called an embedding: its matrix is a table, whose rows are units, or projects into one."""
-    return "embed" in path.removesuffix("/vars").rpartition("/")[2].lower()
+    return "embed" in _called(path).lower()
+
+
+def _has_heads(path: str) -> bool:
+    """Whether the layer is called a projection of an attention."""
+    word = _stem(_called(path))
+    return word in _PARTS or word in _SEVERAL_PARTS
+
+
+def _may_be_kernels(one: _Member, other: _Member) -> bool:
+    """Whether what fits as a bias of several axes can be a kernel beside a bank or window of such kernels.
+
+    The bias (heads, size) of (in, heads, size) has the shape of the kernel (in, out) beside (relations, in, out).
+    """
+    rank = len(other.shape)
+    return 1 < rank < len(one.shape) and one.shape[-rank:] == other.shape
 
 
 def _normalization(members: Sequence[_Member], found: _Found) -> None:
@@ -316,12 +338,15 @@ def _attention(block: Mapping[str, Sequence[_Member]], found: _Found) -> None:
 
 def _part(name: str) -> str | None:
     """Which projection of an attention a layer is called."""
-    if len(name) > _LONGEST:
-        return None
-    word = name.strip("_").lower()
+    return _PARTS.get(_stem(name))
+
+
+def _stem(name: str) -> str:
+    """A layer's name without what says that it is a layer."""
+    word = name.strip("_").lower() if len(name) <= _LONGEST else ""
     for ending in _PART_ENDINGS:
         word = word.removesuffix(ending)
-    return _PARTS.get(word)
+    return word
 
 
 def _attention_readings(shapes: Mapping[str, Shape]) -> Iterator[dict[str, Axes]]:

@@ -171,10 +171,16 @@ def layer_normalization(size: Sizes) -> list[Array]:
     return [Array((n,), role) for role in ("scale", "bias")]
 
 
+def bank(count: int, i: int, o: int, *units: int) -> list[Array]:
+    return [kernel((count, i, o), *units), kernel((i, o), -1)]
+
+
 ALONE: dict[str, Callable[[Sizes], list[Array]]] = {
     "embedding": lambda size: [Array((size(), size()), "embedding", (0,))],
     "dense without bias": lambda size: [kernel((size(), size()), -1)],
     "rms normalization": lambda size: [Array((size(),), "scale")],
+    "relations, and the node itself": lambda size: bank(size(), size(), size(), 0, 2),
+    "a window, and a way around it": lambda size: bank(size(), size(), size(), 2),
     "prelu": lambda size: [Array((size(), size()), "scale")],
     "simple rnn": lambda size: [kernel((3, 5), -1), kernel((5, 5), -1), bias(5)],
     "count beside statistics": lambda size: [
@@ -224,7 +230,7 @@ def contradictions(arrays: Sequence[Array], claims: Sequence[Claim | None]) -> I
 @pytest.mark.parametrize("name", KINDS)
 def test_where_lengths_differ_the_only_reading_is_claimed(name: str) -> None:
     layer = KINDS[name](primes())
-    variables = numbered("x", layer)
+    variables = numbered("block/query" if name == "heads" else "x", layer)
     claims = claimed(variables)
     for variable, array in zip(variables, layer, strict=True):
         assert claims[variable.key][:3] == ("shape", array.role, array.units), (variable, array)
@@ -303,7 +309,19 @@ def test_a_weight_as_pytorch_names_it_can_have_its_units_first(shape: Shape, uni
     assert claimed(variables)["c/weight"][1:3] == ("kernel", units)
 
 
-OPEN = [((4, 4, 8, 8), (8,)), ((4, 8, 8), (8,)), ((6, 6, 4), (6, 4))]
+@pytest.mark.parametrize("name", ["query", "value_dense", "_qkv_dense", "query_key_value"])
+def test_a_bias_of_heads_tells_where_the_layer_is_called_a_part_of_an_attention(name: str) -> None:
+    claims = claimed(numbered(f"block/{name}", heads(primes())))
+    assert [claim[:3] for claim in claims.values()] == [("shape", "bias", None), ("shape", "kernel", (1, 2))]
+
+
+@pytest.mark.parametrize("name", ["x", "self_kernel", "heads"])
+def test_a_bias_of_heads_is_none_where_the_layer_is_not_called_a_part_of_an_attention(name: str) -> None:
+    """It may be a kernel of its own, beside a bank of such kernels."""
+    assert not claimed(numbered(f"block/{name}", heads(primes())))
+
+
+OPEN = [((4, 4, 8, 8), (8,)), ((4, 8, 8), (8,)), ((4, 6, 6), (4, 6))]
 
 
 @pytest.mark.parametrize(("shape", "of_bias"), OPEN)
