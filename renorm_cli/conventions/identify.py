@@ -85,7 +85,7 @@ WHOLE_FILE: dict[str, tuple[WholeFile, ...]] = {
 
 _BY_AXES: Mapping[AxisSource, int] = {source: place for place, source in enumerate(get_args(AxisSource))}
 _BY_ROLE: Mapping[AxisSource, int] = {"like": 0, "layer": 1, "name": 2, "graph": 3, "shape": 4}
-_YIELDING: frozenset[Role] = frozenset({"bias", "scale", "parameter"})
+_YIELDING: frozenset[Role] = frozenset({"bias", "scale", "statistic", "parameter"})
 """Roles by name that a use as a kernel contradicts. Further roles by name are of weights that are used like kernels."""
 
 

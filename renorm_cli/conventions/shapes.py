@@ -166,36 +166,24 @@ def _numbered(members: Sequence[_Member], path: str, found: _Found) -> None:
         _normalization(members, found)
     elif not _cell(members, found) and not _separable(members, found):
         pairs = list(zip(members[::2], members[1::2], strict=False))
-        tables = _is_embedding(path) and any(len(kernel.shape) == 2 for kernel, _ in pairs)
-        other = tables or (not _has_heads(path) and any(_may_be_kernels(*pair) for pair in pairs))
-        if len(members) % 2 == 0 and not other and all(_fitting(one.shape, bias.shape) for one, bias in pairs):
+        if len(members) % 2 or any(_may_be_others(kernel.shape, bias.shape, path) for kernel, bias in pairs):
+            return
+        if all(_fitting(kernel.shape, bias.shape) for kernel, bias in pairs):
             for kernel, bias in pairs:
                 _pair(kernel, bias, found, usual=(1,) if len(kernel.shape) == 2 else None)
 
 
-def _called(path: str) -> str:
-    """What the layer of a path of Keras 3 is called."""
-    return path.removesuffix("/vars").rpartition("/")[2]
+def _may_be_others(kernel: Shape, bias: Shape, path: str) -> bool:
+    """Whether what may be a kernel and its bias may be something else, as no word in the layer's name tells.
 
-
-def _is_embedding(path: str) -> bool:
-    """Whether the layer is called an embedding: its matrix is a table, whose rows are units, or projects into one."""
-    return "embed" in _called(path).lower()
-
-
-def _has_heads(path: str) -> bool:
-    """Whether the layer is called a projection of an attention."""
-    word = _stem(_called(path))
-    return word in _PARTS or word in _SEVERAL_PARTS
-
-
-def _may_be_kernels(one: _Member, other: _Member) -> bool:
-    """Whether what fits as a bias of several axes can be a kernel beside a bank or window of such kernels.
-
-    The bias (heads, size) of (in, heads, size) has the shape of the kernel (in, out) beside (relations, in, out).
+    What is called an embedding has a table, whose rows are units, or projects into one. And the bias (heads, size) of
+    (in, heads, size) has the shape of a kernel (in, out) beside a bank, or a window, of such kernels.
     """
-    rank = len(other.shape)
-    return 1 < rank < len(one.shape) and one.shape[-rank:] == other.shape
+    name = path.removesuffix("/vars").rpartition("/")[2]
+    if len(kernel) == 2:
+        return "embed" in name.lower()
+    word = _stem(name)
+    return 1 < len(bias) < len(kernel) and kernel[-len(bias) :] == bias and word not in (*_PARTS, *_SEVERAL_PARTS)
 
 
 def _normalization(members: Sequence[_Member], found: _Found) -> None:

@@ -56,8 +56,7 @@ class Sides(NamedTuple):
     """Where the axes of a weight go in an op that sums: `units` are those that reach its output, sorted.
 
     `units` is None where an axis is on both sides, where none is in the output, or where a product of weights has
-    summed some and the op sums others. `summed` says whether the weight varies
-    along what the op sums.
+    summed some and the op sums others. `summed` says whether the weight varies along what the op sums.
     """
 
     units: Axes | None

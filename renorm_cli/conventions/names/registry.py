@@ -133,10 +133,17 @@ def _readings(tree: Tree, variable: Variable, vectors: Mapping[str, int]) -> Ite
             best[1].append(row)
     for convention, (_, rows) in nearest.items():
         for row in rows:
+            if row.role == "embedding" and _is_biased(variable.name, vectors):
+                continue
             beside = _beside(row, variable.name, vectors) if row.beside else ()
             axes = unit_axes(row, variable.shape, beside)
             if axes is not None:
                 yield _Reading(convention, row, axes if row.role in BOUNDED else None)
+
+
+def _is_biased(name: str, vectors: Mapping[str, int]) -> bool:
+    """Whether a vector follows the array in a layer of Keras 3: a table has none, and a projection its bias."""
+    return name.endswith("/vars/0") and f"{name.removesuffix('0')}1" in vectors
 
 
 def _matches(tree: Tree, name: str) -> Iterator[tuple[tuple[int, int], str, Row]]:

@@ -26,6 +26,17 @@ ROWS = (
     Row("w_pw", "kernel", "1 1 in *out", "separable_conv2d/w_pw", (1, 1, 16, 32), _ONE + "conv.py"),
     Row("lstm/w_gates", "kernel", "in *4n", "lstm/w_gates", (384, 512), _ONE + "gated_rnn.py"),
     Row("embed/embeddings", "embedding", "*tokens size", "embed/embeddings", (1000, 32), _TWO + "embed.py"),
+    *(
+        Row(
+            f"{name}/embeddings",
+            "kernel",
+            "size *codes",
+            f"vqvae/{name}/embeddings",
+            (64, 512),
+            _TWO + "nets/vqvae.py",
+        )
+        for name in ("vector_quantizer", "vector_quantizer_ema")
+    ),
     Row("conv1_d/w", "kernel", "w in *out", "conv1_d/w", (3, 8, 8), _TWO + "conv.py"),
     Row("conv2_d/w", "kernel", "h w in *out", "conv2_d/w", (3, 3, 16, 16), _TWO + "conv.py"),
     Row("conv3_d/w", "kernel", "t h w in *out", "conv3_d/w", (3, 3, 3, 8, 8), _TWO + "conv.py"),

@@ -133,10 +133,15 @@ def _is_weight(variable: Variable) -> bool:
 
 
 def _is_open(variable: Variable) -> bool:
-    """Whether a graph could tell more of a matrix than names and layers do."""
-    if len(variable.shape) < 2 or variable.dtype not in FLOATS:
+    """Whether a graph could tell more of a matrix than names and layers do.
+
+    A matrix that nothing but its own name takes for a bias or a scale can be a kernel.
+    """
+    if len(variable.shape) < 2 or variable.dtype not in FLOATS or variable.state is not None:
         return False
-    return role_of(variable) in ("kernel", "embedding", "unknown") and unit_axes(variable)[1] != "layer"
+    if role_of(variable) not in ("kernel", "embedding", "unknown"):
+        return variable.hint.layer is None and sum(length > 1 for length in variable.shape) > 1
+    return unit_axes(variable)[1] != "layer"
 
 
 class _Told(NamedTuple):

@@ -122,6 +122,21 @@ def test_what_a_convention_says_of_a_name_comes_before_what_such_a_name_says_alo
     assert identity(buckets).role == "parameter"
 
 
+def test_codes_that_one_convention_has_in_columns_and_all_of_keras_in_rows_are_a_guess() -> None:
+    name = "vector_quantizer/embeddings"
+    codes = identity(Variable(name, "k", (64, 512), "float32", Hint(weight="embeddings", source="name")))
+    assert (codes.role, codes.axis_source) == ("kernel", "guess")
+    assert codes.conflict is not None
+    assert "axis 1" in codes.conflict
+    assert "axis 0" in codes.conflict
+
+
+def test_a_matrix_that_a_vector_follows_in_a_layer_of_keras_is_no_table() -> None:
+    table, bias = named("block/token_embedding/vars/0", (300, 256)), named("block/token_embedding/vars/1", (256,))
+    assert claims([table])[table.key].role == "embedding"
+    assert not claims([table, bias])
+
+
 def seconds(files: list[Variable]) -> float:
     start = time.process_time()  # other processes may have the machine meanwhile
     claims(files)

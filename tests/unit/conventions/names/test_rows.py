@@ -94,6 +94,7 @@ OPERATIONS = {
         conv, transposed: conv_2d_transpose/w conv_3d_transpose/w conv1_d_transpose/w
         conv, transposed: conv2_d_transpose/w conv3_d_transpose/w
         depthwise: conv_2d_depthwise/w w_dw depthwise_conv2_d/w
+        matmul: vector_quantizer/embeddings vector_quantizer_ema/embeddings
         lookup: embed/embeddings""",
     "DCGAN": """
         conv: discriminator/d_h1_conv/w

@@ -134,6 +134,16 @@ def test_a_weight_whose_name_tells_nothing_is_what_the_graph_makes_of_it(tmp_pat
     assert told(path) == {}
 
 
+@pytest.mark.parametrize("own", ["gamma", "beta", "bias", "scale", "alpha", "mean", "moving_variance"])
+def test_a_kernel_that_its_own_name_alone_takes_for_something_else_is_a_kernel_and_a_guess(
+    own: str, tmp_path: Path
+) -> None:
+    """As the topics `beta` of a topic model; a multiplication by data is what no bias, scale or statistic has."""
+    path = named(tmp_path, consumed(MULTIPLIED, name=f"x/{own}"), **{f"x/{own}": SHAPE})
+    (row,) = renorm_cli.inspect(path).rows
+    assert (row.step.role, row.step.unit_axes, row.step.axis_source) == ("kernel", (1,), "guess")
+
+
 def test_a_weight_that_no_op_uses_is_skipped_as_unused(tmp_path: Path) -> None:
     nodes = [node("keys", "Const", value=strings(["w"])), node("slices", "Const", value=strings([""]))]
     saved = consumed(*nodes, node("s", "SaveV2", "x", "keys", "slices", "r"), name="w")
