@@ -460,3 +460,17 @@ def test_no_command_line_is_offered_where_the_bounds_are_not_one_number(
         sample, *options = asked
         renorm_here(capfd, "check", str(SAMPLES / sample), *options, "-q", "--report", "page.html", "--force")
         assert "data-command=" not in Path("page.html").read_text("utf-8").partition("<script>")[0]
+
+
+@pytest.mark.parametrize(("accepted", "code", "level"), [((), 2, "error"), (("--allow-unidentified",), 0, "warning")])
+def test_what_was_not_identified_fails_in_every_report_unless_it_is_accepted(
+    accepted: tuple[str, ...], code: int, level: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("check", str(SAMPLES / "custom_layer.keras"), "--max-norm", "9", *accepted, "--format")
+    done = {name: renorm_here(capfd, *asked, name) for name in ("junit", "github", "sarif", "gitlab")}
+    assert {one.returncode for one in done.values()} == {code}
+    assert bool(ET.fromstring(done["junit"].stdout).findall(".//failure")) == (code == 2)
+    assert {line.split()[0] for line in done["github"].stdout.splitlines()} == {f"::{level}"}
+    assert {one["level"] for one in json.loads(done["sarif"].stdout)["runs"][0]["results"]} == {level}
+    severity = {"error": "major", "warning": "minor"}[level]
+    assert {one["severity"] for one in json.loads(done["gitlab"].stdout)} == {severity}
