@@ -61,10 +61,7 @@ def examine_all(
 ) -> int:
     """Ask all checkpoints, and report; returns the exit code. `said` are the groups of options that ask."""
     shard = _shard(kept.shard)
-    if kept.timeout is not None and not kept.timeout <= _LONGEST_TIME:
-        raise UsageError(
-            f"--timeout {kept.timeout:g}: at most {count_text(_LONGEST_TIME)} seconds were expected; or leave it out"
-        )
+    _refuse_endless(kept.timeout)
     items = _found(paths, searched, shard)
     if searched.only_list:
         return 0
@@ -184,6 +181,13 @@ def _shard(given: Sequence[str] | None) -> Shard | None:
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(f"--shard {text!r}: a part and the number of parts were expected, from 1/N to N/N")
     return Shard(int(found[1]), int(found[2]))
+
+
+def _refuse_endless(timeout: float | None) -> None:
+    """Raise UsageError for NaN and for what no system can wait for."""
+    if timeout is not None and not timeout <= _LONGEST_TIME:
+        most = count_text(_LONGEST_TIME)
+        raise UsageError(f"--timeout {timeout:g}: at most {most} seconds were expected; or leave it out")
 
 
 def _found(paths: Sequence[Path], searched: groups.Searched, shard: Shard | None = None) -> list[Item]:
