@@ -41,12 +41,9 @@ class SiblingNames:
         return matched
 
     def _by_counter(self, kind: str, alike: Sequence[LayerNode], present: frozenset[str]) -> dict[str, LayerNode]:
-        counted = _counted(kind, alike)
-        first = [node for node in alike if id(node) not in self._repeated]
-        recounted = _counted(kind, first)
-        kept = {group for group, node in counted.items() if id(node) not in self._repeated}
-        if present not in (frozenset(counted), frozenset(kept)) and present == frozenset(recounted):
-            counted = recounted
+        counted = _counted(kind, [node for node in alike if id(node) not in self._repeated])
+        if present != counted.keys():
+            counted = _counted(kind, alike)
         return {group: node for group, node in counted.items() if group in present}
 
 
