@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Hashable, Iterator
@@ -11,6 +12,8 @@ from typing import Protocol
 
 from renorm_cli.errors import FormatError
 from renorm_cli.storage.hub_cache import blob_of
+
+_LINK = "it is a link, which could lead out of the checkpoint; put what it leads to in its place"
 
 
 class Readable(Protocol):
@@ -131,7 +134,8 @@ def open_source(path: Path, *, follow: bool = True) -> LocalFile:
     except FileNotFoundError:
         raise FormatError(_missing(path) if follow else f"{shown!r}: no such file") from None
     except (OSError, ValueError) as error:
-        raise FormatError(f"{shown!r} cannot be opened: {reason(error)}") from None
+        is_link = not follow and isinstance(error, OSError) and error.errno == errno.ELOOP
+        raise FormatError(f"{shown!r} cannot be opened: {_LINK if is_link else reason(error)}") from None
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         os.close(fd)

@@ -14,7 +14,7 @@ import os
 import re
 from pathlib import Path
 
-_SNAPSHOTS, _BLOBS = "snapshots", "blobs"
+_SNAPSHOTS, _BLOBS = _KINDS = "snapshots", "blobs"
 _SHARED = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,10 +27,8 @@ def repository_of(path: Path) -> Path | None:
         path = Path(os.path.realpath(path))
     inside = Path(os.path.realpath(path.parent)) / path.name
     for above in reversed(inside.parents):  # a repository may hold folders of the same names
-        if above.name in (_SNAPSHOTS, _BLOBS):
-            kinds = (above.with_name(_SNAPSHOTS), above.with_name(_BLOBS))
-            if all(kind.is_dir() and not kind.is_symlink() for kind in kinds):
-                return above.parent
+        if above.name in _KINDS and all(above.with_name(kind).is_dir() for kind in _KINDS):
+            return above.parent
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -44,15 +43,6 @@ class Split(Location):
         if path.is_dir():
             raise OutputError(f"{str(path)!r} is a directory", Way("output", "name a file"))
         return self._first(replace(self, path=path, name=path.name).path)
-
-    def resolved(self) -> Location:
-        """The same place. Raises OutputError where a part is a link: what it leads to may have other names."""
-        if any(part.is_symlink() for part in self.parts):
-            raise OutputError(
-                f"{str(self.path)!r} has parts that are links", Way("output", "write it to another place")
-            )
-        real = Path(os.path.realpath(self.path))
-        return replace(self, path=real, name=real.name)
 
     def _first(self, path: Path) -> Self:
         stem = replace(self, path=path, name=path.name).stem

@@ -95,6 +95,8 @@ DAMAGED = {
     "a shape that is no list": b"\x81\xa1a" + extension(1, packed(["x", "float32", b""])),
     "bytes of another size": b"\x81\xa1a" + extension(1, packed([[2], "float32", bytes(9)])),
     "a shape of 2**200": b"\x81\xa1a" + extension(1, packed([[1 << 62] * 4, "float32", bytes(8)])),
+    "a value inside of an array": b"\x82\xa1a"
+    + extension(1, packed([[2], "float32", bytes(8)]) + packed("b") + packed(1)),
     "bytes behind an array": b"\x81\xa1a" + extension(1, packed([[2], "float32", bytes(8)]) + b"\0"),
     "an array of chunks": packed({"a": {"__msgpack_chunked_array__": True, "chunks": {"0": ARRAY}}}),
     "a list": packed([ARRAY]),

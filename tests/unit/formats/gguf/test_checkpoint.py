@@ -102,7 +102,11 @@ def test_in_place_all_parts_are_replaced_unless_one_is_a_link(tmp_path: Path) ->
     part = tmp_path / "m-00003-of-00003.gguf"
     part.rename(tmp_path / "elsewhere.gguf")
     part.symlink_to(tmp_path / "elsewhere.gguf")
-    with pytest.raises((FormatError, OutputError), match="link"):
+    with pytest.raises(FormatError, match=r"m-00003-of-00003.gguf' cannot be opened: it is a link"):
+        bound(first, None, in_place=True)
+    first.rename(tmp_path / "other.gguf")
+    first.symlink_to(tmp_path / "other.gguf")
+    with pytest.raises(FormatError, match=r"m-00001-of-00003.gguf' cannot be opened: it is a link"):
         bound(first, None, in_place=True)
     with pytest.raises(OutputError, match="is a directory"):
         locate(first).output(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,6 +178,15 @@ def test_a_shard_leads_to_its_index_and_one_without_an_index_is_read_alone(tmp_p
         look(shard)
     path.unlink()
     assert look(shard).format == "safetensors"
+
+
+def test_what_has_a_tensor_of_its_own_is_no_alias_whatever_the_metadata_say(tmp_path: Path) -> None:
+    header: dict[str, Any] = {"__metadata__": {"b.weight": "a.weight", "c.weight": "a.weight"}}
+    for number, name in enumerate(("a.weight", "b.weight")):
+        header[name] = tensor_files.ENTRY | {"shape": [2, 1], "data_offsets": [8 * number, 8 * number + 8]}
+    (tmp_path / "m.safetensors").write_bytes(tensor_files.safetensors(header, bytes(16)))
+    found = {row.step.variable.name: row.step.variable.aliases for row in look(tmp_path / "m.safetensors").rows}
+    assert found == {"a.weight": ("c.weight",), "b.weight": ()}
 
 
 def test_metadata_that_differ_are_a_difference(tmp_path: Path) -> None:
