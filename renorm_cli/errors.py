@@ -129,9 +129,14 @@ def not_installed(error: ModuleNotFoundError) -> str:
 
 def some_names(names: Sequence[str], room: int = _NAMES_LIMIT) -> str:
     """The first few of the names, quoted, and how many more there are; long names are cut, and leave room for fewer."""
-    shown = [_cut(repr(name), room) for name in names[:_NAMED]]
+    return first_few([_cut(repr(name), room) for name in names[:_NAMED]], len(names), room)
+
+
+def first_few(shown: Sequence[str], count: int, room: int = _NAMES_LIMIT) -> str:
+    """The first few of `count` things, as many as fit: `'a', 'b' and 7 more`."""
+    shown = shown[:_NAMED]
     named = shown[: max(1, sum(total <= room for total in accumulate(map(len, shown))))]
-    more = f" and {len(names) - len(named)} more" if len(names) > len(named) else ""
+    more = f" and {count - len(named):,} more" if count > len(named) else ""
     return ", ".join(named) + more
 
 

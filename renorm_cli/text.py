@@ -7,15 +7,10 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import accumulate
 
 NAME_LIMIT = 120
 LINE_LIMIT = 500
 PATH_LIMIT = 4096
-
-_NAMED = 3
-_NAMES_LIMIT = 120
-"""Characters that the names of a list take, if it has more than one."""
 
 _MOST_DIGITS = 31  # so that a number is sorted before any letter, as its length is a control character
 
@@ -222,14 +217,3 @@ def percent_text(share: float) -> str:
     if share in (0, 1):
         return "100 %" if share else "0 %"
     return "< 1 %" if share < 0.01 else "> 99 %" if share > 0.99 else f"{share * 100:.0f} %"
-
-
-def some_matrices(found: Sequence[tuple[str, Sequence[int]]], count: int) -> str:
-    """Write the first few of `count` matrices, given as names and shapes: `'a' (4x3), 'b' (4x3) and 7 more`.
-
-    Long names leave room for fewer, so that the rest of a message is not cut.
-    """
-    shown = [f"{name} ({shape_text(shape)})" for name, shape in found[:_NAMED]]
-    named = shown[: max(1, sum(total <= _NAMES_LIMIT for total in accumulate(map(len, shown))))]
-    more = f" and {count_text(count - len(named))} more" if count > len(named) else ""
-    return ", ".join(named) + more

@@ -24,8 +24,6 @@ All verbs raise RenormError, which says in one line what was expected, what was 
 from __future__ import annotations
 
 import os
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -54,12 +52,8 @@ from renorm_cli.api.keywords import (
     checked,
 )
 from renorm_cli.api.measuring import (
-    identified,
     measured,
-    refuse_read,
     say_dtypes,
-    session_for,
-    told,
 )
 from renorm_cli.api.report import Report
 from renorm_cli.errors import UsageError, Way
@@ -67,14 +61,11 @@ from renorm_cli.formats.base import Checkpoint, Found
 from renorm_cli.formats.registry import open_checkpoint
 from renorm_cli.model.constraint import Per, Selection
 from renorm_cli.model.identity import Role
-from renorm_cli.model.plan import Note
-from renorm_cli.norms.engines.pick import pick
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request
 from renorm_cli.plan.selection import as_literal
-from renorm_cli.run.session import Destination, damage, threads_for
-from renorm_cli.run.steps import SILENT, Meter, Work
-from renorm_cli.storage.staging import existing, save
+from renorm_cli.run.session import Destination
+from renorm_cli.run.steps import SILENT, Meter
 
 # Rooms that one verb or one keyword alone needs are imported there: the others start sooner.
 if TYPE_CHECKING:
@@ -344,11 +335,8 @@ def diff(
     With `expect_renorm`, also whether `after` is `before` renormed within `max_norm`, and nothing else. `weights_only`
     leaves out what an optimizer keeps, counters and metrics.
     """
-    from renorm_cli.api.difference import DiffReport
-    from renorm_cli.comparison.compare import compare
-    from renorm_cli.comparison.plan import plan_comparison
+    from renorm_cli.api.comparing import compared
 
-    started = time.monotonic()
     if expect_renorm and max_norm is None:
         raise UsageError("a bound is needed", _GIVE_ONE)
     if expect_renorm and weights_only:
@@ -357,25 +345,20 @@ def diff(
             Way("weights_only", "leave out {}"),
             Way("expect_renorm", "leave out {}"),
         )
-    bound, selection = (
-        OneBound(constraint_of(max_norm, norm, p, per, conv=conv), axes_of(units)),
-        selection_of(role, include, exclude),
+    bound = OneBound(constraint_of(max_norm, norm, p, per, conv=conv), axes_of(units))
+    selection = selection_of(role, include, exclude)
+    return compared(
+        before,
+        after,
+        bound,
+        selection,
+        like=like,
+        dtypes=dtypes_of(dtype),
+        expected=expect_renorm,
+        weights_only=weights_only,
+        jobs=computing_of(jobs=jobs).jobs,
+        meter=meter,
     )
-    jobs, dtypes = computing_of(jobs=jobs).jobs, dtypes_of(dtype)
-    with open_checkpoint(Path(before)) as one, open_checkpoint(Path(after)) as other:
-        say_dtypes(dtypes, one, other)
-        (old, lent), (new, lent_too) = identified(one, like), identified(other, like)
-        lent = (*_of(one, lent), *_of(other, lent_too))
-        how = {"expected": expect_renorm, "weights_only": weights_only}
-        comparison = plan_comparison(one, other, bound, selection, **how, identified=(old, new))
-        meter.start(comparison.nbytes, "reading")
-        engine, _ = pick("numpy")
-        with threads_for(comparison.nbytes, jobs) as imap:
-            report = compare(one, other, comparison, engine, expected=expect_renorm, imap=imap, advance=meter.advance)
-        damaged = [note for source in (one, other) for note in damage(source, jobs, refuse=expect_renorm)]
-        for source in (one, other):
-            source.check_unchanged()
-    return DiffReport.of(replace(report, notes=(*report.notes, *lent, *damaged), seconds=time.monotonic() - started))
 
 
 @checked
@@ -405,43 +388,23 @@ def suggest(
     With `output` they are written as rules, a bound for each variable or with `one_bound` one for all; an existing file
     is replaced with `force` only.
     """
-    from renorm_cli.api.suggestion import Suggestion
-    from renorm_cli.plan.rules_toml import rules_text
-    from renorm_cli.suggestion import Collector, aim_of, refuse_taken, remarks, rules_for
+    from renorm_cli.api.suggesting import suggested
+    from renorm_cli.suggestion import aim_of
 
-    started = time.monotonic()
     aim = aim_of(clip, one_bound=one_bound)
     request = Request(OneBound(constraint_of(None, norm, p, per), axes_of(units)), selection_of(role, include, exclude))
     computing, rules = computing_of(engine, device, jobs), None if output is None else Path(output)
-    dtypes = dtypes_of(dtype)
-    with open_checkpoint(Path(checkpoint)) as source:
-        say_dtypes(dtypes, source)
-        if rules is not None:
-            existing(rules)
-            refuse_read(rules, like)
-            refuse_taken(rules, source, force=force)
-        session = session_for(source, request, like, computing)
-        session.start(meter)
-        collector = Collector(session.plan.steps, aim)
-        rows = session.run(Work(source, session.engine, advance=meter.advance, collect=collector.take))
-        damaged = session.damage(refuse=False)
-        source.check_unchanged()
-        found = collector.suggestion(told(session.report("inspect", rows, started, damage=damaged), source))
-        if rules is None:
-            return Suggestion.of(found)
-        made = rules_for(found, aim, source.variables)
-        text = rules_text(made, remarks(found, made, aim))
-        save(
-            {rules: [text.encode("ascii")]},
-            Way("output", "give the rules another name"),
-            readers=found.measured.readers,
-        )
-    return Suggestion.of(replace(found, rules=str(rules)))
-
-
-def _of(source: Checkpoint, notes: tuple[Note, ...]) -> tuple[Note, ...]:
-    """The notes on one of two checkpoints, which name it."""
-    return tuple(note._replace(text=f"{str(source.path)!r}: {note.text}") for note in notes)
+    return suggested(
+        checkpoint,
+        aim,
+        request,
+        computing,
+        like=like,
+        dtypes=dtypes_of(dtype),
+        rules=rules,
+        force=force,
+        meter=meter,
+    )
 
 
 def _place(checkpoint: PathLike | Found) -> Path | Found:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from renorm_cli.errors import first_few
 from renorm_cli.model.dtypes import is_floating
 from renorm_cli.model.identity import BOUNDED, Role
 from renorm_cli.model.plan import REQUESTED, Skip, SkipCode, Step
 from renorm_cli.model.variable import Variable
+from renorm_cli.text import shape_text
 
 Coverage = Literal["measured", "left out", "unidentified"]
 """What became of a matrix: measured, left out because the user asked for it, or not, as nothing tells what it is."""
@@ -73,3 +75,8 @@ def matrices(found: Iterable[Step | Skip]) -> Matrices:
         measured += kind == "measured"
         measured_elements += variable.elements if kind == "measured" else 0
     return Matrices(count, count - unidentified, measured, elements, measured_elements)
+
+
+def some_matrices(found: Sequence[tuple[str, Sequence[int]]], count: int) -> str:
+    """Write the first few of `count` matrices, given as names and shapes: `'a' (4x3), 'b' (4x3) and 7 more`."""
+    return first_few([f"{name} ({shape_text(shape)})" for name, shape in found], count)

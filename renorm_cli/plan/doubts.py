@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from renorm_cli.conventions.identify import identity_of
 from renorm_cli.errors import AND_SO_ON, SelectionError, Way
+from renorm_cli.model.coverage import some_matrices
 from renorm_cli.model.plan import Note, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.selection import Labels, pattern_of
-from renorm_cli.text import LINE_LIMIT, count_text, counted, matrices_text, show, some_matrices
+from renorm_cli.text import LINE_LIMIT, count_text, counted, matrices_text, show
 
 _ROOM = LINE_LIMIT // 5
 """Characters of patterns in a way, which a message gives twice."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from renorm_cli.conventions.identify import identify, identity_of
 from renorm_cli.errors import SelectionError, Way
-from renorm_cli.model.coverage import is_matrix
+from renorm_cli.model.coverage import is_matrix, some_matrices
 from renorm_cli.model.identity import BOUNDED, Claim
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable, logical, stored
-from renorm_cli.text import show, some_matrices
+from renorm_cli.text import show
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from renorm_cli.model.coverage import some_matrices
 from renorm_cli.model.report import Report
 from renorm_cli.model.variable import Variable
 from renorm_cli.render.columns import has_lower, has_signs, has_units, is_bounded, limits, noun, orders
-from renorm_cli.text import count_text, counted, exact_text, percent_text, show, some_matrices
+from renorm_cli.text import count_text, counted, exact_text, percent_text, show
 
 Quote = Callable[[str], str]
 """Writes a name from a file so that it is safe where the sentence goes."""

@@ -30,7 +30,14 @@ INNER = {
         {"journal"},
         {"records"},
     ],
-    "api": [{"verbs"}, {"applying"}, {"measuring"}, {"asked"}, {"keywords"}, {"report", "difference", "suggestion"}],
+    "api": [
+        {"verbs"},
+        {"applying", "comparing", "suggesting"},
+        {"measuring"},
+        {"asked"},
+        {"keywords"},
+        {"report", "difference", "suggestion"},
+    ],
     "cli": [
         {"app"},
         {"many"},

@@ -47,7 +47,8 @@ HELP = rooms(
 ) | {"renorm_cli"}
 
 OTHER_COMMANDS = rooms(
-    "fleet cli.many comparison model.difference api.difference suggestion model.suggestion api.suggestion training tf"
+    "fleet cli.many comparison model.difference api.comparing api.difference suggestion model.suggestion api.suggesting"
+    " api.suggestion training tf"
 )
 OPTIONS = rooms(
     "gate run.joint run.readings model.findings plan.rules plan.declared plan.dtypes plan.like plan.doubts"

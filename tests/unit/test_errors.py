@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from renorm_cli.errors import Way, as_keyword, some_names, worded
-from renorm_cli.text import some_matrices
+from renorm_cli.model.coverage import some_matrices
 
 WAYS = (
     Way("units", "say the axes with {}", tuple(f"{letter * 60}=AXES" for letter in "abc")),
@@ -18,6 +18,7 @@ def test_names_are_given_as_far_as_there_is_room() -> None:
     assert some_names(["a", "b", "c", "d"]) == "'a', 'b', 'c' and 1 more"
     assert some_names(["a" * 50, "b" * 50, "c" * 50]) == f"'{'a' * 50}', '{'b' * 50}' and 1 more"
     assert len(some_names(["a" * 10_000, "b"])) < 140
+    assert some_names(["a"] * 2000) == "'a', 'a', 'a' and 1,997 more"
     assert some_matrices([("a" * 100, (3, 4)), ("b" * 100, (3, 4))], 14) == f"{'a' * 100} (3x4) and 13 more"
 
 
