@@ -12,6 +12,7 @@ from support import small_checkpoints as small
 from support.cli import renorm_here
 
 from renorm_cli.model.readers import Readers
+from renorm_cli.storage.permissions import Permissions
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +98,17 @@ def test_a_group_that_may_read_the_input_is_no_other_group() -> None:
     assert ours.narrowed(0o664, 8) == Readers(False).narrowed(0o664, 7) == 0o600
     assert ours.of_both(Readers(False, 8)) == Readers(False)
     assert ours.of_both(Readers()) == Readers().of_both(ours) == ours.of_both(ours) == ours
+
+
+@pytest.mark.parametrize(("group", "mode"), [(0, 0o640), (1, 0o600)], ids=["kept", "another"])
+def test_a_replaced_file_whose_group_cannot_be_kept_is_for_no_group(
+    group: int, mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*change: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refused)
+    with (tmp_path / "file").open("w") as file:
+        made = os.fstat(file.fileno())
+        Permissions(0o640, made.st_uid + 1, made.st_gid + group).give(file.fileno())
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode

@@ -204,6 +204,43 @@ def test_recovery_can_start_after_any_rename(tmp_path: Path, done: int) -> None:
     assert {(tmp_path / name).read_bytes() for name in names} == {b"new"}
 
 
+@pytest.mark.parametrize("stop", range(4))
+@pytest.mark.parametrize("force", [False, True], ids=["new", "over another"])
+def test_no_rename_of_several_files_leaves_an_index_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool, stop: int
+) -> None:
+    """The rename with this number fails: what replaced nothing is gone, and what replaced files is finished later."""
+    names = ["m_0.h5", "m_1.h5", "m.json"]
+    targets = [tmp_path / name for name in names]
+    for target in targets if force else ():
+        target.write_bytes(b"old")
+    replace, done = Path.replace, []
+
+    def counted(path: Path, target: Path) -> Path:
+        if target in targets:
+            assert not targets[-1].exists()
+            if len(done) == stop:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            done.append(target)
+        return replace(path, target)
+
+    def publish() -> None:
+        with Staging(force=force) as staging:
+            for target in targets:
+                staging.write(target, b"new")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", counted)
+        if stop == len(names):
+            publish()
+        else:
+            with pytest.raises(OutputError, match="half replaced" if force else "cannot be written"):
+                publish()
+    assert journal.recover(targets[-1]) == (force and stop < len(names))
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == (dict.fromkeys(names, b"new") if force or stop == len(names) else {})
+
+
 @pytest.mark.parametrize(
     "content",
     [
