@@ -45,9 +45,13 @@ class OnnxFormat(Format):
     names_files = True
 
     def whole_of(self, path: Path) -> Path | None:
-        """The model beside a file of its tensors, by their names."""
+        """The model beside a file of its tensors, by their names; `model.onnx.bak` may be a model itself."""
         found = _DATA.fullmatch(path.name)
-        return path.with_name(found[1]) if found and path.is_file() and path.with_name(found[1]).is_file() else None
+        model = path.with_name(found[1]) if found else None
+        if model is None or not path.is_file() or not model.is_file():
+            return None
+        with closing(open_source(path)) as file:
+            return None if self.recognises(Head(file)) else model
 
     def naming(self, folder: Path, names: Collection[str]) -> Iterator[Path]:
         """By the locations of tensors: a model may call the files of its tensors anything."""

@@ -283,6 +283,15 @@ def test_a_file_of_tensors_leads_to_its_model(tmp_path: Path) -> None:
     assert found == {"m.onnx": ("m.onnx", "m.onnx.data", "m.onnx_data"), "n.onnx": ("n.onnx",)}
 
 
+def test_a_model_whose_name_is_that_of_a_part_of_another_is_no_part(tmp_path: Path) -> None:
+    content = matmuls(tensor("w", KERNEL))
+    for name in ("m.onnx", "m.onnx.bak"):
+        (tmp_path / name).write_bytes(content)
+    assert look(tmp_path / "m.onnx.bak").totals == look(tmp_path / "m.onnx").totals
+    bound(tmp_path / "m.onnx", tmp_path / "m.onnx.out")
+    assert look(tmp_path / "m.onnx.out", 1.0).totals.over == 0
+
+
 @pytest.mark.parametrize(
     ("content", "is_onnx"),
     [
