@@ -50,7 +50,10 @@ class Computing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where an output is written: to `output`, over the input, or (neither) beside it under a default name."""
+    """Where an output is written: to `output`, over the input, or (neither) beside it under a default name.
+
+    Beside is the current folder, where the input is in the cache of Hugging Face.
+    """
 
     output: Path | None = None
     in_place: bool = False
