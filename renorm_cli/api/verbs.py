@@ -269,10 +269,11 @@ def apply(
     """Write a renormalized checkpoint: no unit's norm exceeds the bound, all else keeps its bytes.
 
     It is written to `output`, over the input (`in_place`), or beside it under a default name; of an input in the cache
-    of Hugging Face, in the current folder. An existing one is replaced with `force` only. On NaN or Inf nothing is written, or (`nonfinite` "skip") those units are left alone.
-    With `verify` the output is read again before it gets its name. `companions` makes files of the report, which get
-    their names together with the output: all of them or none. A `dry_run` writes these alone. Given what was found at a
-    path, the file that is open already is not opened again.
+    of Hugging Face, in the current folder. An existing one is replaced with `force` only. On NaN or Inf nothing is
+    written, or (`nonfinite` "skip") those units are left alone. With `verify` the output is read again before it gets
+    its name. `companions` makes files of the report, which get their names together with the output: all of them or
+    none. A `dry_run` writes these alone. Given what was found at a path, the file that is open already is not opened
+    again.
 
     Raises SelectionError where unit axes are a guess, unless the bound holds already whatever they are.
     """
