@@ -19,6 +19,8 @@ from renorm_cli.untrusted import quoted
 
 _GAPS = "its numbers do not lie one behind the other: it is a view of a larger tensor, or its numbers are repeated"
 _NO_NUMBER = "no number"
+_MOST_TIMES = 16
+"""Times the bytes of all storages, at most, that are read to compare what does not lie plainly."""
 
 
 class Place(NamedTuple):
@@ -74,6 +76,9 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
             extents[name] = Extent(0, start, math.prod(shape) * width)
         elif order == "<" and (tensor.parts or odd == _GAPS):
             others[name] = _told(tensor, places)
+    told = sum(extent.size for one in others.values() for extent in one.extents)
+    if told > _MOST_TIMES * sum(place.size for place in places.values()):
+        others = {}  # each would be read alone, however many lie in one storage
     described = frameworks.described(variables, "torch")
     return Views(frameworks.with_aliases(described, aliases), extents, others)
 

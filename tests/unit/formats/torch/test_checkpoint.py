@@ -281,6 +281,15 @@ def test_a_tensor_that_does_not_lie_plainly_is_compared_by_all_that_tells_it(
         assert (row.verdict, (row.reason or "").startswith(f"its bytes changed; {reason}")) == ("other", True)
 
 
+@pytest.mark.parametrize("count", [10, 30])
+def test_a_storage_is_not_read_for_any_number_of_its_views(count: int, tmp_path: Path) -> None:
+    views = {
+        f"{number}.weight": torch_files.tensor("0", FLOAT, 24, 0, (2, number + 2), (12, 0)) for number in range(count)
+    }
+    with open_checkpoint(_one(tmp_path / "m.pt", views, KERNEL.tobytes())) as source:
+        assert all((source.raw(variable) is None) == (count == 30) for variable in source.variables)
+
+
 def test_a_sparse_matrix_is_none_of_which_a_bound_is_known_to_hold(tmp_path: Path) -> None:
     path = _odd(tmp_path / "m.pt", _coo())
     with open_checkpoint(path) as source:
