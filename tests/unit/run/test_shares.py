@@ -162,6 +162,33 @@ def test_an_answer_that_is_missing_is_never_taken_for_done(paths: Paths, tmp_pat
         failed(paths("safetensors shards"), tmp_path / str(number), AssertionError, "1 of", Workers(lost=(number,)))
 
 
+class Damaging(Workers):
+    """Changes the last byte of the range of an output that is compared as number `at`, before any is."""
+
+    at, compared = 0, 1
+
+    def __call__(self, do: Callable[[Any], Any], items: Sequence[Any], /) -> Iterator[tuple[Any, Any]]:
+        if do is shares.same_ranges:
+            ranges = [one for _, part in items for one in part]
+            self.compared = len(ranges)
+            file, (_, end) = ranges[self.at]
+            with file.temporary.open("r+b") as output:
+                output.seek(end - 1)
+                byte = output.read(1)[0]
+                output.seek(end - 1)
+                output.write(bytes([byte ^ 1]))
+        return super().__call__(do, items)
+
+
+def test_any_range_that_was_to_be_copied_and_is_another_is_noticed(paths: Paths, tmp_path: Path) -> None:
+    workers = Damaging()
+    while workers.at < workers.compared:
+        text = "differs from the input where nothing was to be written"
+        failed(paths("safetensors shards"), tmp_path / str(workers.at), OutputError, text, workers)
+        workers.at += 1
+    assert workers.compared > 2
+
+
 def test_a_worker_that_sees_another_file_than_who_asks_says_so_and_nothing_is_written(
     rows: Path, tmp_path: Path
 ) -> None:
