@@ -123,9 +123,15 @@ def ways(name: str) -> tuple[str, ...]:
 
 CASES = [(name, way) for name in small.FORMATS for way in ways(name)]
 SEVERAL = (*small.MULTIPLE, "saved model", "torch distributed", "model folder")
-QUICK = [(name, way) for name, way in CASES if way != "in place" or name in SEVERAL]
+EVERY_WAY = ("keras zip", "shards", "saved model", "model folder")
+"""One file, several, a folder that is replaced, and one whose files are: names are given in no other way."""
+QUICK = [
+    (name, way)
+    for name, way in CASES
+    if way == "over another" or (name in EVERY_WAY and (way == "new" or name in SEVERAL))
+]
 """A single file is replaced in the same way wherever it is."""
-QUICK_FAILURES = [(name, way) for name, way in QUICK if way == "new" or (way == "over another" and name in SEVERAL)]
+QUICK_FAILURES = [(name, way) for name, way in CASES if way == ("over another" if name in SEVERAL else "new")]
 
 
 def places(calls: tuple[str, ...], most: int) -> Iterator[int]:

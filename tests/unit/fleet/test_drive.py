@@ -77,7 +77,7 @@ def told(path: Path) -> Counter[str]:
     return Counter(one["source"]["path"] for one in final)
 
 
-MANY = pytest.param(10_000, 0.02, 20, marks=pytest.mark.slow)
+MANY = pytest.param(10_000, 0.02, 20, marks=pytest.mark.exhaustive)
 
 
 @pytest.mark.parametrize(("count", "dying", "kills"), [(500, 0.0, 0), (1_000, 0.02, 5), (500, 0.2, 3), MANY])
