@@ -12,7 +12,7 @@ from bench.measure import Cost
 Quantity = Literal["time", "memory", "times", "grows"]
 """What a promise is about: seconds, bytes, or the ratio of ours to the peer's seconds (times) or bytes (grows)."""
 
-HEADERS = ("what", "ours", "peer", "ratio", "aim", "met", "GB/s", "CPU s", "peak MiB")
+HEADERS = ("what", "ours", "peer", "ratio", "CPU ratio", "aim", "met", "GB/s", "CPU s", "peak MiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,14 @@ class Row:
         return [mine.wall / theirs.wall for mine, theirs in zip(self.ours, self.peer, strict=True)]
 
     @property
+    def cpu_ratios(self) -> list[float]:
+        """The same of processor time, which moves less than the clock where others use the machine."""
+        if self.memory:
+            return []
+        pairs = zip(self.ours, self.peer, strict=bool(self.peer))
+        return [mine.cpu / theirs.cpu for mine, theirs in pairs if theirs.cpu]
+
+    @property
     def measured(self) -> float | None:
         """What the promise is held against: a median of times, or of ratios of runs in turn; the most memory."""
         if self.promise is None:
@@ -91,7 +99,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.what,
         told(row.ours),
         told(row.peer) if row.peer else row.remark,
-        _spread(row.ratios) if row.ratios else "",
+        _spread(row.ratios),
+        _spread(row.cpu_ratios),
         "" if row.promise is None else str(row.promise),
         row.verdict,
         f"{row.nbytes / typical / 1e9:.2f}" if row.nbytes else "",
@@ -105,7 +114,9 @@ def _times(costs: Sequence[Cost]) -> str:
 
 
 def _spread(numbers: Sequence[float]) -> str:
-    """The median, and what it lies between."""
+    """The median, and what it lies between; nothing of none."""
+    if not numbers:
+        return ""
     middle = f"{statistics.median(numbers):.2f}"
     return middle if len(numbers) == 1 else f"{middle} ({min(numbers):.2f} to {max(numbers):.2f})"
 
