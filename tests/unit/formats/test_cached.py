@@ -17,7 +17,6 @@ from renorm_cli.errors import OutputError
 KINDS = {
     **small.TENSORFLOW,
     **small.OTHERS,
-    "shards": small.HDF5["shards"],
     "orbax": lambda folder: orbax_files.write_step(folder / "step", zarr3=False, ocdbt=False),
 }
 SLOW = [pytest.mark.slow, pytest.mark.skipif(find_spec("tensorstore") is None, reason="tensorstore is not installed")]
