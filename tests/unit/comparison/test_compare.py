@@ -20,12 +20,14 @@ from support.files import MANIFEST, SAMPLES, WHOLE, bound
 
 from renorm_cli.api.verbs import diff
 from renorm_cli.comparison.compare import compare
+from renorm_cli.comparison.pairs import by_name
 from renorm_cli.comparison.plan import plan_comparison
 from renorm_cli.errors import FormatError, SelectionError
 from renorm_cli.formats.registry import open_checkpoint
 from renorm_cli.model.constraint import Constraint, Selection
 from renorm_cli.model.difference import DiffReport, DiffRow
 from renorm_cli.model.norm import PNorm
+from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.parallel.threads import threads
 from renorm_cli.plan.bounds import OneBound
@@ -661,3 +663,16 @@ def test_a_renorm_by_a_factor_that_is_no_float64_is_proven_and_only_that(tmp_pat
         after[2, unit] *= 1 - 1e-9
         np.savez(tmp_path / "other.npz", **{"d/kernel": after})
         assert judge(tmp_path / "before.npz", tmp_path / "other.npz", 1e-20).proven is False
+
+
+def test_each_stored_copy_of_a_weight_is_beside_its_own_or_the_only_one() -> None:
+    def stored(*keys: str) -> list[Variable]:
+        return [Variable("w", key, (2,), "float32", copies=tuple(one for one in keys if one != key)) for key in keys]
+
+    def pairs(before: list[Variable], after: list[Variable]) -> list[tuple[str | None, str | None]]:
+        return [(pair.before and pair.before.key, pair.after and pair.after.key) for pair in by_name(before, after)]
+
+    one, two = stored("a"), stored("b", "c")
+    assert pairs(one, two) == [("a", "b"), ("a", "c")]
+    assert pairs(two, one) == [("b", "a"), ("c", "a")]
+    assert pairs(two, stored("d", "e")) == [("b", "d"), ("c", "e")]

@@ -118,3 +118,23 @@ def test_numbers_of_a_tensor_without_axes_and_without_elements_are_read(tmp_path
     with open_checkpoint(tmp_path / "m.gguf") as source:
         for variable in source.variables:
             assert np.array_equal(source.read(variable), known[variable.key])
+
+
+def test_metadata_of_every_type_is_passed_over(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    for bits in (8, 16, 32, 64):
+        for kind in ("uint", "int"):
+            getattr(writer, f"add_{kind}{bits}")(f"{kind}{bits}", 1)
+    writer.add_float32("float32", 0.5)
+    writer.add_float64("float64", 0.5)
+    writer.add_bool("bool", True)
+    writer.add_array("words", ["one", "two"])
+    writer.add_array("numbers", [[0.5], [1.5, 2.5]])
+    writer.add_tensor("output.weight", np.eye(3, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with open_checkpoint(tmp_path / "m.gguf") as checkpoint:
+        assert [variable.name for variable in checkpoint.variables] == ["output.weight"]
