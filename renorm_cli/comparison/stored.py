@@ -20,7 +20,7 @@ def compare_stored(before: Checkpoint, after: Checkpoint, row: DiffRow, old: Var
     if old.locked != new.locked:
         return replace(row, reason=locked)
     one, other = before.raw(old), after.raw(new)
-    if one is None or other is None or before.format != after.format:
+    if one is None or other is None or after.format not in (before.format, before.output_format):
         return replace(row, reason=locked or f"{old.dtype}: its bytes are not read from these formats")
     if _same_bytes(one, other):
         return replace(row, verdict="identical", changed=0)

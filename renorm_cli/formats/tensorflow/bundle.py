@@ -182,8 +182,8 @@ def _header(value: bytes, shown: str, budget: Budget) -> tuple[int, str]:
         raise FormatError(f"{shown}: expected a V2 checkpoint, found one of format V1; save it again with a V2 Saver")
     num_shards, order = header.integer(1), header.integer(2)
     version = read_message(header.blob(3) or b"", shown, budget=budget)
-    if not 0 <= num_shards <= _MAX_SHARDS:
-        raise damaged(shown, f"expected 0 to {_MAX_SHARDS} shards in the header, found {num_shards}")
+    if not 0 < num_shards <= _MAX_SHARDS:
+        raise damaged(shown, f"expected 1 to {_MAX_SHARDS} shards in the header, found {num_shards}")
     if order not in (0, 1):
         raise damaged(shown, f"expected byte order 0 or 1 in the header, found {order}")
     if version.integer(1) < 0 or version.integer(2) > _BUNDLE_VERSION or _BUNDLE_VERSION in version.integers(3):
@@ -215,7 +215,7 @@ def _entry(
     if boxes:
         return Entry(key, dtype, shape, 0, 0, 0, None, None, item.block), boxes
     shard, offset, size = message.integer(3), message.integer(4), message.integer(5)
-    if not 0 <= shard < max(num_shards, 1):
+    if not 0 <= shard < num_shards:
         raise damaged(where, f"expected a data file from 0 to {num_shards - 1}, found {shard}")
     if offset < 0 or size < 0:
         raise damaged(where, f"expected offset and size of at least 0, found {offset} and {size}")

@@ -14,12 +14,11 @@ from typing import NamedTuple
 from renorm_cli.formats.tensorflow.bundle import DTYPES, ITEM_BYTES, MAX_RANK
 from renorm_cli.formats.tensorflow.keras_metadata import KerasObject
 from renorm_cli.formats.tensorflow.object_graph import MAX_NODES, ObjectGraph
-from renorm_cli.formats.tensorflow.spans import COLLECTIONS, OBJECTS, Walk
+from renorm_cli.formats.tensorflow.spans import COLLECTIONS, OBJECTS, VARIABLE_OPS, Walk
 from renorm_cli.formats.walk import Span
 from renorm_cli.model.dtypes import FLOATS
 
 _OP, _ATTR, _TENSOR = 2, 5, 8
-_VARIABLE_OPS = frozenset({b"VarHandleOp", b"VariableV2", b"Variable", b"AutoReloadVariable"})
 _MAX_ATTRIBUTES = 10_000
 _CONSTANT_OP = b"\x12\x05Const"
 """The op of a constant as it is stored."""
@@ -129,7 +128,7 @@ def variable_operations(data: bytes | memoryview, shown: str) -> int:
     """
     walk = Walk(data, shown)
     return sum(
-        walk.bytes_of(item, 32) in _VARIABLE_OPS
+        walk.text(item) in VARIABLE_OPS
         for node in walk.operations()
         for item in walk.inside(node)
         if item.number == _OP

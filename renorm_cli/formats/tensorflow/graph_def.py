@@ -13,10 +13,8 @@ from renorm_cli.conventions.graph.budget import Budget, SpentError
 from renorm_cli.conventions.graph.layout import Constant, Shape
 from renorm_cli.conventions.graph.protocol import Node, Ref
 from renorm_cli.formats.protobuf import BYTES, signed
-from renorm_cli.formats.tensorflow.spans import FUNCTION, FUNCTION_NODE, GRAPH, GRAPH_NODE, LIBRARY, Walk
+from renorm_cli.formats.tensorflow.spans import FUNCTION, FUNCTION_NODE, GRAPH, GRAPH_NODE, LIBRARY, VARIABLE_OPS, Walk
 from renorm_cli.formats.walk import Span
-
-_VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "AutoReloadVariable"})
 
 _GRADIENT_FUNCTION = "__backward_"
 """How TensorFlow names the functions of backward passes."""
@@ -117,7 +115,7 @@ class StoredGraph:
         """By their own names; in functions variables are arguments."""
         if self._variables is None:
             nodes = () if self.name else self.nodes().values()
-            self._variables = {node.name: node.name for node in nodes if node.op in _VARIABLE_OPS}
+            self._variables = {node.name: node.name for node in nodes if node.op in VARIABLE_OPS}
         return self._variables
 
     def nodes(self) -> Mapping[str, Node]:

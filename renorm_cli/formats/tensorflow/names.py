@@ -157,19 +157,14 @@ def _read_uses(read: Callable[[], GraphUses] | None) -> _Told:
     """What the graph tells, or a note if it cannot be read."""
     if read is None:
         return _Told()
+    from renorm_cli.formats.node_graph import told_use, use_notes  # most checkpoints have no graph
+
     try:
         found = read()
     except FormatError as error:
         return _Told(notes=(Note(f"the graph tells nothing of the weights: {error}"),))
-    if found.spent is not None:
-        text = f"the graph tells nothing of the weights: it has more {found.spent} than are followed"
-        return _Told(notes=(Note(text),))
-    uses = {
-        key: GraphUse(use.role or "unknown", use.unit_axes, use.ops, use.via)
-        for key, use in found.uses.items()
-        if use.state in ("told", "unused")
-    }
-    return _Told(uses, found.copies, found.places)
+    uses = {key: told for key, use in found.uses.items() if (told := told_use(use)) is not None}
+    return _Told(uses, found.copies, found.places, use_notes({}, found.spent))  # names may tell what the graph does not
 
 
 def _used(variable: Variable, use: GraphUse | None, trained: bool) -> Variable:

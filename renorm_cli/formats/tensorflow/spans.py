@@ -17,6 +17,9 @@ MAX_COPIED = 32 << 20
 META_GRAPHS, GRAPH, COLLECTIONS, OBJECTS = 2, 2, 4, 7
 GRAPH_NODE, LIBRARY, FUNCTION, FUNCTION_NODE = 1, 2, 1, 3
 
+VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "AutoReloadVariable"})
+"""The ops that make or hold a variable."""
+
 
 class Walk(walk.Walk):
     """Finds the fields of a model."""

@@ -78,7 +78,7 @@ def _do(statement: str) -> Callable[[Draft], None]:
 BAD = {
     "no header": (_do("draft.header = None"), "header"),
     "header of noise": (_do("draft.header = None; draft.extra[b''] = b'\\xff'"), "varint"),
-    "no shards": (_set("header", num_shards=0), "data file|1 data|0 data"),
+    "no shards": (_set("header", num_shards=0), "1 to 1048576 shards"),
     "negative shards": (_set("header", num_shards=-1), "shards"),
     "too many shards": (_set("header", num_shards=1 << 30), "shards"),
     "other number of data files": (_set("header", num_shards=2), "2 data files"),

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import keras_zoo, oracle
 from support import raw_tables as raw
-from support.files import agrees
+from support.files import agrees, bound
 from support.found import file_at
 
+from renorm_cli.api.verbs import diff
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.formats.numbers import stored_dtype
 from renorm_cli.formats.tensorflow.locations import Prefix
@@ -248,6 +249,16 @@ def test_every_dtype_and_string_is_restored_from_the_v2_output(
     assert len(before) == len(DTYPES) + 12
     assert before.keys() == after.keys()
     assert [name for name in before if not equal(before[name], after[name])] == []
+
+
+def test_an_output_is_proven_to_be_the_renorm_of_its_checkpoint_texts_too(tf: Any, tmp_path: Path) -> None:
+    arrays = {"dense/kernel": 9 * normal(7, 5), "words": np.array([b"a", b"bc"], object)}
+    bound(save(tf, tmp_path / "in", arrays), tmp_path / "out")
+    proof = diff(tmp_path / "in", tmp_path / "out", expect_renorm=True, max_norm=1.0)
+    assert (proof.exit_code, proof.totals["pure renorm"], proof.totals["identical"]) == (0, 1, 1)
+    bound(save(tf, tmp_path / "other", arrays | {"words": np.array([b"ab", b"c"], object)}), tmp_path / "out 2")
+    found = diff(tmp_path / "in", tmp_path / "out 2", expect_renorm=True, max_norm=1.0)
+    assert (found.exit_code, found.totals["pure renorm"], found.totals["other"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint16", "object"])
