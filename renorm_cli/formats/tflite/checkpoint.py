@@ -55,9 +55,10 @@ def _joined(tensors: Sequence[Tensor]) -> tuple[Mapping[str, str], frozenset[str
 def _variables(
     tensors: Sequence[Tensor], same: Mapping[str, str], shared: frozenset[str], uses: Uses
 ) -> tuple[Variable, ...]:
-    aliases: dict[str, list[str]] = {}
-    for key, original in same.items():
-        aliases.setdefault(original, []).append(key)
+    others: dict[str, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.key in same:
+            others.setdefault(same[tensor.key], []).append(tensor)
     return tuple(
         Variable(
             tensor.key,
@@ -67,9 +68,9 @@ def _variables(
             Hint("tflite"),
             _state(tensor, uses.uses.get(tensor.key)),
             locked=SHARED if tensor.key in shared else tensor.odd,
-            scaling=tensor.scaling,
+            scaling=_scaling([tensor, *others.get(tensor.key, ())]),
             use=told_use(uses.uses.get(tensor.key)),
-            aliases=tuple(aliases.get(tensor.key, ())),
+            aliases=tuple(other.key for other in others.get(tensor.key, ())),
         )
         for tensor in tensors
         if tensor.key not in same
@@ -79,3 +80,9 @@ def _variables(
 def _state(tensor: Tensor, use: Use | None) -> Role | None:
     """Weights of few bits that the graph uses are quantized."""
     return "quantized" if use is not None and use.ops and tensor.dtype not in FLOATS else None
+
+
+def _scaling(tensors: Sequence[Tensor]) -> str | None:
+    """What makes numbers of the stored ones, for all tensors in one place: each may have a scale of its own."""
+    told = [tensor.scaling for tensor in tensors]
+    return " ".join(one or "none" for one in told) if any(told) else None

@@ -118,3 +118,18 @@ def test_the_scale_and_the_offset_of_quantized_numbers_are_a_part_of_them(
         (tmp_path / name).mkdir()
     found = diff(write(tmp_path / "old", 0.5, -3), write(tmp_path / "new", scale, offset))
     assert (found.exit_code, found.totals["identical"], found.totals["other"]) == (not same, same, not same)
+
+
+def test_tensors_in_one_buffer_have_each_a_scale_of_their_own(tmp_path: Path) -> None:
+    for name, scale in (("old", 0.5), ("same", 0.5), ("new", 0.25)):
+        model = tflite_files.model(
+            {"a": np.ones((3, 4), "i1"), "b": np.ones((3, 4), "i1"), "x": None, "y": None},
+            [tflite_files.operator(9, [2, 0], [3]), tflite_files.operator(9, [2, 1], [3])],
+        )
+        first, second = model[2][0][0][:2]
+        first[4], second[4] = {2: np.array([1.0], "f4")}, {2: np.array([scale], "f4")}
+        second[2] = first[2]
+        (tmp_path / name).write_bytes(tflite_files.flatbuffer(model))
+    assert diff(tmp_path / "old", tmp_path / "same").exit_code == 0
+    (row,) = diff(tmp_path / "old", tmp_path / "new").rows
+    assert (row.verdict, row.reason) == ("other", "the scale or the offset of its quantization changed")
