@@ -43,7 +43,7 @@ def use_notes(uses: Mapping[str, Use], spent: str | None) -> tuple[Note, ...]:
     if spent is not None:
         return (Note(f"the graph tells nothing of the weights: it has more {spent} than are followed"),)
     torn = [key for key, use in uses.items() if use.state == "conflict"]
-    text = "its consumers tell different unit axes, so it is not identified; say which axes name its units"
+    text = "its consumers tell different unit axes, so the graph tells none of them; say which axes name its units"
     return (Note(f"{some_names(torn)}: {text}"),) if torn else ()
 
 

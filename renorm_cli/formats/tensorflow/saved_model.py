@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from renorm_cli.errors import FormatError, some_names
 from renorm_cli.formats.base import Checkpoint, Found, Sink
-from renorm_cli.formats.folders import files_in
+from renorm_cli.formats.folders import files_in, size_of
 from renorm_cli.formats.location import Location
 from renorm_cli.formats.naming import Naming
 from renorm_cli.formats.tensorflow.checkpoint import Graph, OpenBundle, TfCheckpoint, open_bundle
@@ -63,9 +63,7 @@ class SavedModel(TfCheckpoint):
 
     @property
     def size(self) -> int:
-        opened = {file.path for file in self.others}
-        paths = [self.path / name for name in self._carried]
-        return super().size + sum(path.stat().st_size for path in paths if path not in opened)
+        return super().size + size_of(self.path, (name for name in self._carried if name != Path(_GRAPH)))
 
     def stage(self, staging: Staging, output: Location, changing: Sequence[Variable]) -> Sink:
         tree = staging.tree(output.path)

@@ -159,6 +159,18 @@ def test_the_nodes_of_a_graph_tell_what_their_weights_are(tmp_path: Path) -> Non
     }
 
 
+def test_a_weight_whose_consumers_disagree_is_told_by_its_name_and_a_note_says_what_the_graph_does_not(
+    tmp_path: Path,
+) -> None:
+    products = [tfjs_files.node("MatMul", f"m{turn}", "x", "dense/kernel", transpose_b=turn) for turn in (False, True)]
+    nodes = [tfjs_files.node("Const", "dense/kernel"), tfjs_files.node("Placeholder", "x"), *products]
+    weights: list[tfjs_files.Weight] = [("dense/kernel", np.ones((4, 4), "f4"), {})]
+    path = tfjs_files.write_tfjs(tmp_path, [weights], {"node": nodes})
+    assert told(path)["dense/kernel"][1] == (1,)
+    (note,) = [str(note) for note in renorm_cli.inspect(path).notes]
+    assert note.startswith("'dense/kernel': its consumers tell different unit axes, so the graph tells none of them")
+
+
 def test_a_file_of_weights_leads_to_its_model_and_a_search_of_folders_takes_the_model_once(tmp_path: Path) -> None:
     source = tfjs_files.write_small(tmp_path)
     renorm_cli.apply(source, tmp_path / "m.json", max_norm=1.0)
