@@ -574,6 +574,18 @@ def test_a_renorm_by_the_oracle_rounded_to_nearest_is_a_pure_one(
     assert report == compared(*files, wanted(limit, "w", p=p, units=unit_axes or None), block_bytes, jobs=1)
 
 
+def test_each_unit_may_be_rounded_in_its_own_way(tmp_path: Path) -> None:
+    before = np.random.default_rng(0).normal(size=(64, 2)).astype("f4")
+    exact = before.astype("f8") * (91 / 128)
+    nearest = exact.astype("f4")
+    cut = np.where(np.abs(nearest) > np.abs(exact), np.nextafter(nearest, np.float32(0)), nearest)
+    assert (cut != nearest).any(axis=0).all()
+    for order in (1, -1):
+        np.savez(tmp_path / "new.npz", **{"dense/kernel": np.stack((cut[:, 0], nearest[:, 1])[::order], 1)})
+        np.savez(tmp_path / "old.npz", **{"dense/kernel": before[:, ::order]})
+        assert diff(tmp_path / "old.npz", tmp_path / "new.npz").totals["pure renorm"] == 1
+
+
 @pytest.mark.slow
 @settings(max_examples=examples(60), deadline=None)
 @given(

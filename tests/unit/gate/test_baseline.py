@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,29 @@ def test_what_the_patterns_leave_out_has_not_vanished_and_what_is_skipped_otherw
         after = report(row("b", 1.0), skips=(Skip(variable, "kernel", code, "whatever it says"),))
         found = compared(tmp_path / "b.json", report(row("a", 1.0), row("b", 1.0)), after)
         assert [one.kind for one in found] == kinds
+
+
+def known_as(one: Row, *aliases: str, copies: tuple[str, ...] = ()) -> Row:
+    return replace(one, step=replace(one.step, variable=replace(one.variable, aliases=aliases, copies=copies)))
+
+
+def test_another_name_leads_to_a_variable_of_the_baseline_where_no_other_can_be_meant(tmp_path: Path) -> None:
+    one, other, x, y = row("one", 1.0), row("other", 1.0), row("x", 9.0), row("y", 9.0)
+    both = {("one", "vanished"), ("x", "appeared")}
+    cases: list[tuple[list[Row], list[Row], set[tuple[str, str]]]] = [
+        ([known_as(one, "x")], [x], {("x", "grew")}),
+        ([one], [known_as(x, "one")], {("x", "grew")}),
+        ([known_as(one, "x"), known_as(other, "x")], [x], both | {("other", "vanished")}),
+        ([known_as(one, "x", "y")], [x, y], both | {("y", "appeared")}),
+    ]
+    for before, after, expected in cases:
+        found = compared(tmp_path / "b.json", report(*before), report(*after))
+        assert {(growth.name, growth.kind) for growth in found} == expected
+
+
+def test_of_an_apply_that_bounded_nothing_of_a_variable_the_norms_that_it_has_count(tmp_path: Path) -> None:
+    applied = replace(report(row("a", 1.0)), command="apply", output="out.h5")
+    assert [one.kind for one in compared(tmp_path / "b.json", applied, report(row("a", 2.0)))] == ["grew"]
 
 
 def test_where_names_are_not_unique_keys_are_compared(tmp_path: Path) -> None:
