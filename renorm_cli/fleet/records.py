@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+from renorm_cli.errors import UsageError
 from renorm_cli.model.constraint import Constraint, Per
 from renorm_cli.model.failure import Failure, FailureKind, Outcome
 from renorm_cli.model.identity import AxisSource, Identity, Role
-from renorm_cli.model.norm import LARGEST_P, SPECTRAL, Norm, PNorm
+from renorm_cli.model.norm import SPECTRAL, Norm, PNorm
 from renorm_cli.model.plan import Note, Skip, SkipCode, Step
 from renorm_cli.model.report import Allowed, Baseline, Growth, NormStats, Provenance, Readings, Report, Row, UnitNorm
 from renorm_cli.model.spectral import PowerLaw, Span, Spectral, Spectrum
@@ -265,10 +266,10 @@ def _norm_of(record: Mapping[str, Any]) -> Norm:
 
 
 def _p_norm(found: object) -> PNorm:
-    p = math.inf if found == "inf" else finite(found)
-    if not (0 < p <= LARGEST_P or p == math.inf):
-        raise UnexpectedError("the p of a norm", found)
-    return PNorm(p)
+    try:
+        return PNorm(math.inf if found == "inf" else finite(found))
+    except UsageError:
+        raise UnexpectedError("the p of a norm", found) from None
 
 
 def _one_of(values: tuple[Any, ...]) -> Reader[Any]:

@@ -9,22 +9,23 @@ from typing import ClassVar, Literal
 from renorm_cli.errors import UsageError
 from renorm_cli.text import exact_text
 
-LARGEST_P = 512.0
-"""The largest finite p: 0.5 ** p must stay a normal float64."""
+LEAST_P, LARGEST_P = 1 / 512, 512.0
+"""The least and the largest finite p. 0.5 ** p must stay a normal float64; and the p-th root of a sum has 1 / p times
+its relative error, while two weights of 1 have the norm 2 ** (1 / p), which must be a float64 too."""
 
 
 @dataclass(frozen=True, slots=True)
 class PNorm:
     """The p-norm: the p-th root of the sum of |x| ** p over the elements of a unit, for p = inf the largest |x|.
 
-    Raises UsageError unless 0 < p <= LARGEST_P or p is inf.
+    Raises UsageError unless LEAST_P <= p <= LARGEST_P or p is inf.
     """
 
     p: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.p <= LARGEST_P or self.is_max):
-            raise UsageError(f"p must be above 0 and at most {LARGEST_P:g}, or inf, got {self.p}")
+        if not (LEAST_P <= self.p <= LARGEST_P or self.is_max):
+            raise UsageError(f"p must be from 1/512 to {LARGEST_P:g}, or inf, got {self.p:g}")
 
     kind: ClassVar[Literal["p"]] = "p"
     noun: ClassVar[str] = "norm"

@@ -47,7 +47,8 @@ class PowerSums(NamedTuple):
 
     def _at(self, exponents: Ints, p: float) -> Float64:
         shift = (self.exponents - exponents).astype(np.float64) * p
-        return np.asarray(np.where(self.sums == 0, 0.0, self.sums * np.exp2(shift)))
+        with np.errstate(invalid="ignore"):  # Inf, far below the other sum
+            return np.asarray(np.where(self.sums == 0, 0.0, self.sums * np.exp2(shift)))
 
 
 def needs_exponents(dtype: str, norm: PNorm) -> bool:

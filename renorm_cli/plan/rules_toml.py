@@ -160,7 +160,7 @@ def _order(value: object) -> PNorm:
     try:
         return PNorm(math.inf if value == "inf" else number(value))
     except UsageError:
-        raise UnexpectedError('a number above 0 and at most 512, or "inf"', value) from None
+        raise UnexpectedError('a number from 1/512 to 512, or "inf"', value) from None
 
 
 def _axes(value: object) -> tuple[int, ...] | None:

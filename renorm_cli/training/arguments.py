@@ -10,9 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from renorm_cli.errors import UsageError
 from renorm_cli.model.dtypes import FLOATS
+from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.engines.base import others
-from renorm_cli.norms.engines.tensor_ops import LARGEST_P
 from renorm_cli.training.traced import shared
 
 
@@ -27,13 +28,13 @@ def floating(x: Any) -> Any:
 
 
 def exponent(p: Any) -> float:
-    """`p` as a float in the range for which float64 holds powers: 0 < p <= LARGEST_P, or inf."""
+    """`p` as a float of the range that `PNorm` has."""
     if isinstance(p, bool) or not isinstance(p, Real):
         raise TypeError(f"p must be a Python number, got {type(p).__name__}")
-    found = float(p)
-    if not (0 < found <= LARGEST_P or found == math.inf):
-        raise ValueError(f"p must be above 0 and at most {LARGEST_P:g}, or inf, got {p}")
-    return found
+    try:
+        return PNorm(float(p)).p
+    except UsageError as error:
+        raise ValueError(error.text) from None
 
 
 def number_above_zero(limit: Any, name: str) -> float:

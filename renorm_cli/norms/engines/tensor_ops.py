@@ -12,9 +12,6 @@ from typing import Any
 from renorm_cli.model.dtypes import FLOATS
 from renorm_cli.norms.error_free import is_small_whole
 
-LARGEST_P = 512.0
-"""Up to this p, powers that are flushed to zero are less than 2**-500 of the sum."""
-
 _SIGN = -(1 << 63)
 _LIMB = 2.0**26
 

@@ -18,7 +18,7 @@ from renorm_cli.errors import EngineError, Way
 from renorm_cli.norms.engines.base import BLOCK_BYTES, GramSum, others
 from renorm_cli.norms.engines.numpy_engine import NumpyEngine
 from renorm_cli.norms.engines.quiet import quiet
-from renorm_cli.norms.engines.tensor_ops import LARGEST_P, lost, magnitudes, peak_bits, power_sums, toward_zero
+from renorm_cli.norms.engines.tensor_ops import lost, magnitudes, peak_bits, power_sums, toward_zero
 from renorm_cli.norms.error_free import Float64, is_small_whole
 from renorm_cli.norms.rounding import widen
 from renorm_cli.parallel.memory import ALIGNMENT, Purpose, reuse
@@ -105,7 +105,7 @@ class TensorFlowEngine:
 
     def power_sums(self, block: Array | _Held, kept: tuple[int, ...], p: float, exponents: Array | None) -> Float64:
         """Sum of (|x| * 2**-exponent) ** p per unit, in float64. Shape: the kept axes of `block`."""
-        if not block.size or p > LARGEST_P:
+        if not block.size:
             return self._host.power_sums(_array(block), kept, p, exponents)
         native = _native(block)
         axes = others(native.ndim, kept)

@@ -189,7 +189,7 @@ def test_quiet_prints_nothing_and_warnings_go_to_stderr() -> None:
         (["check", "model.weights.h5", "--max-norm", "nan"], "the bound must be a finite number above 0, got nan"),
         (["check", "model.weights.h5", "--max-norm", "inf"], "the bound must be a finite number above 0, got inf"),
         (["check", "model.weights.h5", "--max-norm", "one"], "--max-norm"),
-        (["check", "model.weights.h5", "--max-norm", "1", "--p", "0"], "p must be above 0"),
+        (["check", "model.weights.h5", "--max-norm", "1", "--p", "0"], "p must be from 1/512"),
         (
             ["check", "model.weights.h5", "--max-norm", "1", "--units", "2"],
             "units 2 is out of range for 'hidden/kernel'",

@@ -103,7 +103,7 @@ def test_a_real_process_prints_the_proof(pair: tuple[str, str]) -> None:
         ),
         (("dense.h5", "dense.h5", "-i", "nothing/*"), "matches none"),
         (("dense.h5", "dense.h5", "--max-norm", "0"), "above 0"),
-        (("dense.h5", "dense.h5", "--p", "0"), "p must be above 0"),
+        (("dense.h5", "dense.h5", "--p", "0"), "p must be from 1/512"),
         (("dense.h5", "dense.h5", "--jobs", "0"), "--jobs"),
         (("dense.h5", "dense.h5", "--report", "report.txt"), "use .json, .csv, .md or .html"),
         (("dense.h5",), "AFTER"),

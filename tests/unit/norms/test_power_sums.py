@@ -14,7 +14,7 @@ from support import floats, oracle
 from renorm_cli.errors import UsageError
 from renorm_cli.model.norm import PNorm
 from renorm_cli.norms.policy import over, threshold
-from renorm_cli.norms.power_sums import LOWEST, PowerSums, doubtful, exponents_of, needs_exponents, norms
+from renorm_cli.norms.power_sums import LOWEST, PowerSums, doubtful, exponents_of, needs_exponents, norms, roots
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 PS = [0.5, 1.0, 2.0, 2.5, 3.0, 6.0, 50.0, 400.0]
@@ -60,6 +60,14 @@ def test_joining_sums_is_associative_and_gives_the_norm_of_all(parts: list[tuple
     )
 
 
+@pytest.mark.parametrize("p", [2.0, 0.5, 7.0])
+def test_an_infinity_far_below_what_it_is_joined_with_stays_not_finite_without_a_warning(p: float) -> None:
+    bad = PowerSums(np.array([math.inf]), np.zeros(1, dtype=np.int64))
+    far = summed([math.ldexp(1.0, 1000), 1.0], p)._replace(exponents=np.array([4000]))
+    for joined in (bad.join(far, PNorm(p)), far.join(bad, PNorm(p))):
+        assert not np.isfinite(roots(joined, PNorm(p))).any()
+
+
 @given(values=WEIGHTS, power=POWERS_OF_TWO, p=st.sampled_from(PS))
 def test_an_empty_sum_changes_no_bit_of_what_it_is_joined_with(values: list[float], power: int, p: float) -> None:
     some = summed([math.ldexp(value, power) for value in values], p)
@@ -100,8 +108,8 @@ def test_a_unit_with_nan_or_infinity_has_no_finite_norm(p: float) -> None:
 
 def test_a_norm_beyond_float64_is_an_error_that_says_what_to_do() -> None:
     """A small p can make it, and weights near the end of float64's range can at any p."""
-    with pytest.raises(UsageError, match=r"of a unit for p = 0\.001 is beyond .*; take a larger p with p="):
-        norms(PowerSums(np.array([1e6]), np.zeros(1, dtype=np.int64)), PNorm(0.001))
+    with pytest.raises(UsageError, match=r"of a unit for p = 0\.002 is beyond .*; take a larger p with p="):
+        norms(PowerSums(np.array([1e6]), np.zeros(1, dtype=np.int64)), PNorm(0.002))
     with pytest.raises(UsageError, match=r"^the norm of 'w' for p = 2 is beyond the range of float64; take .*exclude="):
         norms(PowerSums(np.array([1.0]), np.array([1024])), PNorm(2.0), "'w'")
 

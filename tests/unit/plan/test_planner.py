@@ -242,7 +242,7 @@ def test_a_limit_that_bounds_nothing_is_a_usage_error(limit: float) -> None:
         Constraint(limit)
 
 
-@pytest.mark.parametrize("p", [0.0, -2.0, 513.0, float("nan")])
+@pytest.mark.parametrize("p", [0.0, 0.00195, -2.0, 513.0, float("nan")])
 def test_a_p_that_is_no_norm_is_a_usage_error(p: float) -> None:
-    with pytest.raises(UsageError, match="p must be above 0 and at most 512, or inf"):
+    with pytest.raises(UsageError, match="p must be from 1/512 to 512, or inf"):
         PNorm(p)
