@@ -20,6 +20,9 @@ _TAIL = 8
 _MOST_FITTED = 1 << 15
 """Eigenvalues above which none is fitted: it would take the square of their number of steps."""
 
+_WIDEST = 700.0
+"""The largest natural logarithm, up or down, of an eigenvalue that is told."""
+
 
 def singular_values(upper: Float64) -> Float64:
     """The singular values of a matrix by its Gram matrix, of which the diagonal and what is above it are stored.
@@ -34,7 +37,7 @@ def spectrum(values: Float64) -> Spectrum:
     largest, smallest = float(values.max()), float(values.min())
     shares = values[values > 0] / values.sum()
     known = values[values > largest / MOST_CONDITION]
-    logs = 2 * np.log10(np.maximum(values, largest / MOST_CONDITION))
+    logs = 2 * np.log10(np.maximum(values, max(largest / MOST_CONDITION, math.ulp(0.0))))
     low, high = float(logs.min()), float(logs.max())
     if high - low < _ALIKE:
         low, high = low - 0.5, high + 0.5
@@ -50,7 +53,9 @@ def spectrum(values: Float64) -> Spectrum:
 
 
 def power_law(values: Float64) -> PowerLaw | None:
-    """The power law that fits the squares of singular values best; None where there are too few, or too many.
+    """The power law that fits the squares of singular values best.
+
+    None where there are too few, or too many, or where the squares are near the ends of float64's range.
 
     Of all least eigenvalues that leave a tail, the one with the least distance between the tail and its law, whose
     alpha is that of the largest likelihood (Clauset, Shalizi and Newman, Power-law distributions in empirical data,
@@ -60,6 +65,8 @@ def power_law(values: Float64) -> PowerLaw | None:
     if not _TAIL < count <= _MOST_FITTED:
         return None
     logs = 2 * np.log(np.sort(values))
+    if not -_WIDEST < logs[0] <= logs[-1] < _WIDEST:
+        return None
     sizes = count - np.arange(count)
     spread = np.cumsum(logs[::-1])[::-1] - sizes * logs
     best: PowerLaw | None = None

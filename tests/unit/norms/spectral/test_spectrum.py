@@ -50,6 +50,18 @@ def test_the_histogram_counts_every_eigenvalue() -> None:
     assert found.counts[0] == found.counts[-1] == 1
 
 
+@pytest.mark.parametrize("scale", [2.0**-1060, 2.0**-600, 2.0**600, 2.0**1000])
+def test_a_spectrum_is_told_over_all_of_float64_and_a_law_where_eigenvalues_are_float64s(scale: float) -> None:
+    small = np.outer(np.ones(5), np.ones(5))
+    array = np.block([[small, np.zeros((5, 20))], [np.zeros((20, 5)), 2.0 ** np.arange(0, -20, -1) * np.eye(20)]])
+    found = spectrum(array * scale)
+    assert found.high == pytest.approx(2 * math.log10(5) + 2 * math.log10(scale), abs=1e-3)
+    assert math.isfinite(found.low)
+    assert sum(found.counts) == 25
+    assert found.power_law is None
+    assert spectrum(array).power_law is not None
+
+
 def by_a_loop(eigenvalues: np.ndarray) -> tuple[float, float, float]:
     """alpha, least eigenvalue and distance as the definition has them."""
     ordered = sorted(eigenvalues)
