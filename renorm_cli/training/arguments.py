@@ -32,7 +32,7 @@ def exponent(p: Any) -> float:
     if isinstance(p, bool) or not isinstance(p, Real):
         raise TypeError(f"p must be a Python number, got {type(p).__name__}")
     try:
-        return PNorm(float(p)).p
+        return PNorm(_float(p, "p")).p
     except UsageError as error:
         raise ValueError(error.text) from None
 
@@ -41,10 +41,18 @@ def number_above_zero(limit: Any, name: str) -> float:
     """`limit` as a finite number above 0."""
     if isinstance(limit, bool) or not isinstance(limit, Real):
         raise TypeError(f"{name} must be a number, got {type(limit).__name__}")
-    found = float(limit)
+    found = _float(limit, name)
     if not 0 < found < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, got {limit}")
     return found
+
+
+def _float(number: Real, name: str) -> float:
+    """A Python number as a float; one beyond its range is a ValueError too."""
+    try:
+        return float(number)  # type: ignore[arg-type]
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of float64") from None
 
 
 def limit_tensor(max_norm: Any) -> Any:

@@ -27,9 +27,9 @@ def renorm(x: Any, axis: int | Sequence[int], max_norm: Any, p: float = 2.0) -> 
     all other axes. (Keras' `MaxNorm(axis=)` and `tf.clip_by_norm(axes=)` name the summed axes.) It is an integer or a
     sequence; negative axes count from the end; `()` makes all of `x` one unit.
 
-    `x` is float16, bfloat16, float32 or float64, of rank 1 or more and of known or unknown shape; XLA needs the rank.
-    `max_norm` is a number or a scalar tensor, `p` a Python number, 1/512 <= p <= 512 or inf. The result has the dtype and
-    shape of `x`. In eager code, tf.function and XLA alike:
+    `x` is float16, bfloat16, float32 or float64, of rank 1 to 5, under XLA of any, and of known or unknown shape; XLA
+    needs the rank. `max_norm` is a number or a scalar tensor, `p` a Python number, 1/512 <= p <= 512 or inf. The result
+    has the dtype and shape of `x`. In eager code, tf.function and XLA alike:
 
     - No unit is above max_norm: its norm, recomputed in float64 from the result, is at most max_norm (for float64, at
       most 1e-12 above it, relatively). Applying it again changes no bit.

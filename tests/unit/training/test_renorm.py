@@ -581,7 +581,9 @@ def test_where_renorm_differs_from_torch_it_does_what_the_docstring_says(case: d
         ((WORKED, 0, "1"), TypeError, "max_norm must be a number, got a tensor of string"),
         ((WORKED, 0, 1j), TypeError, "max_norm must be a number"),
         *(((WORKED, 0, 1.0, bad), ValueError, "p must be from 1/512 to 512, or inf") for bad in (0, -1, 0.001, 513)),
-        ((WORKED, 0, 1.0, math.nan), ValueError, "p must be above 0"),
+        ((WORKED, 0, 1.0, math.nan), ValueError, "p must be from 1/512"),
+        ((WORKED, 0, 10**400), ValueError, "max_norm is beyond the range of float64"),
+        ((WORKED, 0, 1.0, 10**400), ValueError, "p is beyond the range of float64"),
         ((WORKED, 0, 1.0, "2"), TypeError, "p must be a Python number, got str"),
     ],
 )
