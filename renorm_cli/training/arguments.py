@@ -50,7 +50,7 @@ def number_above_zero(limit: Any, name: str) -> float:
 def _float(number: Real, name: str) -> float:
     """A Python number as a float; one beyond its range is a ValueError too."""
     try:
-        return float(number)  # type: ignore[arg-type]
+        return float(number)
     except OverflowError:
         raise ValueError(f"{name} is beyond the range of float64") from None
 

@@ -516,7 +516,7 @@ def test_a_selection_that_fits_nothing_is_an_error_when_training_begins(options:
     [
         ({"max_norm": 0}, ValueError, "max_norm must be a finite number above 0"),
         ({"max_norm": 1.0, "every": "step"}, ValueError, "every must be 'batch' or 'epoch', got 'step'"),
-        ({"max_norm": 1.0, "p": -1}, ValueError, "p must be above 0"),
+        ({"max_norm": 1.0, "p": -1}, ValueError, "p must be from 1/512"),
         ({"max_norm": 1.0, "units": "last"}, ValueError, "units must be 'auto' or axes"),
         ({"max_norm": 1.0, "include": [3]}, TypeError, "include must be patterns such as"),
     ],

@@ -332,7 +332,7 @@ def test_the_constraint_of_this_project_is_known_under_both_its_names(
     [
         ({}, "limit is no number"),
         ({"limit": 0}, "limit is 0.0, a number above 0 is expected"),
-        ({"limit": 1, "p": 0}, "p must be above 0"),
+        ({"limit": 1, "p": 0}, "p must be from 1/512"),
         ({"limit": 1, "p": "two"}, "p is no number"),
         ({"limit": 1, "units": None}, "units is null"),
         ({"limit": 1, "units": [0.5]}, "axis is neither an integer nor a list of integers"),
