@@ -220,6 +220,16 @@ def test_stored_copies_that_are_decided_otherwise_stay_apart() -> None:
     assert ([step.copies for step in made.steps], [skip.copies for skip in made.skips]) == ([()], [()])
 
 
+def test_stored_copies_whose_units_lie_along_other_axes_are_steps_of_their_own() -> None:
+    one = variable("shared/kernel", layer="Dense", copies=("file/b",))
+    two = keras_variable("ids/embeddings", "file/b", one.shape, layer="Embedding", weight="embeddings")
+    made = plan(one, replace(two, copies=(one.key,)))
+    assert [(step.role, step.unit_axes, step.copies) for step in made.steps] == [
+        ("kernel", (1,), ()),
+        ("embedding", (0,), ()),
+    ]
+
+
 def test_copies_of_one_weight_that_is_skipped_are_one_skip() -> None:
     one = variable("shared/bias", shape=(3,), copies=("file/b",))
     (skip,) = plan(one, replace(one, key="file/b", copies=(one.key,)), must_act=False).skips

@@ -519,6 +519,26 @@ def test_a_folder_that_another_run_takes_for_a_leftover_before_it_is_locked_is_m
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_file_that_another_run_takes_for_a_leftover_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = os.open, []
+
+    def swept(path: Path, flags: int, mode: int = 0o777) -> int:
+        fd = make(path, flags, mode)
+        if flags & os.O_CREAT:
+            made.append(path)
+            if len(made) == 1:
+                sweep([path])
+        return fd
+
+    monkeypatch.setattr(os, "open", swept)
+    with Staging() as staging:
+        staging.write(tmp_path / "model", b"new")
+    assert len(made) == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model": b"new"}
+
+
 def test_a_journal_without_its_name_is_no_leftover_to_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
