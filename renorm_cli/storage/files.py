@@ -136,12 +136,16 @@ def open_source(path: Path, *, follow: bool = True) -> LocalFile:
     except (OSError, ValueError) as error:
         is_link = not follow and isinstance(error, OSError) and error.errno == errno.ELOOP
         raise FormatError(f"{shown!r} cannot be opened: {_LINK if is_link else reason(error)}") from None
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISREG(mode):
+            return LocalFile.of(path, fd)
+    except OSError as error:
         os.close(fd)
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-        raise FormatError(f"{shown!r} is {kind}; a checkpoint file was expected")
-    return LocalFile.of(path, fd)
+        raise FormatError(f"{shown!r} cannot be read: {reason(error)}") from None
+    os.close(fd)
+    kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+    raise FormatError(f"{shown!r} is {kind}; a checkpoint file was expected")
 
 
 def _missing(path: Path) -> str:

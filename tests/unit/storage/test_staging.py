@@ -686,6 +686,27 @@ def test_an_input_that_lost_its_name_to_another_has_changed(source: Path, tmp_pa
     opened.close()
 
 
+@pytest.mark.parametrize("asked", [1, 2])
+def test_an_input_that_its_server_lost_is_one_error_and_stays_open_for_nobody(
+    source: Path, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    """A file of NFS that was removed elsewhere can be opened, and tells nothing then."""
+    ask, before = os.fstat, os.listdir("/dev/fd")  # noqa: PTH208
+    calls: list[int] = []
+
+    def lost(fd: int) -> os.stat_result:
+        calls.append(fd)
+        if len(calls) == asked:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return ask(fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", lost)
+        with pytest.raises(FormatError, match=r"in\.bin' cannot be read: Stale file handle"):
+            open_source(source)
+    assert os.listdir("/dev/fd") == before  # noqa: PTH208
+
+
 def test_names_as_long_as_file_systems_allow_are_no_trouble(tmp_path: Path) -> None:
     names = ["d" * 255, "i" * 255]
     for _ in range(2):
