@@ -133,3 +133,14 @@ def test_tensors_in_one_buffer_have_each_a_scale_of_their_own(tmp_path: Path) ->
     assert diff(tmp_path / "old", tmp_path / "same").exit_code == 0
     (row,) = diff(tmp_path / "old", tmp_path / "new").rows
     assert (row.verdict, row.reason) == ("other", "the scale or the offset of its quantization changed")
+
+
+def test_what_is_locked_on_one_side_alone_is_not_called_the_same(tmp_path: Path) -> None:
+    _tflite(tmp_path / "shared", KERNEL)
+    model = tflite_files.model(
+        {"a": KERNEL, "b": KERNEL.reshape(-1), "fc": KERNEL, "x": None, "y": None},
+        [tflite_files.operator(9, [3, 2], [4])],
+    )
+    (tmp_path / "apart").write_bytes(tflite_files.flatbuffer(model))
+    found = diff(tmp_path / "shared", tmp_path / "apart")
+    assert {row.name for row in found.rows if row.verdict == "not compared"} == {"a", "b"}

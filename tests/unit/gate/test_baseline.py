@@ -103,8 +103,8 @@ def test_what_the_patterns_leave_out_has_not_vanished_and_what_is_skipped_otherw
         assert [one.kind for one in found] == kinds
 
 
-def known_as(one: Row, *aliases: str, copies: tuple[str, ...] = ()) -> Row:
-    return replace(one, step=replace(one.step, variable=replace(one.variable, aliases=aliases, copies=copies)))
+def known_as(one: Row, *aliases: str) -> Row:
+    return replace(one, step=replace(one.step, variable=replace(one.variable, aliases=aliases)))
 
 
 def test_another_name_leads_to_a_variable_of_the_baseline_where_no_other_can_be_meant(tmp_path: Path) -> None:
@@ -124,6 +124,14 @@ def test_another_name_leads_to_a_variable_of_the_baseline_where_no_other_can_be_
 def test_of_an_apply_that_bounded_nothing_of_a_variable_the_norms_that_it_has_count(tmp_path: Path) -> None:
     applied = replace(report(row("a", 1.0)), command="apply", output="out.h5")
     assert [one.kind for one in compared(tmp_path / "b.json", applied, report(row("a", 2.0)))] == ["grew"]
+
+
+def test_copies_of_a_weight_that_the_baseline_lists_one_by_one_are_one_variable(tmp_path: Path) -> None:
+    first = row("w", 1.0)
+    copy = replace(first.variable, key="again")
+    listed = [replace(first.step, copies=(copy,)), replace(first.step, variable=copy, copies=(first.variable,))]
+    before = report(*(replace(first, step=step) for step in listed))
+    assert compared(tmp_path / "b.json", before, report(first)) == ()
 
 
 def test_where_names_are_not_unique_keys_are_compared(tmp_path: Path) -> None:
