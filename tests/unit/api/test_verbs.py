@@ -29,6 +29,7 @@ from renorm_cli.render.data.diff_record import render_diff_json
 from renorm_cli.render.data.json_report import render_json
 from renorm_cli.render.data.suggest_record import render_suggest_json
 from renorm_cli.run import provenance
+from renorm_cli.storage import journal
 from renorm_cli.storage.temporaries import temporary_of
 
 Capture = pytest.CaptureFixture[str]
@@ -313,6 +314,21 @@ def test_of_two_runs_in_place_at_a_time_the_later_one_does_not_undo_the_earlier(
     assert len(began) > 1
     assert verbs.check(model, max_norm=0.25).holds
     assert small.temporaries(tmp_path) == []
+
+
+def test_what_a_killed_run_half_published_is_replaced_without_force(tmp_path: Path) -> None:
+    index = small.FORMATS["safetensors shards"](tmp_path)
+    (tmp_path / "out").mkdir()
+    output = tmp_path / "out" / index.name
+    verbs.apply(index, output, max_norm=0.5)
+    names = [path.name for path in output.parent.iterdir() if path != output]
+    moves = [(output.with_name(f".renorm-1-abcd-{name}"), output.with_name(name)) for name in (*names, output.name)]
+    for temporary, target in moves:
+        target.rename(temporary)
+    journal.begin(moves)
+    verbs.apply(index, output, max_norm=0.25)
+    assert verbs.check(output, max_norm=0.25).holds
+    assert small.temporaries(output.parent) == []
 
 
 def test_in_place_refuses_a_file_that_an_index_names_whatever_it_is_called(tmp_path: Path) -> None:
