@@ -20,3 +20,8 @@ def share(one: Extent, other: Extent) -> bool:
 def test_extents_that_have_bytes_in_common_with_another_are_found(extents: dict[str, Extent]) -> None:
     found = {key for key in extents for other in extents if key != other and share(extents[key], extents[other])}
     assert overlapping(extents) == found
+
+
+def test_what_lies_in_a_large_extent_behind_a_small_one_overlaps_it_too() -> None:
+    extents = {"large": Extent(0, 0, 10), "small": Extent(0, 2, 2), "last": Extent(0, 6, 2), "other": Extent(1, 6, 2)}
+    assert overlapping(extents) == {"large", "small", "last"}
