@@ -18,7 +18,7 @@ from support import builders
 from support.cli import refused, renorm_here
 from support.places import SAMPLES
 
-from renorm_cli.cli.completion import reports
+from renorm_cli.cli.completion import files_called, reports
 
 TOOLS = Path(sys.executable).parent
 
@@ -250,3 +250,11 @@ def test_a_completion_imports_what_reading_a_header_needs_and_no_more(folder: Pa
     found = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
     assert "renorm_cli.formats.keras.hdf5_files" in found
     assert not found & {"tensorflow", "keras", "rich", "renorm_cli.run.steps", "renorm_cli.api.verbs"}
+
+
+def test_hidden_files_are_offered_to_who_types_the_dot_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.toml", ".b.toml"):
+        Path(name).touch()
+    offer = files_called(".toml")
+    assert (offer(""), offer(".")) == (["a.toml"], [".b.toml"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html.parser
 import io
@@ -13,6 +14,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from support import builders, onnx_files, tensor_files, torch_files
@@ -470,7 +472,17 @@ def test_what_was_not_identified_fails_in_every_report_unless_it_is_accepted(
     done = {name: renorm_here(capfd, *asked, name) for name in ("junit", "github", "sarif", "gitlab")}
     assert {one.returncode for one in done.values()} == {code}
     assert bool(ET.fromstring(done["junit"].stdout).findall(".//failure")) == (code == 2)
+    variables = json.loads(renorm_here(capfd, *asked, "json").stdout)["totals"]["variables"]
+    assert len(ET.fromstring(done["junit"].stdout).findall(".//testcase")) == variables
     assert {line.split()[0] for line in done["github"].stdout.splitlines()} == {f"::{level}"}
     assert {one["level"] for one in json.loads(done["sarif"].stdout)["runs"][0]["results"]} == {level}
     severity = {"error": "major", "warning": "minor"}[level]
     assert {one["severity"] for one in json.loads(done["gitlab"].stdout)} == {severity}
+
+
+def test_a_suggestion_has_the_bytes_of_a_name_that_is_no_unicode(tmp_path: Path, capfd: Capture) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[b"\xff/kernel"] = builders.kernel((8, 4))
+    found = json.loads(renorm_here(capfd, "suggest", str(tmp_path / "a.h5"), "--format", "json").stdout)
+    (row,) = found["variables"]
+    assert base64.b64decode(row["name_base64"]) == b"\xff/kernel"

@@ -437,3 +437,8 @@ def test_the_wheel_has_the_templates(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for path in folder.iterdir():
             assert archive.read(f"renorm_cli/render/page/templates/{path.name}") == path.read_bytes()
+
+
+def test_one_unit_over_a_bound_is_counted_until_the_bound_is_its_norm() -> None:
+    pool = Pool([row_of([1.0] * 999 + [2.0], Constraint(None))])
+    assert pool.count_over([0.5, 1.999, 2.0]) == [1000, 1, 0]
