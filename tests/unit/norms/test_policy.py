@@ -91,3 +91,14 @@ def test_only_the_factors_of_units_still_over_are_reduced_and_each_time_by_more(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_last_factor_is_zero_so_that_no_unit_stays_over(dtype: str) -> None:
     assert policy.reduce(np.array([0.7]), np.array([True]), ATTEMPTS - 2, dtype)[0] == 0.0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 1 - 2.0**-53])
+@pytest.mark.parametrize("other", [0.5, 0.75, 1 - 2.0**-53])
+def test_a_float64_norm_too_far_above_its_limit_is_first_brought_to_two_to_eight_times_above_it(
+    share: float, other: float
+) -> None:
+    found, limit = np.array([math.ldexp(share, 1000)]), math.ldexp(other, -50)
+    (shift,) = policy.shifts(found, limit, "float64", EUCLIDEAN)
+    assert 2 <= math.ldexp(share, 1000 - int(shift)) / limit <= 8
+    assert not policy.shifts(found, math.ldexp(other, 10), "float64", EUCLIDEAN).any()

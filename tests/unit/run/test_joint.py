@@ -164,6 +164,13 @@ def test_a_tensor_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     assert row.units == 1
 
 
+def test_a_joint_norm_has_the_tolerance_of_float64_where_one_variable_is() -> None:
+    narrow, limit = np.array([3.0], np.float32), 5 * (1 - 1e-13)
+    for dtype, over in (("float64", 0), ("float32", 1)):
+        _, rows = bound_all({"a": narrow, "b": np.array([4.0], dtype)}, limit, 2.0, NumpyEngine())
+        assert [row.over for row in rows] == [over, over]
+
+
 def test_nan_is_refused_counted_or_left_alone() -> None:
     model = {"bad": np.array([1.0, math.nan], np.float32), "good": np.array([3.0, 4.0], np.float32)}
     with pytest.raises(NonFiniteError, match="'bad' holds NaN or Inf in 1 of 1 units"):
