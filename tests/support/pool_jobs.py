@@ -36,8 +36,9 @@ def work(job: Job) -> str:
     if job.path.startswith("note"):
         folder = Path(job.path.partition(":")[2])
         (folder / f"{job.number}-begun").touch()
+        before = _running(folder)
         time.sleep(0.05)
-        (folder / f"{job.number}-ended").write_text(str(len(list(folder.glob("*-begun"))) - _ended(folder)))
+        (folder / f"{job.number}-ended").write_text(str(max(before, _running(folder))))
     return job.path.upper()
 
 
@@ -47,5 +48,7 @@ def _die_once(mark: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _ended(folder: Path) -> int:
-    return len(list(folder.glob("*-ended")))
+def _running(folder: Path) -> int:
+    """How many jobs that leave notes have begun and not ended."""
+    ended = len(list(folder.glob("*-ended")))
+    return len(list(folder.glob("*-begun"))) - ended

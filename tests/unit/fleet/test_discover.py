@@ -16,7 +16,7 @@ from support import onnx_files, tf_recorded, tfjs_files, torch_files
 from support.places import DATA, ROOT, SAMPLES
 
 from renorm_cli.errors import FormatError
-from renorm_cli.fleet.discover import Item, Search, item_at
+from renorm_cli.fleet.discover import Item, Search, Shard, item_at
 from renorm_cli.formats.registry import FORMATS, locate, wholes
 
 
@@ -340,3 +340,10 @@ def test_many_names_and_paths_in_one_folder_cost_little(tmp_path: Path) -> None:
     given = [str(tmp_path / name) for name in names]
     assert sum(item.identity != "" for item in Search().items(given)) == 2_000
     assert time.process_time() - start < 1.5
+
+
+def test_each_checkpoint_is_in_one_part_and_no_part_is_empty() -> None:
+    found = [Item(f"runs/{number}.h5", 1, "") for number in range(100)]
+    parts = [[item for item in found if Shard(number, 3).has(item)] for number in (1, 2, 3)]
+    assert sorted(item.path for part in parts for item in part) == sorted(item.path for item in found)
+    assert all(parts)

@@ -101,6 +101,13 @@ def test_nothing_is_lost_and_nothing_is_told_twice(
     assert (world.deaths > 0) == (dying > 0)
 
 
+def test_what_is_asked_no_more_is_in_the_journal_no_more(tmp_path: Path) -> None:
+    for count in (5, 3):
+        run(tmp_path / "j.jsonl", items(count), Watch(), jobs=1)
+    with closing(Journal.read(tmp_path / "j.jsonl")) as journal:
+        assert (list(journal.known), journal.complete) == ([item.path for item in items(3)], True)
+
+
 def test_what_kills_or_hangs_costs_its_tries_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(2, dying=0.0)
     world.patch(monkeypatch)

@@ -108,6 +108,7 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     },
     "more units over than there are": {"over": 10**6},
     "more units that are not finite than there are": {"nonfinite": 10**6},
+    "more units under than there are": {"under": 10**6},
     "norms without a histogram": {"histogram": []},
     "a histogram of nothing": {"histogram": [0] * 64},
     "a histogram without norms": {"norm": None},
