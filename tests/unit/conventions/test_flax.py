@@ -53,6 +53,7 @@ RULES: dict[str, tuple[Shapes, Told]] = {
     ),
     "a stack of convolutions": ({"blocks/Conv_0/kernel": (12, 3, 3, 4, 6)}, ("kernel", None)),
     "a stack of dense layers": ({"d/kernel": (3, 4, 6), "d/bias": (3, 6)}, ("kernel", (0, 2))),
+    "a bias of other outputs": ({"d/kernel": (3, 4, 6), "d/bias": (3, 5)}, ("kernel", None)),
     "a stack as high as its inputs": ({"d/kernel": (4, 4, 6), "d/bias": (4, 6)}, ("kernel", None)),
     "as many heads as inputs": (
         {f"a/{part}/kernel": (8, 8, 4) for part in ("query", "key", "value")}

@@ -82,6 +82,9 @@ def test_a_padded_axis_is_as_long_as_it_is_with_its_padding() -> None:
     padded = node("padded", "Pad", "w", "padding")
     assert multiplied((2, 4), node("end", "Pad", "w", "padding")) == ("told", (1,))
     assert multiplied((2, 4), padded, node("end", "Reshape", "padded", "tall")) == ("open", None)
+    by_data = node("padded", "Pad", "w", "x")
+    assert multiplied((2, 4), by_data, node("end", "Identity", "padded")) == ("told", (1,))
+    assert multiplied((2, 4), by_data, node("end", "Reshape", "padded", "pairs")) == ("open", None)
 
 
 def test_each_axis_of_a_matrix_of_places_depends_on_what_is_picked() -> None:
