@@ -429,7 +429,6 @@ def test_a_share_is_said_to_be_all_or_nothing_only_where_it_is(part: int, more: 
 
 @pytest.mark.slow
 def test_the_wheel_has_the_templates(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
