@@ -294,7 +294,7 @@ def repack_file(source: Path, content: Path, target: Path) -> None:
         zip_archive.read_archive(opened(out.fileno()))
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_records_pushed_over_4_gib_get_64_bit_offsets(tmp_path: Path) -> None:
     source = hole(tmp_path / "a.keras", 2**32 - 2000)
     with zipfile.ZipFile(source, "a") as archive:
@@ -311,7 +311,7 @@ def test_records_pushed_over_4_gib_get_64_bit_offsets(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
-def test_a_content_over_4_gib_gets_64_bit_sizes_and_what_follows_64_bit_offsets(tmp_path: Path, streamed: bool) -> None:
+def test_a_content_over_4_gib_gets_64_bit_sizes(tmp_path: Path, streamed: bool) -> None:
     source = tmp_path / "a.keras"
     entry = Entry(WEIGHTS, b"old", 8, (True, False) if streamed else None)
     source.write_bytes(make_zip([CONFIG, entry, Entry("last", b"z")]))
@@ -319,7 +319,6 @@ def test_a_content_over_4_gib_gets_64_bit_sizes_and_what_follows_64_bit_offsets(
     with zipfile.ZipFile(tmp_path / "b.keras") as archive:
         assert archive.testzip() is None
         assert archive.getinfo(WEIGHTS).file_size == 2**32 + 5
-        assert archive.getinfo("last").header_offset > 2**32
         assert archive.read("last") == b"z"
 
 
