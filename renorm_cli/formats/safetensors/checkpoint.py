@@ -15,6 +15,7 @@ from renorm_cli.formats.location import Location
 from renorm_cli.formats.plain import Extents, PlainCheckpoint, PlainData, PlainSink
 from renorm_cli.formats.safetensors.format import CONFIG
 from renorm_cli.formats.safetensors.header import METADATA, Header, read_header
+from renorm_cli.formats.safetensors.ranks import refuse_part
 from renorm_cli.formats.shard_index import ShardIndex, staged_shards
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable
@@ -63,9 +64,11 @@ class SafetensorsShards(PlainCheckpoint):
 
 
 def open_safetensors(found: Found) -> SafetensorsFile:
-    """Open a safetensors file. Raises FormatError where it is damaged."""
+    """Open a safetensors file. Raises FormatError where it is damaged, or holds parts of weights."""
     file = found.only
-    return SafetensorsFile(found, file, read_header(file))
+    header = read_header(file)
+    refuse_part(file, header.metadata)
+    return SafetensorsFile(found, file, header)
 
 
 def open_safetensors_index(found: Found, index: ShardIndex) -> SafetensorsShards:
