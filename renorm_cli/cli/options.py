@@ -124,7 +124,7 @@ Spectrum = Annotated[
     bool,
     typer.Option("--spectrum", help="The same, with effective rank, condition number and power law of each matrix."),
 ]
-P = Annotated[float, typer.Option("--p", metavar="P", help="The norm is the p-norm, 0 < P <= inf.")]
+P = Annotated[float, typer.Option("--p", metavar="P", help="The norm is the p-norm, 1/512 <= P <= 512, or inf.")]
 Scope = Annotated[
     Literal["unit", "tensor", "global"],
     typer.Option(

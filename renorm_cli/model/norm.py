@@ -25,7 +25,7 @@ class PNorm:
 
     def __post_init__(self) -> None:
         if not (LEAST_P <= self.p <= LARGEST_P or self.is_max):
-            raise UsageError(f"p must be from 1/512 to {LARGEST_P:g}, or inf, got {self.p:g}")
+            raise UsageError(f"p must be from 1/512 to {LARGEST_P:g}, or inf, got {exact_text(self.p)}")
 
     kind: ClassVar[Literal["p"]] = "p"
     noun: ClassVar[str] = "norm"

@@ -47,6 +47,8 @@ class SafetensorsShards(PlainCheckpoint):
     def __init__(self, found: Found, shards: Sequence[SourceFile], file: SourceFile, index: ShardIndex) -> None:
         self._index = index
         headers = [read_header(shard) for shard in shards]
+        for shard, header in zip(shards, headers, strict=True):
+            refuse_part(shard, header, found.beside)
         self._metadata = [header.metadata for header in headers]
         variables, extents = _variables(headers, shards)
         variables, told, self.beside = _told(found, variables)
@@ -67,7 +69,7 @@ def open_safetensors(found: Found) -> SafetensorsFile:
     """Open a safetensors file. Raises FormatError where it is damaged, or holds parts of weights."""
     file = found.only
     header = read_header(file)
-    refuse_part(file, header.metadata)
+    refuse_part(file, header, found.beside)
     return SafetensorsFile(found, file, header)
 
 

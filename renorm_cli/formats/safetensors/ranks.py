@@ -8,12 +8,13 @@ tensors of the first rank. Source: hf_storage.py, _hf_utils.py and filesystem.py
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from renorm_cli.errors import FormatError
 from renorm_cli.formats.folders import files_with
-from renorm_cli.storage.files import SourceFile, reason
+from renorm_cli.formats.safetensors.header import Header, read_header
+from renorm_cli.storage.files import Opener, SourceFile, reason
 from renorm_cli.untrusted import JsonError, most_values, parse_json
 
 _SHARDING = "DCP_SHARDING_INFO"
@@ -23,13 +24,23 @@ _DEPTH = 3
 _MOST_VALUES = 4_000_000
 
 
-def refuse_part(file: SourceFile, metadata: Mapping[str, str]) -> None:
-    """Raise FormatError where a file holds parts of weights, whose norms would be taken for those of the weights."""
-    told = metadata.get(_SHARDING)
-    if told is not None and (_begins_inside(told, file.shown) or _has_other_ranks(file.path)):
+def refuse_part(file: SourceFile, header: Header, beside: Opener) -> None:
+    """Raise FormatError where a file holds parts of weights, whose norms would be taken for those of the weights.
+
+    `beside` opens the files of other processes. A tensor that is in no other of them is whole, as each weight that was
+    not cut is written once.
+    """
+    told = header.metadata.get(_SHARDING)
+    if told is None:
+        return
+    give = "give what HuggingFaceStorageWriter writes with enable_consolidation=True"
+    others = _of_other_ranks(file.path)
+    if _begins_inside(told, file.shown) or any(_shares(header, path, beside) for path in others or ()):
+        raise FormatError(f"{file.shown!r} holds parts of weights, which one process of several wrote; {give}")
+    if others == []:
         raise FormatError(
-            f"{file.shown!r} holds parts of weights, which one process of several wrote; give what"
-            " HuggingFaceStorageWriter writes with enable_consolidation=True"
+            f"{file.shown!r} may hold parts of weights: one process wrote it, and no file of another one, which would"
+            f" tell, is beside it; {give}"
         )
 
 
@@ -51,14 +62,19 @@ def _begins_inside(told: str, shown: str) -> bool:
     return is_inside
 
 
-def _has_other_ranks(path: Path) -> bool:
-    """Whether a file is of one rank by its name, and has files of others beside it. Raises FormatError."""
+def _of_other_ranks(path: Path) -> list[Path] | None:
+    """The files of other ranks beside a file; None where its name tells no rank. Raises FormatError."""
     own = _OF_RANK.fullmatch(path.name)
     if own is None:
-        return False
+        return None
     try:
         beside = files_with((".safetensors",), path.parent)
     except OSError as error:
         raise FormatError(f"{str(path.parent)!r} cannot be listed: {reason(error)}") from None
-    ranks = {found[1] for one in beside if (found := _OF_RANK.fullmatch(one.name)) is not None}
-    return bool(ranks - {own[1]})
+    return [one for one in beside if (found := _OF_RANK.fullmatch(one.name)) is not None and found[1] != own[1]]
+
+
+def _shares(header: Header, path: Path, beside: Opener) -> bool:
+    """Whether another file has a tensor of the same name."""
+    with closing(beside(path)) as other:
+        return not header.tensors.keys().isdisjoint(read_header(other).tensors)

@@ -15,11 +15,11 @@ from renorm_cli.errors import FormatError
 ONE, OTHER = (f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in (1, 2))
 
 
-def write(path: Path, offsets: object) -> Path:
+def write(path: Path, offsets: object, name: str = "a.weight") -> Path:
     """As torch 2.14 writes them: the text of the metadata was read from files of its own."""
-    told = offsets if isinstance(offsets, str) else json.dumps({"a.weight": {"saved_offsets": offsets}})
+    told = offsets if isinstance(offsets, str) else json.dumps({name: {"saved_offsets": offsets}})
     metadata = {"DCP_SHARDING_INFO": told, "DCP_VERSION": "1.0", "format": "pt"}
-    write_safetensors(path, {"a.weight": np.ones((4, 3), np.float32)}, metadata)
+    write_safetensors(path, {name: np.ones((4, 3), np.float32)}, metadata)
     return path
 
 
@@ -30,14 +30,27 @@ def test_parts_that_begin_inside_their_weights_are_refused_under_any_name(tmp_pa
 
 def test_the_parts_of_the_first_process_are_told_by_the_files_of_others(tmp_path: Path) -> None:
     path = write(tmp_path / ONE, [0, 0])
-    assert len(look(path).rows) == 1
-    write(tmp_path / "m.safetensors", [0, 0])
     write(tmp_path / ONE.replace("model-00001", "model-00002"), [0, 0])
-    assert len(look(path).rows) == 1
-    write(tmp_path / OTHER, [0, 3])
-    with pytest.raises(FormatError, match="parts of weights"):
+    with pytest.raises(FormatError, match="may hold parts of weights"):
         look(path)
-    assert len(look(tmp_path / "m.safetensors").rows) == 1
+    other = write(tmp_path / OTHER, [0, 0], "b.weight")
+    assert len(look(path).rows) == len(look(other).rows) == 1
+    write(other, [0, 3])
+    with pytest.raises(FormatError, match="holds parts of weights"):
+        look(path)
+
+
+def test_an_index_that_names_parts_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / OTHER, [0, 3])
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a.weight": write(tmp_path / ONE, [0, 0]).name}}))
+    with pytest.raises(FormatError, match="holds parts of weights"):
+        look(index)
+
+
+def test_a_file_without_a_rank_in_its_name_is_read(tmp_path: Path) -> None:
+    write(tmp_path / ONE, [0, 0])
+    assert len(look(write(tmp_path / "m.safetensors", [0, 0])).rows) == 1
 
 
 @pytest.mark.parametrize("told", ["{", "[]", '{"a.weight": 1}', '{"a.weight": {"saved_offsets": [true]}}'])
@@ -48,11 +61,13 @@ def test_offsets_that_cannot_be_read_are_an_error(told: str, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
-def test_what_torch_writes_in_one_process_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_what_torch_writes_whole_is_read(several: bool, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     checkpoint = pytest.importorskip("torch.distributed.checkpoint")
-    writer = checkpoint.HuggingFaceStorageWriter(path=str(tmp_path), save_distributed=True)
+    writer = checkpoint.HuggingFaceStorageWriter(path=str(tmp_path), save_distributed=several)
     checkpoint.save({"a.weight": torch.ones(4, 9)}, storage_writer=writer, no_dist=True)
-    (row,) = look(tmp_path / ONE).rows
+    write(tmp_path / OTHER, [0, 0], "b.weight")
+    (row,) = look(tmp_path / (ONE if several else "model.safetensors.index.json")).rows
     assert row.norm is not None
     assert row.norm.max == 3
