@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from renorm_cli.run.shares import Workers
 
 _LONGEST_PATH = 1 << 16
+_MOST_PATHS, _MOST_BYTES = 4_000_000, 1 << 30
+"""Lines and bytes of a list of paths, at most: a stream may be endless."""
 _LONGEST_TIME = 1_000_000
 """Seconds that a checkpoint may take: some more, and the system cannot wait as long."""
 _OTHER_FILES = 64
@@ -240,8 +242,15 @@ def _names(file: IO[bytes], shown: str) -> Iterator[str]:
     """The names in a file, each with a NUL after it where there is any, else one on each line."""
     rest = file.read(_LONGEST_PATH)
     end = b"\0" if b"\0" in rest else b"\n"
+    count, nbytes = 0, len(rest)
     while rest:
         *names, rest = rest.split(end)
+        count += len(names)
+        if count > _MOST_PATHS or nbytes > _MOST_BYTES:
+            raise UsageError(
+                f"{shown} has more than {count_text(_MOST_PATHS)} lines or {bytes_text(_MOST_BYTES)}, as an endless"
+                " stream has; give a list of paths, or parts of it to several runs"
+            )
         yield from (os.fsdecode(name) for name in names if name)
         if len(rest) >= _LONGEST_PATH:
             raise UsageError(f"{shown} has a name of more than {_LONGEST_PATH} bytes; no path is as long")
@@ -251,6 +260,7 @@ def _names(file: IO[bytes], shown: str) -> Iterator[str]:
                 yield os.fsdecode(rest)
             return
         rest += more
+        nbytes += len(more)
 
 
 def _head(

@@ -19,6 +19,7 @@ from support.cli import refused, renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.api import verbs
+from renorm_cli.cli import many
 
 Capture = pytest.CaptureFixture[str]
 
@@ -104,6 +105,18 @@ def test_a_list_of_paths_is_taken_from_a_file_or_stdin_by_lines_or_by_nuls(tree:
         refused(renorm_here(capfd, "check", "--from", "list", "--max-norm", "9"), what)
     refused(renorm_here(capfd, "check", "--from", "gone", "--max-norm", "9"), "cannot be read: No such file")
     refused(renorm_here(capfd, "check", "--max-norm", "9"), "no CHECKPOINT is given")
+
+
+def test_an_endless_list_of_paths_is_refused_in_one_line(
+    tree: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(renorm_here(capfd, "check", "--from", "/dev/zero", "--max-norm", "9"), "as an endless stream has")
+    Path("list").write_text(f"{HOLD[0]}\n" * 3)
+    for limit, most in (("_MOST_PATHS", 2), ("_MOST_BYTES", 3 * len(HOLD[0]) + 2)):
+        with monkeypatch.context() as patched:
+            assert renorm_here(capfd, "check", "--from", "list", "--max-norm", "9").returncode == 0
+            patched.setattr(many, limit, most)
+            refused(renorm_here(capfd, "check", "--from", "list", "--max-norm", "9"), "as an endless stream has")
 
 
 @pytest.mark.slow
