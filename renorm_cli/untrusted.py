@@ -130,7 +130,9 @@ def _at(key: object, value: object, read: Reader[_T]) -> _T:
 
 
 def shown(value: object) -> str:
-    """A value for an error message: itself if it is short, else what kind of value it is."""
+    """A value for an error message: itself if it is short, else what kind of value it is; of no value, why not."""
+    if isinstance(value, JsonError):
+        return f"text that {value}"
     if isinstance(value, str) and len(value) <= _LONGEST_SHOWN:
         return repr(value)
     if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**_LONGEST_SHOWN):

@@ -45,7 +45,7 @@ def record_of(line: bytes) -> dict[str, Any]:
     try:
         return table(parse_json(line, depth=_DEPTH, strict=True))
     except JsonError as problem:
-        raise UnexpectedError(f"a record of JSON ({problem})", None) from None
+        raise UnexpectedError("an object of JSON", problem) from None
 
 
 def path_of(record: Mapping[str, Any]) -> str:

@@ -147,6 +147,23 @@ def test_a_damaged_line_before_the_last_one_is_an_error_that_names_it(path: Path
         Journal.continued(path, HEAD)
 
 
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        (b"{nonsense", "an object of JSON was expected, found text that is no valid JSON at character 1"),
+        (b'{"a":1,"a":2}', "an object of JSON was expected, found text that has a key that comes twice in one object"),
+    ],
+)
+def test_what_is_told_of_a_damaged_line_is_what_was_expected_and_what_it_is(
+    path: Path, bad: bytes, found: str
+) -> None:
+    write(path, outcomes(), finish=False)
+    with path.open("ab") as file:
+        file.write(bad + b"\n")
+    with pytest.raises(UsageError, match=f"is damaged in line [0-9]+: {found}; give another name"):
+        Journal.continued(path, HEAD)
+
+
 def test_a_second_run_on_the_journal_is_refused(path: Path) -> None:
     with closing(Journal.continued(path, HEAD)), pytest.raises(OutputError, match="another run writes to the journal"):
         Journal.continued(path, HEAD)
