@@ -24,6 +24,7 @@ from renorm_cli.norms.engines.pick import pick
 from renorm_cli.parallel.threads import Imap, default_jobs, threads
 from renorm_cli.run.provenance import provenance_of
 from renorm_cli.run.steps import Meter, Told, Work, run
+from renorm_cli.storage.files import reason
 from renorm_cli.storage.hub_cache import repository_of
 from renorm_cli.storage.staging import existing
 
@@ -90,7 +91,12 @@ class Destination:
                 Way("output", "give another"),
                 Way("in_place", "replace it", True),
             )
-        source.check_output(output)
+        try:
+            source.check_output(output)
+        except OSError as error:  # a folder there may not be looked into
+            raise OutputError(
+                f"{str(output.path)!r} cannot be looked at: {reason(error)}", Way("output", "give another")
+            ) from None
         return output
 
     def report(self, found: Found, output: Location) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 from support import builders, oracle, torch_files
 from support import small_checkpoints as small
 from support.cli import renorm_here
-from support.places import SAMPLES
+from support.places import DATA, SAMPLES
 
 from renorm_cli.api import verbs
 from renorm_cli.errors import FormatError, NonFiniteError, OutputError, RenormError, UsageError
@@ -403,3 +404,23 @@ def test_a_library_that_is_there_in_part_has_no_version(
     monkeypatch.setitem(sys.modules, "tensorflow", module)
     report = verbs.inspect(DENSE, engine="numpy")
     assert dict(report.provenance.versions).keys() == {"python", "numpy"}
+
+
+@pytest.mark.parametrize("look", [(Path, "exists"), (os, "scandir")], ids=["search", "read"])
+def test_an_output_that_would_replace_a_folder_that_may_not_be_looked_into_is_refused(
+    look: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    real = getattr(*look)
+
+    def denied(path: Any) -> Any:
+        if there in (Path(path), Path(path).parent):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(*look, denied)
+    with pytest.raises(OutputError, match="there' cannot be looked at: Permission denied; give another with output="):
+        verbs.apply(DATA / "tensorflow" / "saved-model" / "module", max_norm=1, output=there, force=True)
+    monkeypatch.undo()
+    assert list(there.iterdir()) == []

@@ -154,9 +154,7 @@ def test_a_damaged_line_before_the_last_one_is_an_error_that_names_it(path: Path
         (b'{"a":1,"a":2}', "an object of JSON was expected, found text that has a key that comes twice in one object"),
     ],
 )
-def test_what_is_told_of_a_damaged_line_is_what_was_expected_and_what_it_is(
-    path: Path, bad: bytes, found: str
-) -> None:
+def test_what_is_told_of_a_damaged_line_is_what_was_expected_and_what_it_is(path: Path, bad: bytes, found: str) -> None:
     write(path, outcomes(), finish=False)
     with path.open("ab") as file:
         file.write(bad + b"\n")
