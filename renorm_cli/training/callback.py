@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -221,7 +221,7 @@ def _assigned(variable: Any, value: Any, over: Any) -> Any:
 
 
 def _patterns(patterns: str | Sequence[str], name: str) -> tuple[str, ...]:
-    found = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    found = tuple(patterns) if isinstance(patterns, Iterable) and not isinstance(patterns, str) else (patterns,)
     if not all(isinstance(pattern, str) for pattern in found):
         raise TypeError(f"{name} must be patterns such as '*/kernel', got {patterns!r}")
     return found

@@ -519,6 +519,8 @@ def test_a_selection_that_fits_nothing_is_an_error_when_training_begins(options:
         ({"max_norm": 1.0, "p": -1}, ValueError, "p must be from 1/512"),
         ({"max_norm": 1.0, "units": "last"}, ValueError, "units must be 'auto' or axes"),
         ({"max_norm": 1.0, "include": [3]}, TypeError, "include must be patterns such as"),
+        ({"max_norm": 1.0, "include": None}, TypeError, r"include must be patterns such as '\*/kernel', got None"),
+        ({"max_norm": 1.0, "exclude": 3}, TypeError, r"exclude must be patterns such as '\*/kernel', got 3"),
     ],
 )
 def test_arguments_of_the_callback_that_make_no_sense_are_errors_at_once(
