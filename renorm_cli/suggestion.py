@@ -22,7 +22,7 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.norms.distribution import Distribution
 from renorm_cli.plan.rules import Rule
 from renorm_cli.plan.selection import patterns_of
-from renorm_cli.text import share_of
+from renorm_cli.text import counted, share_of
 
 Units = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 """The axes that name units, and those that name blocks; None for those of the variable's role."""
@@ -139,7 +139,7 @@ def remarks(found: Suggestion, rules: Sequence[Rule], aim: Aim) -> list[str]:
     what = "one bound for all units" if aim.one_bound else "a bound for the units of each variable"
     return [
         f"renorm-ckpt {measured.version} suggested, to clip {aim.clip * 100:.6g}%: {what} of {measured.path}",
-        f"Would clip {over} of {units} units. The first rule that matches a variable decides.",
+        f"Would clip {over} of {counted(units, 'unit')}. The first rule that matches a variable decides.",
     ]
 
 

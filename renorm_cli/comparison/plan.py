@@ -19,6 +19,7 @@ from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import OneBound
 from renorm_cli.plan.planner import Request, make_plan
 from renorm_cli.plan.selection import names
+from renorm_cli.text import counted
 
 _NO_WEIGHTS: frozenset[Role] = frozenset({"optimizer", "state"})
 """Roles of what is stored beside the weights of a model."""
@@ -97,7 +98,7 @@ def plan_comparison(
     if not any(pair.before is not None and pair.after is not None for pair in pairs):
         label = "key" if keyed else "name"
         raise SelectionError(
-            f"none of the {len(before.variables)} variables of {str(before.path)!r} has the {label}"
+            f"none of the {counted(len(before.variables), 'variable')} of {str(before.path)!r} has the {label}"
             f" of one of the {len(after.variables)} of {str(after.path)!r}"
         )
     subjects = _subjects(pairs, proof=expected)

@@ -15,6 +15,7 @@ from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.units import NO_UNITS, Axes, Units
+from renorm_cli.text import counted
 
 if TYPE_CHECKING:
     from renorm_cli.plan.declared import Use
@@ -154,7 +155,7 @@ class OneBound:
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
         return SelectionError(
-            f"none of the {len(variables)} variables is selected, see `inspect`",
+            f"none of the {counted(len(variables), 'variable')} is selected, see `inspect`",
             Way("include", "name one"),
             Way("role", "take others"),
         )

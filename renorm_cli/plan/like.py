@@ -11,7 +11,7 @@ from renorm_cli.model.coverage import is_matrix, some_matrices
 from renorm_cli.model.identity import BOUNDED, Claim
 from renorm_cli.model.plan import Note
 from renorm_cli.model.variable import Variable, logical, stored
-from renorm_cli.text import show
+from renorm_cli.text import counted, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _another_model(variables: Sequence[Variable], like: Like, unfit: Sequence[tu
     why = (
         f"most shapes differ: {_shapes(unfit)}"
         if unfit
-        else f"none of its {len(like.variables)} variables has a name of these {len(variables)}"
+        else f"none of its {counted(len(like.variables), 'variable')} has a name of these {len(variables)}"
     )
     return f"{like.path!r} does not fit: {why}"
 

@@ -17,6 +17,7 @@ from renorm_cli.model.plan import Left, Note, Plan, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, BoundSource, why_skipped
 from renorm_cli.plan.selection import Named, named, names
+from renorm_cli.text import counted
 
 _Decided = TypeVar("_Decided", Step, Skip)
 
@@ -179,16 +180,18 @@ def _nothing(
 
         note = unidentified_note(unseen, matrices(skips).number, variables)
         ways = (way for way in note.ways if way.parameter not in ("exclude", "allow_unidentified"))
-        return SelectionError(f"none of the {len(variables)} variables is selected: {note.text}", *ways)
+        return SelectionError(f"none of the {counted(len(variables), 'variable')} is selected: {note.text}", *ways)
     if left:
-        return SelectionError(f"none of the {len(variables)} variables is selected: {left[0].text}", *left[0].ways)
+        return SelectionError(
+            f"none of the {counted(len(variables), 'variable')} is selected: {left[0].text}", *left[0].ways
+        )
     if unfit is not None:
-        return SelectionError(f"none of the {len(variables)} variables is selected: {unfit}")
+        return SelectionError(f"none of the {counted(len(variables), 'variable')} is selected: {unfit}")
     quantized = sum(skip.role == "quantized" for skip in skips)
     if quantized:
         found = f"{quantized} {'is' if quantized == 1 else 'are'} quantized"
         return SelectionError(
-            f"none of the {len(variables)} variables is selected, and {found}, see `inspect`",
+            f"none of the {counted(len(variables), 'variable')} is selected, and {found}, see `inspect`",
             Way("include", "name one"),
             Way("role", "take others"),
         )

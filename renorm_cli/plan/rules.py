@@ -14,6 +14,7 @@ from renorm_cli.model.plan import Left, Note, Skip, Step
 from renorm_cli.model.variable import Variable
 from renorm_cli.plan.bounds import Bounded, Bounds, OneBound, as_kernel, fitting, matrix_of
 from renorm_cli.plan.selection import Labels
+from renorm_cli.text import counted
 
 _NO_RULE = Left("no_rule", "no rule matches it")
 
@@ -165,7 +166,8 @@ class _Ruled(NamedTuple):
 
     def nothing(self, variables: Sequence[Variable]) -> SelectionError:
         return SelectionError(
-            f"none of the {len(variables)} variables is selected: a rule with max_norm has to match some, see `inspect`"
+            f"none of the {counted(len(variables), 'variable')} is selected: a rule with max_norm has to match some,"
+            " see `inspect`"
         )
 
     def _rule(self, variable: Variable) -> Rule | None:

@@ -13,6 +13,7 @@ from renorm_cli.model.constraint import Selection
 from renorm_cli.model.identity import NEVER_BY_NAME, Role
 from renorm_cli.model.plan import Left
 from renorm_cli.model.variable import Variable
+from renorm_cli.text import counted
 
 LONGEST_NAME = 1024
 """Longer names never match: no pattern can be made to work on a megabyte of name."""
@@ -83,7 +84,7 @@ class Labels:
             close = closest(pattern, sorted(self._with), _ALIKE)
             hint = f"closest: {', '.join(map(repr, close))}" if close else "`inspect` lists the names"
         said = literal(pattern) or pattern
-        return f"{who} {said!r} matches none of the {len(self._of)} variables; {hint}"
+        return f"{who} {said!r} matches none of the {counted(len(self._of), 'variable')}; {hint}"
 
     def _wider(self, pattern: str) -> str | None:
         """A pattern that matches, with `*` for what a part of a name lacks; None where there is none."""

@@ -19,6 +19,7 @@ from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Part, PNormMeasure, Read
 from renorm_cli.parallel.threads import Imap
 from renorm_cli.run.steps import ATTEMPTS, Scaled, Work, nearer, refuse_nonfinite
+from renorm_cli.text import counted
 
 
 def run_joint(steps: Sequence[Step], work: Work, imap: Imap = map) -> tuple[Row, ...]:
@@ -36,8 +37,10 @@ def joint_note(rows: Sequence[Row]) -> Note:
     if joint is None:
         raise AssertionError("a joint norm is that of rows, and a p-norm")
     made = "" if joint.norm_after is None else f", {joint.norm_after:.6g} after"
-    which = f"all {len(rows)}" if joint.variables == len(rows) else f"the {joint.variables} finite of {len(rows)}"
-    return Note(f"the norm over {which} variables together is {joint.norm:.6g}{made}")
+    total = counted(len(rows), "variable")
+    whole = joint.variables == len(rows)
+    which = f"all {total} together" if whole else f"the {joint.variables} finite of {total} together"
+    return Note(f"the norm over {total if whole and len(rows) == 1 else which} is {joint.norm:.6g}{made}")
 
 
 def _p_norm(constraint: Constraint) -> PNorm:

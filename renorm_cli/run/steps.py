@@ -25,6 +25,7 @@ from renorm_cli.norms.error_free import Float64
 from renorm_cli.norms.measure import Read, measure, negatives, within
 from renorm_cli.parallel.memory import Buffer, Purpose, reuse
 from renorm_cli.parallel.threads import Imap, by_size
+from renorm_cli.text import counted
 
 if TYPE_CHECKING:
     from renorm_cli.run.unit_norms import UnitNorms
@@ -170,7 +171,7 @@ def refuse_nonfinite(step: Step, nonfinite: int, units: int) -> None:
     """Raise NonFiniteError if any of the units of a variable is not finite."""
     if nonfinite:
         raise NonFiniteError(
-            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {units} units; nothing was written",
+            f"{step.variable.name!r} holds NaN or Inf in {nonfinite} of {counted(units, 'unit')}; nothing was written",
             Way("exclude", "leave it out"),
             Way("nonfinite", "leave those units alone", "skip"),
         )

@@ -16,6 +16,7 @@ from renorm_cli.model.identity import BOUNDED, Role
 from renorm_cli.model.variable import Variable
 from renorm_cli.norms.engines.base import others
 from renorm_cli.plan.selection import Named, names
+from renorm_cli.text import counted
 from renorm_cli.training.arguments import exponent, number_above_zero, positive_axes
 from renorm_cli.training.bound import Bound
 from renorm_cli.training.constraint import wanted_units
@@ -154,8 +155,8 @@ class RenormCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if not picked:
             some = some_names([weight.described.name for weight in found])
             raise ValueError(
-                f"none of the {len(found)} weights of the model is selected (without include, trainable kernels and"
-                f" embeddings are); name some, of {some}"
+                f"none of the {counted(len(found), 'weight')} of the model is selected (without include, trainable"
+                f" kernels and embeddings are); name some, of {some}"
             )
         return [(weight.described, weight.variable) for weight in picked]
 

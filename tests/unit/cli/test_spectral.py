@@ -197,7 +197,7 @@ def test_a_matrix_of_nan_is_refused_and_counted(folder: Path, capfd: pytest.Capt
         file["b/kernel"] = np.eye(6, dtype=np.float32)
     bound = ("--norm", "spectral", "--max-norm", "1")
     done = renorm_here(capfd, "apply", "nan.hdf5", *bound, "-i", "*/kernel", "-o", "out.hdf5")
-    refused(done, "'a/kernel' holds NaN or Inf in 1 of 1 units; nothing was written")
+    refused(done, "'a/kernel' holds NaN or Inf in 1 of 1 unit; nothing was written")
     assert renorm_here(capfd, "check", "nan.hdf5", *bound).returncode == 1
     assert renorm_here(capfd, "check", "nan.hdf5", *bound, "-x", "a/*").returncode == 0
 

@@ -135,7 +135,9 @@ def test_the_last_pattern_of_units_decides_and_auto_gives_back_what_the_file_tel
 
 
 def test_units_for_a_name_that_is_not_there_name_the_closest() -> None:
-    with pytest.raises(SelectionError, match=r"units 'dense/kernal' matches none of the 1 .*; closest: 'dense/kernel'"):
+    with pytest.raises(
+        SelectionError, match=r"units 'dense/kernal' matches none of the 1 variable; closest: 'dense/kernel'"
+    ):
         plan(KERNEL, named=(("dense/kernal", (0,)),))
 
 
@@ -187,7 +189,7 @@ def test_units_are_read_as_integers_behind_the_last_equals_sign() -> None:
 
 
 def test_nothing_selected_is_an_error_for_a_gate_and_fine_for_a_look() -> None:
-    with pytest.raises(SelectionError, match="none of the 1 variables is selected"):
+    with pytest.raises(SelectionError, match="none of the 1 variable is selected, see"):
         plan(BIAS)
     assert plan(BIAS, must_act=False).steps == ()
 

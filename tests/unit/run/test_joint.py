@@ -143,6 +143,11 @@ def test_the_note_tells_a_joint_norm_whose_squares_are_beyond_float64(scale: flo
     assert joint_note(rows).text.startswith(f"the norm over all 2 variables together is {norm:.6g}, ")
 
 
+def test_the_note_on_the_norm_of_one_variable_counts_one() -> None:
+    _, rows = bound_all({"a": np.full((1, 1), 3.0)}, 9.0, 2.0, NumpyEngine())
+    assert joint_note(rows).text.startswith("the norm over 1 variable is 3, ")
+
+
 @pytest.mark.slow
 def test_a_global_bound_is_that_of_tensorflow_to_its_rounding() -> None:
     tf = pytest.importorskip("tensorflow")
@@ -173,7 +178,7 @@ def test_a_joint_norm_has_the_tolerance_of_float64_where_one_variable_is() -> No
 
 def test_nan_is_refused_counted_or_left_alone() -> None:
     model = {"bad": np.array([1.0, math.nan], np.float32), "good": np.array([3.0, 4.0], np.float32)}
-    with pytest.raises(NonFiniteError, match="'bad' holds NaN or Inf in 1 of 1 units"):
+    with pytest.raises(NonFiniteError, match="'bad' holds NaN or Inf in 1 of 1 unit;"):
         bound_all(model, 1.0, 2.0, NumpyEngine(), nonfinite="refuse")
     _, counted = bound_all(model, 1.0, 2.0, NumpyEngine())
     assert [(row.over, row.nonfinite) for row in counted] == [(0, 1), (0, 0)]
