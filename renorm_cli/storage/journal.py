@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from renorm_cli.errors import FormatError, OutputError
+from renorm_cli.errors import FormatError, OutputError, some_names
 from renorm_cli.storage.bytes import write_all
 from renorm_cli.storage.exchange import restore
 from renorm_cli.storage.files import reason
@@ -92,7 +92,10 @@ def undo(moves: Sequence[Move]) -> None:
 
 
 def recover(index: Path) -> bool:
-    """Finish the output that a killed run began to publish at `index`; False if there is none. Raises OutputError."""
+    """Finish the output that a killed run began to publish at `index`; False if there is none.
+
+    Raises OutputError, also where new files were removed since: old ones would be left beside new ones.
+    """
     try:
         if not index.parent.is_dir():
             return False
@@ -103,10 +106,33 @@ def recover(index: Path) -> bool:
             moves = _read(journal_of(index))
             if moves is None:
                 return False  # it belonged to a living run, which has finished
+            _refuse_gone(moves)
             finish(moves)
     except OSError as error:
         raise OutputError(f"{str(index)!r} is half replaced and cannot be finished: {reason(error)}") from None
     return True
+
+
+def _refuse_gone(moves: Sequence[Move]) -> None:
+    """Raise OutputError where a new file is not there, and was not renamed either.
+
+    `finish` first removes the index, and then renames in order: no file is renamed before an earlier one, nor while the
+    index is the old one. What is renamed is there.
+    """
+    left = [os.path.lexists(temporary) for temporary, _ in moves]
+    begun = not (left[-1] and os.path.lexists(moves[-1][1]))
+    gone = [
+        target
+        for at, (_, target) in enumerate(moves)
+        if not left[at] and (not begun or any(left[:at]) or not os.path.lexists(target))
+    ]
+    if gone:
+        index = moves[-1][1]
+        raise OutputError(
+            f"{str(index)!r} is half replaced and cannot be finished: the new {some_names([one.name for one in gone])}"
+            f" {'was' if len(gone) == 1 else 'were'} removed before it had its name; remove the journal"
+            f" {journal_of(index).name!r}, and write or copy all files of the checkpoint again"
+        )
 
 
 def refuse_half_replaced(index: Path) -> None:

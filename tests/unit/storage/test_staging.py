@@ -204,6 +204,38 @@ def test_recovery_can_start_after_any_rename(tmp_path: Path, done: int) -> None:
     assert {(tmp_path / name).read_bytes() for name in names} == {b"new"}
 
 
+@pytest.mark.parametrize(
+    ("done", "removed"),
+    [
+        *((None, some) for some in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))),
+        *((0, some) for some in ((1,), (2,), (0, 2), (1, 2), (0, 1, 2))),
+        *((1, some) for some in ((2,), (1, 2))),
+        (2, (2,)),
+    ],
+)
+def test_recovery_refuses_where_new_files_were_removed_before_they_had_their_names(
+    tmp_path: Path, done: int | None, removed: tuple[int, ...]
+) -> None:
+    """The run was killed before it removed the old index (None), or after so many renames."""
+    names = ["m_0.h5", "m_1.h5", "m.json"]
+    moves = [(tmp_path / f".renorm-1-{number}-{name}", tmp_path / name) for number, name in enumerate(names)]
+    for temporary, target in moves:
+        temporary.write_bytes(b"new")
+        target.write_bytes(b"old")
+    journal.begin(moves)
+    if done is not None:
+        moves[-1][1].unlink()
+    for temporary, target in moves[: done or 0]:
+        temporary.replace(target)
+    for number in removed:
+        moves[number][0].unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(OutputError, match=f"the new .*'{names[removed[-1]]}' (was|were) removed before") as refused:
+        journal.recover(tmp_path / "m.json")
+    assert "\n" not in str(refused.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("stop", range(4))
 @pytest.mark.parametrize("force", [False, True], ids=["new", "over another"])
 def test_no_rename_of_several_files_leaves_an_index_of_others(
