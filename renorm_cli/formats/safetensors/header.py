@@ -73,7 +73,9 @@ def read_header(file: SourceFile) -> Header:
         raise FormatError(f"{file.shown!r} has a header of {length} bytes by its first 8; it is damaged or cut short")
     raw = read_range(file, LENGTH_BYTES, length)
     found = _parse(raw, file.shown)
-    metadata = found.pop(METADATA, {})
+    metadata = found.pop(METADATA, None)
+    if metadata is None:  # null is no metadata to the library, too
+        metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise FormatError(f"{file.shown!r}: texts were expected in {METADATA!r} of its header")
     start = LENGTH_BYTES + length

@@ -29,6 +29,7 @@ def header_of(path: Path) -> Header:
 TEXTS = {
     "sound": SOUND,
     "metadata": json.dumps({"__metadata__": {"format": "pt"}, "a": ENTRY}),
+    "metadata null": SOUND[:-1] + ', "__metadata__": null}',
     "spaces behind": SOUND + "  \n",
     "surrogate pair": json.dumps({"\U0001f600": ENTRY}),
     "twice": SOUND[:-1] + "," + SOUND[1:],
@@ -73,7 +74,7 @@ def test_sound_headers_are_read_and_what_readers_may_see_differently_is_not(tmp_
             read.add(name)
         except FormatError:
             pass
-    assert read == {"sound", "metadata", "spaces behind", "surrogate pair", "empty"}
+    assert read == {"sound", "metadata", "metadata null", "spaces behind", "surrogate pair", "empty"}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
