@@ -145,10 +145,16 @@ def _axes(axes: object) -> str:
     if isinstance(axes, str):
         return axes
     try:
-        several: Iterable[Any] = axes if isinstance(axes, Iterable) else (axes,)
-        return ",".join(str(operator.index(axis)) for axis in several)
+        return ",".join(str(_axis(axis)) for axis in (axes if isinstance(axes, Iterable) else (axes,)))
     except TypeError:
         raise UsageError(f"the units are auto or axes such as -1 or 0,1, got {shown(axes)}") from None
+
+
+def _axis(axis: Any) -> int:
+    """An axis as an integer. Raises TypeError for what is none; True is none, though it is an int to Python."""
+    if isinstance(axis, bool):
+        raise TypeError(axis)
+    return operator.index(axis)
 
 
 def dtypes_of(dtype: Dtypes) -> tuple[tuple[str, str], ...]:

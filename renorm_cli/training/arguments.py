@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
@@ -81,11 +82,11 @@ def limit_tensor(max_norm: Any) -> Any:
 
 def axes_of(axis: Any, name: str) -> tuple[int, ...]:
     """`axis`, an integer or a sequence of integers, as a tuple."""
-    several = axis if isinstance(axis, Iterable) and not isinstance(axis, str | bytes) else (axis,)
-    try:
-        return tuple(operator.index(one) for one in several)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer or a sequence of integers, got {axis!r}") from None
+    with suppress(TypeError):
+        several = tuple(axis) if isinstance(axis, Iterable) and not isinstance(axis, str | bytes) else (axis,)
+        if not any(isinstance(one, bool) for one in several):
+            return tuple(operator.index(one) for one in several)
+    raise TypeError(f"{name} must be an integer or a sequence of integers, got {axis!r}")
 
 
 def positive_axes(axes: tuple[int, ...], rank: int, name: str) -> tuple[int, ...]:

@@ -96,6 +96,12 @@ def test_items_that_are_no_patterns_are_a_usage_error(name: str) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("units", [True, False, [True], (0, False), {"*": True}, {"*": [False]}])
+def test_a_bool_is_no_axis(units: Any) -> None:
+    with pytest.raises(UsageError, match=r"the units are auto or axes such as -1 or 0,1, got .*(True|False)"):
+        verbs.inspect(DENSE, units=units)
+
+
 @pytest.mark.parametrize("key", [3, None, b"*", object()])
 def test_axes_by_what_is_no_pattern_are_a_usage_error(key: Any) -> None:
     with pytest.raises(UsageError, match="units is a pattern or several, got "):

@@ -304,6 +304,7 @@ def test_a_variable_of_no_layer_is_told_by_its_name_alone() -> None:
         (("1",), TypeError, "limit must be a number, got str"),
         ((1.0, "all"), ValueError, "units must be 'auto' or axes such as -1 or"),
         ((1.0, 1.5), TypeError, "units must be an integer or a sequence of integers"),
+        ((1.0, True), TypeError, "units must be an integer or a sequence of integers, got True"),
         ((1.0, "auto", 0), ValueError, "p must be from 1/512 to 512, or inf, got 0"),
     ],
 )
