@@ -94,6 +94,7 @@ class Filled:
     def shorten(self, width: int, look: Look) -> None:
         """Make the column at most `width` cells wide; different texts stay different."""
         self.width = min(self.width, width)
+        self.title = shorten(self.title, self.width, ascii=look.ascii)
         rooms = [self.width - cells(mark) for mark in self.marks]
         fitted = distinct(self.texts, rooms, ascii=look.ascii)
         self.texts = [lines[0] for lines in fitted]
@@ -125,6 +126,11 @@ def table_lines(table: Sequence[Filled], look: Look) -> Iterator[str]:
     for index in range(len(table[0].texts)):
         yield GAP.join(filled.painted(index, look) for filled in table).rstrip()
         yield from table[0].folded[index]
+
+
+def fits(table: Sequence[Filled], look: Look) -> bool:
+    """Whether a table needs no cut."""
+    return look.width is None or _room(table, look.width) >= -len(GAP)
 
 
 def title_lines(path: str, facts: str, look: Look) -> Iterator[str]:

@@ -50,8 +50,8 @@ def _outcome(bounds: Sequence[SuggestedBound]) -> list[Filled]:
     shares = [f"{bound.clipped * 100:.2f}%" for bound in bounds]
     return [
         Filled("limit", limits, right=True, rank=1),
-        Filled("units clipped", clips, right=True, rank=3),
-        Filled("share", shares, right=True, rank=2),
+        Filled("units clipped", clips, right=True, rank=4),
+        Filled("share", shares, right=True, rank=3),
     ]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from renorm_cli.model.norm import EUCLIDEAN
 from renorm_cli.model.report import Report, Row
 from renorm_cli.render.columns import MATRIX_COLUMNS, axes_text, bars_over, folded, marks, own_limit
-from renorm_cli.render.terminal.layout import Filled, Look, note_lines, table_lines, title_lines
+from renorm_cli.render.terminal.layout import Filled, Look, fits, note_lines, table_lines, title_lines
 from renorm_cli.text import NAME_LIMIT, bytes_text, count_text, counted, exact_text, number_text, shape_text, sparkline
 
 Norms = npt.NDArray[np.float64]
@@ -125,15 +125,21 @@ def _units(norms: Norms, row: Row, look: Look) -> Iterator[str]:
     least = [at for at in order[:LISTED] if np.isfinite(flat[at])]
     largest = sorted(order[-LISTED:], key=lambda at: (-rank[at], at))
     limit = row.step.constraint.highest
-    table = []
+    tables = []
     for title, chosen in (("largest", largest), ("least", least)):
         texts = [(_index(int(at), norms.shape, row.step.unit_axes), _norm(float(flat[at]))) for at in chosen]
         padded = [pair or ("", "") for pair, _ in zip_longest(texts, range(len(largest)))]
         over = [at < len(chosen) and (limit is not None and not flat[chosen[at]] <= limit) for at in range(len(padded))]
         names, values = [name for name, _ in padded], [value for _, value in padded]
         bad = [len(value) if wrong else 0 for value, wrong in zip(values, over, strict=True)]
-        table += [Filled(title, names), Filled("norm", values, right=True, rank=1, bad=bad)]
-    yield from table_lines(table, look)
+        tables.append([Filled(title, names), Filled("norm", values, right=True, rank=1, bad=bad)])
+    beside = [filled for table in tables for filled in table]
+    if fits(beside, look):
+        yield from table_lines(beside, look)
+        return
+    for number, table in enumerate(tables):
+        yield from [""] if number else []
+        yield from filter(None, table_lines(table, look))  # the shorter table is filled up with empty lines
 
 
 def _index(number: int, grid: Sequence[int], axes: Sequence[int]) -> str:

@@ -63,7 +63,7 @@ def test_the_strip_is_as_high_as_the_norms_in_their_order(kernel: tuple[Path, np
     assert heights == [int(np.ceil(8 * part / norms.max())) - 1 for part in parts]
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("width", [20, 24, 30, 36, 40, 80, 200])
 def test_no_line_is_wider_than_the_terminal(kernel: tuple[Path, np.ndarray], width: int) -> None:
     lines = shown(kernel[0], "dense/kernel", width, units=(1, 2)).splitlines()
     assert max(len(line) for line in lines if "stored as" not in line and str(kernel[0]) not in line) <= width
