@@ -85,12 +85,13 @@ def write_torch(
         path.write_bytes(content)
 
 
-def item_of(array: np.ndarray, before: bytes = b"") -> bytes:
-    """One tensor, as `torch.save` writes it, with instructions before it."""
+def item_of(array: np.ndarray, before: bytes = b"", order: str = "little") -> bytes:
+    """One tensor, as `torch.save` writes it on a machine of that byte order, with instructions before it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        members = {"data.pkl": b"\x80\x02" + before + of_array("0", array) + b".", "byteorder": b"little"}
-        for name, content in (members | {"data/0": array.tobytes(), "version": b"3\n"}).items():
+        members = {"data.pkl": b"\x80\x02" + before + of_array("0", array) + b".", "byteorder": order.encode()}
+        stored = (array if order == "little" else array.byteswap()).tobytes()
+        for name, content in (members | {"data/0": stored, "version": b"3\n"}).items():
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
     return buffer.getvalue()
 

@@ -176,9 +176,11 @@ def _read(tensors: Mapping[str, Stored], files: Mapping[str, tuple[int, SourceFi
         found = [(item, _part(name, item, *files[item.file])) for item in stored.items]
         locked = next((part.locked for _, part in found if part.locked), None if known else _UNKNOWN)
         for item, part in found:
-            if part.dtype != stored.dtype or part.order != found[0][1].order:
-                where = _where(files[item.file][1], name, item.offset)
+            where = _where(files[item.file][1], name, item.offset)
+            if part.dtype != stored.dtype:
                 raise FormatError(f"{where} is {part.dtype}, the metadata tell {quoted(stored.dtype)}")
+            if part.order != found[0][1].order:
+                raise FormatError(f"{where} has another byte order than its first part; one order was expected")
             orders[name] = part.order
             if part.member is not None:
                 members[files[item.file][0]].append(part.member)

@@ -137,6 +137,24 @@ def test_items_that_are_no_archives_of_pytorch_are_told_as_that(tmp_path: Path) 
         look(step)
 
 
+@pytest.mark.parametrize("orders", [("big", "big"), ("little", "big")])
+def test_parts_are_read_in_one_byte_order_and_those_of_two_are_refused(orders: tuple[str, str], tmp_path: Path) -> None:
+    step, places = tmp_path / "step", []
+    step.mkdir()
+    for number, order in enumerate(orders):
+        content = torch_files.item_of(KERNEL[3 * number :][:3], order=order)
+        (step / f"__{number}_0.distcp").write_bytes(content)
+        places.append(torch_files.place_of("a.weight", (3 * number, 0), f"__{number}_0.distcp", 0, len(content)))
+    tensors = {"a.weight": torch_files.told_of(KERNEL, [(0, 3), (3, 6)])}
+    (step / ".metadata").write_bytes(torch_files.metadata_of(tensors, places))
+    if orders == ("little", "big"):
+        with pytest.raises(FormatError, match=r"'a\.weight' at byte 0 has another byte order than its first part"):
+            look(step)
+        return
+    with open_checkpoint(step) as source:
+        np.testing.assert_array_equal(source.read(source.variables[0]), KERNEL)
+
+
 def test_other_files_in_the_folder_are_carried_over(tmp_path: Path) -> None:
     torch_files.write_distributed(tmp_path / "step", {"a.weight": KERNEL})
     (tmp_path / "step" / "extra").mkdir()
