@@ -275,6 +275,16 @@ def test_a_file_that_an_attribute_or_a_graph_of_training_names_is_copied_and_com
     assert report.exit_code == 1
 
 
+def test_a_weight_whose_bytes_an_attribute_has_too_is_no_alias_of_it(tmp_path: Path) -> None:
+    """Else the first of them, the attribute, would hide the weight, which no graph tells of then."""
+    (tmp_path / "d").write_bytes(KERNEL.tobytes())
+    told = {"location": "d", "offset": 0, "length": KERNEL.nbytes}
+    filled = _fills(value=(onnx_files.TENSOR, tensor("k", KERNEL, outside=told)))
+    (tmp_path / "m.onnx").write_bytes(model(graph([filled, MULTIPLY], [tensor("w", KERNEL, outside=told)])))
+    with pytest.raises(FormatError, match=r"'w' .* it shares some of its bytes with another tensor"):
+        bound(tmp_path / "m.onnx", tmp_path / "out.onnx")
+
+
 def test_a_file_of_tensors_leads_to_its_model(tmp_path: Path) -> None:
     onnx_files.write_outside(tmp_path / "m.onnx")
     with pytest.raises(FormatError, match=r"m\.onnx\.data' is a part of the checkpoint '.*m\.onnx'; give that"):

@@ -306,6 +306,18 @@ def test_a_weight_that_is_reshaped_by_a_part_of_a_shape_is_open(part: Mapping[st
     assert (use and use.unit_axes) == units
 
 
+@pytest.mark.parametrize(
+    "split", [node("Split", ["w", "s"], ["a", "b"], axis=1), node("Split", ["w"], ["a", "b"], axis=1, split=[2, 4])]
+)
+def test_the_parts_of_a_split_have_the_sizes_that_an_operand_tells_or_an_attribute(split: bytes) -> None:
+    """Of another size, a part could not be reshaped so; the attribute is that of versions before 13."""
+    for sizes, units in (((1, 4, 2), (1,)), ((1, 4, 3), None)):
+        nodes = [split, node("Reshape", ["a", "r"], ["c"]), node("MatMul", ["x", "c"], ["y"])]
+        tensors = [tensor("w", weight((4, 6))), tensor("s", ints(2, 4)), tensor("r", ints(*sizes))]
+        use = opened(model(graph(nodes, tensors)))["w"].use
+        assert (use and use.unit_axes) == units
+
+
 def test_a_weight_of_few_bits_is_quantized_and_never_a_kernel() -> None:
     eight = tensor("w", np.ones((4, 3), np.int8))
     for nodes in (
