@@ -86,6 +86,22 @@ def test_a_header_is_read_as_it_is_written_usually_and_never_evaluated(name: str
             header_of(content)
 
 
+@pytest.mark.parametrize("shape", [(), (6,)])
+def test_an_array_of_one_axis_or_none_has_no_order_of_axes_whatever_its_header_says(shape: tuple[int, ...]) -> None:
+    """NumPy never writes so, and reads it."""
+    content = saved(np.zeros(shape, np.float32)).replace(b"False", b"True").replace(b"}", b"} ")
+    assert np.load(io.BytesIO(content)).shape == shape
+    assert (header_of(content).shape, header_of(content).order) == (shape, None)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_raw_bytes_are_in_one_byte_order_whatever_that_of_the_file_is(order: str, tmp_path: Path) -> None:
+    kernel = builders.kernel((6, 4), (0,))
+    np.save(tmp_path / "w.npy", kernel.astype(f"{order}f4"))
+    with open_checkpoint(tmp_path / "w.npy") as source:
+        assert b"".join(source.raw(source.variables[0]) or ()) == kernel.astype("<f4").tobytes()
+
+
 def test_an_array_in_fortran_order_is_bounded_along_the_axes_that_its_name_means(tmp_path: Path) -> None:
     """Its axes are shown in the order in which they are stored."""
     kernel = builders.kernel((4, 3, 2, 5), (0,))
