@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support import keras_zoo
+from support import builders, keras_zoo
 from support import small_checkpoints as small
 from support.effort import examples
 
@@ -314,6 +314,23 @@ def test_values_that_are_others_in_chunks_or_packed_are_noticed(
         put(staged, spoil(old) if name == "v3 in chunks" else repacked(old, "model.weights.h5", spoil))
 
     refused(paths(name), tmp_path, change, "is not what was written")
+
+
+def test_a_unit_of_nan_is_noticed_also_where_the_others_have_the_norms_of_all(tmp_path: Path) -> None:
+    kernel = np.full((12, 8), 2, np.float32)
+    weights = {"hidden": {"kernel": kernel, "bias": np.zeros(8, np.float32)}}
+    source, folder = tmp_path / "m.weights.h5", tmp_path / "out"
+    folder.mkdir()
+    builders.write_v3(source, builders.v3_layers(weights), chunks=True, compression="gzip")
+
+    def spoil(file: h5py.File) -> None:
+        file["layers/dense/vars/0"][:, 3] = np.nan
+
+    def change(output: Written) -> None:
+        (staged,) = output.parts
+        put(staged, edited(content(staged), spoil))
+
+    refused(source, folder, change, "the norms of 'hidden/kernel' are others than those that were written")
 
 
 @pytest.mark.parametrize("which", ["dense/kernel", "dense/bias"])
