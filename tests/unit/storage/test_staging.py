@@ -332,6 +332,15 @@ def test_a_copy_with_holes_is_the_source_with_what_was_written(
     assert (folder / "out").read_bytes() == bytes(expected)
 
 
+def test_a_copy_that_is_complete_needs_its_source_no_more(source: Path, tmp_path: Path) -> None:
+    with Staging() as staging:
+        opened = open_source(source)
+        staging.copy(opened, tmp_path / "out.bin", [(0, 3)])
+        staging.settle()
+        opened.close()
+    assert (tmp_path / "out.bin").read_bytes() == source.read_bytes()
+
+
 @pytest.mark.parametrize("pid", [1, os.getpid()], ids=["of another", "ours"])
 def test_a_leftover_that_nobody_holds_goes_whoever_has_its_process_id_now(
     source: Path, tmp_path: Path, pid: int
