@@ -25,6 +25,7 @@ from support.cli import on_a_terminal, refused, renorm, renorm_here
 from support.places import SAMPLES
 
 from renorm_cli.api import verbs
+from renorm_cli.cli.signals import Stopped, Written, untouched
 from renorm_cli.render.registry import FORMATS, SUGGEST_FORMATS
 
 
@@ -481,6 +482,15 @@ def test_a_signal_while_results_are_printed_says_which_files_were_written(
     said = done.stderr.replace(f"{tmp_path.resolve()}/", "")
     assert (done.returncode, said) == (143, f"error: stopped; {told}\n")
     assert all(Path(name).exists() for name in re.findall("'(.*?)'", told))
+
+
+def test_a_file_that_was_there_before_is_not_said_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    outputs = [Written(tmp_path / name, tmp_path / name) for name in ("old", "new")]
+    with pytest.raises(Stopped) as stopped, untouched([tmp_path / "m.h5"], outputs):
+        outputs[1].found.write_text("new")
+        raise Stopped(signal.SIGTERM)
+    assert stopped.value.files == f"{str(tmp_path / 'new')!r} was written before"
 
 
 @pytest.mark.usefixtures("heard_signals")
