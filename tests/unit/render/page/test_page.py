@@ -31,7 +31,7 @@ from renorm_cli.model.failure import Failure
 from renorm_cli.model.findings import findings
 from renorm_cli.model.norm import PNorm
 from renorm_cli.model.report import Report
-from renorm_cli.render.page.axis import Axis, axis_of
+from renorm_cli.render.page.axis import Axis, axis_along, axis_of
 from renorm_cli.render.page.charts import histogram, trials
 from renorm_cli.render.page.page import render_html
 from renorm_cli.render.page.pooled import Pool
@@ -406,6 +406,14 @@ def test_a_spectrum_is_drawn_from_the_eigenvalues_of_the_matrix_and_the_edge_of_
     above = values[values >= float(least) * (1 - 1e-5)]
     assert float(alpha) == pytest.approx(1 + above.size / np.log(above / above.min()).sum(), rel=1e-3)
     assert 0 < float(distance) < 1
+
+
+@pytest.mark.parametrize(("bound", "is_seen"), [(3e4, True), (3.1e4, False), (0.34, True), (0.33, False)])
+def test_an_axis_reaches_a_bound_within_three_times_its_numbers(bound: float, is_seen: bool) -> None:
+    numbers = [1.0, 1e4]
+    axis = axis_along(numbers, bound)
+    assert (axis.low <= bound <= axis.high) == is_seen
+    assert (axis == axis_along(numbers)) != is_seen
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
