@@ -91,6 +91,14 @@ def overlapping() -> bytes:
     return record + directory + end
 
 
+def overlapping_by_one() -> bytes:
+    """The last byte of the first payload is the first of the second record."""
+    first, second = Entry("first", b"xP"), Entry("second", b"x")
+    body = first.record()[:-1] + second.record()
+    directory = first.directory_record(0) + second.directory_record(len(first.record()) - 1)
+    return body + directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 2, 2, len(directory), len(body), 0)
+
+
 def unicode_path(name: str) -> bytes:
     data = struct.pack("<BL", 1, zlib.crc32(WEIGHTS.encode())) + name.encode()
     return struct.pack("<HH", 0x7075, len(data)) + data
@@ -119,12 +127,18 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip64 size differs": (lambda: two(method=8, local_zip64=True, central={"size": 201}), "size 200 in its local"),
     "name differs": (lambda: two(local_name=b"model.weights.h6"), "is called b'model.weights.h6'"),
     "second name": (lambda: two(central_extra=unicode_path("config.json")), "second name, 'config.json'"),
+    "second name in ASCII": (
+        lambda: two(name="é.h5", central_extra=unicode_path("config.json")),
+        "second name, 'config.json'",
+    ),
+    "second name beside ASCII": (lambda: two(central_extra=unicode_path("é.h5")), "has a second name, "),
     "bad second name": (
         lambda: two(central_extra=struct.pack("<HHBLB", 0x7075, 6, 1, 0, 0xFF)),
         "unicode path that is not UTF-8",
     ),
     "twice": (lambda: make_zip([BODY, CONFIG, BODY]), "'model.weights.h5' is there twice"),
     "overlap": (overlapping, "'outer' and 'inner' overlap"),
+    "overlap of a byte": (overlapping_by_one, "'first' and 'second' overlap"),
     "one record for two": (
         lambda: make_zip([Entry("a", b"1"), Entry("b", b"1", central={"offset": 0})]),
         "is called b'a' in its local header",
@@ -213,6 +227,23 @@ def test_a_name_full_of_control_characters_makes_one_short_line() -> None:
 def test_dots_inside_a_name_and_folders_are_fine() -> None:
     data = make_zip([Entry("assets/", b""), Entry("a..b", b"1"), Entry("assets/v.txt", b"2")])
     assert [member.name for member in read(data).members] == ["assets/", "a..b", "assets/v.txt"]
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_descriptor_that_fits_in_two_widths_has_that_of_the_local_header(wide: bool) -> None:
+    """Of an empty member, beside zeros."""
+    empty = Entry("empty", b"", descriptor=(True, wide), local_zip64=wide)
+    first, _ = read(make_zip([empty, Entry("next", b"x", gap=bytes(8))])).members
+    assert first.record_end == len(empty.record())
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_each_number_may_be_the_only_one_of_64_bits_and_the_disk_is_behind_it(place: int) -> None:
+    numbers = {"size": 200, "compressed": 200, "offset": len(CONFIG.record())}
+    alone = list(numbers)[place]
+    extra = struct.pack("<HHQL", 1, 12, numbers[alone], 0)
+    data = two(central={alone: 2**32 - 1, "disk": 0xFFFF}, central_extra=extra)
+    assert content_of(data, read(data).members[1]) == contents(data)[WEIGHTS]
 
 
 def test_more_members_than_the_limit_are_refused_and_as_many_are_read() -> None:
