@@ -21,6 +21,7 @@ from renorm_cli.formats.protobuf import (
     signed,
     write_varint,
 )
+from renorm_cli.formats.walk import Walk
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -151,6 +152,9 @@ def test_varints_round_trip_and_int64_is_their_twos_complement(value: int) -> No
 def test_a_malformed_message_is_an_error_of_one_line(data: bytes, fault: str) -> None:
     with pytest.raises(FormatError, match=f"^shown: .*{fault}[^\n]*$"):
         list(read_fields(data, "shown"))
+    walk = Walk(data, "shown")
+    with pytest.raises(FormatError, match=r"^shown: [^\n]*$"):
+        list(walk.inside(walk.whole))
 
 
 @pytest.mark.parametrize(
