@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from renorm_cli.errors import EngineError, UsageError
 from renorm_cli.model.spectral import Spectral
 from renorm_cli.norms.spectral import enclosure, gram, matrices, proof
 from renorm_cli.norms.spectral.lanczos import Ritz
-from renorm_cli.norms.spectral.tiles import Symmetric
+from renorm_cli.norms.spectral.tiles import Symmetric, gamma
 from renorm_cli.parallel.threads import threads
 
 SVD = 2e-14
@@ -224,6 +225,26 @@ def test_a_blas_that_multiplies_wrongly_is_seen(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(gram, "_tall", lies)
     with pytest.raises(EngineError, match="BLAS, as NumPy has it here, multiplies matrices wrongly: 2 of 200 sums"):
         measured(RANDOM.standard_normal((500, 200)))
+
+
+@pytest.mark.parametrize("off", [1, -1])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_an_enclosure_holds_where_all_sums_are_off_by_as_much_as_rounding_can(
+    columns: int, off: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged by fractions: the square of the norm is the number of rows."""
+    rows = 5000
+    array = np.zeros((rows, columns), np.float32)
+    array[:, 0] = 1
+    true = gram._tall
+
+    def rounds(matrix: Any, upper: np.ndarray, imap: Any) -> None:
+        true(matrix, upper, imap)
+        upper *= 1 + off * gamma(rows)
+
+    monkeypatch.setattr(gram, "_tall", rounds)
+    one = found(array)
+    assert Fraction(one.lower) ** 2 <= rows <= Fraction(one.upper) ** 2
 
 
 def test_a_factorization_that_always_succeeds_makes_no_bound_that_is_too_low(monkeypatch: pytest.MonkeyPatch) -> None:
