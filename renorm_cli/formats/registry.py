@@ -9,6 +9,7 @@ from pathlib import Path
 from renorm_cli.errors import FormatError, OutputError, RenormError, Way
 from renorm_cli.formats.base import Checkpoint, Format, Found, Head
 from renorm_cli.formats.flax.format import FlaxFormat
+from renorm_cli.formats.folders import all_in
 from renorm_cli.formats.gguf.format import GgufFormat, GgufSplitFormat
 from renorm_cli.formats.hub.format import ModelFolderFormat, ShardIndexFormat, weights_alone
 from renorm_cli.formats.keras.format import Hdf5Format, KerasArchiveFormat, KerasShardsFormat, UnpackedArchive
@@ -22,7 +23,7 @@ from renorm_cli.formats.tfjs.format import TfjsFormat
 from renorm_cli.formats.tflite.format import TfliteFormat
 from renorm_cli.formats.torch.format import DistributedFormat, ExportedFormat, TorchStreamFormat, TorchZipFormat
 from renorm_cli.storage.files import Opener, open_beside, open_source, reason
-from renorm_cli.storage.hub_cache import repository_of
+from renorm_cli.storage.hub_cache import leads_in, repository_of
 from renorm_cli.storage.journal import is_journaled, refuse_half_replaced
 from renorm_cli.storage.staging import Staging
 from renorm_cli.text import shorten
@@ -65,12 +66,13 @@ def find(path: Path, *, in_place: bool = False, output: Path | None = None) -> F
     Where it is to be replaced (`in_place`), a link to a file stands for what it leads to, as if that was given: where
     other files are, and how they are called, follows from it. There, and where the `output` is to be a file, the folder
     of a model stands for the weights in it. Raises FormatError for a file or a directory that is no checkpoint we read,
-    or a part of one, and OutputError where what is in the cache of Hugging Face is to be replaced.
+    or a part of one, and OutputError where what is in the cache of Hugging Face is to be replaced, over whatever links.
     """
     try:
-        if in_place and repository_of(path) is not None:  # several snapshots may share a file of it
+        if in_place and leads_in(path):  # several snapshots may share a file of it
+            where = "leads to what is in" if repository_of(path) is None else "is in"
             raise OutputError(
-                f"{str(path)!r} is in the cache of Hugging Face, and stays as it was downloaded",
+                f"{str(path)!r} {where} the cache of Hugging Face, and stays as it was downloaded",
                 Way("output", "write to another place"),
             )
         inside = weights_alone(path, output, in_place=in_place)
@@ -173,26 +175,31 @@ def is_one_of(path: Path, others: Iterable[Path | None]) -> bool:
     """
     given = [one for one in others if one is not None]
     here, real = os.path.realpath(path), {os.path.realpath(one) for one in given}
+    place = Path(os.path.realpath(path.parent), path.name)  # a link that a run reads through is a file of it, too
     if here in real:
         return True
     if not path.is_file():
         return False
     if any(os.path.realpath(place) in real for whole in _wholes(path) for place in (whole, whole.parent)):
         return True
-    above = set(map(str, Path(here).parents))
-    return any(os.path.realpath(_folder(one)) in above and _has_file(one, here) for one in given)
+    above = {*map(str, Path(here).parents), *map(str, place.parents)}
+    is_blob = leads_in(path)
+    return any((is_blob or os.path.realpath(_folder(one)) in above) and _has_file(one, here, place) for one in given)
 
 
 def _folder(path: Path) -> Path:
     return path if os.path.isdir(path) else path.parent  # noqa: PTH112  (Path.is_dir raises for some names)
 
 
-def _has_file(path: Path, real: str) -> bool:
-    """Whether the checkpoint at a path, if there is one, has the file of that real path."""
+def _has_file(path: Path, real: str, place: Path) -> bool:
+    """Whether the checkpoint at a path, if there is one, has the file of that real path, or a link at that place."""
     try:
         with find(path) as found:
             if isinstance(found.location, Folder):
-                return Path(os.path.realpath(found.location.path)) in Path(real).parents
+                folder = Path(os.path.realpath(found.location.path))
+                if folder in Path(real).parents or folder in place.parents:
+                    return True
+                return any(os.path.realpath(folder / name) == real for name in all_in(folder, "a checkpoint")[0])
             if found.format is None or not found.format.names_files:
                 return False
             with found.open() as checkpoint:

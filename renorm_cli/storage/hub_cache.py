@@ -15,21 +15,43 @@ import re
 from pathlib import Path
 
 _SNAPSHOTS, _BLOBS = _KINDS = "snapshots", "blobs"
+_REPOSITORY = re.compile(r"(?:models|datasets|spaces)--.+", re.DOTALL)
 _SHARED = re.compile(r"[0-9a-f]{64}")
+_MOST_LINKS = 40
+"""Links that the system follows one after the other."""
 
 
 def repository_of(path: Path) -> Path | None:
     """The folder of a repository in the cache, where `path` lies in a snapshot of it, or among its blobs.
 
-    Links above `path` are followed, `path` itself is not.
+    Links above `path` are followed, `path` itself is not. Folders of such names in any other folder are no cache.
     """
     if path.name in ("", ".."):
         path = Path(os.path.realpath(path))
     inside = Path(os.path.realpath(path.parent)) / path.name
     for above in reversed(inside.parents):  # a repository may hold folders of the same names
-        if above.name in _KINDS and all(above.with_name(kind).is_dir() for kind in _KINDS):
+        if above.name not in _KINDS or _REPOSITORY.fullmatch(above.parent.name) is None:
+            continue
+        if all(above.with_name(kind).is_dir() for kind in _KINDS):
             return above.parent
     return None
+
+
+def leads_in(path: Path) -> bool:
+    """Whether a path lies in the cache, or a link there leads into it, over whatever other links. Raises OSError."""
+    for _ in range(_MOST_LINKS):
+        if repository_of(path) is not None or _is_shared(Path(os.path.realpath(path))):
+            return True
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return False
+
+
+def _is_shared(real: Path) -> bool:
+    """Whether a file is called as one in the blobs of the whole cache."""
+    is_hash = _SHARED.fullmatch(real.name) is not None
+    return is_hash and real.parent.name == real.name[:2] and real.parents[1].name == _BLOBS
 
 
 def blob_of(path: Path) -> Path | None:

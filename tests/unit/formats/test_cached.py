@@ -13,6 +13,7 @@ from support.hub_cache import cached
 
 from renorm_cli.api.verbs import check, diff
 from renorm_cli.errors import OutputError
+from renorm_cli.formats.registry import is_one_of
 
 KINDS = {
     **small.TENSORFLOW,
@@ -59,6 +60,11 @@ def test_a_checkpoint_in_the_cache_is_read_as_one_of_files_and_its_output_has_no
     assert diff(path, tmp_path / "of cached" / name, expect_renorm=True, max_norm=1.0).proven
     with pytest.raises(OutputError, match=r"is in the cache of Hugging Face, and stays as it was downloaded"):
         bound(path, None, in_place=True)
+    way = tmp_path / (path.name if path.is_file() else "way")
+    way.symlink_to(path)
+    for given in (way, way.resolve()):
+        with pytest.raises(OutputError, match=r"in the cache of Hugging Face, and stays as it was downloaded"):
+            bound(given, None, in_place=True)
     report = bound(path, None)
     assert report.output is not None
     assert any(one.name.startswith(report.output) for one in here.iterdir())
@@ -82,3 +88,19 @@ def test_a_config_in_the_cache_tells_of_the_weights_beside_it(tmp_path: Path) ->
     (tmp_path / "model" / "config.json").write_text('{"quantization_config": 7}')
     (note,) = look(cached(tmp_path / "model", tmp_path / "cache") / path.name).notes
     assert "quantization_config: a table was expected" in note.text
+
+
+@pytest.mark.parametrize("kind", ["model folder", "safetensors shards", "saved model", "tfjs"])
+def test_no_report_replaces_a_link_that_the_run_reads_through(kind: str, tmp_path: Path, here: Path) -> None:
+    _, path = _twins(kind, tmp_path)
+    before = small.content(tmp_path / "cache")
+    (here / "way").symlink_to(path)
+    folder = path if path.is_dir() else path.parent
+    files = [one for one in folder.rglob("*") if one.is_symlink()]
+    assert len(files) > 1
+    for file in files:
+        for given in (path, here / "way"):
+            assert is_one_of(file, [given]), file
+        assert is_one_of(file.resolve(), [path]), file
+    assert not is_one_of(folder / "report.json", [path])
+    assert small.content(tmp_path / "cache") == before

@@ -11,7 +11,7 @@ from support.hub_cache import REPOSITORY, cached
 
 from renorm_cli.errors import FormatError
 from renorm_cli.storage.files import open_beside
-from renorm_cli.storage.hub_cache import blob_of, name_of, repository_of
+from renorm_cli.storage.hub_cache import blob_of, leads_in, name_of, repository_of
 
 DIGITS = "ab" * 32
 
@@ -146,3 +146,28 @@ def test_what_is_in_a_repository_of_the_cache_is_known_for_it(link: Path, tmp_pa
     (link.parents[1] / "blobs").mkdir()
     assert repository_of(link.parents[1] / "snapshots" / "1" / "x") == repository  # the outermost
     assert [repository_of(path) for path in (tmp_path / "in", repository, tmp_path / "secret")] == [None] * 3
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_link_leads_into_the_cache_over_any_other_links(shared: bool, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "weights").write_bytes(b"the weights")
+    snapshot = cached(tmp_path / "in", tmp_path / "cache", shared=shared)
+    blob = (snapshot / "weights").resolve()
+    links = {"file": snapshot / "weights", "folder": snapshot, "blob": blob, "far": Path("file"), "other": Path("own")}
+    (tmp_path / "own").touch()
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    inside = [snapshot, blob, *(tmp_path / name for name in ("file", "folder", "folder/weights", "blob", "far"))]
+    assert [leads_in(path) for path in inside] == [True] * 7
+    (tmp_path / "loop").symlink_to("loop")
+    assert [leads_in(tmp_path / name) for name in ("own", "other", "loop", "none")] == [False] * 4
+
+
+@pytest.mark.parametrize("name", ["mine", "models--", "my-models--org--mine", "tables--org--mine"])
+def test_folders_of_such_names_in_another_folder_are_no_cache(name: str, link: Path) -> None:
+    inner = link.relative_to(link.parents[3])
+    other = link.parents[3].rename(link.parents[4] / name)
+    assert [repository_of(other / inner), blob_of(other / inner), leads_in(other / inner)] == [None, None, False]
+    with pytest.raises(FormatError, match="it is a link"):
+        open_beside(other / inner)
