@@ -180,7 +180,7 @@ def is_one_of(path: Path, others: Iterable[Path | None]) -> bool:
         return True
     if not path.is_file():
         return False
-    if any(os.path.realpath(place) in real for whole in _wholes(path) for place in (whole, whole.parent)):
+    if any(os.path.realpath(one) in real for whole in _wholes(path) for one in (whole, whole.parent)):
         return True
     above = {*map(str, Path(here).parents), *map(str, place.parents)}
     is_blob = leads_in(path)
