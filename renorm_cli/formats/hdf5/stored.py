@@ -24,9 +24,9 @@ Read = Callable[[tuple[int, ...], tuple[int, ...]], bytes | memoryview]
 def digest_of(h5: Any, item: Any, locked: str | None, read: Read) -> str | None:
     """The SHA-256 of a dataset: its type as it is encoded, its shape and its values.
 
-    `read` reads the box of a shape at a start. What a filter locks is taken as it is compressed. None for values that
-    lead elsewhere or nest lists, for a filter with more parameters than h5py reads, and for more than a million of
-    such chunks.
+    `read` reads the box of a shape at a start. What a filter locks is taken as it is compressed, and what was never
+    written is the fill value. None for values that lead elsewhere or nest lists, or that nothing defines, for a filter
+    with more parameters than h5py reads, and for more than a million of such chunks.
     """
     kind, shape = item.get_type(), tuple(item.shape)
     known = hashlib.sha256(kind.encode() + repr(shape).encode())
@@ -36,9 +36,11 @@ def digest_of(h5: Any, item: Any, locked: str | None, read: Read) -> str | None:
     if not is_text and not is_plain(h5, kind):
         return None
     if locked == NEVER_WRITTEN:
+        if not _is_filled(h5, item.get_create_plist()):
+            return None
         shape = (1,) * len(shape)  # all values are the fill value
     elif locked is not None:
-        return _of_chunks(item, known)
+        return None if is_text else _of_chunks(h5, item, known)  # chunks of texts hold where the texts lie
     for start, size in partition(shape, _READ_TEXTS if is_text else max(1, _READ_BYTES // kind.get_size())):
         if is_text:
             add_texts(known, _texts(h5, item, start, size))
@@ -55,7 +57,7 @@ def _texts(h5: Any, item: Any, start: tuple[int, ...], shape: tuple[int, ...]) -
     return texts
 
 
-def _of_chunks(item: Any, known: Any) -> str | None:
+def _of_chunks(h5: Any, item: Any, known: Any) -> str | None:
     plist = item.get_create_plist()
     filters = [plist.get_filter(index)[:3] for index in range(plist.get_nfilters())]
     if any(len(values) > _TRUE_VALUES and code != SCALEOFFSET for code, _, values in filters):
@@ -71,7 +73,32 @@ def _of_chunks(item: Any, known: Any) -> str | None:
     item.chunk_iter(note)
     if len(found) > MAX_LIST:
         return None
+    if len(found) < math.prod(-(-edge // size) for edge, size in zip(item.shape, plist.get_chunk(), strict=True)):
+        fill = _fill_value(h5, item, plist)
+        if fill is None:
+            return None
+        known.update(fill)
     for origin in sorted(found):
         mask, data = item.read_direct_chunk(origin)
         known.update(repr((origin, mask, len(data))).encode() + data)
     return str(known.hexdigest())
+
+
+def _fill_value(h5: Any, item: Any, plist: Any) -> bytes | None:
+    """The value of what was never written; None where nothing defines it, or h5py cannot read it."""
+    import numpy as np
+
+    if not _is_filled(h5, plist):
+        return None
+    try:
+        fill = np.zeros(1, dtype=item.dtype)
+        plist.get_fill_value(fill)
+    except (TypeError, ValueError, RuntimeError, OSError):
+        return None
+    return None if fill.dtype.hasobject else fill.tobytes()
+
+
+def _is_filled(h5: Any, plist: Any) -> bool:
+    """Whether HDF5 gives the fill value for what was never written, and not what memory held (1.14, H5Dchunk.c)."""
+    is_defined = plist.fill_value_defined() != h5.h5d.FILL_VALUE_UNDEFINED
+    return bool(is_defined and plist.get_fill_time() != h5.h5d.FILL_TIME_NEVER)

@@ -61,6 +61,23 @@ PAIRS: dict[str, tuple[Callable[[h5py.File, Any], object], Any, Any]] = {
 }
 
 
+def partly(file: h5py.File, fill: float, time: int = h5py.h5d.FILL_TIME_IFSET, **shape: Any) -> None:
+    """Numbers behind an unknown filter, of which a chunk was written; `shape` can be that of the dataset."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((8, 6))
+    plist.set_filter(305, h5py.h5z.FLAG_OPTIONAL, (3,))
+    plist.set_fill_value(np.array(fill, "f4"))
+    plist.set_fill_time(time)
+    space = h5py.h5s.create_simple(shape.get("shape", (40, 6)))
+    dataset = h5py.h5d.create(file.id, b"x", h5py.h5t.IEEE_F32LE, space, dcpl=plist)
+    part = space.copy()
+    part.select_hyperslab((0, 0), (8, 6))
+    dataset.write(h5py.h5s.create_simple((8, 6)), part, np.ones((8, 6), "f4"))
+
+
+PAIRS["partly written"] = (partly, 0, 1)
+
+
 def digest(path: Path) -> str | None:
     with image(path) as opened:
         return opened.stored("x")
@@ -118,6 +135,29 @@ def test_values_that_lead_elsewhere_or_nest_lists_have_no_digest(here: Path) -> 
         file.create_dataset("lists", (1,), h5py.vlen_dtype("f4"))[0] = [1, 2]
     with image(here) as opened:
         assert [opened.stored(path) for path in ("reference", "region", "named", "lists")] == [None] * 4
+
+
+def test_the_fill_value_counts_only_where_something_was_not_written_and_must_be_defined_there(here: Path) -> None:
+    never = h5py.h5d.FILL_TIME_NEVER
+    found = []
+    for fill, time, shape in ((0, never, (40, 6)), (0, never, (8, 6)), (1, never, (8, 6))):
+        with h5py.File(here, "w") as file:
+            partly(file, fill, time, shape=shape)
+        found.append(digest(here))
+    assert found[0] is None
+    assert found[1] is not None
+    assert found[1] == found[2]
+
+
+def test_texts_behind_an_unknown_filter_have_no_digest(here: Path) -> None:
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((2,))
+    plist.set_filter(305, h5py.h5z.FLAG_OPTIONAL, (3,))
+    with h5py.File(here, "w") as file:
+        kind, space = h5py.h5t.py_create(TEXTS, logical=True), h5py.h5s.create_simple((2,))
+        dataset = h5py.h5d.create(file.id, b"x", kind, space, dcpl=plist)
+        h5py.Dataset(dataset)[:] = ["a", "b"]
+    assert digest(here) is None
 
 
 def test_too_many_packed_chunks_have_no_digest(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
