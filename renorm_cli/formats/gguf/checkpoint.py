@@ -42,16 +42,19 @@ class GgufFile(PlainCheckpoint):
         self._headers = tuple(headers)
         self._places: dict[str, Extent] = {}
         self._blocks: dict[str, Blocks] = {}
+        sized: dict[str, Extent] = {}
         variables: list[Variable] = []
         for number, (file, header) in enumerate(zip(files, headers, strict=True)):
             for name, tensor in header.tensors.items():
                 if name in self._places:
                     raise FormatError(f"{file.shown!r}: {quoted(name)} is in another file too; each tensor has one")
                 self._places[name] = Extent(number, tensor.start, tensor.size)
+                if tensor.is_plain or tensor.blocks is not None:
+                    sized[name] = self._places[name]
                 if tensor.blocks is not None:
                     self._blocks[name] = tensor.blocks
                 variables.append(_variable(name, tensor, header.order))
-        data = PlainData(files, Extents(self._places, headers[0].order))
+        data = PlainData(files, Extents(sized, headers[0].order))
         super().__init__(format, found, files, variables, data, _notes(variables, self._blocks))
 
     def read_block(self, variable: Variable, block: Block, into: Buffer | None) -> npt.NDArray[Any]:

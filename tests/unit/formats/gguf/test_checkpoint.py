@@ -9,6 +9,7 @@ import pytest
 from support import gguf_files
 from support.files import agrees, bound, look
 
+from renorm_cli.api.verbs import diff
 from renorm_cli.conventions.identify import identify
 from renorm_cli.errors import FormatError, OutputError
 from renorm_cli.fleet.discover import Search
@@ -144,3 +145,11 @@ def test_metadata_of_every_type_is_passed_over(tmp_path: Path) -> None:
     writer.close()
     with open_checkpoint(tmp_path / "m.gguf") as checkpoint:
         assert [variable.name for variable in checkpoint.variables] == ["output.weight"]
+
+
+def test_numbers_of_a_type_that_is_not_known_are_not_compared(tmp_path: Path) -> None:
+    paths = tmp_path / "one.gguf", tmp_path / "other.gguf"
+    for path, content in zip(paths, (bytes(32), bytes(range(32))), strict=True):
+        path.write_bytes(gguf_files.gguf([("output.weight", (4, 8), 250, content)]))
+    assert [row.verdict for row in diff(*paths).rows] == ["not compared"]
+    assert [row.verdict for row in diff(paths[0], paths[0]).rows] == ["identical"]
