@@ -84,7 +84,7 @@ class Tensor:
     def view(self) -> tuple[object, ...]:
         """Equal for tensors that are the same numbers."""
         parts = tuple(part.view for part in self.parts)
-        return (self.storage.key, self.offset, self.size, self.stride, self.dtype, self.layout, parts)
+        return (self.storage.key, self.offset, self.size, self.stride, self.dtype, self.odd, self.layout, parts)
 
     @property
     def item_bytes(self) -> int | None:
@@ -155,10 +155,10 @@ def _sparse(args: tuple[Any, ...]) -> Tensor | None:
     layout, data = args if len(args) == 2 else (None, ())
     if not isinstance(layout, Made) or not isinstance(data, tuple) or len(data) > _MOST_PARTS:
         return None
-    parts = tuple(part for part in data if isinstance(part, Tensor) and part.odd is None)
+    parts = tuple(part for part in data if isinstance(part, Tensor))
     size = next((size for part in data if (size := size_of(part)) is not None), None)
     named = isinstance(layout.args, tuple) and len(layout.args) == 1 and isinstance(layout.args[0], str)
-    if not parts or size is None or not named:
+    if not parts or size is None or not named or any(part.parts for part in parts):
         return None
     values = parts[-1]
     place = values.storage, values.offset, size, (0,) * len(size), values.dtype

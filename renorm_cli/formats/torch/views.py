@@ -74,8 +74,8 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
         if odd is None and width is not None:
             start = places[tensor.storage.key].start + tensor.offset * width
             extents[name] = Extent(0, start, math.prod(shape) * width)
-        elif order == "<" and (tensor.parts or odd == _GAPS):
-            others[name] = _told(tensor, places)
+        elif order == "<" and (tensor.parts or odd == _GAPS) and (found := _told(tensor, places)) is not None:
+            others[name] = found
     told = sum(extent.size for one in others.values() for extent in one.extents)
     if told > _MOST_TIMES * sum(place.size for place in places.values()):
         others = {}  # each would be read alone, however many lie in one storage
@@ -83,9 +83,14 @@ def views(tensors: Iterable[tuple[str, Tensor]], places: Mapping[str, Place], sh
     return Views(frameworks.with_aliases(described, aliases), extents, others)
 
 
-def _told(tensor: Tensor, places: Mapping[str, Place]) -> Told:
-    """What tells all of a tensor with gaps, or a sparse one: how its numbers lie, and all bytes from first to last."""
+def _told(tensor: Tensor, places: Mapping[str, Place]) -> Told | None:
+    """What tells all of a tensor with gaps, or a sparse one: how its numbers lie, and all bytes from first to last.
+
+    None where a part is of a dtype whose width is not known, or its bytes are not its values.
+    """
     parts = tensor.parts or (tensor,)
+    if any(part.item_bytes is None or part.odd is not None for part in parts):
+        return None
     how = [tensor.layout, *((part.size, part.stride, part.dtype) for part in parts)]
     spans = (_span(0, part, places[part.storage.key].start) for part in parts)
     return Told(repr(how).encode(), tuple(spans))

@@ -281,6 +281,23 @@ def test_a_tensor_that_does_not_lie_plainly_is_compared_by_all_that_tells_it(
         assert (row.verdict, (row.reason or "").startswith(f"its bytes changed; {reason}")) == ("other", True)
 
 
+HALVES = torch_files.tensor("0", "ComplexHalfStorage", 24, 0, (6, 2), (4, 1))
+
+
+@pytest.mark.parametrize("odd", [HALVES, torch_files.sparse("torch.sparse_coo", [HALVES], (4, 4))])
+def test_what_does_not_lie_plainly_and_is_of_no_known_width_is_not_compared(odd: bytes, tmp_path: Path) -> None:
+    found = diff(_odd(tmp_path / "1.pt", odd), _odd(tmp_path / "2.pt", odd, 2 * KERNEL))
+    assert {row.name: row.verdict for row in found.rows} == {"odd.weight": "not compared", "fc.weight": "identical"}
+
+
+def test_the_conjugate_of_a_tensor_is_not_the_same_tensor_of_two_names(tmp_path: Path) -> None:
+    plain = torch_files.tensor("0", "ComplexFloatStorage", 12, 0, (3, 4), (4, 1))
+    conjugate = plain.removesuffix(b"tR") + b"}" + torch_files.text("conj") + b"\x88stR"
+    one = _one(tmp_path / "1.pt", {"a": plain, "b": conjugate}, KERNEL.tobytes())
+    other = _one(tmp_path / "2.pt", {"a": plain, "b": plain}, KERNEL.tobytes())
+    assert {row.name: row.verdict for row in diff(one, other).rows} == {"a": "not compared", "b": "missing"}
+
+
 @pytest.mark.parametrize("count", [10, 30])
 def test_a_storage_is_not_read_for_any_number_of_its_views(count: int, tmp_path: Path) -> None:
     views = {
