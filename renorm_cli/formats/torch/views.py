@@ -19,6 +19,7 @@ from renorm_cli.untrusted import quoted
 
 _GAPS = "its numbers do not lie one behind the other: it is a view of a larger tensor, or its numbers are repeated"
 _NO_NUMBER = "no number"
+_ANY_BYTES = 1 << 62
 _MOST_TIMES = 16
 """Times the bytes of all storages, at most, that are read to compare what does not lie plainly."""
 
@@ -97,8 +98,13 @@ def _told(tensor: Tensor, places: Mapping[str, Place]) -> Told | None:
 
 
 def _span(number: int, tensor: Tensor, start: int = 0) -> Extent:
-    """The bytes of a file from the first number of a tensor to its last, of a storage that starts there."""
-    width = tensor.item_bytes or 0
+    """The bytes of a file from the first number of a tensor to its last, of a storage that starts there.
+
+    Where the width of a number is not known, they may be any of the storage.
+    """
+    width = tensor.item_bytes
+    if width is None:
+        return Extent(number, start, 0 if 0 in tensor.size else _ANY_BYTES)
     return Extent(number, start + tensor.offset * width, (tensor.end - tensor.offset) * width)
 
 

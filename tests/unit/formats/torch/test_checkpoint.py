@@ -290,6 +290,17 @@ def test_what_does_not_lie_plainly_and_is_of_no_known_width_is_not_compared(odd:
     assert {row.name: row.verdict for row in found.rows} == {"odd.weight": "not compared", "fc.weight": "identical"}
 
 
+def test_a_tensor_in_whose_storage_lies_one_of_no_known_width_does_not_change(tmp_path: Path) -> None:
+    unknown = torch_files.tensor("0", FLOAT, 24, 0, (6, 4), (4, 1)).replace(
+        b"_rebuild_tensor_v2", b"_rebuild_tensor_v3"
+    )
+    unknown = unknown.removesuffix(b"tR") + b"ctorch\ncomplex32\ntR"
+    pairs = {"fc.weight": torch_files.tensor("0", FLOAT, 24, 0, (6, 4), (4, 1)), "odd": unknown}
+    path = _one(tmp_path / "m.pt", pairs, KERNEL.tobytes())
+    with pytest.raises(FormatError, match=r"'fc.weight' is selected .* it shares some of its bytes"):
+        bound(path, tmp_path / "out.pt", "fc.weight")
+
+
 def test_the_conjugate_of_a_tensor_is_not_the_same_tensor_of_two_names(tmp_path: Path) -> None:
     plain = torch_files.tensor("0", "ComplexFloatStorage", 12, 0, (3, 4), (4, 1))
     conjugate = plain.removesuffix(b"tR") + b"}" + torch_files.text("conj") + b"\x88stR"
