@@ -86,13 +86,16 @@ def _print_help(ctx: Any, param: Any, wanted: bool) -> None:
         raise Exit
 
 
+def _printing(option: Any) -> Any:
+    option.callback = _print_help
+    return option
+
+
 class Group(TyperGroup):
     """The commands; one that is not there is answered with what was meant."""
 
     def get_help_option(self, ctx: Any) -> Any:
-        option = super().get_help_option(ctx)
-        option.callback = _print_help  # type: ignore[union-attr]
-        return option
+        return _printing(super().get_help_option(ctx))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write what each command does in full; the parser cuts it at one line."""
@@ -135,9 +138,7 @@ class Command(TyperCommand):
     """
 
     def get_help_option(self, ctx: Any) -> Any:
-        option = super().get_help_option(ctx)
-        option.callback = _print_help  # type: ignore[union-attr]
-        return option
+        return _printing(super().get_help_option(ctx))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options under their headings, both in the order of the command's parameters."""

@@ -174,24 +174,23 @@ def _nothing(
     """The error for a plan that bounds nothing: what could be bounded, and how to say so."""
     if bounds.roles is None:
         return bounds.nothing(variables)
+    none = f"none of the {counted(len(variables), 'variable')} is selected"
     unseen = [skip for skip in skips if coverage(skip) == "unidentified"]
     if unseen:
         from renorm_cli.plan.doubts import unidentified_note
 
         note = unidentified_note(unseen, matrices(skips).number, variables)
         ways = (way for way in note.ways if way.parameter not in ("exclude", "allow_unidentified"))
-        return SelectionError(f"none of the {counted(len(variables), 'variable')} is selected: {note.text}", *ways)
+        return SelectionError(f"{none}: {note.text}", *ways)
     if left:
-        return SelectionError(
-            f"none of the {counted(len(variables), 'variable')} is selected: {left[0].text}", *left[0].ways
-        )
+        return SelectionError(f"{none}: {left[0].text}", *left[0].ways)
     if unfit is not None:
-        return SelectionError(f"none of the {counted(len(variables), 'variable')} is selected: {unfit}")
+        return SelectionError(f"{none}: {unfit}")
     quantized = sum(skip.role == "quantized" for skip in skips)
     if quantized:
         found = f"{quantized} {'is' if quantized == 1 else 'are'} quantized"
         return SelectionError(
-            f"none of the {counted(len(variables), 'variable')} is selected, and {found}, see `inspect`",
+            f"{none}, and {found}, see `inspect`",
             Way("include", "name one"),
             Way("role", "take others"),
         )
